@@ -14,7 +14,9 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from wsss.errors import WsssError
 
 
 def _number(value: Any) -> Any:
@@ -468,3 +470,16 @@ def variants(kind: str) -> dict[str, type[Settings]]:
         return {"": annotation}
     union, field = get_args(annotation)[:2]
     return {get_args(cls.model_fields[field.discriminator].annotation)[0]: cls for cls in get_args(union)}
+
+
+def explain_errors(target: Any, values: dict[str, Any], where: str) -> Any:
+    """Read ``values`` as ``target`` (a settings class or a union of them).
+
+    Raises:
+        WsssError: One line for each value that is refused, with its path below ``where``.
+    """
+    try:
+        return TypeAdapter(target).validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        lines = [f"{'.'.join([where, *map(str, e['loc'])])}: {e['msg']} (given: {e['input']!r})" for e in error.errors()]
+        raise WsssError("\n".join(lines)) from None

@@ -1,0 +1,254 @@
+"""What every stage program shares: arguments, locks, signals, scratch folders, the manifest.
+
+A stage is a program of one shape: read artefact folders, write one artefact folder. It opens a ``Stage``, works
+inside ``with stage.run() as run:``, and the manifest that makes its folder an artefact is written when the block ends
+without an error. Killed at any moment, it leaves no manifest, hence no artefact.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, get_args
+
+from wsss import __version__
+from wsss.errors import WsssError
+from wsss.settings import Settings, explain_errors
+from wsss.store.manifest import NAME, digest, read_manifest, replace_folder, write_manifest
+
+TRY_AGAIN = 75
+"""Exit code of a stage that was told to stop and saved its state (EX_TEMPFAIL of sysexits)."""
+USER_ERROR = 2
+LIBRARIES = ("torch", "timm", "segmentation-models-pytorch", "numpy", "pillow", "pydensecrf2", "h5py")
+
+
+class Interrupted(Exception):
+    """A signal asked the stage to stop, and its state is saved."""
+
+
+def say(message: str) -> None:
+    """One line of progress on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+class Run:
+    """One run of a stage; see ``Stage.run``.
+
+    Attributes:
+        settings: The typed settings.
+        args: All arguments (``seed``, ``threads``, ``device`` and what the stage added).
+        inputs: Name to artefact folder, for those given.
+        out: The artefact folder.
+        state: Scratch that survives a kill; not part of the artefact.
+        stop: Name of the signal that asked to stop, or None.
+    """
+
+    def __init__(self, args: argparse.Namespace, settings: Any, inputs: dict[str, Path]) -> None:
+        self.args, self.settings, self.inputs = args, settings, inputs
+        self.out: Path = args.out
+        self.state: Path = args.state or args.out / "state"
+        self.stop: str | None = None
+        self.facts: dict[str, Any] = {}
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the manifest (``images=1625``)."""
+        self.facts.update(facts)
+
+    @contextlib.contextmanager
+    def folder(self, name: str) -> Iterator[Path]:
+        """Yield an empty scratch folder that becomes ``out/name`` when the block succeeds."""
+        scratch = self.out / f".{name}.tmp"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        try:
+            yield scratch
+            replace_folder(scratch, self.out / name)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+class Stage:
+    """The command line of a stage program.
+
+    Args:
+        doc: The program's docstring; its text opens ``--help``.
+        settings: Class or discriminated union that reads ``--settings``; None for a stage without any.
+        inputs: Artefact folders it needs: name to help. Name ``index`` becomes ``--index DIR``.
+        optional: Artefact folders it may be given.
+        extra: Further flags: ``{"--kind": {"choices": [...]}}``, as for ``ArgumentParser.add_argument``.
+    """
+
+    def __init__(
+        self,
+        doc: str | None,
+        settings: Any = None,
+        inputs: dict[str, str] | None = None,
+        optional: dict[str, str] | None = None,
+        extra: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.inputs, self.optional = inputs or {}, optional or {}
+        self.parser = argparse.ArgumentParser(
+            description=doc, epilog=_settings_help(settings), formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        add = self.parser.add_argument
+        add("--out", type=Path, required=True, metavar="DIR", help="artefact folder to write")
+        add("--state", type=Path, metavar="DIR", help="folder for checkpoints (default: OUT/state)")
+        for name, text in {**self.inputs, **self.optional}.items():
+            flag = "--" + name.replace("_", "-")
+            add(flag, type=Path, required=name in self.inputs, metavar="DIR", help=text)
+        if settings is not None:
+            add("--settings", default="{}", metavar="JSON|FILE", help="settings: a JSON object, or a JSON or YAML file")
+        add("--seed", type=int, default=0, help="seed of every random draw (default 0)")
+        add("--threads", type=int, default=os.cpu_count(), metavar="N", help="cores it may use (default: all)")
+        add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
+        for flag, options in (extra or {}).items():
+            add(flag, **options)
+
+    @contextlib.contextmanager
+    def run(self, argv: list[str] | None = None) -> Iterator[Run]:
+        """Parse arguments, check inputs, lock the artefact; write the manifest at the end.
+
+        Ends the process with 2 after a ``WsssError`` (printed), with 75 after a signal that was obeyed.
+        """
+        started = time.time()
+        args = self.parser.parse_args(argv)
+        try:
+            run = Run(args, self._read_settings(args), self._open_inputs(args))
+            with _lock(run.out, run.state), _signals(run):
+                (run.out / NAME).unlink(missing_ok=True)
+                yield run
+                write_manifest(run.out, self._facts(run, started))
+        except WsssError as error:
+            say(f"{self.parser.prog}: error: {error}")
+            sys.exit(USER_ERROR)
+        except Interrupted as reason:
+            say(f"{self.parser.prog}: stopped by {reason}; state is saved, the same command goes on from there")
+            sys.exit(TRY_AGAIN)
+
+    def _read_settings(self, args: argparse.Namespace) -> Any:
+        if self.settings is None:
+            return None
+        text = args.settings.strip()
+        if not text.startswith("{"):
+            try:
+                text = Path(text).read_text(encoding="utf-8")
+            except OSError as error:
+                raise WsssError(f"--settings {args.settings}: neither a JSON object nor a readable file") from error
+        import yaml
+
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise WsssError(f"--settings: neither JSON nor YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise WsssError(f"--settings must be a mapping, not {type(values).__name__}")
+        return explain_errors(self.settings, values, "--settings")
+
+    def _open_inputs(self, args: argparse.Namespace) -> dict[str, Path]:
+        folders = {name: getattr(args, name) for name in {**self.inputs, **self.optional}}
+        for folder in folders.values():
+            if folder is not None:
+                read_manifest(folder)
+        return {name: folder for name, folder in folders.items() if folder is not None}
+
+    def _facts(self, run: Run, started: float) -> dict[str, Any]:
+        usage = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+        versions = {"wsss": __version__, "python": platform.python_version()}
+        for name in LIBRARIES:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                versions[name] = metadata.version(name)
+        return {
+            "stage": Path(self.parser.prog).stem,
+            "settings": None if run.settings is None else run.settings.model_dump(mode="json"),
+            "seed": run.args.seed,
+            "inputs": {n: {"path": os.path.relpath(p, run.out), "digest": digest(p / NAME)} for n, p in run.inputs.items()},
+            **run.facts,
+            "versions": versions,
+            "device": _device_name(run.args.device),
+            "threads": run.args.threads,
+            "wall_seconds": round(time.time() - started, 2),
+            "peak_memory_mib": round(max(u.ru_maxrss for u in usage) / 1024),
+            "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+
+
+@contextlib.contextmanager
+def _lock(*folders: Path) -> Iterator[None]:
+    """Refuse to run beside another copy of the same stage. The lock dies with its process, however that ends."""
+    with contextlib.ExitStack() as stack:
+        for folder in dict.fromkeys(folders):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((folder / ".lock").open("a+"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                raise WsssError(f"{folder}: another copy of this stage is at work here ({file.read().strip()}); wait for it or stop it") from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _signals(run: Run) -> Iterator[None]:
+    """SIGTERM and SIGUSR1 (a cluster's preemption) set ``run.stop``; a second one ends the process at once."""
+
+    def handler(number: int, _frame: Any) -> None:
+        if run.stop:
+            os._exit(128 + number)
+        run.stop = signal.Signals(number).name
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _device_name(device: str) -> str:
+    torch = sys.modules.get("torch")
+    if torch is not None and device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _settings_help(settings: Any) -> str | None:
+    """The table of settings that closes ``--help``."""
+    if settings is None:
+        return None
+    union = get_args(settings)
+    classes = get_args(union[0]) if union else (settings,)
+    lines = []
+    for cls in classes:
+        lines.append(f"\nsettings ({cls.__name__}):")
+        for name, field in cls.model_fields.items():
+            if field.is_required():
+                default = "required"
+            else:
+                value = field.get_default(call_default_factory=True)
+                default = json.dumps(value.model_dump(mode="json") if isinstance(value, Settings) else value)
+            lines.append(f"  {name} = {default}")
+            text = field.description or next(
+                (b.model_fields[name].description for b in cls.__mro__[1:] if name in getattr(b, "model_fields", {})), None
+            )
+            lines += [f"      {part}" for part in (text or "").splitlines()]
+    return "\n".join(lines)

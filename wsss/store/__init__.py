@@ -1,0 +1,1 @@
+"""Artefact files: map stores, mask folders, weights, manifests."""

@@ -1,0 +1,78 @@
+"""Manifests and atomic writes: a folder is an artefact only when its ``manifest.json`` is there, and that is written last."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wsss.errors import WsssError
+
+NAME = "manifest.json"
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds, remove it if not.
+
+    The file is flushed to the disk before the rename, so a power cut leaves the old file or the new one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def replace_folder(temporary: Path, final: Path) -> None:
+    """Put the finished folder ``temporary`` in the place of ``final``."""
+    if final.exists():
+        old = final.with_name(f".{final.name}.{os.getpid()}.old")
+        os.replace(final, old)
+        os.replace(temporary, final)
+        shutil.rmtree(old)
+    else:
+        os.replace(temporary, final)
+
+
+def digest(path: Path) -> str:
+    """First 16 hex digits of the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def write_manifest(folder: Path | str, facts: dict[str, Any]) -> None:
+    """Declare ``folder`` whole: write its manifest, last of all."""
+    write_json(Path(folder) / NAME, facts)
+
+
+def read_manifest(folder: Path | str) -> dict[str, Any]:
+    """The manifest of an artefact folder.
+
+    Raises:
+        WsssError: The folder is missing, or holds no manifest and so was never finished.
+    """
+    path = Path(folder) / NAME
+    if not path.is_file():
+        state = "was never finished (it has no manifest.json)" if Path(folder).is_dir() else "does not exist"
+        raise WsssError(f"{folder}: this artefact {state}; run the stage that makes it first")
+    return json.loads(path.read_text(encoding="utf-8"))
