@@ -1,0 +1,297 @@
+"""Class activation maps in HDF5 shards: the network's own small maps are stored, larger views are decoded on demand.
+
+Five lines are enough to read them::
+
+    from wsss.store.maps import MapStore
+    store = MapStore("results/scenes/s0/cams/vanilla")
+    record = store[store.ids[0]]     # record.classes, record.size, record.maps (one array a scale)
+    low = store.low(record.id)       # float32 (n, ceil(H/4), ceil(W/4)), each map below 1
+    full = store.full(record.id)     # float32 (n, H, W)
+
+A shard (``shard-00000-of-00004.h5``) is an ordinary HDF5 file without pickles. With I images, S scales and K map
+values in all:
+
+=============  ==================  ====================================================================
+``id``         utf-8 (I,)          ids of the images
+``size``       int32 (I, 2)        height and width of the image in pixels
+``shape``      int32 (I, S, 2)     height and width of its maps at each scale
+``class_end``  int64 (I,)          where the image's entries in ``classes`` end
+``classes``    int32 (sum of n,)   0-based object classes; an image without labels has none
+``data_end``   int64 (I,)          where the image's values in ``data`` end
+``data``       float32 (K,)        image after image: for each scale the n x h x w values
+=============  ==================  ====================================================================
+
+Attributes: ``format``, ``version``, ``scales``, ``flip``, ``stride``, ``round_to`` and whatever the writer adds.
+The file is written under a temporary name and renamed when it is whole, so a killed writer leaves nothing that could
+be taken for a shard; it uses the default library version (no SWMR, no virtual datasets), because those turn a crash
+into an unreadable file and a missing shard into zeros.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from wsss.errors import WsssError
+from wsss.store.views import decode_full, decode_low
+
+FORMAT = "wsss-maps"
+VERSION = 1
+AGAIN = "delete the folder and make the maps again"
+_NAME = re.compile(r"shard-(\d{5})-of-(\d{5})\.h5")
+_TABLES = ("id", "size", "shape", "class_end", "classes", "data_end", "data")
+_FLUSH = 1 << 20  # values held in memory before they are appended to the file: 4 MiB
+
+
+def shard_name(number: int, total: int) -> str:
+    """File name of shard ``number`` (from 0) of ``total``."""
+    return f"shard-{number:05d}-of-{total:05d}.h5"
+
+
+@dataclass(frozen=True)
+class MapRecord:
+    """Maps of one image.
+
+    ``classes`` int64 (n,), 0-based; ``size`` (H, W) of the image in pixels; ``maps`` one float32 (n, h_s, w_s) a
+    scale, non-negative, flips already added.
+    """
+
+    id: str
+    classes: np.ndarray
+    size: tuple[int, int]
+    maps: list[np.ndarray]
+
+
+class MapWriter:
+    """Writes one shard; use as a context manager. On an exception the temporary file is removed.
+
+    Parameters: ``path`` of the shard; ``scales`` at which the image was seen; ``flip`` whether its mirror was added;
+    ``stride`` input pixels a cell; ``round_to`` see :func:`decode_full` (default: the stride);
+    ``attributes`` further numbers or strings to keep.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        scales: Sequence[float],
+        flip: bool,
+        stride: int,
+        round_to: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._scales = len(scales)
+        self._ids: dict[str, None] = {}
+        self._rows: dict[str, list] = {"size": [], "shape": [], "class_end": [], "classes": [], "data_end": []}
+        self._pending: list[np.ndarray] = []
+        self._held = self._written = 0
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self._file = h5py.File(self._temporary, "w")
+        self._data = self._file.create_dataset("data", (0,), "float32", maxshape=(None,), chunks=(8192,))
+        self._file.attrs.update(
+            {
+                **(attributes or {}),
+                "format": FORMAT,
+                "version": VERSION,
+                "scales": np.asarray(scales, np.float64),
+                "flip": bool(flip),
+                "stride": int(stride),
+                "round_to": int(round_to or stride),
+            }
+        )
+
+    def add(self, id: str, classes: Iterable[int], size: tuple[int, int], maps: Sequence[np.ndarray]) -> None:
+        """Append one image.
+
+        ``classes``: n different 0-based classes; ``size``: (H, W) in pixels; ``maps``: one (n, h, w) float array a
+        scale, finite and non-negative, in the order of ``scales``; n may be 0. Raises :class:`WsssError`.
+        """
+        classes = [int(c) for c in classes]
+        arrays = [np.ascontiguousarray(array, dtype=np.float32) for array in maps]
+        if id in self._ids:
+            raise WsssError(f"{self.path}: image {id!r} is added twice; every id may stand in the maps once")
+        if len(set(classes)) != len(classes) or any(c < 0 for c in classes):
+            raise WsssError(f"{self.path}: image {id!r} has classes {classes}; they must differ and be 0 or more")
+        if len(arrays) != self._scales or any(a.ndim != 3 or len(a) != len(classes) for a in arrays):
+            shapes = [a.shape for a in arrays]
+            raise WsssError(
+                f"{self.path}: image {id!r} has maps of shapes {shapes}; expected {self._scales} arrays (one a scale) "
+                f"of shape ({len(classes)}, h, w)"
+            )
+        if not all(np.isfinite(a).all() and (a >= 0).all() for a in arrays):
+            raise WsssError(
+                f"{self.path}: the maps of image {id!r} hold NaN, infinite or negative values; apply the ReLU before, "
+                "and check that the training of the classifier did not diverge"
+            )
+        self._ids[id] = None
+        self._rows["size"].append(size)
+        self._rows["shape"].append([a.shape[1:] for a in arrays])
+        self._rows["classes"].extend(classes)
+        self._rows["class_end"].append(len(self._rows["classes"]))
+        self._pending += [a.reshape(-1) for a in arrays]
+        self._held += sum(a.size for a in arrays)
+        self._rows["data_end"].append(self._written + self._held)
+        if self._held >= _FLUSH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._data.resize((self._written + self._held,))
+            self._data[self._written :] = np.concatenate(self._pending)
+            self._written += self._held
+            self._pending, self._held = [], 0
+
+    def close(self) -> None:
+        """Write the tables and give the file its name: from now on it is a shard."""
+        self._flush()
+        count = len(self._ids)
+        self._file.create_dataset("id", data=list(self._ids), shape=(count,), dtype=h5py.string_dtype("utf-8"))
+        for name, (dtype, shape) in {
+            "size": ("int32", (count, 2)),
+            "shape": ("int32", (count, self._scales, 2)),
+            "class_end": ("int64", (count,)),
+            "classes": ("int32", (-1,)),
+            "data_end": ("int64", (count,)),
+        }.items():
+            self._file.create_dataset(name, data=np.asarray(self._rows[name], dtype).reshape(shape))
+        self._file.close()
+        os.replace(self._temporary, self.path)
+
+    def __enter__(self) -> MapWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+
+class MapShard:
+    """One shard, opened for reading. The tables are read at once, the maps when asked for.
+
+    The file handle is opened in the process that reads (never carried over a fork). Raises :class:`WsssError` when the
+    file is missing, damaged or of another kind.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._handles: dict[int, h5py.File] = {}
+        try:
+            with self._open() as file:
+                if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
+                    raise WsssError(f"{self.path} is no map shard of version {VERSION}; make the maps again")
+                self.attributes: dict[str, Any] = dict(file.attrs)
+                self.ids: list[str] = [value.decode("utf-8") for value in file["id"][:]]
+                self._size, self._shape = file["size"][:], file["shape"][:]
+                self._classes, self._class_end = file["classes"][:].astype(np.int64), file["class_end"][:]
+                self._data_end = file["data_end"][:]
+                values = file["data"].shape[0]
+        except (OSError, KeyError) as error:
+            raise WsssError(f"{self.path} cannot be read as a map shard ({error}); {AGAIN}") from error
+        if values != (self._data_end[-1] if len(self.ids) else 0):
+            raise WsssError(f"{self.path} is damaged: {values} values, not as many as its table says; {AGAIN}")
+
+    def _open(self) -> h5py.File:
+        # A shard never changes after its renaming, so locks would only fail on file systems that have none.
+        return h5py.File(self.path, "r", locking=False)
+
+    def record(self, row: int) -> MapRecord:
+        """The ``row``-th image."""
+        pid = os.getpid()
+        if pid not in self._handles:
+            self._handles = {pid: self._open()}
+        end = int(self._data_end[row])
+        start = int(self._data_end[row - 1]) if row else 0
+        first = int(self._class_end[row - 1]) if row else 0
+        classes = self._classes[first : self._class_end[row]]
+        values = self._handles[pid]["data"][start:end]
+        maps, position = [], 0
+        for height, width in self._shape[row].tolist():
+            count = len(classes) * height * width
+            maps.append(values[position : position + count].reshape(len(classes), height, width))
+            position += count
+        return MapRecord(self.ids[row], classes.copy(), tuple(self._size[row].tolist()), maps)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handles": {}}
+
+
+class MapStore:
+    """All shards of a folder of maps, by image id; safe to use from many processes at once.
+
+    Raises :class:`WsssError` when the folder is no whole artefact, a shard is missing, or an id stands in two shards.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "manifest.json").is_file():
+            raise WsssError(f"{self.folder} holds no manifest.json: the maps are not whole; run their stage (again)")
+        self.shards = [MapShard(path) for path in _complete(self.folder)]
+        self.attributes: dict[str, Any] = self.shards[0].attributes
+        self._where: dict[str, tuple[int, int]] = {}
+        for number, shard in enumerate(self.shards):
+            for key in ("scales", "flip", "stride", "round_to"):
+                if not np.array_equal(shard.attributes[key], self.attributes[key]):
+                    raise WsssError(f"{shard.path} differs from the other shards in {key!r}; {AGAIN}")
+            for row, id in enumerate(shard.ids):
+                if id in self._where:
+                    other = self.shards[self._where[id][0]].path.name
+                    raise WsssError(f"{shard.path}: image {id!r} stands in {other} as well; {AGAIN}")
+                self._where[id] = (number, row)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids in the order of the shards."""
+        return list(self._where)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._where
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._where)
+
+    def __getitem__(self, id: str) -> MapRecord:
+        if id not in self._where:
+            raise WsssError(f"{self.folder} has no maps of image {id!r}; add its split to the maps' setting 'splits'")
+        number, row = self._where[id]
+        return self.shards[number].record(row)
+
+    def low(self, id: str) -> np.ndarray:
+        """float32 (n, (H-1)//4+1, (W-1)//4+1) in [0, 1), see :func:`decode_low`."""
+        record = self[id]
+        return decode_low(record.maps, record.size)
+
+    def full(self, id: str) -> np.ndarray:
+        """float32 (n, H, W) in [0, 1), see :func:`decode_full`."""
+        record = self[id]
+        return decode_full(record.maps, record.size, int(self.attributes["round_to"]))
+
+
+def _complete(folder: Path) -> list[Path]:
+    """Paths of all shards of a folder; :class:`WsssError` naming those that miss."""
+    found = {path.name: _NAME.fullmatch(path.name) for path in sorted(folder.glob("shard-*.h5"))}
+    totals = {int(match[2]) for match in found.values() if match}
+    if len(totals) != 1:
+        said = "no shard-IIIII-of-NNNNN.h5" if not totals else f"shards of several sets ({', '.join(found)})"
+        raise WsssError(f"{folder} holds {said}; {AGAIN}")
+    total = totals.pop()
+    missing = [name for name in (shard_name(i, total) for i in range(total)) if name not in found]
+    if missing:
+        raise WsssError(f"{folder}: missing {', '.join(missing)} of {total} shards; {AGAIN}")
+    return [folder / shard_name(i, total) for i in range(total)]
