@@ -316,6 +316,8 @@ class InferenceSettings(Settings):
     """The image is seen at each of these scales."""
     flip: bool = True
     """Also see the mirrored image."""
+    max_side: Annotated[int, Field(ge=32)] = 1024
+    """Longest side in pixels at scale 1; larger images are reduced to it before the network sees them."""
 
 
 class CamsSettings(InferenceSettings):
@@ -419,7 +421,8 @@ class SegmenterSettings(TrainingSettings):
     lr: Positive = 0.007
     weight_decay: NonNegative = 4e-5
     accumulate_mode: Literal["sum", "mean"] = "mean"
-    augment: Augment = ("colour-jitter",)
+    augment: Annotated[tuple[Literal["colour-jitter"], ...], BeforeValidator(_listed)] = ("colour-jitter",)
+    """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from their mask)."""
     predict: PredictSettings = PredictSettings()
     """How it is applied; a change here does not train again."""
 

@@ -1,0 +1,21 @@
+"""Apply a trained segmentation network to images: palette PNG masks at the images' own size.
+
+Reads the index and a segmenter; logits of several scales and of the mirror are averaged; a dense CRF is optional.
+"""
+
+import _house  # noqa: F401
+
+from wsss.settings import PredictSettings
+from wsss.stage import Stage
+
+stage = Stage(
+    __doc__,
+    settings=PredictSettings,
+    inputs={"index": "dataset index", "segmenter": "trained segmentation network"},
+)
+
+if __name__ == "__main__":
+    with stage.run() as run:
+        from wsss.apply import write_predictions
+
+        write_predictions(run)

@@ -1,0 +1,25 @@
+"""Train a segmentation network on pseudo masks, or on the true ones (the upper bound).
+
+Reads the index and a folder of pseudo masks; writes model.safetensors and metrics.jsonl. Resumes like the classifiers.
+
+    python stages/segmenter.py --index results/scenes/index --masks results/scenes/s0/masks/p-noc \\
+        --out results/scenes/s0/segmenters/p-noc --settings '{"masks": "p-noc", "backbone": "resnet10t", ...}'
+"""
+
+import _house  # noqa: F401
+
+from wsss.settings import SegmenterSettings
+from wsss.stage import Stage
+
+stage = Stage(
+    __doc__,
+    settings=SegmenterSettings,
+    inputs={"index": "dataset index"},
+    optional={"masks": "pseudo masks to learn from (not with supervision: masks)"},
+)
+
+if __name__ == "__main__":
+    with stage.run() as run:
+        from wsss.train import train_segmenter
+
+        train_segmenter(run)

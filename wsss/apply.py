@@ -1,0 +1,121 @@
+"""Inference stages: class activation maps of a classifier, predicted masks of a segmentation network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wsss.data.images import read_image
+from wsss.data.index import Index, Item
+from wsss.devices import choose_device
+from wsss.errors import WsssError
+from wsss.inference import class_activation_maps, pixel_probabilities
+from wsss.models.classifier import load_classifier
+from wsss.models.segmenter import load_segmenter
+from wsss.refine.crf import DenseCRF
+from wsss.settings import CamsSettings, PredictSettings
+from wsss.stage import Interrupted, Run, say
+from wsss.store.manifest import NAME, digest
+from wsss.store.maps import MapWriter
+from wsss.store.masks import MaskFolder
+
+
+def write_cams(run: Run) -> None:
+    """Write the maps of every image of the splits as HDF5 shards.
+
+    Raises:
+        WsssError: The classifier was trained on other classes than the index has.
+    """
+    settings: CamsSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    network, classes = load_classifier(run.inputs["classifier"])
+    _same_classes(run.inputs["classifier"], classes, index)
+    torch.set_num_threads(run.args.threads)
+    device = choose_device(run.args.device)
+    network = network.to(device, memory_format=torch.channels_last).eval()
+    items = [item for split in settings.splits for item in index.split(split)]
+    inputs = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
+    key = hashlib.sha256(json.dumps([settings.canonical(), inputs], sort_keys=True).encode()).hexdigest()[:16]
+    _forget_other_shards(run, key)
+    shards = min(settings.shards, len(items))
+    for number in range(shards):
+        name = f"shard-{number:05d}-of-{shards:05d}.h5"
+        if (run.out / name).exists():
+            say(f"{name} is complete: kept")
+            continue
+        part = items[number * len(items) // shards : (number + 1) * len(items) // shards]
+        stride = network_stride(network)
+        with MapWriter(
+            run.out / name,
+            scales=settings.scales,
+            flip=settings.flip,
+            stride=stride,
+            round_to=stride,
+            attributes={"key": key},
+        ) as writer:
+            for item, present, maps in class_activation_maps(network, part, settings, device, run.args.threads):
+                writer.add(item.id, present, (item.height, item.width), maps)
+                if run.stop:
+                    raise Interrupted(run.stop)
+    (run.state / "key").unlink(missing_ok=True)
+    run.note(images=len(items), shards=shards)
+
+
+def network_stride(network: torch.nn.Module) -> int:
+    """Input pixels per feature cell of a classifier in eval mode."""
+    with torch.inference_mode():
+        probe = torch.zeros(1, 3, 64, 64, device=next(network.parameters()).device)
+        return 64 // network(probe).shape[-1]
+
+
+def write_predictions(run: Run) -> None:
+    """Write the predicted mask of every image of the splits."""
+    settings: PredictSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    network, classes = load_segmenter(run.inputs["segmenter"])
+    _same_classes(run.inputs["segmenter"], classes, index)
+    torch.set_num_threads(run.args.threads)
+    device = choose_device(run.args.device)
+    network = network.to(device, memory_format=torch.channels_last).eval()
+    items = [item for split in settings.splits for item in index.split(split)]
+    with run.folder("masks") as scratch, ThreadPoolExecutor(max(1, run.args.threads)) as pool:
+        masks = MaskFolder(scratch)
+        pending = []
+        for item, scores in pixel_probabilities(network, items, settings, device, run.args.threads):
+            pending.append(pool.submit(_finish, item, scores, settings, masks))
+            while len(pending) > 4 * run.args.threads:  # bounds the memory that waiting probabilities take
+                pending.pop(0).result()
+            if run.stop:
+                raise Interrupted(run.stop)
+        for job in pending:
+            job.result()
+    run.note(images=len(items))
+
+
+def _finish(item: Item, scores: np.ndarray, settings: PredictSettings, masks: MaskFolder) -> None:
+    """Refine the probabilities (C + 1, H, W) of an image and write their argmax."""
+    if settings.crf is not None:
+        scores = DenseCRF(read_image(item.image), settings.crf).infer([scores])[0]
+    masks.write(item.id, scores.argmax(0).astype(np.uint8))
+
+
+def _same_classes(folder: Path, classes: tuple[str, ...], index: Index) -> None:
+    if classes != index.classes:
+        raise WsssError(
+            f"{folder}: trained on the classes {', '.join(classes)}, but the index {index.folder} has "
+            f"{', '.join(index.classes)}; train it again on this index"
+        )
+
+
+def _forget_other_shards(run: Run, key: str) -> None:
+    """Keep the shards of a killed run only if they were made from the same settings and inputs."""
+    mark = run.state / "key"
+    if not (mark.exists() and mark.read_text() == key):
+        for shard in run.out.glob("shard-*.h5"):
+            shard.unlink()
+        mark.write_text(key)

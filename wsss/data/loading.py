@@ -1,0 +1,171 @@
+"""Batches for training and images for inference.
+
+The order of a training and every view in it are functions of (seed, epoch, index) alone. A loader can therefore start
+at any step of any epoch, with any number of processes, and with any number of devices that share a global batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from wsss.data.images import read_image, read_mask
+from wsss.data.index import Item
+from wsss.data.transforms import normalise, training_view
+from wsss.errors import WsssError
+from wsss.settings import TrainingSettings
+
+Visit = tuple[int, int]
+"""(epoch, position in the list of items)."""
+
+
+@dataclass
+class Batch:
+    """A micro-batch.
+
+    Attributes:
+        images: float32 (B, 3, S, S), normalised.
+        labels: float32 (B, C) in {0, 1}.
+        draws: float32 (B,) in [0, 1): one uniform number an image, for objectives that choose at random.
+        masks: int64 (B, S, S), 255 = ignore; None for trainings on tags.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    draws: torch.Tensor
+    masks: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on ``device``, images in channels-last layout."""
+        move = {"device": device, "non_blocking": True}
+        images = self.images.to(memory_format=torch.channels_last, **move)
+        masks = None if self.masks is None else self.masks.to(**move)
+        return Batch(images, self.labels.to(**move), self.draws.to(**move), masks)
+
+
+class TrainingViews(Dataset):
+    """Random views of items; see ``wsss.data.transforms.training_view``.
+
+    Args:
+        items: Training images.
+        classes: Number of object classes C.
+        settings: Crop, sizes, augmentation.
+        seed: Seed of every draw.
+        mask_of: Path of an item's mask; None for trainings on tags, which never open one.
+    """
+
+    def __init__(
+        self,
+        items: list[Item],
+        classes: int,
+        settings: TrainingSettings,
+        seed: int,
+        mask_of: Callable[[Item], Path] | None = None,
+    ) -> None:
+        self.items, self.classes, self.settings, self.seed, self.mask_of = items, classes, settings, seed, mask_of
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, visit: Visit) -> Batch:
+        epoch, position = visit
+        item = self.items[position]
+        rng = np.random.default_rng((self.seed, epoch, position))
+        draw = rng.random()
+        mask = None if self.mask_of is None else read_mask(self.mask_of(item))
+        s = self.settings
+        image, mask = training_view(
+            read_image(item.image), mask, rng, crop=s.crop, long_side=s.long_side, augment=s.augment
+        )
+        labels = torch.zeros(self.classes)
+        labels[list(item.labels)] = 1
+        masks = None if mask is None else torch.from_numpy(mask).long()
+        return Batch(torch.from_numpy(image), labels, torch.tensor(draw, dtype=torch.float32), masks)
+
+
+def collate(views: list[Batch]) -> Batch:
+    """Stack views into a batch."""
+    masks = None if views[0].masks is None else torch.stack([v.masks for v in views])
+    return Batch(*(torch.stack([getattr(v, k) for v in views]) for k in ("images", "labels", "draws")), masks)
+
+
+class Order(Sampler):
+    """Positions of every micro-batch from micro-step ``start`` to the end of the training.
+
+    Each epoch is a new permutation; the last incomplete batch of an epoch is dropped (published recipes do so, and batch
+    statistics stay comparable). With several devices each takes its own slice of the same global batch.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int, epochs: int, seed: int, start: int = 0, rank: int = 0, ranks: int = 1
+    ) -> None:
+        if length < batch_size:
+            raise WsssError(f"only {length} training images for a batch of {batch_size}; lower batch_size to at most {length}")
+        if batch_size % ranks:
+            raise WsssError(f"a batch of {batch_size} cannot be shared evenly by {ranks} devices; choose a multiple")
+        self.length, self.batch_size, self.epochs, self.seed = length, batch_size, epochs, seed
+        self.start, self.rank, self.ranks = start, rank, ranks
+        self.per_epoch = length // batch_size
+
+    def __len__(self) -> int:
+        return self.per_epoch * self.epochs - self.start
+
+    def __iter__(self) -> Iterator[list[Visit]]:
+        share = self.batch_size // self.ranks
+        for epoch in range(self.start // self.per_epoch, self.epochs):
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
+            first = self.start % self.per_epoch if epoch == self.start // self.per_epoch else 0
+            for step in range(first, self.per_epoch):
+                begin = step * self.batch_size + self.rank * share
+                yield [(epoch, int(p)) for p in order[begin : begin + share]]
+
+
+def training_loader(views: TrainingViews, order: Order, workers: int) -> DataLoader:
+    """One loader for a whole training, so that its processes start once."""
+    return DataLoader(
+        views,
+        batch_sampler=order,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+    )
+
+
+class ScaledImages(Dataset):
+    """Whole images at several scales for inference: item ``i`` gives ``(item, [float32 (3, h_s, w_s), ...])``.
+
+    Args:
+        items: Images.
+        scales: Factors; 1 is the image itself, or the image reduced to ``max_side``.
+        max_side: Longest side of scale 1 in pixels.
+    """
+
+    def __init__(self, items: list[Item], scales: tuple[float, ...], max_side: int) -> None:
+        self.items, self.scales, self.max_side = items, scales, max_side
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, position: int) -> tuple[Item, list[torch.Tensor]]:
+        item = self.items[position]
+        picture = Image.fromarray(read_image(item.image))
+        width, height = picture.size
+        reduction = min(1.0, self.max_side / max(width, height))
+        views = []
+        for scale in self.scales:
+            size = (max(1, round(width * reduction * scale)), max(1, round(height * reduction * scale)))
+            resized = picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
+            views.append(torch.from_numpy(normalise(np.asarray(resized))))
+        return item, views
+
+
+def inference_loader(images: ScaledImages, workers: int) -> DataLoader:
+    """Images one by one, in order, prepared in ``workers`` processes."""
+    return DataLoader(images, batch_size=None, num_workers=workers, prefetch_factor=2 if workers else None)

@@ -1,0 +1,143 @@
+"""Training views of an image: random size, flip, colour, RandAugment, crop.
+
+Every draw comes from a generator that the caller made from (seed, epoch, index), so a view does not depend on the
+number of loader processes, on the order of the others, or on where a training was resumed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from torchvision.transforms.v2 import functional as F
+
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+IGNORE = 255
+
+CUT_OUT_SIDE = 16  # pixels; FixMatch's pool always ends with one black square
+
+
+def normalise(image: np.ndarray) -> np.ndarray:
+    """RGB (H, W, 3) uint8 to float32 (3, H, W): ``(x / 255 - mean) / std`` with ImageNet's statistics; 0 is the mean colour."""
+    scaled = (image.astype(np.float32) - 255 * MEAN) * (1 / (255 * STD))
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+def resize_long_side(image: Image.Image, side: int, resample: Image.Resampling) -> Image.Image:
+    """The image with its longer side at ``side`` pixels and the same aspect."""
+    width, height = image.size
+    scale = side / max(width, height)
+    return image.resize((max(1, round(width * scale)), max(1, round(height * scale))), resample)
+
+
+def colour_jitter(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Brightness, contrast and saturation by up to 30 %, hue by up to 0.1 of the circle, in random order."""
+    factors = rng.uniform(0.7, 1.3, 3)
+    hue = rng.uniform(-0.1, 0.1)
+    steps = (
+        lambda i: F.adjust_brightness(i, factors[0]),
+        lambda i: F.adjust_contrast(i, factors[1]),
+        lambda i: F.adjust_saturation(i, factors[2]),
+        lambda i: F.adjust_hue(i, hue),
+    )
+    for k in rng.permutation(4):
+        image = steps[k](image)
+    return image
+
+
+def _affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
+    return image.transform(image.size, Image.Transform.AFFINE, matrix)
+
+
+# FixMatch's pool (Sohn et al. 2020, table 12): what an operation does at a strength v in {1..9}, with sign +-1 drawn
+_POOL = (
+    lambda i, v, sign: ImageOps.autocontrast(i),
+    lambda i, v, sign: ImageEnhance.Brightness(i).enhance(0.09 * v + 0.05),
+    lambda i, v, sign: ImageEnhance.Color(i).enhance(0.09 * v + 0.05),
+    lambda i, v, sign: ImageEnhance.Contrast(i).enhance(0.09 * v + 0.05),
+    lambda i, v, sign: ImageEnhance.Sharpness(i).enhance(0.09 * v + 0.05),
+    lambda i, v, sign: ImageOps.equalize(i),
+    lambda i, v, sign: i,
+    lambda i, v, sign: ImageOps.posterize(i, int(0.4 * v) + 4),
+    lambda i, v, sign: i.rotate(sign * int(3 * v)),
+    lambda i, v, sign: _affine(i, (1, sign * 0.03 * v, 0, 0, 1, 0)),
+    lambda i, v, sign: _affine(i, (1, 0, 0, sign * 0.03 * v, 1, 0)),
+    lambda i, v, sign: ImageOps.solarize(i, 256 - int(25.6 * v)),
+    lambda i, v, sign: _affine(i, (1, 0, sign * 0.03 * v * i.width, 0, 1, 0)),
+    lambda i, v, sign: _affine(i, (1, 0, 0, 0, 1, sign * 0.03 * v * i.height)),
+)
+
+
+def randaugment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """FixMatch's RandAugment, two operations of magnitude up to 9, each applied with probability 1/2, then a cut-out.
+
+    Source: Cubuk et al. 2020; the pool and the square of Sohn et al. 2020, as the P-NOC line of work uses them.
+    """
+    for operation in rng.integers(len(_POOL), size=2):
+        strength, sign = int(rng.integers(1, 10)), int(rng.choice((-1, 1)))
+        if rng.random() < 0.5:
+            image = _POOL[operation](image, strength, sign)
+    x, y = rng.integers(image.width), rng.integers(image.height)
+    half = CUT_OUT_SIDE // 2
+    image = image.copy()
+    ImageDraw.Draw(image).rectangle((x - half, y - half, x + half - 1, y + half - 1), fill=(0, 0, 0))
+    return image
+
+
+def crop_pair(
+    image: np.ndarray, mask: np.ndarray | None, side: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A random square of a normalised image (3, H, W) and of its mask (H, W).
+
+    Where the image is smaller than the square it lies at a random place in a canvas of 0 (the mean colour); the mask's
+    canvas is 255 (ignore). Returns float32 (3, side, side) and uint8 (side, side) or None.
+    """
+    _, height, width = image.shape
+    canvas = np.zeros((3, side, side), np.float32)
+    target = np.full((side, side), IGNORE, np.uint8) if mask is not None else None
+    source, place = [], []
+    for length in (height, width):
+        free = length - side
+        start = int(rng.integers(abs(free) + 1))
+        n = min(length, side)
+        source.append(slice(start, start + n) if free > 0 else slice(0, n))
+        place.append(slice(0, n) if free > 0 else slice(start, start + n))
+    canvas[:, place[0], place[1]] = image[:, source[0], source[1]]
+    if mask is not None and target is not None:
+        target[place[0], place[1]] = mask[source[0], source[1]]
+    return canvas, target
+
+
+def training_view(
+    image: np.ndarray,
+    mask: np.ndarray | None,
+    rng: np.random.Generator,
+    *,
+    crop: int,
+    long_side: tuple[int, int],
+    augment: tuple[str, ...] = (),
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """One random training view.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        mask: uint8 (H, W) or None; follows the geometry of the image (nearest neighbour).
+        rng: Source of every draw.
+        crop: Side S of the result in pixels.
+        long_side: Range of the longer side after the random resize, in pixels, both ends included.
+        augment: ``colour-jitter`` and ``randaugment`` (the latter moves pixels, so not together with a mask).
+
+    Returns:
+        float32 (3, S, S), normalised, and uint8 (S, S) or None.
+    """
+    side = int(rng.integers(long_side[0], long_side[1] + 1))
+    picture = resize_long_side(Image.fromarray(image), side, Image.Resampling.BICUBIC)
+    target = None if mask is None else resize_long_side(Image.fromarray(mask), side, Image.Resampling.NEAREST)
+    if rng.random() < 0.5:
+        picture = ImageOps.mirror(picture)
+        target = None if target is None else ImageOps.mirror(target)
+    if "colour-jitter" in augment:
+        picture = colour_jitter(picture, rng)
+    if "randaugment" in augment:
+        picture = randaugment(picture, rng)
+    return crop_pair(normalise(np.asarray(picture)), None if target is None else np.asarray(target), crop, rng)

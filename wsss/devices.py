@@ -1,0 +1,49 @@
+"""Where and in which precision networks run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from wsss.errors import WsssError
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device that ``auto``, ``cpu`` or ``cuda`` stands for; under torchrun or srun the local rank's GPU.
+
+    Raises:
+        WsssError: ``cuda`` without a usable GPU.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise WsssError("--device cuda: torch sees no GPU here; use --device cpu, or check the driver")
+    rank = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+    device = torch.device("cuda", rank % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether matrix products in bf16 are native (AMX); with AVX alone, fp32 is about as fast and more exact."""
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+def autocast_type(precision: str, device: torch.device) -> torch.dtype:
+    """The autocast type for a setting ``precision``; ``torch.float32`` means no autocast."""
+    if precision == "auto":
+        if device.type == "cuda":
+            precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        else:
+            precision = "bf16" if _cpu_has_bf16() else "fp32"
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def loader_workers(threads: int, device: torch.device) -> int:
+    """Loader processes that keep the network fed without starving it: on a CPU the network needs the cores itself."""
+    return max(1, threads // 2) if device.type == "cpu" else max(1, min(16, threads - 1))

@@ -1,0 +1,252 @@
+"""The one training loop: precision, devices, schedules, accumulation, checkpoints, resume, progress.
+
+Everything random is a function of (seed, step), never of what ran before. A training that was killed at any moment and
+started again therefore ends, on the CPU, with the same bits as one that was left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from wsss.data.loading import Order, TrainingViews, training_loader
+from wsss.devices import autocast_type, loader_workers
+from wsss.errors import WsssError
+from wsss.objectives.base import Moment, Objective
+from wsss.optimisers import build_optimiser, rate_at, set_rate
+from wsss.progress import Progress
+from wsss.settings import TrainingSettings
+from wsss.stage import Interrupted, Run, say
+from wsss.store.manifest import atomic_path
+
+CHECKPOINT_SECONDS = 60.0
+"""Between checkpoints: what a kill can cost."""
+RECORDS_AN_EPOCH = 4
+"""Lines in metrics.jsonl."""
+
+
+def ranks() -> tuple[int, int]:
+    """This process's number and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def average_gradients(network: nn.Module) -> None:
+    """Mean of the gradients over all processes, in one message; nothing to do in a single one."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    if not gradients:
+        return
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+class Trainer:
+    """Trains the networks of an objective.
+
+    Args:
+        objective: Networks and losses.
+        views: Training views.
+        settings: Epochs, batch, optimiser, precision.
+        run: The stage's run: state folder, seed, threads, stop signal.
+        device: Where to train.
+        identity: What the training depends on besides settings and seed (digests of inputs, code); a checkpoint of
+            another identity is not resumed.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        views: TrainingViews,
+        settings: TrainingSettings,
+        run: Run,
+        device: torch.device,
+        identity: dict[str, Any],
+    ) -> None:
+        self.objective, self.views, self.settings, self.run, self.device = objective, views, settings, run, device
+        self.rank, self.ranks = ranks()
+        self.networks = {n: m.to(device, memory_format=torch.channels_last) for n, m in objective.networks.items()}
+        for name, network in self.networks.items():
+            network.train()
+            if objective.batch_norm(name, settings.batch_norm) == "fixed":
+                network.fix_batch_norm()
+        self.optimisers = {n: build_optimiser(m, settings) for n, m in self.networks.items()}
+        self.type = autocast_type(settings.precision, device)
+        scaled = self.type == torch.float16
+        self.scalers = {n: torch.amp.GradScaler(device.type, enabled=scaled) for n in self.networks}
+        self.per_epoch = len(views) // settings.batch_size
+        self.micro_steps = self.per_epoch * settings.epochs
+        self.steps = max(1, self.micro_steps // settings.accumulate)
+        self.checkpoint = run.state / "checkpoint.pt"
+        self.metrics = run.state / "metrics.jsonl"
+        facts = [json.loads(settings.canonical(exclude={"predict"} & set(type(settings).model_fields)))]
+        facts += [run.args.seed, identity, str(self.type)]
+        self.key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        self.sums: dict[str, torch.Tensor] = {}
+        self.counted = 0
+        self.step = 0
+
+    def train(self) -> nn.Module:
+        """Train to the end, or go on from the checkpoint, and return the objective's product in eval mode.
+
+        Raises:
+            Interrupted: A signal asked to stop; the state is saved.
+            WsssError: The loss is not finite.
+        """
+        self._resume()
+        order = Order(
+            len(self.views),
+            self.settings.batch_size,
+            self.settings.epochs,
+            self.run.args.seed,
+            self.step,
+            self.rank,
+            self.ranks,
+        )
+        workers = loader_workers(self.run.args.threads, self.device)
+        saved = time.monotonic()
+        with Progress(self.micro_steps, self.step, "training", self.rank == 0) as progress:
+            for batch in training_loader(self.views, order, workers) if len(order) else ():
+                self._micro_step(batch.to(self.device))
+                progress.advance(self._latest)
+                if (self.step % self.settings.accumulate) and self.step < self.micro_steps:
+                    continue  # half an optimiser step is never saved
+                if self._must_stop():
+                    self._save()
+                    raise Interrupted(self.run.stop)
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self._save()
+                    saved = time.monotonic()
+        self._save()
+        return self.networks[self.objective.product].eval()
+
+    def _micro_step(self, batch: Any) -> None:
+        s = self.settings
+        torch.manual_seed((self.run.args.seed * self.micro_steps + self.step) * self.ranks + self.rank)  # dropout
+        moment = Moment(self.step, self.step / self.micro_steps)
+        parts: dict[str, torch.Tensor] = {}
+        share = 1 / s.accumulate if s.accumulate_mode == "mean" else 1.0
+        losses = self.objective.losses(batch, moment)
+        while True:
+            with self._autocast():
+                loss = next(losses, None)
+            if loss is None:
+                break
+            self.scalers[loss.network].scale(loss.value * share).backward()
+            parts |= loss.parts
+        self.step += 1
+        if self.step % s.accumulate == 0:
+            self._optimiser_step()
+        self._record(parts)
+
+    def _optimiser_step(self) -> None:
+        factor = rate_at(self.step // self.settings.accumulate - 1, self.steps, self.settings)
+        for name, optimiser in self.optimisers.items():
+            scaler = self.scalers[name]
+            average_gradients(self.networks[name])
+            set_rate(optimiser, factor, self.settings)
+            if not any(p.grad is not None for group in optimiser.param_groups for p in group["params"]):
+                continue
+            if self.settings.clip_norm is not None:
+                scaler.unscale_(optimiser)
+                nn.utils.clip_grad_norm_(self.networks[name].parameters(), self.settings.clip_norm)
+            scaler.step(optimiser)
+            scaler.update()
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad(set_to_none=True)
+
+    def _autocast(self) -> Any:
+        if self.type == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.type)
+
+    def _record(self, parts: dict[str, torch.Tensor]) -> None:
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value.float()
+        self.counted += 1
+        self._latest = ""
+        position = self.step % self.per_epoch or self.per_epoch
+        if position * RECORDS_AN_EPOCH // self.per_epoch == (position - 1) * RECORDS_AN_EPOCH // self.per_epoch:
+            return
+        means = {name: float(total) / self.counted for name, total in self.sums.items()}
+        wrong = [name for name, value in means.items() if not math.isfinite(value)]
+        if wrong:
+            raise WsssError(
+                f"training step {self.step}: {', '.join(wrong)} is not finite; lower 'lr', or set 'clip_norm' or "
+                f"'precision: fp32' (the last sound checkpoint is {self.checkpoint})"
+            )
+        factor = rate_at((self.step - 1) // self.settings.accumulate, self.steps, self.settings)
+        record = {"step": self.step, "epoch": round(self.step / self.per_epoch, 3), "lr": self.settings.lr * factor}
+        record |= {name: round(value, 6) for name, value in means.items()}
+        if self.rank == 0:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        self.sums, self.counted = {}, 0
+        self._latest = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+
+    def _must_stop(self) -> bool:
+        if self.ranks == 1:
+            return self.run.stop is not None
+        told = torch.tensor(float(self.run.stop is not None), device=self.device)
+        dist.all_reduce(told, dist.ReduceOp.MAX)
+        if told and self.run.stop is None:
+            self.run.stop = "a signal to another process"
+        return bool(told)
+
+    def _save(self) -> None:
+        if self.rank != 0:
+            return
+        state = {
+            "key": self.key,
+            "step": self.step,
+            "networks": {n: m.state_dict() for n, m in self.networks.items()},
+            "optimisers": {n: o.state_dict() for n, o in self.optimisers.items()},
+            "scalers": {n: s.state_dict() for n, s in self.scalers.items()},
+            "sums": self.sums,
+            "counted": self.counted,
+            "metrics": self.metrics.stat().st_size if self.metrics.exists() else 0,
+        }
+        with atomic_path(self.checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def _resume(self) -> None:
+        self._latest = ""
+        state = None
+        if self.checkpoint.is_file():
+            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            if state["key"] != self.key:
+                say("the checkpoint found belongs to other settings, inputs or code: starting over")
+                state = None
+        if state is None:
+            if self.rank == 0:
+                self.metrics.unlink(missing_ok=True)
+            return
+        for name, network in self.networks.items():
+            network.load_state_dict(state["networks"][name])
+            self.optimisers[name].load_state_dict(state["optimisers"][name])
+            self.scalers[name].load_state_dict(state["scalers"][name])
+        self.step, self.sums, self.counted = state["step"], state["sums"], state["counted"]
+        if self.rank == 0 and self.metrics.exists():
+            os.truncate(self.metrics, state["metrics"])
+        say(f"going on at step {self.step} of {self.micro_steps}")
+
+
+def keep_product(run: Run) -> None:
+    """Move the metrics into the artefact and forget the checkpoint: the training is over."""
+    metrics = run.state / "metrics.jsonl"
+    if metrics.exists():
+        Path(metrics).replace(run.out / "metrics.jsonl")
+    (run.state / "checkpoint.pt").unlink(missing_ok=True)

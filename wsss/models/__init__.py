@@ -1,0 +1,1 @@
+"""Networks: backbones come from timm, segmentation architectures from segmentation-models-pytorch."""

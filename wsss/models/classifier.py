@@ -1,0 +1,73 @@
+"""The CAM classifier: a backbone, a 1x1 convolution, and global average pooling (Zhou et al. 2016)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from wsss.errors import WsssError
+from wsss.models.backbone import Trainable, create_backbone, load_pretrained
+from wsss.settings import NetworkSettings
+from wsss.store.manifest import read_manifest
+from wsss.store.weights import load_weights
+
+
+class Classifier(Trainable):
+    """Backbone and a 1x1 head without bias.
+
+    The forward pass returns the raw class activation maps (B, C, h, w), unbounded and not rectified; their mean over the
+    grid is the logit, since pooling and a 1x1 convolution commute.
+    """
+
+    def __init__(self, backbone: str, classes: int, output_stride: int = 16, pretrained: bool = False) -> None:
+        super().__init__()
+        self.backbone = create_backbone(backbone, output_stride, pretrained)
+        features = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
+        self.head = nn.Conv2d(features, classes, 1, bias=False)
+        nn.init.kaiming_normal_(self.head.weight)
+        self.pretrained = pretrained
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Maps (B, C, H/stride, W/stride) of normalised images (B, 3, H, W)."""
+        return self.head(self.backbone.forward_features(images))
+
+    def is_new(self, name: str) -> bool:
+        return name.startswith("head.")
+
+
+def logits(maps: torch.Tensor) -> torch.Tensor:
+    """Class scores (B, C) of class activation maps (B, C, h, w), in fp32."""
+    return maps.float().mean((2, 3))
+
+
+def build_classifier(settings: NetworkSettings, classes: int, warm_start: Path | None = None) -> Classifier:
+    """A classifier with the weights that the settings (or another classifier's folder) say."""
+    if warm_start is not None:
+        network = Classifier(settings.backbone, classes, settings.output_stride)
+        return _fill(network, warm_start)
+    network = Classifier(settings.backbone, classes, settings.output_stride, settings.pretrained is True)
+    if isinstance(settings.pretrained, str):
+        load_pretrained(network.backbone, settings.pretrained)
+    return network
+
+
+def load_classifier(folder: Path) -> tuple[Classifier, tuple[str, ...]]:
+    """A trained classifier and its class names, from its artefact folder."""
+    read_manifest(folder)
+    _, about = load_weights(folder / "model.safetensors")
+    network = Classifier(about["backbone"], len(about["classes"]), about["output_stride"])
+    return _fill(network, folder), tuple(about["classes"])
+
+
+def _fill(network: Classifier, folder: Path) -> Classifier:
+    weights, about = load_weights(folder / "model.safetensors")
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise WsssError(
+            f"{folder}: its weights ({about.get('backbone')}, {len(about.get('classes', []))} classes) do not fit here; "
+            f"use the same backbone and classes in both recipes\n{error}"
+        ) from error
+    return network

@@ -1,0 +1,100 @@
+"""Segmentation networks of segmentation-models-pytorch on timm backbones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import nn
+
+from wsss.errors import WsssError
+from wsss.models.backbone import Trainable, check_name, load_pretrained
+from wsss.settings import SegmenterSettings
+from wsss.store.manifest import read_manifest
+from wsss.store.weights import load_weights
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {
+    "deeplabv3plus": smp.DeepLabV3Plus,
+    "deeplabv3": smp.DeepLabV3,
+    "unet": smp.Unet,
+    "fpn": smp.FPN,
+    "pan": smp.PAN,
+    "upernet": smp.UPerNet,
+}
+
+
+class Segmenter(Trainable):
+    """A segmentation network over background and C object classes.
+
+    Args:
+        architecture: Key of ``ARCHITECTURES``.
+        backbone: timm name.
+        classes: Number of outputs, background included (C + 1).
+        output_stride: Of the encoder, for architectures that dilate (the two DeepLabs, 8 or 16; PAN, 16 or 32).
+        atrous_rates: Dilations of the ASPP (the two DeepLabs).
+        pretrained: Fetch the encoder's weights from timm's hub.
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        backbone: str,
+        classes: int,
+        output_stride: int = 16,
+        atrous_rates: tuple[int, int, int] = (6, 12, 18),
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        check_name(backbone)
+        options: dict = {"encoder_name": f"tu-{backbone}", "encoder_weights": "imagenet" if pretrained else None}
+        if architecture.startswith("deeplab"):
+            options |= {"encoder_output_stride": output_stride, "decoder_atrous_rates": atrous_rates}
+        elif architecture == "pan":
+            options |= {"encoder_output_stride": output_stride}
+        try:
+            self.network = ARCHITECTURES[architecture](classes=classes, **options)
+        except (ValueError, TypeError, KeyError, RuntimeError, AssertionError) as error:
+            raise WsssError(f"{architecture} on {backbone} with output stride {output_stride}: {error}") from error
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (B, C + 1, H, W) of normalised images (B, 3, H, W) of any size."""
+        height, width = images.shape[-2:]
+        stride = 32  # every encoder's deepest stage, before dilation
+        padding = (0, -width % stride, 0, -height % stride)
+        return self.network(nn.functional.pad(images, padding))[..., :height, :width]
+
+    def is_new(self, name: str) -> bool:
+        return not name.startswith("network.encoder.")
+
+
+def build_segmenter(settings: SegmenterSettings, classes: int) -> Segmenter:
+    """A network for C object classes with the encoder weights that the settings say."""
+    network = Segmenter(
+        settings.architecture,
+        settings.backbone,
+        classes + 1,
+        settings.output_stride,
+        settings.atrous_rates,
+        settings.pretrained is True,
+    )
+    if isinstance(settings.pretrained, str):
+        encoder = network.network.encoder.model
+        # an encoder for segmentation stops before the layers that only serve classification
+        load_pretrained(encoder, settings.pretrained, ignore=("conv_head.", "bn2.", "norm.", "final_norm."))
+    return network
+
+
+def load_segmenter(folder: Path) -> tuple[Segmenter, tuple[str, ...]]:
+    """A trained network and its object classes, from its artefact folder."""
+    read_manifest(folder)
+    weights, about = load_weights(folder / "model.safetensors")
+    network = Segmenter(
+        about["architecture"],
+        about["backbone"],
+        len(about["classes"]) + 1,
+        about["output_stride"],
+        tuple(about["atrous_rates"]),
+    )
+    network.load_state_dict(weights)
+    return network, tuple(about["classes"])

@@ -1,0 +1,75 @@
+"""What the engine asks of an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from wsss.data.loading import Batch
+from wsss.models.backbone import Trainable
+
+
+class Loss(NamedTuple):
+    """One loss that is to be differentiated.
+
+    Attributes:
+        network: Name of the network whose optimiser (and gradient scaler) it belongs to.
+        value: Scalar.
+        parts: Detached scalars for the log.
+    """
+
+    network: str
+    value: torch.Tensor
+    parts: dict[str, torch.Tensor]
+
+
+class Moment(NamedTuple):
+    """Where in the training a micro-step stands.
+
+    Attributes:
+        step: Number of the micro-step, from 0.
+        progress: Share of the training that is done, in [0, 1).
+    """
+
+    step: int
+    progress: float
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Within the block no parameter of ``network`` collects a gradient; gradients still pass through it to its input."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+class Objective:
+    """Networks and their losses.
+
+    The engine calls ``losses`` once a micro-step and differentiates each loss before it asks for the next one, so an
+    objective of several phases is written top to bottom: what a phase needs frozen is frozen around its ``yield``.
+
+    Attributes:
+        networks: Everything that is trained, by name; the engine gives each its optimiser.
+        product: Name of the network that the artefact keeps.
+    """
+
+    networks: dict[str, Trainable]
+    product: str
+
+    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+        """Yield the losses of one micro-step; ``batch`` is on the device of the networks."""
+        raise NotImplementedError
+
+    def batch_norm(self, network: str, default: str) -> str:
+        """``normal`` or ``fixed`` for one of the networks; ``default`` is the recipe's ``batch_norm``."""
+        return default

@@ -1,0 +1,50 @@
+"""Optimisers with the four parameter groups of this line of work, and the learning-rate schedule."""
+
+from __future__ import annotations
+
+import torch
+
+from wsss.models.backbone import Trainable
+from wsss.settings import TrainingSettings
+
+
+def parameter_groups(network: Trainable, settings: TrainingSettings) -> list[dict]:
+    """Pretrained weights, pretrained biases, new weights, new biases: rates times 1, 2, 10, 20 by default.
+
+    One-dimensional parameters named ``bias`` (normalisation offsets among them) are biases: no weight decay.
+    """
+    groups = []
+    for new in (False, True):
+        for bias in (False, True):
+            chosen = [
+                p
+                for name, p in network.named_parameters()
+                if p.requires_grad and network.is_new(name) == new and name.endswith("bias") == bias
+            ]
+            factor = (settings.new_factor if new else 1.0) * (settings.bias_factor if bias else 1.0)
+            decay = 0.0 if bias else settings.weight_decay
+            if chosen:
+                groups.append({"params": chosen, "factor": factor, "weight_decay": decay, "lr": settings.lr * factor})
+    return groups
+
+
+def build_optimiser(network: Trainable, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """SGD (without momentum unless the settings say so) or AdamW over ``parameter_groups``."""
+    groups = parameter_groups(network, settings)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.lr)
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+
+
+def rate_at(step: int, steps: int, settings: TrainingSettings) -> float:
+    """Factor of the learning rate at an optimiser step: linear warm-up, then (1 - t/T)^power."""
+    warmup = int(settings.warmup * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    return (1 - (step - warmup) / max(1, steps - warmup)) ** settings.power
+
+
+def set_rate(optimiser: torch.optim.Optimizer, factor: float, settings: TrainingSettings) -> None:
+    """Give every group its rate: base rate x group factor x schedule factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = settings.lr * group["factor"] * factor

@@ -1,0 +1,137 @@
+"""The two trainings: classifiers on tags, segmentation networks on masks."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsss.data.index import Index, Item
+from wsss.data.loading import TrainingViews
+from wsss.devices import choose_device
+from wsss.engine import Trainer, keep_product
+from wsss.errors import WsssError
+from wsss.inference import tag_probabilities
+from wsss.objectives import find
+from wsss.objectives.base import Objective
+from wsss.objectives.segmentation import Goal as Segmentation
+from wsss.settings import ClassifierSettings, InferenceSettings, SegmenterSettings
+from wsss.stage import Run, say
+from wsss.store.manifest import NAME, atomic_path, digest
+from wsss.store.weights import save_weights
+
+
+def train_classifier(run: Run) -> None:
+    """Train the classifier of ``run.settings``; write weights, metrics and tag probabilities of the validation images.
+
+    Raises:
+        WsssError: No labelled training image, or a classifier that the objective needs was not given.
+    """
+    settings: ClassifierSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    items = index.labelled("train")
+    if not items:
+        raise WsssError(f"{index.folder}: no training image has a label; see report.json there")
+    given = _given_classifiers(run, settings)
+    device = _prepare(run)
+    objective = find(settings.objective)(settings, len(index.classes), given)
+    network = _train(run, objective, items, index, device, None)
+    about = {
+        "kind": "classifier",
+        "backbone": settings.backbone,
+        "output_stride": settings.output_stride,
+        "classes": list(index.classes),
+    }
+    save_weights(run.out / "model.safetensors", network.state_dict(), about)
+    validation = index.split("val")
+    if validation:
+        view = InferenceSettings(scales=(1.0,), flip=False, max_side=settings.long_side[1])
+        probabilities = tag_probabilities(network, validation, view, device, run.args.threads)
+        with atomic_path(run.out / "predictions.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "split", *index.classes])
+            for item, row in zip(validation, probabilities, strict=True):
+                writer.writerow([item.id, item.split, *(f"{p:.6f}" for p in row)])
+    keep_product(run)
+    run.note(images=len(items), validation_images=len(validation))
+
+
+def train_segmenter(run: Run) -> None:
+    """Train the segmentation network of ``run.settings``; write weights and metrics.
+
+    Raises:
+        WsssError: A training image has no mask.
+    """
+    settings: SegmenterSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    items = index.split("train")
+    if settings.supervision == "masks":
+        items = [item for item in items if item.mask is not None]
+        if not items:
+            raise WsssError(f"{index.folder}: 'supervision: masks' needs true masks, and no training image has one")
+
+        def mask_of(item: Item) -> Path:
+            return item.mask
+    else:
+        if "masks" not in run.inputs:
+            raise WsssError("--masks: name the folder of pseudo masks to learn from")
+        folder = run.inputs["masks"] / "masks"
+
+        def mask_of(item: Item) -> Path:
+            return folder / f"{item.id}.png"
+
+        absent = [item.id for item in items if not mask_of(item).is_file()]
+        if absent:
+            raise WsssError(
+                f"{folder}: {len(absent)} training images have no mask, the first is {absent[0]}; "
+                "let 'splits' of the masks include train and make them again"
+            )
+    device = _prepare(run)
+    network = _train(run, Segmentation(settings, len(index.classes)), items, index, device, mask_of)
+    about = {
+        "kind": "segmenter",
+        "architecture": settings.architecture,
+        "backbone": settings.backbone,
+        "output_stride": settings.output_stride,
+        "atrous_rates": list(settings.atrous_rates),
+        "classes": list(index.classes),
+    }
+    save_weights(run.out / "model.safetensors", network.state_dict(), about)
+    keep_product(run)
+    run.note(images=len(items))
+
+
+def _given_classifiers(run: Run, settings: ClassifierSettings) -> dict[str, Path]:
+    """The folders of the classifiers that the recipe refers to."""
+    given = {}
+    for name in ("ordinary", "warm_start"):
+        wanted = getattr(settings, name, None)
+        if wanted is not None and name not in run.inputs:
+            raise WsssError(f"--{name.replace('_', '-')}: the recipe refers to {wanted!r}; give the folder of that classifier")
+        if wanted is not None:
+            given[name] = run.inputs[name]
+    return given
+
+
+def _prepare(run: Run) -> torch.device:
+    torch.set_num_threads(run.args.threads)
+    torch.manual_seed(run.args.seed)  # the initial weights
+    return choose_device(run.args.device)
+
+
+def _train(
+    run: Run,
+    objective: Objective,
+    items: list[Item],
+    index: Index,
+    device: torch.device,
+    mask_of: Callable[[Item], Path] | None,
+) -> Any:
+    views = TrainingViews(items, len(index.classes), run.settings, run.args.seed, mask_of)
+    identity = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
+    trainer = Trainer(objective, views, run.settings, run, device, identity)
+    say(f"{len(items)} images, {trainer.micro_steps} steps on {device} in {str(trainer.type).removeprefix('torch.')}")
+    return trainer.train()
