@@ -227,9 +227,10 @@ def test_wrong_additions_are_refused(tmp_path, id, classes, maps, said):
             writer.add(id, classes, (8, 8), maps)
 
 
-def test_only_empty_images(tmp_path):
+@pytest.mark.parametrize("maps", [[], [np.zeros((0, 2, 2), np.float32)]])
+def test_only_empty_images(tmp_path, maps):
     with MapWriter(tmp_path / shard_name(0, 1), scales=[1], flip=False, stride=16) as writer:
-        writer.add("a", [], (8, 9), [np.zeros((0, 2, 2), np.float32)])
+        writer.add("a", [], (8, 9), maps)
     (tmp_path / "manifest.json").write_text("{}")
     store = MapStore(tmp_path)
     assert store.full("a").shape == (0, 8, 9) and store.low("a").shape == (0, 2, 3)

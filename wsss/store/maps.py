@@ -47,7 +47,6 @@ FORMAT = "wsss-maps"
 VERSION = 1
 AGAIN = "delete the folder and make the maps again"
 _NAME = re.compile(r"shard-(\d{5})-of-(\d{5})\.h5")
-_TABLES = ("id", "size", "shape", "class_end", "classes", "data_end", "data")
 _FLUSH = 1 << 20  # values held in memory before they are appended to the file: 4 MiB
 
 
@@ -113,9 +112,12 @@ class MapWriter:
         """Append one image.
 
         ``classes``: n different 0-based classes; ``size``: (H, W) in pixels; ``maps``: one (n, h, w) float array a
-        scale, finite and non-negative, in the order of ``scales``; n may be 0. Raises :class:`WsssError`.
+        scale, finite and non-negative, in the order of ``scales``. An image without labels has no classes and no maps.
+        Raises :class:`WsssError`.
         """
         classes = [int(c) for c in classes]
+        if not classes and not len(maps):
+            maps = [np.zeros((0, 0, 0), np.float32)] * self._scales
         arrays = [np.ascontiguousarray(array, dtype=np.float32) for array in maps]
         if id in self._ids:
             raise WsssError(f"{self.path}: image {id!r} is added twice; every id may stand in the maps once")

@@ -1,0 +1,1 @@
+"""Scores: what maps, masks, predictions and classifiers are worth, and how that is known."""

@@ -1,0 +1,1 @@
+"""From maps to masks: thresholds and the dense conditional random field."""

@@ -1,0 +1,148 @@
+"""Fully connected conditional random field ("dense CRF") that pulls label borders to image borders.
+
+Kraehenbuehl and Koltun, Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials, NIPS 2011. Every
+pair of pixels i, j pays ``k(i, j)`` when their labels differ, with
+
+    k(i, j) = w_b exp(-|p_i - p_j|^2 / (2 s_xy^2) - |I_i - I_j|^2 / (2 s_rgb^2)) + w_g exp(-|p_i - p_j|^2 / (2 s_g^2)),
+
+p in pixels, I in grey levels (0 to 255), each kernel normalised symmetrically. Mean field: Q starts as softmax(-U) and
+is replaced ``iterations`` times by softmax(-U + K Q). The Gaussian sums run on a permutohedral lattice (Adams, Baek and
+Davis 2010), which approximates them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from wsss.errors import WsssError
+from wsss.settings import CrfSettings
+
+CLIP = 1e-5
+"""Smallest probability that a score unary tells apart from 0."""
+
+
+def label_unary(labels: np.ndarray, count: int, confidence: float) -> np.ndarray:
+    """Energies that trust a label map: -log(confidence) at the label, -log((1 - confidence) / (count - 1)) elsewhere.
+
+    ``labels``: integers (H, W) in [0, count); ``confidence`` in (0, 1). Returns float32 (count, H, W); with one label
+    there is nothing to choose and all energies are 0. Raises ``ValueError`` for labels out of range.
+    """
+    if labels.size and not 0 <= labels.min() <= labels.max() < count:
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}, expected 0 to {count - 1}")
+    if count == 1:
+        return np.zeros((1, *labels.shape), np.float32)
+    unary = np.full((count, *labels.shape), -np.log((1.0 - confidence) / (count - 1)), np.float32)
+    np.put_along_axis(unary, labels[None].astype(np.int64), np.float32(-np.log(confidence)), axis=0)
+    return unary
+
+
+def score_unary(scores: np.ndarray) -> np.ndarray:
+    """Energies -log(p) with p the share of each label in ``scores``, non-negative (L, H, W), at least 1e-5.
+
+    Probabilities stay as they are; other scores (a constant and activation maps, say) are divided by their sum over
+    the labels, which the field would not notice but for the clipping. Returns float32 (L, H, W).
+    """
+    scores = np.asarray(scores, np.float32)
+    share = scores / np.maximum(scores.sum(axis=0, keepdims=True), np.finfo(np.float32).tiny)
+    return -np.log(np.clip(share, CLIP, 1.0))
+
+
+class Backend(Protocol):
+    """What computes the mean field for one image."""
+
+    def __call__(self, unary: np.ndarray, iterations: int) -> np.ndarray:
+        """float32 energies (L, H, W), L >= 2, to float32 probabilities (L, H, W)."""
+
+
+class PyDenseCRF:
+    """The reference implementation, ``pydensecrf``. It holds Python's global lock: use processes, not threads."""
+
+    def __init__(self, image: np.ndarray, settings: CrfSettings) -> None:
+        try:
+            from pydensecrf.densecrf import DenseCRF2D
+        except ImportError as error:
+            raise WsssError(
+                f"the dense CRF needs the package pydensecrf2, which cannot be imported ({error}); install it with "
+                "'pip install pydensecrf2' (it is built on the spot and needs a C++ compiler: "
+                "'apt install g++' or 'conda install cxx-compiler'), or set 'crf: null' to do without"
+            ) from error
+        self._new, self._image, self._settings = DenseCRF2D, image, settings
+        self._lattices: dict[int, object] = {}
+
+    def __call__(self, unary: np.ndarray, iterations: int) -> np.ndarray:
+        count, height, width = unary.shape
+        field = self._lattices.get(count)
+        if field is None:
+            field = self._lattices[count] = self._new(width, height, count)
+            deviation, weight = self._settings.gaussian
+            field.addPairwiseGaussian(sxy=deviation, compat=weight)
+            deviation, colour, weight = self._settings.bilateral
+            field.addPairwiseBilateral(sxy=deviation, srgb=colour, rgbim=self._image, compat=weight)
+        field.setUnaryEnergy(np.ascontiguousarray(unary.reshape(count, -1)))
+        return np.array(field.inference(iterations), np.float32).reshape(unary.shape)
+
+
+BACKENDS: dict[str, Callable[[np.ndarray, CrfSettings], Backend]] = {"pydensecrf": PyDenseCRF}
+"""Name to a callable (image, settings) -> :class:`Backend`; a further one registers itself here."""
+
+
+class DenseCRF:
+    """The field over one image; any number of problems share what is built for it.
+
+    ``image``: uint8 (H, W, 3), RGB. Raises ``ValueError`` for another image, :class:`WsssError` when the backend
+    is not installed.
+    """
+
+    def __init__(self, image: np.ndarray, settings: CrfSettings, backend: str = "pydensecrf") -> None:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"the image must be uint8 (H, W, 3), not {image.dtype} {image.shape}")
+        if backend not in BACKENDS:
+            raise WsssError(f"unknown CRF backend {backend!r}; allowed: {', '.join(BACKENDS)}")
+        self.shape = image.shape[:2]
+        self.settings = settings
+        self._solve = BACKENDS[backend](np.ascontiguousarray(image), settings)
+
+    def infer(self, unaries: Sequence[np.ndarray], iterations: int | None = None) -> list[np.ndarray]:
+        """Mean-field probabilities of each problem.
+
+        ``unaries``: float32 energies (L, H, W), finite, L >= 1 (may differ between problems); ``iterations``: default
+        as in the settings; 0 gives softmax(-U). Returns float32 (L, H, W) that sum to 1 over L. Raises ``ValueError``.
+        """
+        iterations = self.settings.iterations if iterations is None else iterations
+        results = []
+        for unary in unaries:
+            if unary.ndim != 3 or unary.shape[1:] != self.shape:
+                raise ValueError(f"a unary must be (L, {self.shape[0]}, {self.shape[1]}), not {unary.shape}")
+            if not np.isfinite(unary).all():
+                raise ValueError("a unary holds NaN or infinite energies")
+            unary = unary.astype(np.float32, copy=False)
+            results.append(np.ones_like(unary) if len(unary) == 1 else self._solve(unary, iterations))
+        return results
+
+
+def refine_scores(
+    image: np.ndarray, scores: np.ndarray, settings: CrfSettings, keep_above: float | None = None
+) -> np.ndarray:
+    """Most probable label of every pixel after the dense CRF.
+
+    ``image``: uint8 (H, W, 3); ``scores``: float32 (L, H, W), non-negative, label 0 first; ties go to the first.
+    ``settings.unary`` says whether the labels or the scores are believed. ``keep_above``: leave out labels whose
+    largest score is not above it and that are nowhere the best: 10 to 27 times faster with 21 to 81 labels, and
+    0.01 to 0.05 % of the labels change (0.02 is a good value for probabilities; null: all labels take part).
+    Returns int64 (H, W) with values in [0, L).
+    """
+    best = scores.argmax(axis=0)
+    kept = np.arange(len(scores))
+    if keep_above is not None:
+        kept = np.union1d(kept[scores.max(axis=(1, 2)) > keep_above], np.unique(best))
+    if len(kept) == 1:
+        return np.full(best.shape, kept[0], np.int64)
+    if settings.unary == "labels":
+        unary = label_unary(np.searchsorted(kept, best), len(kept), settings.confidence)
+    else:
+        unary = score_unary(scores[kept])
+    (probabilities,) = DenseCRF(image, settings).infer([unary])
+    return kept[probabilities.argmax(axis=0)]

@@ -1,0 +1,80 @@
+"""Worker processes over a list: results in the order of the list, failures collected and named."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from wsss.errors import WsssError
+from wsss.progress import Progress
+
+Item = TypeVar("Item")
+_PR_SET_PDEATHSIG = 1
+_work: Callable[[Any], Any] | None = None  # set once in each worker, so that the work is not sent with every item
+
+
+def over(
+    items: Sequence[Item], work: Callable[[Item], Any], threads: int, name: str, id_of: Callable[[Item], str] = str
+) -> Iterator[Any]:
+    """Yield ``work(item)`` for every item, in order, from ``threads`` processes (1: from this one).
+
+    ``name`` heads the lines of progress on stderr. All items are tried; then a :class:`WsssError` lists the ids of
+    those that raised one. Any other exception is passed on with the worker's traceback.
+    """
+    threads = max(1, min(threads, len(items)))
+    failures: list[tuple[str, str]] = []
+    with contextlib.ExitStack() as stack:
+        if threads == 1:
+            results: Any = (_tried(work, item) for item in items)
+        else:
+            # a fork starts at once and shares what is loaded; the work itself must not hold locks
+            method = "fork" if sys.platform == "linux" else "spawn"
+            pool = ProcessPoolExecutor(threads, multiprocessing.get_context(method), _start, (work,))
+            stack.callback(pool.shutdown, cancel_futures=True)
+            results = pool.map(_call, items, chunksize=max(1, min(16, len(items) // (4 * threads))))
+        try:
+            progress = stack.enter_context(Progress(len(items), what=name))
+            for item, (error, result) in zip(items, results, strict=True):
+                progress.advance()
+                if error is None:
+                    yield result
+                else:
+                    failures.append((id_of(item), error))
+        except BrokenProcessPool:
+            raise WsssError(f"{name}: a worker process was killed (out of memory?); use fewer threads") from None
+    if failures:
+        shown = "\n".join(f"  {id}: {error}" for id, error in failures[:20])
+        more = f"\n  ... and {len(failures) - 20} more" if len(failures) > 20 else ""
+        raise WsssError(f"{name}: {len(failures)} of {len(items)} failed:\n{shown}{more}")
+
+
+def _start(work: Callable[[Any], Any]) -> None:
+    global _work
+    _work = work
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(Exception):  # Linux only: die with the parent, even when that is killed outright
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+def _call(item: Any) -> tuple[str | None, Any]:
+    return _tried(_work, item)
+
+
+def _tried(work: Callable[[Any], Any], item: Any) -> tuple[str | None, Any]:
+    try:
+        return None, work(item)
+    except WsssError as error:
+        return str(error), None
+    except Exception as error:
+        raise RuntimeError(f"while working on {item!r}:\n{traceback.format_exc()}") from error
