@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from wsss.data.index import SPLITS, Index, replace_text, write_index
 from wsss.errors import WsssError
 from wsss.settings import DatasetSettings
 
+GENERATED = ("images", "masks")
+"""What a kind of dataset may write below the index folder; removed before each build."""
 SHOWN = 100
 """So many problems of one kind are printed; ``problems.json`` has all."""
 
@@ -42,20 +45,24 @@ def build_index(settings: DatasetSettings, name: str, out: Path | str, threads: 
     out.mkdir(parents=True, exist_ok=True)
     complaints = out / "problems.json"
     complaints.unlink(missing_ok=True)
+    for folder in GENERATED:
+        shutil.rmtree(out / folder, ignore_errors=True)
     collected: Collected = importlib.import_module(f"wsss.data.{settings.kind}").collect(settings, out)
     found = examine(collected, threads)
     fatal = [p for p in found.problems if settings.broken == "fail" or p.effect == "stop"]
     if not fatal:
         counts = {split: sum(item.split == split for item in found.items) for split in SPLITS}
         fatal = [
-            Problem("list", "", "", f"the {split} split has no sound image", "mend the items it should have", effect="stop")
-            for split, count in counts.items() if not count
-        ]  # fmt: skip
+            Problem("list", "", "", f"the {split} split has no sound image", "mend what it should have", effect="stop")
+            for split, count in counts.items()
+            if not count
+        ]
     if fatal:
         replace_text(complaints, json.dumps([asdict(p) for p in fatal], indent=1, ensure_ascii=False))
         raise WsssError(_complaint(name, fatal, settings.broken, complaints))
     write_index(out, collected.classes, found.items)
-    replace_text(out / "report.json", json.dumps(report(settings, name, collected, found), indent=1, ensure_ascii=False))
+    facts = report(settings, name, collected, found)
+    replace_text(out / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
     return Index.load(out)
 
 
@@ -81,7 +88,9 @@ def report(settings: DatasetSettings, name: str, collected: Collected, found: Ex
         "images": {split: len(items[split]) for split in SPLITS},
         "labelled": {split: sum(bool(item.labels) for item in items[split]) for split in SPLITS},
         "scored": {split: sum(item.scored for item in items[split]) for split in SPLITS},
-        "per_class": {split: dict(zip(collected.classes, together[split].diagonal().tolist(), strict=True)) for split in SPLITS},
+        "per_class": {
+            split: dict(zip(collected.classes, together[split].diagonal().tolist(), strict=True)) for split in SPLITS
+        },
         "co_occurrence": {split: together[split].tolist() for split in SPLITS},
         "unlabelled": {split: [item.id for item in items[split] if not item.labels] for split in SPLITS},
         "problems": [asdict(problem) for problem in found.problems],

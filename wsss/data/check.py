@@ -94,7 +94,7 @@ class Examined:
     """Those without a problem, in the order of the entries."""
     problems: list[Problem]
     dropped: dict[tuple[str, str], list[str]]
-    """(split, id) of each entry with a problem, and the problems' texts."""
+    """(split, id) of what is left out, sorted, and why."""
     tag_without_pixel: list[tuple[str, str]]
     """(id, class): tagged, but not in the mask."""
     pixel_without_tag: list[tuple[str, str]]
@@ -119,7 +119,9 @@ def examine(collected: Collected, threads: int | None = None) -> Examined:
         if problem.effect == "item":
             for split in [problem.split] if problem.split else SPLITS:
                 by_item.setdefault((split, problem.id), []).append(str(problem))
-    dropped = {(e.split, e.id): by_item[e.split, e.id] for e in entries if (e.split, e.id) in by_item}
+    # a missing image may have no entry; an id without a split is dropped where it is an entry
+    known = {(e.split, e.id) for e in entries} | {(p.split, p.id) for p in problems if p.effect == "item" and p.split}
+    dropped = {key: by_item[key] for key in sorted(known & by_item.keys())}
     items, missing, untagged = [], [], []
     for entry, (item, _, values) in zip(entries, looked, strict=True):
         if item is None or (entry.split, entry.id) in dropped:
@@ -158,27 +160,29 @@ def _once(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
     problems = []
     for entry in entries:
         if first.setdefault((entry.split, entry.id), entry) is not entry:
-            problems.append(Problem("duplicate id", str(entry.image), entry.id, f"stands more than once in the {entry.split} split",
-                                    "take the repetitions out of the list", entry.split, effect="mend"))  # fmt: skip
+            text, cure = f"stands more than once in the {entry.split} split", "take the repetitions out of the list"
+            problems.append(Problem("duplicate id", str(entry.image), entry.id, text, cure, entry.split, effect="mend"))
     return list(first.values()), problems
 
 
 def _overlaps(entries: list[Entry]) -> list[Problem]:
     val = {entry.id for entry in entries if entry.split == "val"}
+    text, cure = "is in both splits", "take it out of one of the lists ('broken: drop' takes it out of train)"
     return [
-        Problem("split overlap", str(entry.image), entry.id, "is in the splits train and val",
-                "take it out of one of the lists ('broken: drop' takes it out of train)", "train")
-        for entry in entries if entry.split == "train" and entry.id in val
-    ]  # fmt: skip
+        Problem("split overlap", str(entry.image), entry.id, text, cure, "train")
+        for entry in entries
+        if entry.split == "train" and entry.id in val
+    ]
 
 
 def _empty_classes(classes: tuple[str, ...], items: list[Item], file: str) -> list[Problem]:
     used = {c for item in items if item.split == "train" for c in item.labels}
+    cure = "tag some, take it off the classes, or go on without ('broken: drop')"
     return [
-        Problem("empty class", file, "", f"no sound training image is tagged {name!r}",
-                "tag some, take it off the classes, or go on without ('broken: drop')", effect="mend")
-        for c, name in enumerate(classes) if c not in used
-    ]  # fmt: skip
+        Problem("empty class", file, "", f"no sound training image is tagged {name!r}", cure, effect="mend")
+        for c, name in enumerate(classes)
+        if c not in used
+    ]
 
 
 def _look(entry: Entry, number: dict[str, int], tags_file: str) -> tuple[Item | None, list[Problem], tuple[int, ...]]:
@@ -214,8 +218,9 @@ def _look(entry: Entry, number: dict[str, int], tags_file: str) -> tuple[Item | 
         values, mask_digest = _look_at_mask(entry.mask, size, len(number), add)
     if size is None:
         return None, found, values
-    item = Item(entry.id, entry.split, entry.image, entry.mask, *size, tuple(sorted(set(labels))),
-                entry.scored and entry.mask is not None, digest, mask_digest)  # fmt: skip
+    scored = entry.scored and entry.mask is not None
+    present = tuple(sorted(set(labels)))
+    item = Item(entry.id, entry.split, entry.image, entry.mask, *size, present, scored, digest, mask_digest)
     return item, found, values
 
 
@@ -232,15 +237,15 @@ def _look_at_mask(path: Path, size: tuple[int, int] | None, classes: int, add: A
     if size is not None and mask.shape != size:
         (h, w), (mask_h, mask_w) = size, mask.shape
         turned = " (one of them lies on its side)" if mask.shape == size[::-1] and h != w else ""
-        add("size", path, f"the mask is {mask_w} x {mask_h} pixels, the upright image {w} x {h}{turned}",
-            "make the mask for this very image")  # fmt: skip
+        text = f"the mask is {mask_w} x {mask_h} pixels, the upright image {w} x {h}{turned}"
+        add("size", path, text, "make the mask for this very image")
     counts = np.bincount(mask.ravel(), minlength=256)
     values = tuple(int(v) for v in np.flatnonzero(counts))
     wrong = [v for v in values if v > classes and v != IGNORE]
     if wrong:
         shown = ", ".join(f"{v} ({counts[v]} pixels)" for v in wrong[:5]) + (", ..." if len(wrong) > 5 else "")
-        add("mask value", path, f"holds {shown}",
-            f"allowed are 0 (background), 1..{classes} (the classes in their order) and {IGNORE} (ignore)")  # fmt: skip
+        allowed = f"allowed are 0 (background), 1..{classes} (the classes in their order) and {IGNORE} (ignore)"
+        add("mask value", path, f"holds {shown}", allowed)
     return values, hashlib.sha256(data).hexdigest()
 
 

@@ -20,6 +20,9 @@ from wsss.data.lists import normal, read_lines, read_tags
 from wsss.errors import WsssError
 from wsss.settings import FolderSettings
 
+HINTS = 20
+"""For so many missing images the nearest id is looked for; that takes as long as there are images."""
+
 
 def collect(settings: FolderSettings, out: Path) -> Collected:
     """Say what the settings claim to be there. Raises ``WsssError`` when a table, list or folder cannot be read."""
@@ -28,7 +31,7 @@ def collect(settings: FolderSettings, out: Path) -> Collected:
         raise WsssError(f"{settings.images}: holds no image ({', '.join(SUFFIXES)}); mend 'images'")
     masks = _files(Path(settings.masks), "masks", (".png",)) if settings.masks is not None else {}
     tags, problems = read_tags(Path(settings.labels), settings.separator)
-    classes, where = _classes(settings, tags)
+    classes = _classes(settings, tags)
     notes = []
     if settings.train is not None:
         splits = {name: read_lines(Path(getattr(settings, name)), f"the list '{name}'") for name in ("train", "val")}
@@ -44,28 +47,25 @@ def collect(settings: FolderSettings, out: Path) -> Collected:
         splits = draw_splits({**images, **tags}, settings.val_share, settings.split_seed)
 
     entries = []
+    absent = 0
     for split, ids in splits.items():
         for id in dict.fromkeys(ids):
-            files = images.get(id, [])
-            if len(files) > 1:
-                problems.append(Problem("duplicate id", str(files[1]), id, f"is also the id of {files[0]}", "rename one of the files", split))
-            if len(masks.get(id, ())) > 1:
-                problems.append(Problem("duplicate id", str(masks[id][1]), id, f"is also the id of the mask {masks[id][0]}", "remove one of the masks", split))
-        for id in ids:
-            image = images[id][0] if id in images else None
-            if image is None:
-                image = Path(settings.images) / id
-                near = difflib.get_close_matches(id, images, 1, 0.8)
-                hint = f"did you mean {near[0]!r}? Else " if near else ""
-                problems.append(Problem("missing image", str(image), id, f"there is no such file with a suffix of {' '.join(SUFFIXES)}",
-                                        f"{hint}restore it, or take the id out of {_source(settings, split)}", split))  # fmt: skip
-                continue
-            mask = masks[id][0] if id in masks else None
-            entries.append(Entry(id, split, image, mask, tags.get(id)))
+            for what, files in (("image", images.get(id, [])), ("mask", masks.get(id, []))):
+                if len(files) > 1:
+                    text = f"is also the id of the {what} {files[0]}"
+                    problems.append(Problem("duplicate id", str(files[1]), id, text, "rename or remove one", split))
+            if id not in images:
+                absent += 1
+                problems.append(_missing(settings, id, split, images if absent <= HINTS else {}))
+        entries += [
+            Entry(id, split, images[id][0], masks[id][0] if id in masks else None, tags.get(id))
+            for id in ids
+            if id in images
+        ]
     if settings.masks is not None:
         bare = sum(entry.mask is None for entry in entries)
         notes += [f"{bare} images have no mask in {settings.masks} and are not scored"] if bare else []
-    return Collected(classes, entries, problems, notes, tags_file=where)
+    return Collected(classes, entries, problems, notes, tags_file=settings.labels)
 
 
 def draw_splits(ids: Iterable[str], share: float, seed: int) -> dict[str, list[str]]:
@@ -91,8 +91,7 @@ def _files(folder: Path, what: str, suffixes: tuple[str, ...]) -> dict[str, list
     return dict(sorted(found.items()))
 
 
-def _classes(settings: FolderSettings, tags: dict[str, tuple[str, ...]]) -> tuple[tuple[str, ...], str]:
-    """The class names, and the file in which tags are mended."""
+def _classes(settings: FolderSettings, tags: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     if settings.classes is None:
         classes = sorted({name for names in tags.values() for name in names})
         if not classes:
@@ -101,7 +100,7 @@ def _classes(settings: FolderSettings, tags: dict[str, tuple[str, ...]]) -> tupl
         classes = read_lines(Path(settings.classes), "the list of class names (classes)")
     else:
         classes = list(settings.classes)
-    return tuple(classes), settings.labels
+    return tuple(classes)
 
 
 def _bare(id: str, images: dict[str, list[Path]], tags: dict[str, tuple[str, ...]]) -> str:
@@ -110,5 +109,10 @@ def _bare(id: str, images: dict[str, list[Path]], tags: dict[str, tuple[str, ...
     return stem if id not in images and id not in tags and suffix.lower() in SUFFIXES and stem in images else id
 
 
-def _source(settings: FolderSettings, split: str) -> str:
-    return str(getattr(settings, split) or settings.labels)
+def _missing(settings: FolderSettings, id: str, split: str, images: dict[str, list[Path]]) -> Problem:
+    near = difflib.get_close_matches(id, images, 1, 0.8)
+    hint = f"did you mean {near[0]!r}? Else " if near else ""
+    source = getattr(settings, split) or settings.labels
+    text = f"there is no such file with a suffix of {' '.join(SUFFIXES)}"
+    cure = f"{hint}restore it, or take the id out of {source}"
+    return Problem("missing image", str(Path(settings.images) / id), id, text, cure, split)

@@ -29,7 +29,7 @@ _SWAPS_SIDES = (5, 6, 7, 8)
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(274, 1))
-    except Exception:  # a damaged EXIF block says nothing about the pixels; Pillow raises whatever its parser trips over
+    except Exception:  # Pillow raises whatever its parser trips over; a damaged EXIF block leaves the pixels sound
         return 1
 
 
@@ -80,7 +80,8 @@ def read_image(path: Path | str) -> np.ndarray:
     except FileNotFoundError:
         raise WsssError(f"{path}: no such image; restore it or build the index again") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise WsssError(f"{path}: cannot be read as an image ({_first_line(error)}); copy it again or leave it out") from None
+        reason = _first_line(error)
+        raise WsssError(f"{path}: cannot be read as an image ({reason}); copy it again or leave it out") from None
 
 
 def check_image(data: bytes) -> tuple[int, int]:
@@ -146,7 +147,8 @@ def read_mask(path: Path | str) -> np.ndarray:
     except FileNotFoundError:
         raise WsssError(f"{path}: no such mask; restore it or build the index again") from None
     except (OSError, ValueError) as error:
-        raise WsssError(f"{path}: cannot be read as a mask ({_first_line(error)}); save it as 8-bit palette PNG") from None
+        reason = _first_line(error)
+        raise WsssError(f"{path}: cannot be read as a mask ({reason}); save it as 8-bit palette PNG") from None
 
 
 def _first_line(error: BaseException) -> str:

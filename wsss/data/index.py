@@ -61,13 +61,13 @@ class Index:
             with open(folder / "index.csv", encoding="utf-8", newline="") as file:
                 rows = csv.DictReader(file)
                 if tuple(rows.fieldnames or ()) != COLUMNS:
-                    raise WsssError(f"{folder / 'index.csv'}: columns must be {','.join(COLUMNS)}; build the index again")
+                    raise ValueError(f"the columns of index.csv must be {','.join(COLUMNS)}")
                 number = {name: c for c, name in enumerate(classes)}
                 # paths with .. are laid out from where the folder really is, should it be reached through a link
                 base = folder.resolve()
                 items = tuple(_item(row, base, number) for row in rows)
         except (OSError, KeyError, ValueError, TypeError) as error:
-            raise WsssError(f"{folder}: not a whole dataset index ({error}); build it again (stages/index.py)") from None
+            raise WsssError(f"{folder}: not a whole dataset index ({error}); run stages/index.py again") from None
         dropped = tuple((row["split"], row["id"]) for row in report.get("dropped", ()))
         return cls(classes, items, folder, report.get("dataset", folder.parent.name), dropped)
 
@@ -110,7 +110,7 @@ def _item(row: dict[str, str], base: Path, number: dict[str, int]) -> Item:
 
 
 def written_path(path: Path, folder: Path) -> str:
-    """How ``path`` is written in an index in ``folder``: absolute only where it was given so from outside the folder."""
+    """How ``path`` is written in an index in ``folder``: absolute only where it was given so and lies outside."""
     base, full = folder.resolve(), Path(os.path.abspath(path))
     for inside in (folder, Path(os.path.abspath(folder)), base):
         if full.is_relative_to(inside):

@@ -22,7 +22,7 @@ def read_text(path: Path, what: str) -> str:
     except FileNotFoundError:
         raise WsssError(f"{path}: {what} is not there; mend the path in the settings") from None
     except UnicodeDecodeError as error:
-        raise WsssError(f"{path}: {what} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+        raise WsssError(f"{path}: {what} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise WsssError(f"{path}: {what} cannot be read ({error.strerror})") from None
 
@@ -58,26 +58,27 @@ def read_tags(path: Path, separator: str) -> tuple[dict[str, tuple[str, ...]], l
             if not any(cell.strip() for cell in row):
                 continue
             if len(row) != len(header):
-                cure = f"join class names by {separator!r} or quote the cell" if len(row) > len(header) else "give every row both columns"
-                problems.append(Problem("table", str(path), normal(row[at]) if at < len(row) else "",
-                                        f"line {rows.line_num} has {len(row)} cells, the header {len(header)}", cure,
-                                        effect="item" if at < len(row) else "stop"))  # fmt: skip
+                text = f"line {rows.line_num} has {len(row)} cells, the header {len(header)}"
+                many = len(row) > len(header)
+                cure = f"join class names by {separator!r}, or quote the cell" if many else "give every row all columns"
                 row += [""] * (len(header) - len(row))
+                problems.append(Problem("table", str(path), normal(row[at]), text, cure))
             id = normal(row[at])
             if id in tags:
-                problems.append(Problem("duplicate id", str(path), id, f"has another row of tags in line {rows.line_num}",
-                                        "keep one row an id"))  # fmt: skip
+                text = f"has another row of tags in line {rows.line_num}"
+                problems.append(Problem("duplicate id", str(path), id, text, "keep one row an id"))
                 continue
             names = (normal(name) for name in row[tagged].split(separator))
             tags[id] = tuple(dict.fromkeys(name for name in names if name))
     except csv.Error as error:
-        raise WsssError(f"{path}: line {rows.line_num} is not comma-separated values ({error}); mend the quotes") from None
+        line = rows.line_num
+        raise WsssError(f"{path}: line {line} is not comma-separated values ({error}); mend the quotes") from None
     return tags, problems
 
 
 def _wrong_header(line: str, found: list[str]) -> str:
     for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if {"id", "labels"} <= {cell.strip().strip('"') for cell in line.split(sign)}:
-            return f"columns are separated by {name}; separate them by commas (class names inside 'labels' are joined by the separator)"
+            return f"columns are separated by {name}; separate them by commas (class names in a cell by the separator)"
     shown = ", ".join(repr(name) for name in found) or "nothing"
-    return f"the first line must name the columns 'id' and 'labels', but holds {shown}; write 'id,labels' there"
+    return f"the first line must name the columns 'id' and 'labels' but holds {shown}; write 'id,labels' there"

@@ -51,9 +51,8 @@ def decode_colours(colours: np.ndarray) -> np.ndarray:
     strange = table[place] != code
     if strange.any():
         red, green, blue = colours[strange][0]
-        raise WsssError(
-            f"colour ({red}, {green}, {blue}) is not one of the VOC palette ({int(strange.sum())} pixels are of no such colour)"
-        )
+        count = int(strange.sum())
+        raise WsssError(f"colour ({red}, {green}, {blue}) is not in the VOC palette ({count} pixels have such colours)")
     return place.astype(np.uint8)
 
 
