@@ -12,7 +12,7 @@ import torch
 
 from wsss.data.images import read_image
 from wsss.data.index import Index, Item
-from wsss.devices import choose_device
+from wsss.devices import choose_device, prepare_cpu
 from wsss.errors import WsssError
 from wsss.inference import class_activation_maps, pixel_probabilities
 from wsss.models.classifier import load_classifier
@@ -35,7 +35,7 @@ def write_cams(run: Run) -> None:
     index = Index.load(run.inputs["index"])
     network, classes = load_classifier(run.inputs["classifier"])
     _same_classes(run.inputs["classifier"], classes, index)
-    torch.set_num_threads(run.args.threads)
+    prepare_cpu(run.args.threads)
     device = choose_device(run.args.device)
     network = network.to(device, memory_format=torch.channels_last).eval()
     items = [item for split in settings.splits for item in index.split(split)]
@@ -79,7 +79,7 @@ def write_predictions(run: Run) -> None:
     index = Index.load(run.inputs["index"])
     network, classes = load_segmenter(run.inputs["segmenter"])
     _same_classes(run.inputs["segmenter"], classes, index)
-    torch.set_num_threads(run.args.threads)
+    prepare_cpu(run.args.threads)
     device = choose_device(run.args.device)
     network = network.to(device, memory_format=torch.channels_last).eval()
     items = [item for split in settings.splits for item in index.split(split)]

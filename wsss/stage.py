@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
@@ -51,20 +52,25 @@ class Run:
         args: All arguments (``seed``, ``threads``, ``device`` and what the stage added).
         inputs: Name to artefact folder, for those given.
         out: The artefact folder.
-        state: Scratch that survives a kill; not part of the artefact.
         stop: Name of the signal that asked to stop, or None.
     """
 
     def __init__(self, args: argparse.Namespace, settings: Any, inputs: dict[str, Path]) -> None:
         self.args, self.settings, self.inputs = args, settings, inputs
         self.out: Path = args.out
-        self.state: Path = args.state or args.out / "state"
         self.stop: str | None = None
         self.facts: dict[str, Any] = {}
 
     def note(self, **facts: Any) -> None:
         """Add facts to the manifest (``images=1625``)."""
         self.facts.update(facts)
+
+    @cached_property
+    def state(self) -> Path:
+        """The folder for checkpoints, made when it is first asked for."""
+        folder: Path = self.args.state or self.out / "state"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     @contextlib.contextmanager
     def folder(self, name: str) -> Iterator[Path]:
@@ -127,7 +133,7 @@ class Stage:
         args = self.parser.parse_args(argv)
         try:
             run = Run(args, self._read_settings(args), self._open_inputs(args))
-            with _lock(run.out, run.state), _signals(run):
+            with _lock(run.out), _signals(run):
                 (run.out / NAME).unlink(missing_ok=True)
                 yield run
                 write_manifest(run.out, self._facts(run, started))
@@ -186,20 +192,20 @@ class Stage:
 
 
 @contextlib.contextmanager
-def _lock(*folders: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     """Refuse to run beside another copy of the same stage. The lock dies with its process, however that ends."""
-    with contextlib.ExitStack() as stack:
-        for folder in dict.fromkeys(folders):
-            folder.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context((folder / ".lock").open("a+"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise WsssError(f"{folder}: another copy of this stage is at work here ({file.read().strip()}); wait for it or stop it") from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}")
-            file.flush()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise WsssError(
+                f"{folder}: another copy of this stage is at work here ({file.read().strip()}); wait for it or stop it"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
         yield
 
 

@@ -11,7 +11,7 @@ import torch
 
 from wsss.data.index import Index, Item
 from wsss.data.loading import TrainingViews
-from wsss.devices import choose_device
+from wsss.devices import choose_device, prepare_cpu
 from wsss.engine import Trainer, keep_product
 from wsss.errors import WsssError
 from wsss.inference import tag_probabilities
@@ -117,7 +117,7 @@ def _given_classifiers(run: Run, settings: ClassifierSettings) -> dict[str, Path
 
 
 def _prepare(run: Run) -> torch.device:
-    torch.set_num_threads(run.args.threads)
+    prepare_cpu(run.args.threads)
     torch.manual_seed(run.args.seed)  # the initial weights
     return choose_device(run.args.device)
 
