@@ -1,0 +1,71 @@
+# Score every artefact, and put the scores together.
+
+
+rule scores:
+    input:
+        unpack(plan.score_inputs),
+    output:
+        f"{RUN}/scores/{{kind}}/{{name}}/manifest.json",
+        f"{RUN}/scores/{{kind}}/{{name}}/scores.json",
+        f"{RUN}/scores/{{kind}}/{{name}}/scores.csv",
+    log:
+        "logs/{dataset}/s{seed}/scores/{kind}/{name}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/scores/{kind}/{name}.tsv"
+    conda:
+        "../../envs/environment.yml"
+    threads: min(4, CORES)
+    resources:
+        mem_mb=plan.memory(4000),
+        runtime=120,
+    params:
+        settings=plan.settings("scores"),
+        code=plan.code("scores"),
+        run=plan.program("scores"),
+        inputs=plan.score_flags,
+        out=plan.out,
+        tee=plan.tee,
+    message:
+        "Scoring {wildcards.kind} {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
+    shell:
+        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
+        " --out {params.out:q} 2>&1 | {params.tee} {log:q}"
+
+
+rule summary:
+    input:
+        unpack(plan.summary_inputs),
+    output:
+        report(
+            f"{BASE}/summary.md",
+            caption="../report/summary.rst",
+            category="Results",
+        ),
+        report(
+            f"{BASE}/summary.csv",
+            caption="../report/summary.rst",
+            category="Results",
+        ),
+        directory(f"{BASE}/panels"),
+    log:
+        "logs/{dataset}/summary.log",
+    benchmark:
+        "logs/{dataset}/summary.tsv"
+    conda:
+        "../../envs/environment.yml"
+    threads: min(4, CORES)
+    resources:
+        mem_mb=plan.memory(4000),
+        runtime=60,
+    params:
+        settings=plan.settings("summary"),
+        code=plan.code("summary"),
+        run=plan.program("summary"),
+        inputs=plan.summary_flags,
+        out=plan.out,
+        tee=plan.tee,
+    message:
+        "Summary of {wildcards.dataset}"
+    shell:
+        "{params.run} {params.inputs} --settings {params.settings:q} --threads {threads}"
+        " --out {params.out:q} 2>&1 | {params.tee} {log:q}"

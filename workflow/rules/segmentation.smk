@@ -1,0 +1,104 @@
+# From maps to pseudo masks, to a segmentation network, to its predictions.
+
+
+rule masks:
+    input:
+        unpack(plan.inputs("masks")),
+    output:
+        f"{RUN}/masks/{{name}}/manifest.json",
+        directory(f"{RUN}/masks/{{name}}/masks"),
+    log:
+        "logs/{dataset}/s{seed}/masks/{name}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/masks/{name}.tsv"
+    wildcard_constraints:
+        name=plan.pattern(plan.kind("masks")),
+    conda:
+        "../../envs/environment.yml"
+    threads: CORES
+    resources:
+        mem_mb=plan.memory(8000),
+        runtime=480,
+    params:
+        settings=plan.settings("masks"),
+        code=plan.code("masks"),
+        run=plan.program("masks"),
+        inputs=plan.flags("masks"),
+        out=plan.out,
+        state=plan.state,
+        tee=plan.tee,
+    message:
+        "Pseudo masks {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
+    shell:
+        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
+        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+
+
+rule segmenter:
+    input:
+        unpack(plan.inputs("segmenter")),
+    output:
+        f"{RUN}/segmenters/{{name}}/manifest.json",
+        f"{RUN}/segmenters/{{name}}/model.safetensors",
+        f"{RUN}/segmenters/{{name}}/metrics.jsonl",
+    log:
+        "logs/{dataset}/s{seed}/segmenters/{name}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/segmenters/{name}.tsv"
+    wildcard_constraints:
+        name=plan.pattern(plan.kind("segmenter")),
+    conda:
+        "../../envs/environment.yml"
+    threads: CORES
+    resources:
+        gpu=1,
+        mem_mb=plan.memory(16000),
+        runtime=1440,
+    params:
+        settings=plan.settings("segmenter"),
+        code=plan.code("segmenter"),
+        weights=plan.weights_content("segmenter"),
+        run=plan.program("segmenter"),
+        inputs=plan.flags("segmenter"),
+        out=plan.out,
+        state=plan.state,
+        tee=plan.tee,
+    message:
+        "Training segmentation network {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
+    shell:
+        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
+        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+
+
+rule predictions:
+    input:
+        unpack(plan.inputs("predictions")),
+    output:
+        f"{RUN}/predictions/{{name}}/manifest.json",
+        directory(f"{RUN}/predictions/{{name}}/masks"),
+    log:
+        "logs/{dataset}/s{seed}/predictions/{name}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/predictions/{name}.tsv"
+    wildcard_constraints:
+        name=plan.pattern(plan.kind("predictions")),
+    conda:
+        "../../envs/environment.yml"
+    threads: CORES
+    resources:
+        gpu=1,
+        mem_mb=plan.memory(16000),
+        runtime=480,
+    params:
+        settings=plan.settings("predictions"),
+        code=plan.code("predictions"),
+        run=plan.program("predictions"),
+        inputs=plan.flags("predictions"),
+        out=plan.out,
+        state=plan.state,
+        tee=plan.tee,
+    message:
+        "Predicting with segmentation network {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
+    shell:
+        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
+        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"

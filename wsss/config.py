@@ -1,0 +1,305 @@
+"""Read ``config.yaml``: named recipes that refer to each other.
+
+``load`` takes the mapping that YAML gives and returns a ``Config``, or raises one ``WsssError`` that lists every
+problem, each with the key's path, what is allowed and the nearest valid name.
+
+    python -m wsss.config config.yaml      check a file
+    python -m wsss.config --schema         print the JSON schema (kept in workflow/schemas/config.schema.json)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from wsss.errors import WsssError
+from wsss.settings import (
+    KINDS,
+    CamsSettings,
+    EvaluationSettings,
+    FolderSettings,
+    MasksSettings,
+    Settings,
+    WorkstationSettings,
+    variants,
+)
+from wsss.wording import check, dotted, hints, listed, nearest, oddities, reference, shown
+from wsss.yamlfile import read_yaml
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+PLAIN = {"dataset": None, "seeds": None, "results": None, "defaults": None}
+BLOCKS: dict[str, type[Settings]] = {"evaluation": EvaluationSettings, "workstation": WorkstationSettings}
+KEYS = ("dataset", "seeds", "results", "datasets", "defaults", *(k for k in KINDS if k != "datasets"), *BLOCKS)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run: what to build, and the settings of every recipe by kind and name."""
+
+    dataset: tuple[str, ...]
+    """Names of the datasets to run on."""
+    seeds: tuple[int, ...]
+    results: str
+    """Folder of the results, relative to the working directory."""
+    recipes: dict[str, dict[str, Any]]
+    """kind -> name -> settings; the kinds are those of ``wsss.settings.KINDS``."""
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    workstation: WorkstationSettings = field(default_factory=WorkstationSettings)
+
+    def refs(self, kind: str, name: str) -> dict[str, tuple[str, str]]:
+        """What a recipe refers to: field -> (kind, name), without the fields that are null."""
+        settings = self.recipes[kind][name]
+        found = {f: (reference(a), getattr(settings, f)) for f, a in hints(type(settings)).items()}
+        return {f: (k, n) for f, (k, n) in found.items() if k is not None and n is not None}
+
+    def has_masks(self, dataset: str) -> bool:
+        """Whether true masks can be known for a dataset (only a folder may come without)."""
+        settings = self.recipes["datasets"][dataset]
+        return not (isinstance(settings, FolderSettings) and settings.masks is None)
+
+
+def discriminator(kind: str) -> str | None:
+    """The key that chooses between the settings classes of a kind; None where there is one class."""
+    return None if isinstance(KINDS[kind], type) else get_args(KINDS[kind])[1].discriminator
+
+
+def merge(low: Any, high: Any) -> Any:
+    """Put ``high`` over ``low``, block by block."""
+    if isinstance(low, dict) and isinstance(high, dict):
+        return {**low, **{k: merge(low[k], v) if k in low else v for k, v in high.items()}}
+    return high
+
+
+class _Reader:
+    """Collects problems while a configuration is read."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self.raw = raw
+        self.problems: dict[str, None] = {}
+        self.classes: dict[tuple[str, str], type[Settings]] = {}
+        self.merged: dict[tuple[str, str], dict[str, Any]] = {}
+        self.recipes: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+
+    def problem(self, path: tuple, text: str) -> None:
+        self.problems[f"{dotted(path)}: {text}" if path else text] = None
+
+    def mapping(self, *path: str) -> dict[str, Any]:
+        """A block of the file; empty where it is absent or null."""
+        value: Any = self.raw
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is None or isinstance(value, dict):
+            return value or {}
+        self.problem(path, f"expected a block of keys, got {shown(value)}")
+        return {}
+
+    def top(self) -> None:
+        for key in self.raw:
+            if key not in KEYS:
+                self.problem((str(key),), f"unknown key{nearest(key, KEYS)} (allowed: {listed(KEYS)})")
+
+    def defaults(self) -> None:
+        for kind, values in self.mapping("defaults").items():
+            if kind not in KINDS:
+                self.problem(
+                    ("defaults", str(kind)), f"unknown kind of recipe{nearest(kind, KINDS)} (allowed: {listed(KINDS)})"
+                )
+                continue
+            allowed = list(dict.fromkeys(f for cls in variants(kind).values() for f in cls.model_fields))
+            for key in self.mapping("defaults", kind) if isinstance(values, dict | None) else {}:
+                if key not in allowed:
+                    self.problem(
+                        ("defaults", kind, str(key)), f"unknown key{nearest(key, allowed)} (allowed: {listed(allowed)})"
+                    )
+
+    def settings_class(self, kind: str, name: str, values: dict[str, Any]) -> type[Settings] | None:
+        key, choices = discriminator(kind), variants(kind)
+        if key is None:
+            return choices[""]
+        if key not in values:
+            self.problem((kind, name, key), f"missing; allowed: {listed(choices)}")
+        elif not isinstance(values[key], str) or values[key] not in choices:
+            text = f"unknown {key} {shown(values[key])}{nearest(values[key], choices)} (allowed: {listed(choices)})"
+            path = (kind, name, key) if key in (self.raw[kind][name] or {}) else ("defaults", kind, key)
+            self.problem(path, text)
+        else:
+            return choices[values[key]]
+        return None
+
+    def recipe(self, kind: str, name: str, own: Any, low: dict[str, Any]) -> None:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            rule = "a name starts with a letter or digit and holds letters, digits, '.', '_' and '-'"
+            self.problem(
+                (kind, str(name)),
+                f"{shown(name)} is not a valid name; {rule}" + ("" if isinstance(name, str) else "; put it in quotes"),
+            )
+            return
+        if own is not None and not isinstance(own, dict):
+            self.problem((kind, name), f"expected a block of settings, got {shown(own)}")
+            return
+        own = own or {}
+        values = merge(low, own)
+        cls = self.settings_class(kind, name, values)
+        if cls is None:
+            return
+        # Defaults of a kind reach each recipe as far as its class has the key; unknown ones were refused above.
+        values = {k: v for k, v in values.items() if k in own or k in cls.model_fields}
+        self.classes[kind, name], self.merged[kind, name] = cls, values
+        settings, problems = check(cls, values)
+        for path, text in problems:
+            given = own if path and path[0] in own or not path else low
+            from_defaults = bool(path) and given is low and path[0] in low
+            self.problem(("defaults", kind, *path) if from_defaults else (kind, name, *path), text)
+        if settings is not None:
+            self.recipes[kind][name] = settings
+
+    def references(self) -> None:
+        """Every name stands in its block, and no chain of names comes back to itself."""
+        edges: dict[tuple[str, str], list[tuple[str, tuple[str, str]]]] = {}
+        for node, cls in self.classes.items():
+            edges[node] = []
+            for key, annotation in hints(cls).items():
+                kind, name = reference(annotation), self.merged[node].get(key)
+                if kind is None or not isinstance(name, str):
+                    continue
+                known = self.mapping(kind)
+                if name not in known:
+                    text = f"no recipe {name!r} in '{kind}'{nearest(name, map(str, known))} (there: {listed(known)})"
+                    self.problem((*node, key), text)
+                elif (kind, name) in self.classes:
+                    edges[node].append((key, (kind, name)))
+        done: set[tuple[str, str]] = set()
+        for start in edges:
+            self.follow(start, edges, [], done)
+
+    def follow(self, node: tuple[str, str], edges: dict, trail: list[tuple[tuple[str, str], str]], done: set) -> None:
+        nodes = [n for n, _ in trail]
+        if node in nodes:
+            circle = trail[nodes.index(node) :]
+            steps = " -> ".join(dotted((*n, key)) for n, key in circle)
+            self.problem(
+                (*circle[0][0], circle[0][1]), f"recipes refer to each other in a circle: {steps} -> {dotted(node)}"
+            )
+            return
+        if node in done:
+            return
+        for key, target in edges[node]:
+            self.follow(target, edges, [*trail, (node, key)], done)
+        done.add(node)
+
+    def run(self) -> tuple[tuple[str, ...], tuple[int, ...], str]:
+        known = self.mapping("datasets")
+        names = self.raw.get("dataset")
+        names = [names] if isinstance(names, str) else names
+        if not isinstance(names, list) or not names:
+            self.problem(("dataset",), f"give the name of a dataset, or a list of names (there: {listed(known)})")
+            names = []
+        for name in names:
+            if not isinstance(name, str) or name not in known:
+                self.problem(
+                    ("dataset",),
+                    f"no recipe {shown(name)} in 'datasets'{nearest(name, map(str, known))} (there: {listed(known)})",
+                )
+        seeds = self.raw.get("seeds", [0])
+        good = isinstance(seeds, list) and bool(seeds) and all(type(s) is int and s >= 0 for s in seeds)
+        if not good or len(set(seeds)) != len(seeds):
+            self.problem(
+                ("seeds",),
+                f"expected a list of different whole numbers of at least 0, like [0, 1, 2], got {shown(seeds)}",
+            )
+        results = self.raw.get("results", "results")
+        if not isinstance(results, str) or not results.strip("/ ") or set(results) & set("{}*?"):
+            self.problem(
+                ("results",), f"expected the path of a folder without braces and wildcards, got {shown(results)}"
+            )
+        return tuple(names), tuple(seeds) if good else (), results.rstrip("/") if isinstance(results, str) else ""
+
+    def block(self, key: str) -> Any:
+        settings, problems = check(BLOCKS[key], self.mapping(key))
+        for path, text in problems:
+            self.problem((key, *path), text)
+        return settings
+
+    def chain(self, datasets: tuple[str, ...]) -> None:
+        """What only shows where recipes meet: which splits are there, and which datasets have masks."""
+        known = self.recipes
+        blind = [d for d in datasets if isinstance(s := known["datasets"].get(d), FolderSettings) and s.masks is None]
+        for name, masks in known["masks"].items():
+            if cams := known["cams"].get(masks.cams):
+                self.covers(name, masks, cams)
+            if masks.threshold.policy != "fixed":
+                self.sees(("masks", name, "threshold", "policy"), masks.threshold.policy, blind, "use 'fixed'")
+        for name, segmenter in known["segmenters"].items():
+            masks = known["masks"].get(segmenter.masks)
+            if masks and "train" not in masks.splits:
+                text = f"masks.{segmenter.masks} holds no training images; add train to masks.{segmenter.masks}.splits"
+                self.problem(("segmenters", name, "masks"), text)
+            if segmenter.supervision == "masks":
+                self.sees(("segmenters", name, "supervision"), "masks", blind, "leave this recipe out")
+
+    def covers(self, name: str, masks: MasksSettings, cams: CamsSettings) -> None:
+        """The maps hold the images that masks are made of, and those that the threshold is chosen on."""
+        has = f"cams.{masks.cams} has maps of {listed(cams.splits)} only"
+        if lacking := [split for split in masks.splits if split not in cams.splits]:
+            self.problem(("masks", name, "splits"), f"{has}; add {listed(lacking)} there, or leave it out here")
+        if masks.threshold.policy != "fixed" and "train" not in cams.splits:
+            text = f"{masks.threshold.policy!r} looks at maps of training images, but {has}; add train there"
+            self.problem(("masks", name, "threshold", "policy"), text)
+
+    def sees(self, path: tuple, value: str, blind: list[str], else_: str) -> None:
+        for d in blind:
+            text = f"{value!r} needs true masks, but datasets.{d} has none; set datasets.{d}.masks, or {else_}"
+            self.problem(path, text)
+
+
+def load(raw: Any) -> Config:
+    """Read the mapping that YAML gives.
+
+    Raises ``WsssError`` with every problem, one a line."""
+    if not isinstance(raw, dict):
+        raise WsssError("The configuration is empty or no mapping; start from the project's config.yaml.")
+    reader = _Reader(raw)
+    for path, text in oddities({k: v for k, v in raw.items() if k not in (*KINDS, *BLOCKS)}):
+        reader.problem(path, text)
+    reader.top()
+    reader.defaults()
+    for kind in KINDS:
+        low = reader.mapping("defaults").get(kind)
+        for name, own in reader.mapping(kind).items():
+            reader.recipe(kind, name, own, low if isinstance(low, dict) else {})
+    reader.references()
+    datasets, seeds, results = reader.run()
+    blocks = {key: reader.block(key) for key in BLOCKS}
+    reader.chain(datasets)
+    if reader.problems:
+        count = len(reader.problems)
+        head = "The configuration has one problem:" if count == 1 else f"The configuration has {count} problems:"
+        raise WsssError("\n".join([head, *(f"  {p}" for p in reader.problems)]))
+    return Config(dataset=datasets, seeds=seeds, results=results, recipes=reader.recipes, **blocks)
+
+
+def main() -> None:
+    from wsss.schema import schema
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", nargs="?", help="a YAML file to check")
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of config.yaml")
+    args = parser.parse_args()
+    if args.schema:
+        print(json.dumps(schema(), indent=2, ensure_ascii=False))
+    elif args.config is None:
+        parser.error("name a YAML file, or ask for --schema")
+    else:
+        try:
+            config = load(read_yaml(args.config))
+        except WsssError as error:
+            parser.exit(2, f"{error}\n")
+        count = sum(map(len, config.recipes.values()))
+        print(f"{args.config}: well-formed; {count} recipes, dataset {listed(config.dataset)}")
+
+
+if __name__ == "__main__":
+    main()

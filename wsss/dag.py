@@ -1,0 +1,304 @@
+"""What the rules of the workflow ask: which files a stage reads, its settings, the hash of its code, where things are.
+
+Three kinds of functions are handed to rules, and the difference decides what runs again:
+
+- ``f(wildcards)`` for inputs and params: a change in what it returns re-runs the job (settings, code, content);
+- ``f(wildcards, output)`` or ``f(wildcards, input)`` for params: derived, never a reason to re-run (paths, folders). A
+  checkout may so be moved or copied;
+- the small ``manifest.json`` of an artefact is the input of what follows: Snakemake compares its checksum, so touching
+  it re-runs nothing; bulky files beside it are inputs marked ``ancient``, so that they only have to be there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from wsss.config import Config
+from wsss.content import file_content, tree_content
+from wsss.fingerprint import fingerprint
+from wsss.settings import CocoSettings, FolderSettings, PredictSettings, VocSettings
+from wsss.yamlfile import read_yaml
+
+FOLDERS = {
+    "classifier": "classifiers",
+    "cams": "cams",
+    "masks": "masks",
+    "segmenter": "segmenters",
+    "predictions": "predictions",
+}
+"""Rule -> folder of its artefacts below ``results/<dataset>/s<seed>``."""
+KINDS = {
+    "classifier": "classifiers",
+    "cams": "cams",
+    "masks": "masks",
+    "segmenter": "segmenters",
+    "predictions": "segmenters",
+}
+"""Rule -> kind of recipe."""
+SCORED = {"classifiers": "classifiers", "cams": "cams", "masks": "masks", "segmenters": "predictions"}
+"""Kind of scores -> folder of the artefacts that are scored."""
+BULK = {
+    "classifiers": ("model.safetensors",),
+    "masks": ("masks",),
+    "segmenters": ("model.safetensors",),
+    "predictions": ("masks",),
+}
+"""Folder -> what later stages read beside the manifest. The shards of maps are not listed: their number varies."""
+
+
+class Plan:
+    """The workflow's view of a configuration.
+
+    Args:
+        config: The configuration.
+        root: The checkout: the folder that holds ``stages/`` and ``wsss/``.
+        ancient: Snakemake's mark for inputs whose time does not count.
+    """
+
+    def __init__(self, config: Config, root: Path, ancient: Callable[[str], Any] = lambda path: path) -> None:
+        self.config, self.root, self.ancient = config, Path(root), ancient
+
+    # --- names ----------------------------------------------------------------------------------------------------
+
+    def names(self, kind: str) -> list[str]:
+        return list(self.config.recipes[kind])
+
+    def recipe(self, rule: str, name: str) -> Any:
+        return self.config.recipes[KINDS[rule]][name]
+
+    def base(self, dataset: str, seed: Any = None) -> str:
+        """``results/<dataset>[/s<seed>]``."""
+        parts = [self.config.results, dataset] + ([f"s{seed}"] if seed is not None else [])
+        return "/".join(parts)
+
+    @staticmethod
+    def kind(rule: str) -> str:
+        """The kind of recipe that a rule's wildcard ``name`` stands for."""
+        return KINDS[rule]
+
+    def pattern(self, *kinds: str) -> str:
+        """A wildcard constraint: exactly the names of these kinds."""
+        names = {name for kind in kinds for name in self.names(kind)}
+        return "|".join(re.escape(name) for name in sorted(names)) or "(?!)"
+
+    # --- inputs ---------------------------------------------------------------------------------------------------
+
+    def artefact(self, folder: str) -> list[Any]:
+        """The files that stand for an artefact when it is an input; the first one is its manifest."""
+        kind = Path(folder).parent.name
+        bulk = ("index.csv",) if Path(folder).name == "index" else BULK.get(kind, ())
+        return [f"{folder}/manifest.json", *(self.ancient(f"{folder}/{one}") for one in bulk)]
+
+    def upstream(self, rule: str, dataset: str, seed: str, name: str) -> dict[str, str]:
+        """The artefact folders that a job reads: flag (without dashes) -> folder."""
+        run = self.base(dataset, seed)
+        found = {"index": f"{self.base(dataset)}/index"}
+        if rule == "predictions":
+            return found | {"segmenter": f"{run}/segmenters/{name}"}
+        for key, (kind, target) in self.config.refs(KINDS[rule], name).items():
+            found[key] = f"{run}/{kind}/{target}"
+        if rule == "masks" and self.recipe(rule, name).threshold.policy != "fixed":
+            found["scores"] = f"{run}/scores/cams/{self.recipe(rule, name).cams}"
+        return found
+
+    def inputs(self, rule: str) -> Callable[[Any], dict[str, Any]]:
+        """Input function of a rule, to be unpacked."""
+
+        def get(wildcards: Any) -> dict[str, Any]:
+            folders = self.upstream(rule, wildcards.dataset, wildcards.seed, wildcards.name)
+            found = {key: self.artefact(folder) for key, folder in folders.items()}
+            weights = getattr(self.recipe(rule, wildcards.name), "pretrained", None)
+            if isinstance(weights, str) and rule != "predictions" and os.path.isfile(weights):
+                found["weights"] = self.ancient(weights)
+            return found
+
+        return get
+
+    def flags(self, rule: str) -> Callable[[Any, Any], str]:
+        """The command's input folders, ``--index DIR --ordinary DIR``; a reference that is null has no flag."""
+
+        def get(wildcards: Any, input: Any) -> str:
+            folders = self.upstream(rule, wildcards.dataset, wildcards.seed, wildcards.name)
+            return " ".join(f"--{key.replace('_', '-')} {shlex.quote(folder)}" for key, folder in folders.items())
+
+        return get
+
+    def score_inputs(self, wildcards: Any) -> dict[str, Any]:
+        run = self.base(wildcards.dataset, wildcards.seed)
+        artefact = self.artefact(f"{run}/{SCORED[wildcards.kind]}/{wildcards.name}")
+        predicted = (
+            {"predictions": self.ancient(f"{Path(artefact[0]).parent}/predictions.csv")}
+            if wildcards.kind == "classifiers"
+            else {}
+        )
+        return {"index": self.artefact(f"{self.base(wildcards.dataset)}/index"), "artefact": artefact, **predicted}
+
+    def score_flags(self, wildcards: Any, input: Any) -> str:
+        run = self.base(wildcards.dataset, wildcards.seed)
+        artefact = f"{run}/{SCORED[wildcards.kind]}/{wildcards.name}"
+        index = f"{self.base(wildcards.dataset)}/index"
+        return shlex.join(["--index", index, "--kind", wildcards.kind, "--artefact", artefact])
+
+    def index_inputs(self, wildcards: Any) -> list[Any]:
+        """The user's tables and lists. They are read by content (see ``index_content``), so their times do not count;
+        one that is missing is left for the index stage to report, with everything else that is wrong."""
+        return [self.ancient(path) for path in self.tables(wildcards.dataset) if os.path.isfile(path)]
+
+    def tables(self, dataset: str) -> list[str]:
+        """Small files that a dataset is described by."""
+        s = self.config.recipes["datasets"][dataset]
+        if isinstance(s, FolderSettings):
+            classes = s.classes if isinstance(s.classes, str) else None
+            return [path for path in (s.labels, classes, s.train, s.val) if path]
+        if isinstance(s, VocSettings):
+            return [voc_list(s.root, name) for name in (s.train, s.val, s.score) if name]
+        if isinstance(s, CocoSettings):
+            return [f"{s.root}/annotations/instances_{split}{s.year}.json" for split in ("train", "val")]
+        return []
+
+    def trees(self, dataset: str) -> list[str]:
+        """Folders of images and masks that a dataset reads."""
+        s = self.config.recipes["datasets"][dataset]
+        if isinstance(s, FolderSettings):
+            return [path for path in (s.images, s.masks) if path]
+        if isinstance(s, VocSettings):
+            return [f"{s.root}/{part}" for part in ("JPEGImages", "Annotations", "SegmentationClass")] + (
+                [s.sbd] if s.sbd else []
+            )
+        if isinstance(s, CocoSettings):
+            return [f"{s.root}/{split}{s.year}" for split in ("train", "val")]
+        return []
+
+    def index_content(self, wildcards: Any) -> str:
+        """What the user's own files hold: tables by content, folders by the names and sizes below them."""
+        tables = [file_content(path) for path in self.tables(wildcards.dataset)]
+        return " ".join(["files", *tables, *(tree_content(path) for path in self.trees(wildcards.dataset))])
+
+    def weights_content(self, rule: str) -> Callable[[Any], str]:
+        """Content of a file with pretrained weights, where the recipe names one."""
+
+        def get(wildcards: Any) -> str:
+            weights = self.recipe(rule, wildcards.name).pretrained
+            return f"weights {file_content(weights)}" if isinstance(weights, str) else "weights none"
+
+        return get
+
+    # --- params ---------------------------------------------------------------------------------------------------
+
+    def settings(self, rule: str) -> Callable[[Any], str]:
+        """All settings that change a job's result, as one canonical string: Snakemake compares params as a set of
+        values without names, so two numbers that swap places in separate params would go unseen."""
+
+        def get(wildcards: Any) -> str:
+            if rule == "index":
+                return self.config.recipes["datasets"][wildcards.dataset].canonical()
+            if rule == "scores":
+                # Only maps are scored at thresholds; for the rest the defaults stand, and a change re-runs nothing.
+                return self.config.evaluation.canonical() if wildcards.kind == "cams" else "{}"
+            if rule == "summary":
+                return "{}"
+            recipe = self.recipe(rule, wildcards.name)
+            if rule == "segmenter":
+                return recipe.canonical(exclude={"predict"})
+            if rule == "predictions":
+                predict: PredictSettings = recipe.predict
+                return predict.canonical()
+            return recipe.canonical()
+
+        return get
+
+    def code(self, rule: str) -> Callable[[Any], str]:
+        """Content hash of a stage's program and of what it reaches, the module that its settings name included."""
+
+        def get(wildcards: Any) -> str:
+            extra = ()
+            if rule == "index":
+                extra = (f"wsss.data.{self.config.recipes['datasets'][wildcards.dataset].kind}",)
+            if rule == "classifier":
+                extra = (f"wsss.objectives.{self.recipe(rule, wildcards.name).objective.replace('-', '_')}",)
+            return "code " + self.hash(rule, extra)
+
+        return get
+
+    def hash(self, rule: str, extra: tuple[str, ...] = ()) -> str:
+        return fingerprint(self.root / "stages" / f"{rule}.py", self.root, extra)
+
+    def program(self, rule: str) -> Callable[[Any, Any], str]:
+        """How a stage is called: this Python, and the stage's path wherever the checkout lies."""
+        return lambda wildcards, output: shlex.join([sys.executable, str(self.root / "stages" / f"{rule}.py")])
+
+    @staticmethod
+    def memory(megabytes: int) -> Callable[[Any, int], int]:
+        """What a job asks a cluster for; each new attempt asks for more."""
+        return lambda wildcards, attempt: megabytes * attempt
+
+    @staticmethod
+    def out(wildcards: Any, output: Any) -> str:
+        """The artefact folder: where the first output lies."""
+        return str(Path(output[0]).parent)
+
+    @staticmethod
+    def state(wildcards: Any, output: Any) -> str:
+        """A stage's folder for checkpoints: no output, so Snakemake never deletes it."""
+        return str(Path(output[0]).parent / "state")
+
+    @staticmethod
+    def tee(wildcards: Any, output: Any) -> str:
+        """Shows a stage's messages and keeps them. It outlives the signals that stop a job, so that a stage that saves
+        its state can still say so."""
+        return """sh -c 'trap "" INT TERM; exec tee "$0"'"""
+
+    # --- targets --------------------------------------------------------------------------------------------------
+
+    def every(self, kind: str, datasets: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+        """(folder of the run, name) of all recipes of a kind, over datasets and seeds."""
+        for dataset in self.config.dataset if datasets is None else datasets:
+            for seed in self.config.seeds:
+                for name in self.names(kind):
+                    yield self.base(dataset, seed), name
+
+    def manifests(self, kind: str, datasets: Iterable[str] | None = None) -> list[str]:
+        """Manifests of all artefacts of a kind; for ``segmenters``, of their predictions."""
+        return [f"{run}/{SCORED[kind]}/{name}/manifest.json" for run, name in self.every(kind, datasets)]
+
+    def summaries(self) -> list[str]:
+        return [f"{self.base(dataset)}/summary.md" for dataset in self.config.dataset]
+
+    def scores(self, dataset: str) -> list[str]:
+        """Score folders of a dataset. Without masks, only tags can be scored."""
+        kinds = SCORED if self.config.has_masks(dataset) else ("classifiers",)
+        return [f"{run}/scores/{kind}/{name}" for kind in kinds for run, name in self.every(kind, [dataset])]
+
+    def summary_inputs(self, wildcards: Any) -> dict[str, Any]:
+        dataset = wildcards.dataset
+        pictured = [m for kind in ("cams", "masks", "segmenters") for m in self.manifests(kind, [dataset])]
+        return {
+            "index": self.artefact(f"{self.base(dataset)}/index"),
+            "scores": [f"{folder}/manifest.json" for folder in self.scores(dataset)],
+            "pictured": pictured,
+        }
+
+    def summary_flags(self, wildcards: Any, input: Any) -> str:
+        base = self.base(wildcards.dataset)
+        flags = ["--index", f"{base}/index", "--dataset", wildcards.dataset, "--results", base]
+        scores = self.scores(wildcards.dataset)
+        return shlex.join(flags + (["--scores", *scores] if scores else []))
+
+
+def voc_list(root: str, name: str) -> str:
+    """A list of VOC by its short name, or the path that was given."""
+    named = f"{root}/ImageSets/Segmentation/{name}.txt"
+    return name if os.path.isfile(name) and not os.path.isfile(named) else named
+
+
+def check_files(paths: Iterable[str | Path]) -> None:
+    """Refuse configuration files in which a key stands twice (YAML itself takes the last without a word)."""
+    for path in paths:
+        if str(path).endswith((".yaml", ".yml")) and os.path.isfile(path):
+            read_yaml(path)

@@ -1,0 +1,39 @@
+"""Read YAML files strictly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wsss.errors import WsssError
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """A YAML reader that refuses a key that stands twice in a block; plain YAML silently takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if key in seen:
+                lines = f"in lines {seen[key]} and {line}"
+                raise WsssError(
+                    f"{node.start_mark.name}: the key {key!r} stands twice in one block, {lines}; keep one."
+                )
+            seen[key] = line
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file. Raises ``WsssError`` where it is missing, is no YAML, or a key stands twice in a block."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return yaml.load(file, _OnceLoader)  # noqa: S506 (a safe loader's subclass)
+    except OSError as error:
+        raise WsssError(f"{path}: cannot be read ({error.strerror}).") from None
+    except yaml.YAMLError as error:
+        raise WsssError(f"{path}: not valid YAML. {error}") from None
