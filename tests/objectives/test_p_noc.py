@@ -1,0 +1,139 @@
+"""P-NOC whole: who gets a gradient in which phase, and the losses against a plain second writing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from wsss.data.loading import Batch
+from wsss.models.backbone import Trainable
+from wsss.objectives.base import Moment
+from wsss.objectives.p_noc import Goal
+from wsss.settings import PNocSettings, Ramp
+
+
+class Small(Trainable):
+    """A network of stride 2 with batch normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.ReLU())
+        self.head = nn.Conv2d(6, 4, 1, bias=False)
+
+    def forward(self, images):
+        return self.head(self.body(images))
+
+
+def objective(**settings) -> Goal:
+    torch.manual_seed(0)
+    goal = Goal.__new__(Goal)
+    goal.settings = PNocSettings(ordinary="x", crop=64, output_stride=8, **settings)
+    goal.networks = {"generator": Small(), "ordinary": Small()}
+    goal.networks["ordinary"].fix_batch_norm()
+    return goal
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(1)
+    labels = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 0]]).float()
+    return Batch(torch.randn(3, 3, 16, 16), labels, torch.tensor([0.6, 0.1, 0.99]))
+
+
+def gradients(network):
+    return {name for name, p in network.named_parameters() if p.grad is not None}
+
+
+def trained(network):
+    return {name for name, p in network.named_parameters() if p.requires_grad}
+
+
+def test_generator_phase_leaves_the_ordinary_classifier_alone_and_the_other_way_round(batch):
+    goal = objective()
+    generator, ordinary = goal.networks.values()
+    losses = goal.losses(batch, Moment(7, 0.5))
+    first = next(losses)
+    assert first.network == "generator"
+    first.value.backward()
+    assert gradients(generator) == {name for name, _ in generator.named_parameters()}
+    assert gradients(ordinary) == set()
+    for parameter in generator.parameters():
+        parameter.grad = None
+    second = next(losses)
+    assert second.network == "ordinary"
+    second.value.backward()
+    assert gradients(generator) == set()
+    assert gradients(ordinary) == trained(ordinary) == {"body.0.weight", "body.0.bias", "head.weight"}
+    assert next(losses, None) is None
+
+
+def test_the_leak_of_the_published_code_can_be_had(batch):
+    goal = objective(gradient_leak=True)
+    next(goal.losses(batch, Moment(0, 0.5))).value.backward()
+    assert gradients(goal.networks["ordinary"]) == trained(goal.networks["ordinary"])
+
+
+def plain_losses(goal, batch, progress):
+    """The text of the method, image by image."""
+    f, oc = goal.networks["generator"], goal.networks["ordinary"]
+    x, y = batch.images, batch.labels
+    soft = 0.9 * y + 0.05
+
+    def bce(scores, targets):
+        return F.multilabel_soft_margin_loss(scores, targets)
+
+    maps = f(x)
+    corners = [x[:, :, :8, :8], x[:, :, :8, 8:], x[:, :, 8:, :8], x[:, :, 8:, 8:]]
+    tiles = f(torch.cat(corners))  # one pass: batch statistics over all tiles
+    a, b, c, d = tiles.chunk(4)
+    merged = torch.cat([torch.cat([a, b], 3), torch.cat([c, d], 3)], 2)
+    chosen = []
+    for row, draw in zip(y, batch.draws.tolist(), strict=True):
+        present = row.nonzero().flatten().tolist()
+        chosen.append(present[int(draw * len(present))])
+    rest = y.clone()
+    for i, r in enumerate(chosen):
+        rest[i, r] = 0
+    up = torch.stack(
+        [F.interpolate(F.relu(maps[i, r])[None, None], size=(16, 16), mode="bilinear")[0] for i, r in enumerate(chosen)]
+    )
+    psi = up / (up.max() + 1e-5)
+    present = [(maps[i, k] - merged[i, k]).abs().mean() for i in range(3) for k in range(4) if y[i, k]]
+    rebuilt = sum(present) / len(present)
+    oc.eval()
+    erased = bce(oc(x * (1 - psi)).mean((2, 3)), 0.9 * rest + 0.05)
+    first = bce(maps.mean((2, 3)), soft) + bce(merged.mean((2, 3)), soft)
+    first = first + 0.3 * min(1, progress / 0.5) * rebuilt + (0.3 + 0.7 * progress) * erased
+    kept = torch.stack([(u / (u.max() + 1e-5) <= 0.2).float() for u in up.detach()])
+    second = progress * bce(oc(x * kept).mean((2, 3)), soft)
+    return first, second
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.25, 0.9])
+def test_losses_against_a_plain_second_writing(batch, progress):
+    goal = objective()
+    first, second = plain_losses(goal, batch, progress)
+    losses = goal.losses(batch, Moment(0, progress))
+    torch.testing.assert_close(next(losses).value, first)
+    torch.testing.assert_close(next(losses).value, second)
+
+
+def test_published_reconstruction_and_interval(batch):
+    published = objective(reconstruction_over="all", reconstruction=Ramp(start=0.0, end=4.0, share=0.5))
+    ours = objective()
+    a, b = (next(g.losses(batch, Moment(0, 0.9))).parts["reconstruction"] for g in (published, ours))
+    present, classes = batch.labels.sum(), batch.labels.numel()
+    torch.testing.assert_close(a, b * present / classes)
+    seldom = objective(adversary_interval=3)
+    for step, expected in ((0, 2), (1, 1), (2, 1), (3, 2)):
+        assert len(list(seldom.losses(batch, Moment(step, 0.5)))) == expected
+
+
+def test_fixed_batch_norm_of_the_ordinary_classifier_stays_fixed(batch):
+    goal = objective()
+    before = goal.networks["ordinary"].body[1].running_mean.clone()
+    list(goal.losses(batch, Moment(0, 0.5)))
+    assert torch.equal(goal.networks["ordinary"].body[1].running_mean, before)
+    assert not torch.equal(goal.networks["generator"].body[1].running_mean, before)
