@@ -47,7 +47,7 @@ def build_index(settings: DatasetSettings, name: str, out: Path | str, threads: 
     complaints.unlink(missing_ok=True)
     for folder in GENERATED:
         shutil.rmtree(out / folder, ignore_errors=True)
-    collected: Collected = importlib.import_module(f"wsss.data.{settings.kind}").collect(settings, out)
+    collected: Collected = importlib.import_module(f"wsss.data.{settings.kind}").collect(settings, out, threads)
     found = examine(collected, threads)
     fatal = [p for p in found.problems if settings.broken == "fail" or p.effect == "stop"]
     if not fatal:

@@ -5,7 +5,7 @@ lists every problem with its file, id and cure. Which problems there are:
 
 =========================  ======================================================================================
 missing image, mask        the file of an id is not there
-unreadable image, mask     truncated, or no picture at all
+unreadable image, mask...  truncated, or no picture at all
 size                       image and mask differ (the image taken upright)
 mask value                 not 0..C nor 255, for C object classes
 no tags                    an id without a row of tags
@@ -13,7 +13,7 @@ unknown class              a tag that is no class
 duplicate id               two files of one id, or one id twice in a list or a table of tags
 split overlap              one id in both splits
 empty class                no training image is tagged with it
-class name, table, list    the files that describe the dataset are not what they should be
+class name, table, list..  the files that describe the dataset are not what they should be
 =========================  ======================================================================================
 
 Under ``broken: drop`` a problem of an item leaves the item out, a harmless one (``effect="mend"``) is put right, and
@@ -51,6 +51,8 @@ class Entry:
     """Names of the classes present; (): none is; None: nothing says which are."""
     scored: bool = True
     """Whether its mask, if there is one, is to be scored."""
+    source: str = ""
+    """File in which its tags are mended; empty: ``Collected.tags_file``."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ def _look(entry: Entry, number: dict[str, int], tags_file: str) -> tuple[Item | 
         found.append(Problem(kind, str(file), entry.id, text, cure, entry.split))
 
     labels = []
+    tags_file = entry.source or tags_file
     if entry.labels is None:
         add("no tags", tags_file, "has no row of tags", "add one (it may be empty), or take the id out of the list")
     for name in entry.labels or ():

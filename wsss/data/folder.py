@@ -24,7 +24,7 @@ HINTS = 20
 """For so many missing images the nearest id is looked for; that takes as long as there are images."""
 
 
-def collect(settings: FolderSettings, out: Path) -> Collected:
+def collect(settings: FolderSettings, out: Path, threads: int | None = None) -> Collected:
     """Say what the settings claim to be there. Raises ``WsssError`` when a table, list or folder cannot be read."""
     images = _files(Path(settings.images), "images", SUFFIXES)
     if not images:

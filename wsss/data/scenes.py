@@ -100,7 +100,7 @@ def scene(settings: ScenesSettings, split: str, i: int) -> tuple[np.ndarray, np.
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8), mask, tuple(sorted(present))
 
 
-def collect(settings: ScenesSettings, out: Path) -> Collected:
+def collect(settings: ScenesSettings, out: Path, threads: int | None = None) -> Collected:
     """Draw all images and masks into ``out/images`` and ``out/masks``."""
     classes = tuple(draw.GLYPHS)[: settings.classes]
     for folder in ("images", "masks"):
