@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from wsss.errors import WsssError
-from wsss.store.maps import MapShard, MapStore, MapWriter, decode_full, decode_low, shard_name
+from wsss.store.maps import MapShard, MapStore, MapWriter, shard_name
+from wsss.store.views import decode_full, decode_low
 
 SCALES = (0.5, 1.0, 2.0)
 

@@ -73,5 +73,10 @@ class ThresholdCounts:
 
 
 def best_threshold(scores: np.ndarray) -> int:
-    """Position of the best score; the lowest threshold among equals. Raises ``ValueError`` if all are NaN."""
+    """Position of the best score, NaN aside; the lowest threshold among equals.
+
+    Raises :class:`WsssError` if all are NaN.
+    """
+    if np.isnan(scores).all():
+        raise WsssError("no threshold can be chosen: every pixel of the true masks is 255 (ignore)")
     return int(np.nanargmax(scores))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wsss.data.images import read_image
+from wsss.data.index import Index, Item
 from wsss.errors import WsssError
-from wsss.refine.crf import refine_scores
-from wsss.settings import CrfSettings, Threshold
+from wsss.refine.crf import DenseCRF, refine_scores
+from wsss.settings import CrfSettings, MasksSettings, Threshold
+from wsss.stage import Interrupted, Run
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
+from wsss.workers import over
 
 
 def best_labels(maps: np.ndarray, threshold: float) -> np.ndarray:
@@ -55,7 +58,7 @@ def pseudo_mask(
 class PseudoMaskWriter:
     """Makes and writes the mask of one image: what a worker process does. Call with an item of the index.
 
-    ``read``: ``wsss.data.images.read_image``. Raises :class:`WsssError` naming the file when sizes differ or the maps
+    Raises :class:`WsssError` naming the file when sizes differ or the maps
     are missing.
     """
 
@@ -63,9 +66,8 @@ class PseudoMaskWriter:
     masks: MaskFolder
     threshold: float
     crf: CrfSettings | None
-    read: Callable[[Path], np.ndarray]
 
-    def __call__(self, item: Any) -> int:
+    def __call__(self, item: Item) -> int:
         record = self.store[item.id]
         if record.size != (item.height, item.width):
             raise WsssError(
@@ -74,7 +76,7 @@ class PseudoMaskWriter:
             )
         image = None
         if self.crf is not None and len(record.classes):
-            image = self.read(item.image)
+            image = read_image(item.image)
             if image.shape[:2] != record.size:
                 raise WsssError(f"{item.image} is now {image.shape[0]} x {image.shape[1]}; build the index again")
         mask = pseudo_mask(self.store.full(item.id), record.classes, self.threshold, image, self.crf)
@@ -105,3 +107,32 @@ def chosen_threshold(settings: Threshold, scores: Path | None) -> tuple[float, d
         raise WsssError(f"{path} has no {policy} threshold: no training image has a mask; use threshold.policy: fixed")
     facts = {"value": chosen["threshold"], "policy": policy, "masks_looked_at": chosen["threshold_images"]}
     return chosen["threshold"], facts
+
+
+def write_pseudo_masks(run: Run) -> None:
+    """Write the mask of every image of the splits. The folder appears when all are there.
+
+    Raises :class:`WsssError` with the ids of the images that have no maps or could not be done.
+    """
+    import wsss.store.views  # noqa: F401  loads torch once, before worker processes fork
+
+    settings: MasksSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    store = MapStore(run.inputs["cams"])
+    threshold, facts = chosen_threshold(settings.threshold, run.inputs.get("scores"))
+    items = [item for split in settings.splits for item in index.split(split)]
+    missing = [item.id for item in items if item.id not in store]
+    if missing:
+        shown = ", ".join(map(repr, missing[:20])) + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
+        raise WsssError(f"{store.folder} has no maps of {len(missing)} images: {shown}; make the maps again")
+    if settings.crf is not None and any(item.labels for item in items):
+        DenseCRF(np.zeros((1, 1, 3), np.uint8), settings.crf)  # complains at once where the backend is not installed
+    with run.folder("masks") as scratch:
+        work = PseudoMaskWriter(store, MaskFolder(scratch), threshold, settings.crf)
+        foreground = 0
+        for pixels in over(items, work, run.args.threads, "masks", lambda item: item.id):
+            foreground += pixels
+            if run.stop:
+                raise Interrupted(run.stop)
+    share = foreground / max(1, sum(item.height * item.width for item in items))
+    run.note(images=len(items), threshold=facts, foreground_share=round(share, 4))

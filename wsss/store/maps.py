@@ -41,7 +41,6 @@ import h5py
 import numpy as np
 
 from wsss.errors import WsssError
-from wsss.store.views import decode_full, decode_low
 
 FORMAT = "wsss-maps"
 VERSION = 1
@@ -73,7 +72,7 @@ class MapWriter:
     """Writes one shard; use as a context manager. On an exception the temporary file is removed.
 
     Parameters: ``path`` of the shard; ``scales`` at which the image was seen; ``flip`` whether its mirror was added;
-    ``stride`` input pixels a cell; ``round_to`` see :func:`decode_full` (default: the stride);
+    ``stride`` input pixels a cell; ``round_to`` see :func:`wsss.store.views.decode_full` (default: the stride);
     ``attributes`` further numbers or strings to keep.
     """
 
@@ -275,12 +274,16 @@ class MapStore:
         return self.shards[number].record(row)
 
     def low(self, id: str) -> np.ndarray:
-        """float32 (n, (H-1)//4+1, (W-1)//4+1) in [0, 1), see :func:`decode_low`."""
+        """float32 (n, (H-1)//4+1, (W-1)//4+1) in [0, 1), see :func:`wsss.store.views.decode_low`."""
+        from wsss.store.views import decode_low  # loads torch, which those who read only tables do without
+
         record = self[id]
         return decode_low(record.maps, record.size)
 
     def full(self, id: str) -> np.ndarray:
-        """float32 (n, H, W) in [0, 1), see :func:`decode_full`."""
+        """float32 (n, H, W) in [0, 1), see :func:`wsss.store.views.decode_full`."""
+        from wsss.store.views import decode_full
+
         record = self[id]
         return decode_full(record.maps, record.size, int(self.attributes["round_to"]))
 

@@ -1,0 +1,23 @@
+"""Turn class activation maps into pseudo masks: threshold, then a dense CRF over the tagged classes.
+
+Reads the index and the maps (and their scores, when the threshold is calibrated or oracle); writes one palette PNG an
+image of the splits: 0 background, c + 1 the object class c. The result is the same for any number of threads.
+"""
+
+import _house  # noqa: F401
+
+from wsss.settings import MasksSettings
+from wsss.stage import Stage
+
+stage = Stage(
+    __doc__,
+    settings=MasksSettings,
+    inputs={"index": "dataset index", "cams": "class activation maps"},
+    optional={"scores": "scores of the maps, for threshold policies calibrated and oracle"},
+)
+
+if __name__ == "__main__":
+    with stage.run() as run:
+        from wsss.refine.pseudo_masks import write_pseudo_masks
+
+        write_pseudo_masks(run)

@@ -1,0 +1,25 @@
+"""Score classifiers, class activation maps, pseudo masks or predicted masks against what the index knows.
+
+Writes scores.json (every split, threshold policy and class) and scores.csv (the same in long form). Every image of the
+index's list is scored, or the stage fails and names those that are missing.
+"""
+
+import _house  # noqa: F401
+
+from wsss.settings import EvaluationSettings
+from wsss.stage import Stage
+
+stage = Stage(
+    __doc__,
+    settings=EvaluationSettings,
+    inputs={"index": "dataset index", "artefact": "folder to score; for segmenters that of the predictions"},
+    extra={
+        "--kind": {"required": True, "choices": ("classifiers", "cams", "masks", "segmenters"), "help": "what it is"}
+    },
+)
+
+if __name__ == "__main__":
+    with stage.run() as run:
+        from wsss.evaluate.scoring import write_scores
+
+        write_scores(run)

@@ -1,0 +1,160 @@
+"""Counting over the images of a split in worker processes: the sum over images does not depend on their number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wsss.data.images import read_mask
+from wsss.data.index import Index, Item
+from wsss.errors import WsssError
+from wsss.evaluate.confusion import confusion, plain
+from wsss.evaluate.thresholds import ThresholdCounts
+from wsss.refine.pseudo_masks import pseudo_mask
+from wsss.store.maps import MapStore
+from wsss.store.masks import MaskFolder
+from wsss.workers import over
+
+
+def merged(counter: Any, items: Sequence[Item], threads: int, name: str) -> Any:
+    """Sum of what ``counter`` counts over ``items``.
+
+    ``counter.start()`` gives an empty count, ``counter.add(count, item)`` counts one image, ``counter.sum(a, b)``
+    joins two. Raises :class:`WsssError` with the ids and messages of all images that could not be counted.
+    """
+    parts = min(len(items), 4 * max(1, threads))
+    chunks = [items[i * len(items) // parts : (i + 1) * len(items) // parts] for i in range(parts)]
+    total, failures = counter.start(), []
+    for count, failed in over(chunks, _Chunk(counter), threads, name):
+        total = counter.sum(total, count)
+        failures += failed
+    if failures:
+        shown = "\n".join(f"  {id}: {error}" for id, error in failures[:20])
+        raise WsssError(f"{name}: {len(failures)} of {len(items)} images cannot be scored:\n{shown}")
+    return total
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    counter: Any
+
+    def __call__(self, items: Sequence[Item]) -> tuple[Any, list[tuple[str, str]]]:
+        count, failures = self.counter.start(), []
+        for item in items:
+            try:
+                self.counter.add(count, item)
+            except WsssError as error:
+                failures.append((item.id, str(error)))
+        return count, failures
+
+
+def true_mask(item: Item) -> np.ndarray:
+    """The true mask of an image, uint8 (H, W). Raises :class:`WsssError` when it has none."""
+    if item.mask is None:
+        raise WsssError("it is to be scored and has no true mask; build the index again")
+    return read_mask(item.mask)
+
+
+@dataclass(frozen=True)
+class MapCounter:
+    """Counts maps against true masks for all thresholds, and again for the few images of ``chosen``."""
+
+    store: MapStore
+    thresholds: np.ndarray
+    classes: int
+    chosen: frozenset[str]
+
+    def start(self) -> tuple[ThresholdCounts, ThresholdCounts]:
+        few = self.thresholds if self.chosen else self.thresholds[:0]
+        return ThresholdCounts(self.thresholds, self.classes), ThresholdCounts(few, self.classes)
+
+    def add(self, count: tuple[ThresholdCounts, ThresholdCounts], item: Item) -> None:
+        maps, classes, truth = self.store.full(item.id), self.store[item.id].classes, true_mask(item)
+        count[0].add(maps, classes, truth)
+        if item.id in self.chosen:
+            count[1].add(maps, classes, truth)
+
+    def sum(self, a: tuple, b: tuple) -> tuple:
+        return a[0].merge(b[0]), a[1].merge(b[1])
+
+
+@dataclass(frozen=True)
+class MaskCounter:
+    """Counts masks against true masks: a confusion matrix."""
+
+    masks: MaskFolder
+    classes: int
+
+    def start(self) -> np.ndarray:
+        return np.zeros((self.classes + 1, self.classes + 1), np.int64)
+
+    def add(self, count: np.ndarray, item: Item) -> None:
+        count += confusion(true_mask(item), self.masks.read(item.id), self.classes)
+
+    def sum(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a + b
+
+
+@dataclass(frozen=True)
+class CoverageCounter:
+    """Counts what can be said without true masks; rows of the count: images tagged with the class, those of them with
+    a pixel of it, the sum over them of the class's share of the pixels, and (last) the sum over images of the share of
+    foreground pixels whose class is not tagged."""
+
+    source: MapStore | MaskFolder
+    threshold: float | None
+    classes: int
+
+    def start(self) -> np.ndarray:
+        return np.zeros((4, self.classes))
+
+    def add(self, count: np.ndarray, item: Item) -> None:
+        if isinstance(self.source, MapStore):
+            mask = pseudo_mask(self.source.full(item.id), self.source[item.id].classes, self.threshold)
+        else:
+            mask = self.source.read(item.id)
+        if mask.shape != (item.height, item.width):
+            raise WsssError(f"it is {item.height} x {item.width} pixels, what is to be scored {mask.shape}")
+        pixels = np.bincount(mask.ravel(), minlength=256)[1 : self.classes + 1]
+        tagged = list(item.labels)
+        count[0, tagged] += 1
+        count[1, tagged] += pixels[tagged] > 0
+        count[2, tagged] += pixels[tagged] / mask.size
+        if pixels.sum():
+            count[3] += 1 - pixels[tagged].sum() / pixels.sum()
+
+    def sum(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a + b
+
+
+def coverage_metrics(
+    index: Index,
+    items: Sequence[Item],
+    source: MapStore | MaskFolder,
+    threshold: float | None,
+    threads: int,
+    name: str,
+) -> dict[str, Any]:
+    """Diagnostics that need no mask, as fractions.
+
+    ``coverage``: mean over classes of the share of an image's pixels that a class takes where it is tagged;
+    ``tagged_present``: share of (image, tagged class) pairs with at least a pixel of the class; ``untagged``: mean
+    share of foreground pixels whose class is not tagged; ``per_class``: name to coverage and present.
+    """
+    tagged, present, share, strange = merged(
+        CoverageCounter(source, threshold, len(index.classes)), items, threads, name
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        coverage, found = share / tagged, present / tagged
+    known = tagged > 0
+    return {
+        "coverage": plain(coverage[known].mean()) if known.any() else None,
+        "tagged_present": plain(present.sum() / tagged.sum()) if known.any() else None,
+        "untagged": plain(strange[0] / len(items)) if items else None,
+        "per_class": {
+            name: {"coverage": plain(coverage[c]), "present": plain(found[c])} for c, name in enumerate(index.classes)
+        },
+    }

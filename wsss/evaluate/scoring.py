@@ -1,0 +1,196 @@
+"""Scores of one artefact: which images count, who reads them, and what goes into ``scores.json`` and ``scores.csv``.
+
+``scores.json``: ``kind``, ``recipe``, ``dataset``, ``classes``, ``calibration`` (ids of the images that policy
+*calibrated* looked at), and for every split
+
+- ``images``: how many were scored, always the length of the index's list; ``dropped``: how many that list had lost when
+  the index was made (``broken: drop``); ``note``: what a reader has to know;
+- ``policies``: by policy (``fixed``, ``calibrated``, ``oracle``; "" where the scoring chooses no threshold) the
+  ``threshold``, ``threshold_images`` (masks looked at to choose it), ``images`` and the metrics;
+- ``curve`` (maps only): ``threshold`` and ``miou`` lists.
+
+``scores.csv``: the same metrics in long form, columns split, policy, metric, value, images.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsss.data.index import Index, Item
+from wsss.errors import WsssError
+from wsss.evaluate.classification import classification_metrics, read_predictions
+from wsss.evaluate.confusion import mean_iou, metrics, plain
+from wsss.evaluate.counting import MapCounter, MaskCounter, coverage_metrics, merged
+from wsss.evaluate.thresholds import best_threshold, threshold_grid
+from wsss.settings import EvaluationSettings
+from wsss.stage import Run, say
+from wsss.store.manifest import atomic_path, read_manifest, write_json
+from wsss.store.maps import MapStore
+from wsss.store.masks import MaskFolder
+
+KINDS = ("classifiers", "cams", "masks", "segmenters")
+NO_MASKS = "no image of this split has a true mask: label-free diagnostics only"
+
+
+def write_scores(run: Run) -> None:
+    """Score the artefact of a run of ``stages/scores.py`` and write ``scores.json`` and ``scores.csv``.
+
+    Raises :class:`WsssError` with the ids when an image of the index's list has no map, mask or prediction.
+    """
+    index = Index.load(run.inputs["index"])
+    artefact, kind, threads = run.inputs["artefact"], run.args.kind, run.args.threads
+    manifest = read_manifest(artefact)
+    if kind == "classifiers":
+        result = score_classifier(index, artefact / "predictions.csv")
+    elif kind == "cams":
+        splits = manifest["settings"]["splits"]
+        result = score_maps(index, MapStore(artefact), run.settings, splits, run.args.seed, threads)
+    else:
+        result = score_masks(index, MaskFolder(artefact / "masks"), manifest["settings"]["splits"], threads)
+    dropped = {split: sum(s == split for s, _ in index.dropped) for split in result["splits"]}
+    for split, scores in result["splits"].items():
+        scores["dropped"] = dropped[split]
+        if "note" in scores:
+            say(f"{split}: {scores['note']}")
+        for policy, found in scores["policies"].items():
+            value = next(
+                (f"{m} {found[m]:.3f}" for m in ("miou", "map", "tagged_present") if found.get(m) is not None), ""
+            )
+            say(f"{split} {policy}: {value} on {found['images']} images")
+    facts = {"kind": kind, "recipe": artefact.name, "dataset": index.name, "classes": list(index.classes)}
+    write_json(run.out / "scores.json", {**facts, **result})
+    write_rows(run.out / "scores.csv", ("split", "policy", "metric", "value", "images"), rows(result))
+    run.note(images={split: scores["images"] for split, scores in result["splits"].items()}, dropped=dropped)
+
+
+def score_classifier(index: Index, predictions: Path) -> dict[str, Any]:
+    """Scores of tag probabilities over every image of the splits in ``predictions.csv``, against the tags."""
+    result: dict[str, Any] = {"splits": {}}
+    for split, found in read_predictions(predictions, index.classes).items():
+        items = index.split(split)
+        require(items, found, f"{predictions} has no probabilities")
+        truth = np.zeros((len(items), len(index.classes)), bool)
+        for row, item in zip(truth, items, strict=True):
+            row[list(item.labels)] = True
+        scores = classification_metrics(truth, np.stack([found[item.id] for item in items]), index.classes)
+        result["splits"][split] = {"images": len(items), "policies": {"": {"images": len(items), **scores}}}
+    return result
+
+
+def calibration_ids(items: Sequence[Item], count: int, seed: int) -> list[str]:
+    """Ids of the ``count`` images (all, if there are fewer) whose masks may be looked at, drawn with the seed."""
+    drawn = np.random.default_rng([seed, 0xCA11]).permutation(len(items))[:count]
+    return [items[i].id for i in sorted(drawn)]
+
+
+def score_maps(
+    index: Index, store: MapStore, settings: EvaluationSettings, splits: Sequence[str], seed: int, threads: int
+) -> dict[str, Any]:
+    """Scores of class activation maps at their full resolution under the three threshold policies.
+
+    *fixed*: ``settings.threshold``; *calibrated*: best mIoU on a few scored training images, applied to every split;
+    *oracle*: best mIoU on the very split. The lowest threshold wins among equals. Without true masks in a split:
+    diagnostics at the fixed threshold. Without any in the training split there is no calibrated threshold.
+    """
+    import wsss.store.views  # noqa: F401  loads torch once, before worker processes fork
+
+    fixed = np.float32(settings.threshold)
+    grid = threshold_grid(settings.thresholds)
+    thresholds = np.union1d(grid, fixed)
+    on_grid = np.flatnonzero(np.isin(thresholds, grid))
+    for split in splits:
+        require(index.split(split), store, f"{store.folder} has no maps")
+    chosen = calibration_ids(index.scored("train"), settings.calibration_images, seed) if "train" in splits else []
+    result: dict[str, Any] = {"calibration": chosen, "splits": {}}
+    calibrated: int | None = None
+    for split in sorted(splits):  # train comes before val, which uses its calibrated threshold
+        items = index.scored(split)
+        if not items:
+            result["splits"][split] = _diagnostics(index, split, store, fixed, "fixed", threads)
+            continue
+        few = frozenset(chosen) if split == "train" else frozenset()
+        counts, calibration = merged(
+            MapCounter(store, thresholds, len(index.classes), few), items, threads, f"{split} maps"
+        )
+        confusions = counts.confusions()
+        curve = mean_iou(confusions)
+        if split == "train" and calibration.images:
+            calibrated = on_grid[best_threshold(mean_iou(calibration.confusions())[on_grid])]
+        places = {"fixed": (int(np.searchsorted(thresholds, fixed)), 0)}
+        if calibrated is not None:
+            places["calibrated"] = (calibrated, len(chosen))
+        places["oracle"] = (on_grid[best_threshold(curve[on_grid])], len(items))
+        policies = {}
+        for policy, (k, looked_at) in places.items():
+            known = {"threshold": shortest(thresholds[k]), "threshold_images": looked_at, "images": counts.images}
+            policies[policy] = {**known, **metrics(confusions[k], index.classes)}
+        points = {"threshold": [shortest(t) for t in thresholds], "miou": [plain(v.round(6)) for v in curve]}
+        result["splits"][split] = {"images": counts.images, "policies": policies, "curve": points}
+    return result
+
+
+def score_masks(index: Index, masks: MaskFolder, splits: Sequence[str], threads: int) -> dict[str, Any]:
+    """Scores of pseudo masks or predictions; diagnostics for a split without true masks."""
+    result: dict[str, Any] = {"splits": {}}
+    for split in splits:
+        require(index.split(split), masks, f"{masks.path} has no masks")
+        items = index.scored(split)
+        if not items:
+            result["splits"][split] = _diagnostics(index, split, masks, None, "", threads)
+            continue
+        matrix = merged(MaskCounter(masks, len(index.classes)), items, threads, f"{split} masks")
+        found = {"images": len(items), **metrics(matrix, index.classes)}
+        result["splits"][split] = {"images": len(items), "policies": {"": found}}
+    return result
+
+
+def _diagnostics(
+    index: Index, split: str, source: MapStore | MaskFolder, threshold: np.float32 | None, policy: str, threads: int
+) -> dict[str, Any]:
+    items = index.split(split)
+    known = {} if threshold is None else {"threshold": shortest(threshold), "threshold_images": 0}
+    scores = coverage_metrics(index, items, source, threshold, threads, f"{split} coverage")
+    policies = {policy: {**known, "images": len(items), **scores}}
+    return {"images": len(items), "note": NO_MASKS, "policies": policies}
+
+
+def require(items: Iterable[Item], have: Any, lacks: str) -> None:
+    """Raise :class:`WsssError` naming the images of the list that are not in ``have``."""
+    missing = [item.id for item in items if item.id not in have]
+    if missing:
+        shown = ", ".join(map(repr, missing[:20])) + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
+        raise WsssError(
+            f"{lacks} of {len(missing)} images that are to be scored: {shown}; make it again with this index"
+        )
+
+
+def shortest(value: np.float32) -> float:
+    """The number with the fewest digits that is ``value`` in float32: 0.3, not 0.30000001192."""
+    return float(str(np.float32(value)))
+
+
+def rows(result: dict[str, Any]) -> list[tuple[str, str, str, float | None, int]]:
+    """Scores in long form: (split, policy, metric, value, images); per class as ``iou_<class>``."""
+    table = []
+    for split, scores in result["splits"].items():
+        for policy, found in scores["policies"].items():
+            for metric, value in found.items():
+                if metric == "per_class":
+                    for name, values in value.items():
+                        table += [(split, policy, f"{m}_{name}", v, found["images"]) for m, v in values.items()]
+                elif metric not in ("images", "threshold_images"):
+                    table.append((split, policy, metric, value, found["images"]))
+    return table
+
+
+def write_rows(path: Path, columns: Sequence[str], table: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV table, atomically; fractions with six digits, None as an empty field."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([f"{v:.6f}" if isinstance(v, float) else v for v in row] for row in table)
