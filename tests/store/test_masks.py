@@ -1,0 +1,58 @@
+"""Mask folders."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss.errors import WsssError
+from wsss.store.masks import MaskFolder
+
+
+def test_what_goes_in_comes_out(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = MaskFolder(tmp_path / "masks")
+    masks = {id: rng.integers(0, 256, (7, 11)).astype(np.uint8) for id in ("a", "deep/er/ñ 1", "2.5.x", "b.png")}
+    for id, mask in masks.items():
+        folder.write(id, mask)
+    assert folder.ids() == sorted(masks)
+    for id, mask in masks.items():
+        found = folder.read(id)
+        assert found.dtype == np.uint8 and id in folder
+        np.testing.assert_array_equal(found, mask)
+    assert "c" not in folder
+
+
+def test_viewers_see_voc_colours(tmp_path):
+    folder = MaskFolder(tmp_path)
+    folder.write("a", np.array([[0, 1, 15, 255]], np.uint8))
+    with Image.open(folder.file("a")) as image:
+        assert image.mode == "P"
+        colours = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(colours[0], [[0, 0, 0], [128, 0, 0], [192, 128, 128], [224, 224, 192]])
+
+
+def test_equal_masks_give_equal_bytes_and_nothing_is_left(tmp_path):
+    folder = MaskFolder(tmp_path)
+    for id in ("a", "b"):
+        folder.write(id, np.ones((3, 4), np.uint8))
+    assert folder.file("a").read_bytes() == folder.file("b").read_bytes()
+    with pytest.raises(ValueError):
+        folder.write("c", np.ones((3, 4), np.int64))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_wrong_files_are_refused(tmp_path):
+    folder = MaskFolder(tmp_path)
+    with pytest.raises(WsssError, match="missing.*'a'"):
+        folder.read("a")
+    Image.new("RGB", (4, 3)).save(tmp_path / "rgb.png")
+    with pytest.raises(WsssError, match="8-bit"):
+        folder.read("rgb")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no")
+    with pytest.raises(WsssError, match="cannot be read"):
+        folder.read("broken")
+    for id in ("../out", "/etc/x", ""):
+        with pytest.raises(WsssError, match="file name"):
+            folder.write(id, np.zeros((1, 1), np.uint8))
