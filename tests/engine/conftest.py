@@ -1,0 +1,54 @@
+"""A handful of coloured squares with tags, and a run without a command line."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss.data.index import Item, write_index
+from wsss.stage import Run
+from wsss.store.manifest import write_json, write_manifest
+
+COLOURS = np.array([[200, 40, 40], [40, 200, 40]], np.uint8)
+
+
+@pytest.fixture(scope="session")
+def tiny_index(tmp_path_factory):
+    """12 training and 4 validation images of 48 px: a red or green square (or both) on noise, with masks."""
+    folder = tmp_path_factory.mktemp("tiny") / "index"
+    (folder / "images").mkdir(parents=True)
+    items = []
+    for number in range(16):
+        rng = np.random.default_rng(number)
+        image = rng.integers(60, 160, (40, 48, 3), dtype=np.uint8)
+        mask = np.zeros((40, 48), np.uint8)
+        labels = ((0,), (1,), (0, 1))[number % 3]
+        for c in labels:
+            y, x = rng.integers(0, 24), rng.integers(0, 12) + 24 * c
+            image[y : y + 12, x : x + 12] = COLOURS[c]
+            mask[y : y + 12, x : x + 12] = c + 1
+        name = f"p{number}"
+        Image.fromarray(image).save(folder / "images" / f"{name}.png")
+        Image.fromarray(mask).save(folder / "images" / f"{name}-mask.png")
+        split = "train" if number < 12 else "val"
+        paths = (folder / "images" / f"{name}.png", folder / "images" / f"{name}-mask.png")
+        items.append(Item(name, split, *paths, 40, 48, labels, True))
+    write_index(folder, ("red", "green"), items)
+    write_json(folder / "report.json", {"dataset": "tiny", "dropped": []})
+    write_manifest(folder, {"stage": "index"})
+    return folder
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """``make_run(settings, inputs, name)``: a run of a stage in a folder of its own."""
+
+    def make(settings, inputs, name="out", seed=0):
+        out = tmp_path / name
+        out.mkdir(exist_ok=True)
+        return Run(SimpleNamespace(out=out, state=None, seed=seed, threads=1, device="cpu"), settings, inputs)
+
+    return make

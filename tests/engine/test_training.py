@@ -1,0 +1,282 @@
+"""The training loop: learning, accumulation, precision, resume after death, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+import wsss.engine
+from wsss.data.index import Index
+from wsss.data.loading import Order, TrainingViews
+from wsss.engine import Trainer
+from wsss.errors import WsssError
+from wsss.models.backbone import Trainable
+from wsss.objectives.base import Loss, Objective
+from wsss.objectives.classification import classification_loss
+from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
+from wsss.stage import Interrupted
+from wsss.store.manifest import write_manifest
+from wsss.store.weights import load_weights
+from wsss.train import train_classifier, train_segmenter
+
+SMALL = {
+    "backbone": "test_resnet",
+    "pretrained": False,
+    "crop": 64,
+    "long_side": (56, 72),
+    "batch_size": 4,
+    "epochs": 2,
+    "lr": 0.01,
+    "precision": "fp32",
+}
+STAGES = Path(__file__).parents[2] / "stages"
+
+
+class Line(Trainable):
+    """One linear map of the mean colour: small enough to compute by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, images):
+        return self.layer(images.mean((2, 3)))
+
+    def is_new(self, name):
+        return True
+
+
+class Goal(Objective):
+    product = "line"
+
+    def __init__(self) -> None:
+        self.networks = {"line": Line()}
+
+    def losses(self, batch, moment):
+        loss = classification_loss(self.networks["line"](batch.images), batch.labels)
+        yield Loss("line", loss, {"loss": loss.detach()})
+
+
+def trainer(index_folder, run, **settings):
+    settings = VanillaSettings(**{**SMALL, "augment": (), **settings})
+    index = Index.load(index_folder)
+    views = TrainingViews(index.labelled("train"), 2, settings, 0)
+    run.settings = settings
+    return Trainer(Goal(), views, settings, run, torch.device("cpu"), {})
+
+
+def test_a_step_of_sgd_by_hand(tiny_index, make_run):
+    run = make_run(None, {})
+    it = trainer(tiny_index, run, epochs=1, batch_size=12, lr=0.1, weight_decay=0.01)
+    before = {k: v.clone() for k, v in it.networks["line"].state_dict().items()}
+    views = [it.views[(0, p)] for _, p in next(iter(Order(12, 12, 1, 0)))]
+    x = torch.stack([v.images for v in views]).mean((2, 3))
+    y = torch.stack([v.labels for v in views])
+    residual = (torch.sigmoid(x @ before["layer.weight"].T + before["layer.bias"]) - y) / y.numel()
+    network = it.train()
+    # new weights: rate x 10 and weight decay; new biases: rate x 20 and none
+    weight = before["layer.weight"] - 1.0 * (residual.T @ x + 0.01 * before["layer.weight"])
+    torch.testing.assert_close(network.layer.weight.detach(), weight)
+    torch.testing.assert_close(network.layer.bias.detach(), before["layer.bias"] - 2.0 * residual.sum(0))
+
+
+def test_accumulated_mean_equals_the_large_batch_and_sum_is_twice_that_step(tiny_index, make_run):
+    start = Line().state_dict()
+    moved = {}
+    for name, extra in {
+        "large": {"batch_size": 12},
+        "mean": {"batch_size": 6, "accumulate": 2, "accumulate_mode": "mean"},
+        "sum": {"batch_size": 6, "accumulate": 2, "accumulate_mode": "sum"},
+    }.items():
+        network = trainer(tiny_index, make_run(None, {}, name), epochs=1, weight_decay=0.0, **extra).train()
+        moved[name] = network.layer.weight.detach() - start["layer.weight"]
+    torch.testing.assert_close(moved["mean"], moved["large"])
+    torch.testing.assert_close(moved["sum"], 2 * moved["large"])
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tiny_index, make_run):
+    it = trainer(tiny_index, make_run(None, {}))
+    with torch.no_grad():
+        it.networks["line"].layer.weight.fill_(float("nan"))
+    with pytest.raises(WsssError, match="not finite; lower 'lr'"):
+        it.train()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_classifier_learns_the_colours(tiny_index, make_run, precision):
+    settings = VanillaSettings(**{**SMALL, "epochs": 12, "lr": 0.05, "precision": precision, "augment": ()})
+    run = make_run(settings, {"index": tiny_index})
+    train_classifier(run)
+    records = [json.loads(line) for line in (run.out / "metrics.jsonl").read_text().splitlines()]
+    assert records[-1]["step"] == 36 and records[-1]["loss"] < 0.6 * records[0]["loss"]
+    weights, about = load_weights(run.out / "model.safetensors")
+    assert about["classes"] == ["red", "green"] and weights["head.weight"].shape[:2] == (2, 96)
+    header, *rows = (run.out / "predictions.csv").read_text().splitlines()
+    assert header == "id,split,red,green" and len(rows) == 4
+    assert not (run.state / "checkpoint.pt").exists()
+
+
+def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, monkeypatch):
+    settings = VanillaSettings(**SMALL, label_smoothing=0.1)
+    train_classifier(make_run(settings, {"index": tiny_index}, "whole"))
+    run = make_run(settings, {"index": tiny_index}, "cut")
+    original, cuts = Trainer._micro_step, []
+
+    def cut(self, batch):
+        original(self, batch)
+        run.stop = "a test"
+
+    monkeypatch.setattr(Trainer, "_micro_step", cut)
+    while True:
+        run.stop = None
+        try:
+            train_classifier(run)
+            break
+        except Interrupted:
+            cuts.append(1)
+    assert len(cuts) == 6
+    whole, pieces = (run.out.parent / n / "model.safetensors" for n in ("whole", "cut"))
+    assert whole.read_bytes() == pieces.read_bytes()
+    assert (whole.parent / "metrics.jsonl").read_text() == (pieces.parent / "metrics.jsonl").read_text()
+    assert (whole.parent / "predictions.csv").read_text() == (pieces.parent / "predictions.csv").read_text()
+
+
+def test_a_checkpoint_of_other_settings_is_not_resumed(tiny_index, make_run, monkeypatch, capsys):
+    run = make_run(VanillaSettings(**SMALL), {"index": tiny_index})
+    run.stop = "a test"
+    with pytest.raises(Interrupted):
+        train_classifier(run)
+    run.stop, run.settings = None, VanillaSettings(**{**SMALL, "lr": 0.02})
+    train_classifier(run)
+    assert "starting over" in capsys.readouterr().err
+
+
+@pytest.fixture
+def trained_ordinary(tiny_index, make_run):
+    run = make_run(VanillaSettings(**SMALL), {"index": tiny_index}, "ordinary")
+    train_classifier(run)
+    write_manifest(run.out, {})
+    return run.out
+
+
+def command(tiny_index, ordinary, out):
+    settings = PNocSettings(**{**SMALL, "ordinary": "vanilla", "epochs": 4, "accumulate": 2}).canonical()
+    return [
+        *(sys.executable, str(STAGES / "classifier.py"), "--index", str(tiny_index), "--ordinary", str(ordinary)),
+        *("--settings", settings, "--out", str(out), "--threads", "1", "--device", "cpu"),
+    ]
+
+
+def test_p_noc_killed_and_restarted_has_the_same_bits(tiny_index, trained_ordinary, tmp_path):
+    """SIGTERM saves and asks to be tried again; SIGKILL loses what came after the last checkpoint; neither changes a bit."""
+    subprocess.run(command(tiny_index, trained_ordinary, tmp_path / "whole"), check=True, capture_output=True)
+    cut = command(tiny_index, trained_ordinary, tmp_path / "cut")
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process = subprocess.Popen(cut, stderr=subprocess.PIPE, text=True)
+        records = tmp_path / "cut" / "state" / "metrics.jsonl"
+        seen = records.read_text().count("\n") if records.exists() else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if records.exists() and records.read_text().count("\n") > seen:
+                process.send_signal(number)
+                break
+            time.sleep(0.005)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == (75 if number == signal.SIGTERM else -signal.SIGKILL), errors
+        assert not (tmp_path / "cut" / "manifest.json").exists()
+    done = subprocess.run(cut, check=True, capture_output=True, text=True)
+    assert "going on at step" in done.stderr
+    for name in ("model.safetensors", "metrics.jsonl", "predictions.csv"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_a_second_copy_of_a_running_stage_refuses_to_start(tiny_index, trained_ordinary, tmp_path):
+    import fcntl
+
+    (tmp_path / "busy").mkdir()
+    with (tmp_path / "busy" / ".lock").open("w") as held:
+        held.write("process 1 on here")
+        held.flush()
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second = subprocess.run(command(tiny_index, trained_ordinary, tmp_path / "busy"), capture_output=True, text=True)
+    assert second.returncode == 2 and "another copy of this stage" in second.stderr
+
+
+def test_segmenter_on_true_masks_and_missing_pseudo_masks(tiny_index, make_run):
+    settings = SegmenterSettings(**{**SMALL, "lr": 0.05, "epochs": 3}, supervision="masks")
+    run = make_run(settings, {"index": tiny_index})
+    train_segmenter(run)
+    records = [json.loads(line) for line in (run.out / "metrics.jsonl").read_text().splitlines()]
+    assert records[-1]["loss"] < records[0]["loss"]
+    empty = run.out.parent / "empty"
+    empty.mkdir()
+    pseudo = make_run(SegmenterSettings(**SMALL, masks="x"), {"index": tiny_index, "masks": empty})
+    with pytest.raises(WsssError, match="12 training images have no mask, the first is p0"):
+        train_segmenter(pseudo)
+
+
+def test_missing_ordinary_classifier_is_named(tiny_index, make_run):
+    with pytest.raises(WsssError, match="--ordinary: the recipe refers to 'vanilla'"):
+        train_classifier(make_run(PNocSettings(**SMALL, ordinary="vanilla"), {"index": tiny_index}))
+
+
+def _process(rank, port, index, ordinary, out, results):
+    from types import SimpleNamespace
+
+    from wsss.stage import Run
+
+    torch.set_num_threads(1)
+    if port:
+        dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    settings = PNocSettings(**{**SMALL, "ordinary": "vanilla", "batch_norm": "fixed", "warm_start": "vanilla"})
+    run = Run(
+        SimpleNamespace(out=Path(out), state=None, seed=0, threads=1, device="cpu"),
+        settings,
+        {"index": Path(index), "ordinary": Path(ordinary), "warm_start": Path(ordinary)},
+    )
+    from wsss.objectives.p_noc import Goal as PNoc
+
+    wsss.engine.CHECKPOINT_SECONDS = 1e9
+    given = {"ordinary": run.inputs["ordinary"], "warm_start": run.inputs["warm_start"]}
+    views = TrainingViews(Index.load(index).labelled("train"), 2, settings, 0)
+    network = Trainer(PNoc(settings, 2, given), views, settings, run, torch.device("cpu"), {}).train()
+    results[rank] = {k: v.tolist() for k, v in network.state_dict().items() if "head" in k}
+    if port:
+        dist.destroy_process_group()
+
+
+def test_two_processes_train_like_one(tiny_index, trained_ordinary, tmp_path):
+    """Same global batch, fixed batch norm: weights agree to 1e-4 (sums are taken in another order)."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    weights = []
+    for name, count, at in (("one", 1, 0), ("two", 2, port)):
+        (tmp_path / name).mkdir()
+        with mp.Manager() as manager:
+            results = manager.dict()
+            mp.spawn(_process, (at, str(tiny_index), str(trained_ordinary), str(tmp_path / name), results), nprocs=count)
+            weights.append([{k: torch.tensor(v) for k, v in results[r].items()} for r in range(count)])
+    (one,), (first, second) = weights
+    for key in one:
+        assert torch.equal(first[key], second[key])
+        torch.testing.assert_close(first[key], one[key], atol=1e-4, rtol=1e-3)
+    start, _ = load_weights(trained_ordinary / "model.safetensors")
+    assert (one["head.weight"] - start["head.weight"]).abs().max() > 1e-3
+
+
+def test_environment_is_left_alone():
+    assert "MASTER_ADDR" not in os.environ
