@@ -44,7 +44,8 @@ def build_index(settings: DatasetSettings, name: str, out: Path | str, threads: 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     complaints = out / "problems.json"
-    complaints.unlink(missing_ok=True)
+    for file in (complaints, out / "index.csv"):
+        file.unlink(missing_ok=True)
     for folder in GENERATED:
         shutil.rmtree(out / folder, ignore_errors=True)
     collected: Collected = importlib.import_module(f"wsss.data.{settings.kind}").collect(settings, out, threads)

@@ -73,8 +73,9 @@ def read_image(path: Path | str) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            turn = _UPRIGHT.get(_orientation(image))
             image.load()
+            # asked after loading, for Pillow turns TIFF by itself and then forgets the tag
+            turn = _UPRIGHT.get(_orientation(image))
             upright = image if turn is None else image.transpose(turn)
             return np.array(_rgb(upright))
     except FileNotFoundError:
@@ -98,10 +99,13 @@ def check_image(data: bytes) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
-            swaps = _orientation(image) in _SWAPS_SIDES
             if image.format == "JPEG":
                 image.draft(None, (max(1, width // 8), max(1, height // 8)))
-            image.load()
+                image.load()
+            else:
+                image.load()
+                width, height = image.size
+            swaps = _orientation(image) in _SWAPS_SIDES
             if image.mode.startswith("I") or image.mode == "F":
                 _eight_bits(np.asarray(image))
             elif image.mode == "LAB":
