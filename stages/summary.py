@@ -1,0 +1,28 @@
+"""Put the scores of a dataset together: summary.csv for programs, summary.md for people, panels/*.png to look at.
+
+Reads the index and folders of scores; from their manifests it finds the maps, masks and predictions to picture.
+"""
+
+from pathlib import Path
+
+import _house  # noqa: F401
+
+from wsss.settings import EvaluationSettings
+from wsss.stage import Stage
+
+stage = Stage(
+    __doc__,
+    settings=EvaluationSettings,
+    inputs={"index": "dataset index"},
+    extra={
+        "--dataset": {"metavar": "NAME", "help": "name of the dataset in the tables (default: the index's)"},
+        "--results": {"type": Path, "metavar": "DIR", "help": "results/DATASET, to picture what has no scores"},
+        "--scores": {"type": Path, "nargs": "*", "default": [], "metavar": "DIR", "help": "folders of scores"},
+    },
+)
+
+if __name__ == "__main__":
+    with stage.run() as run:
+        from wsss.evaluate.summary import write_summary
+
+        write_summary(run)
