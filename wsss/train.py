@@ -14,6 +14,7 @@ from wsss.data.loading import TrainingViews
 from wsss.devices import choose_device, prepare_cpu
 from wsss.engine import Trainer, keep_product
 from wsss.errors import WsssError
+from wsss.fingerprint import fingerprint
 from wsss.inference import tag_probabilities
 from wsss.objectives import find
 from wsss.objectives.base import Objective
@@ -22,6 +23,9 @@ from wsss.settings import ClassifierSettings, InferenceSettings, SegmenterSettin
 from wsss.stage import Run, say
 from wsss.store.manifest import NAME, atomic_path, digest
 from wsss.store.weights import save_weights
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The checkout: stages put it first on the path, so this is the code that runs."""
 
 
 def train_classifier(run: Run) -> None:
@@ -132,6 +136,8 @@ def _train(
 ) -> Any:
     views = TrainingViews(items, len(index.classes), run.settings, run.args.seed, mask_of)
     identity = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
+    kind = "segmenter" if isinstance(run.settings, SegmenterSettings) else "classifier"
+    identity["code"] = fingerprint(ROOT / "stages" / f"{kind}.py", ROOT, [type(objective).__module__])
     trainer = Trainer(objective, views, run.settings, run, device, identity)
     say(f"{len(items)} images, {trainer.micro_steps} steps on {device} in {str(trainer.type).removeprefix('torch.')}")
     return trainer.train()
