@@ -55,11 +55,6 @@ class Config:
         found = {f: (reference(a), getattr(settings, f)) for f, a in hints(type(settings)).items()}
         return {f: (k, n) for f, (k, n) in found.items() if k is not None and n is not None}
 
-    def has_masks(self, dataset: str) -> bool:
-        """Whether true masks can be known for a dataset (only a folder may come without)."""
-        settings = self.recipes["datasets"][dataset]
-        return not (isinstance(settings, FolderSettings) and settings.masks is None)
-
 
 def discriminator(kind: str) -> str | None:
     """The key that chooses between the settings classes of a kind; None where there is one class."""

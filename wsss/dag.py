@@ -271,9 +271,8 @@ class Plan:
         return [f"{self.base(dataset)}/summary.md" for dataset in self.config.dataset]
 
     def scores(self, dataset: str) -> list[str]:
-        """Score folders of a dataset. Without masks, only tags can be scored."""
-        kinds = SCORED if self.config.has_masks(dataset) else ("classifiers",)
-        return [f"{run}/scores/{kind}/{name}" for kind in kinds for run, name in self.every(kind, [dataset])]
+        """Score folders of a dataset."""
+        return [f"{run}/scores/{kind}/{name}" for kind in SCORED for run, name in self.every(kind, [dataset])]
 
     def summary_inputs(self, wildcards: Any) -> dict[str, Any]:
         dataset = wildcards.dataset

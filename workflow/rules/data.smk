@@ -30,4 +30,4 @@ rule index:
         "Checking dataset {wildcards.dataset}"
     shell:
         "{params.run} --dataset {wildcards.dataset} --settings {params.settings:q} --threads {threads}"
-        " --out {params.out:q} 2>&1 | {params.tee} {log:q}"
+        " --out {params.out:q} --state {params.out:q} 2>&1 | {params.tee} {log:q}"

@@ -29,7 +29,7 @@ rule scores:
         "Scoring {wildcards.kind} {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
         "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} 2>&1 | {params.tee} {log:q}"
+        " --out {params.out:q} --state {params.out:q} 2>&1 | {params.tee} {log:q}"
 
 
 rule summary:
@@ -47,6 +47,7 @@ rule summary:
             category="Results",
         ),
         directory(f"{BASE}/panels"),
+        f"{BASE}/manifest.json",
     log:
         "logs/{dataset}/summary.log",
     benchmark:
@@ -68,4 +69,4 @@ rule summary:
         "Summary of {wildcards.dataset}"
     shell:
         "{params.run} {params.inputs} --settings {params.settings:q} --threads {threads}"
-        " --out {params.out:q} 2>&1 | {params.tee} {log:q}"
+        " --out {params.out:q} --state {params.out:q} 2>&1 | {params.tee} {log:q}"

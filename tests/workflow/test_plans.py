@@ -1,0 +1,221 @@
+"""Change X, and exactly these jobs run again."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from house import House
+
+CONFIG: dict[str, Any] = {
+    "dataset": "scenes",
+    "seeds": [0],
+    "datasets": {"scenes": {"kind": "scenes", "train": 24, "val": 8}},
+    "classifiers": {
+        "vanilla": {"objective": "vanilla", "momentum": 0.5, "warmup": 0.25},
+        "p-noc": {"objective": "p-noc", "ordinary": "vanilla"},
+    },
+    "cams": {"vanilla": {"classifier": "vanilla"}, "p-noc": {"classifier": "p-noc"}},
+    "masks": {"p-noc": {"cams": "p-noc"}, "best": {"cams": "vanilla", "threshold": {"policy": "oracle"}}},
+    "segmenters": {"p-noc": {"masks": "p-noc"}, "supervised": {"supervision": "masks"}},
+    "defaults": {"classifiers": {"epochs": 2}},
+}
+
+AFTER_SEGMENTER = {"predictions p-noc", "scores segmenters p-noc", "summary scenes"}
+AFTER_MASKS = {"scores masks p-noc", "segmenter p-noc", *AFTER_SEGMENTER}
+AFTER_CAMS = {"scores cams p-noc", "masks p-noc", *AFTER_MASKS}
+AFTER_P_NOC = {"scores classifiers p-noc", "cams p-noc", *AFTER_CAMS}
+BEST = {"scores cams vanilla", "masks best", "scores masks best"}
+AFTER_VANILLA = {"scores classifiers vanilla", "cams vanilla", *BEST, "classifier p-noc", *AFTER_P_NOC}
+SUPERVISED = {"segmenter supervised", "predictions supervised", "scores segmenters supervised"}
+ALL = {"index scenes", "classifier vanilla", *AFTER_VANILLA, *SUPERVISED}
+SCORES = {job for job in ALL if job.startswith("scores ")}
+SCORE_CAMS = {"scores cams vanilla", "scores cams p-noc", "masks best", "scores masks best", "summary scenes"}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> House:
+    """A run that is done."""
+    house = House.build(tmp_path_factory.mktemp("plans") / "house", CONFIG)
+    assert house.plan() == ALL
+    house.snakemake()
+    assert house.plan() == set()
+    return house
+
+
+def setting(*path: str, value: Any) -> Callable[[House], None]:
+    """Set one value of the configuration."""
+
+    def change(house: House) -> None:
+        config = copy.deepcopy(CONFIG)
+        block = config
+        for key in path[:-1]:
+            block = block.setdefault(key, {})
+        block[path[-1]] = value
+        house.configure(config)
+
+    return change
+
+
+def swapped(house: House) -> None:
+    config = copy.deepcopy(CONFIG)
+    vanilla = config["classifiers"]["vanilla"]
+    vanilla["momentum"], vanilla["warmup"] = vanilla["warmup"], vanilla["momentum"]
+    house.configure(config)
+
+
+def reordered(house: House) -> None:
+    config = {key: CONFIG[key] for key in reversed(CONFIG)}
+    config["classifiers"] = {name: dict(reversed(recipe.items())) for name, recipe in CONFIG["classifiers"].items()}
+    house.configure(config)
+
+
+def spelled_out(house: House) -> None:
+    """Defaults written down are the same settings."""
+    config = copy.deepcopy(CONFIG)
+    config["masks"]["p-noc"]["crf"] = {"preset": "labels", "iterations": 10}
+    config["cams"]["p-noc"]["splits"] = ["train", "val"]
+    config["classifiers"]["vanilla"]["lr"] = "1e-1"
+    house.configure(config)
+
+
+def code(path: str, old: str, new: str) -> Callable[[House], None]:
+    return lambda house: house.edit(path, old, new)
+
+
+def add_line(path: str, line: str) -> Callable[[House], None]:
+    def change(house: House) -> None:
+        (house.folder / path).write_text((house.folder / path).read_text() + line)
+
+    return change
+
+
+def touched(house: House) -> None:
+    for path in house.folder.rglob("*"):
+        if path.is_file() and ".snakemake" not in path.parts:
+            os.utime(path)
+
+
+def fresh_clone(house: House) -> None:
+    """The results stay, the checkout is replaced by a new one of the same content."""
+    for part in ("stages", "wsss", "workflow"):
+        shutil.copytree(house.folder / part, house.folder / "clone", copy_function=shutil.copy, dirs_exist_ok=False)
+        shutil.rmtree(house.folder / part)
+        (house.folder / "clone").rename(house.folder / part)
+
+
+CASES: dict[str, tuple[Callable[[House], None], set[str]]] = {
+    "nothing": (lambda house: None, set()),
+    "touch everything": (touched, set()),
+    "fresh clone": (fresh_clone, set()),
+    "order of keys": (reordered, set()),
+    "defaults spelled out": (spelled_out, set()),
+    "two values swapped": (swapped, {"classifier vanilla", *AFTER_VANILLA}),
+    "a default of the kind": (
+        setting("defaults", "classifiers", "epochs", value=3),
+        {"classifier vanilla", *AFTER_VANILLA},
+    ),
+    "one number of p-noc": (setting("classifiers", "p-noc", "tiles", value=4), {"classifier p-noc", *AFTER_P_NOC}),
+    "one number of the masks": (
+        setting("masks", "p-noc", "threshold", value={"value": 0.4}),
+        {"masks p-noc", *AFTER_MASKS},
+    ),
+    "one number of the segmenter": (
+        setting("segmenters", "p-noc", "lr", value="1e-2"),
+        {"segmenter p-noc", *AFTER_SEGMENTER},
+    ),
+    "how a segmenter is applied": (
+        setting("segmenters", "p-noc", "predict", value={"crf": "deeplab"}),
+        AFTER_SEGMENTER,
+    ),
+    "how maps are scored": (setting("evaluation", "calibration_images", value=5), SCORE_CAMS),
+    "this machine": (setting("workstation", "gpus", value=4), set()),
+    "the dataset": (setting("datasets", "scenes", "difficulty", value=0.75), ALL),
+    "another classifier for the maps": (
+        setting("cams", "p-noc", "classifier", value="vanilla"),
+        {"cams p-noc", *AFTER_CAMS},
+    ),
+    "a new recipe": (
+        setting("masks", "raw", value={"cams": "p-noc", "crf": None}),
+        {"masks raw", "scores masks raw", "summary scenes"},
+    ),
+    "a comment": (add_line("wsss/objectives/p_noc.py", "\n# said differently\n"), set()),
+    "a docstring": (code("wsss/objectives/p_noc.py", '"""', '"""Said differently. '), set()),
+    "code of p-noc": (add_line("wsss/objectives/p_noc.py", "\nprint()\n"), {"classifier p-noc", *AFTER_P_NOC}),
+    "code of vanilla": (
+        add_line("wsss/objectives/vanilla.py", "\nprint()\n"),
+        {"classifier vanilla", *AFTER_VANILLA},
+    ),
+    "code of the scores": (add_line("stages/scores.py", "\nprint()\n"), SCORES | SCORE_CAMS),
+    "code of the runner": (add_line("wsss/stage.py", "\nprint()\n"), ALL),
+    "an unused function": (add_line("wsss/stage.py", "\n\ndef unused():\n    return 1\n"), set()),
+    "code of another dataset": (add_line("wsss/data/voc.py", "\nprint()\n"), set()),
+    "the conda environment": (add_line("envs/environment.yml", "\n# newer\n"), set()),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_change_runs_again_exactly(case: str, finished: House, tmp_path: Path) -> None:
+    change, expected = CASES[case]
+    house = finished.copy(tmp_path / "copy")  # also says: a copied checkout runs nothing again
+    change(house)
+    assert house.plan() == expected
+
+
+def test_new_seed_runs_its_own_jobs_and_the_summary(finished: House, tmp_path: Path) -> None:
+    house = finished.copy(tmp_path / "copy")
+    house.configure({**CONFIG, "seeds": [0, 1]})
+    assert house.plan() == {f"{job} 1" for job in ALL if not job.startswith(("index", "summary"))} | {"summary scenes"}
+
+
+def test_another_directory_and_a_read_only_checkout(finished: House, tmp_path: Path) -> None:
+    """The same results, run with a checkout that lies elsewhere."""
+    house = finished.copy(tmp_path / "work")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for part in ("Snakefile", "workflow", "stages", "wsss", "envs"):
+        shutil.move(house.folder / part, elsewhere / part)
+    assert House(house.folder, elsewhere).plan() == set()
+
+
+def test_a_given_file_replaces_the_default_run(finished: House, tmp_path: Path) -> None:
+    house = finished.copy(tmp_path / "copy")
+    mine = {key: CONFIG[key] for key in ("dataset", "datasets", "defaults")}
+    mine["classifiers"] = {"vanilla": CONFIG["classifiers"]["vanilla"]}
+    house.configure({"dataset": "nowhere"})
+    (house.folder / "mine.yaml").write_text(yaml.safe_dump(mine))
+    assert house.plan("--configfile", "mine.yaml") == {"summary scenes"}
+
+
+def test_targets_build_one_kind(finished: House, tmp_path: Path) -> None:
+    house = House.build(tmp_path / "new", CONFIG)
+    assert house.plan("all_classifiers") == {"index scenes", "classifier vanilla", "classifier p-noc"}
+    assert house.plan("results/scenes/s0/cams/vanilla/manifest.json") == {
+        "index scenes",
+        "classifier vanilla",
+        "cams vanilla",
+    }
+
+
+def test_problems_of_the_configuration_are_printed_whole(finished: House, tmp_path: Path) -> None:
+    house = finished.copy(tmp_path / "copy")
+    house.configure({**CONFIG, "cams": {"p-noc": {"clasifier": "p-nok"}}, "seeds": 3})
+    done = house.snakemake("-n", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode
+    assert "cams.p-noc.clasifier: unknown key; did you mean 'classifier'?" in said
+    assert "seeds: expected a list" in said
+    assert "Traceback" not in said
+
+
+def test_a_key_that_stands_twice_is_refused(finished: House, tmp_path: Path) -> None:
+    house = finished.copy(tmp_path / "copy")
+    house.edit("config.yaml", "seeds:", "dataset: other\nseeds:")
+    said = house.snakemake("-n", check=False)
+    assert "the key 'dataset' stands twice" in said.stdout + said.stderr
