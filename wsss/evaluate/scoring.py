@@ -61,7 +61,7 @@ def write_scores(run: Run) -> None:
             value = next(
                 (f"{m} {found[m]:.3f}" for m in ("miou", "map", "tagged_present") if found.get(m) is not None), ""
             )
-            say(f"{split} {policy}: {value} on {found['images']} images")
+            say(f"{' '.join(filter(None, (split, policy)))}: {value} on {found['images']} images")
     facts = {"kind": kind, "recipe": artefact.name, "dataset": index.name, "classes": list(index.classes)}
     write_json(run.out / "scores.json", {**facts, **result})
     write_rows(run.out / "scores.csv", ("split", "policy", "metric", "value", "images"), rows(result))
