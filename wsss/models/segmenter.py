@@ -47,6 +47,7 @@ class Segmenter(Trainable):
     ) -> None:
         super().__init__()
         check_name(backbone)
+        self.smallest = 128 if architecture == "pan" else 32  # PAN's pyramid halves the deepest map three times
         options: dict = {"encoder_name": f"tu-{backbone}", "encoder_weights": "imagenet" if pretrained else None}
         if architecture.startswith("deeplab"):
             options |= {"encoder_output_stride": output_stride, "decoder_atrous_rates": atrous_rates}
@@ -61,7 +62,8 @@ class Segmenter(Trainable):
         """Logits (B, C + 1, H, W) of normalised images (B, 3, H, W) of any size."""
         height, width = images.shape[-2:]
         stride = 32  # every encoder's deepest stage, before dilation
-        padding = (0, -width % stride, 0, -height % stride)
+        right, below = (max(-n % stride, self.smallest - n) for n in (width, height))
+        padding = (0, right, 0, below)
         return self.network(nn.functional.pad(images, padding))[..., :height, :width]
 
     def is_new(self, name: str) -> bool:
