@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,18 @@ from wsss.errors import WsssError
 from wsss.inference import class_activation_maps, pixel_probabilities
 from wsss.models.classifier import load_classifier
 from wsss.models.segmenter import load_segmenter
-from wsss.refine.crf import DenseCRF
+from wsss.refine.crf import refine_scores
 from wsss.settings import CamsSettings, PredictSettings
 from wsss.stage import Interrupted, Run, say
 from wsss.store.manifest import NAME, digest
 from wsss.store.maps import MapWriter
 from wsss.store.masks import MaskFolder
+from wsss.workers import over
+
+CHUNK = 64
+"""Images whose probabilities wait in memory for their CRF."""
+PRUNE = 0.02
+"""Labels that nowhere reach this probability, and are nowhere the best, take no part in the CRF."""
 
 
 def write_cams(run: Run) -> None:
@@ -83,25 +89,40 @@ def write_predictions(run: Run) -> None:
     device = choose_device(run.args.device)
     network = network.to(device, memory_format=torch.channels_last).eval()
     items = [item for split in settings.splits for item in index.split(split)]
-    with run.folder("masks") as scratch, ThreadPoolExecutor(max(1, run.args.threads)) as pool:
-        masks = MaskFolder(scratch)
-        pending = []
-        for item, scores in pixel_probabilities(network, items, settings, device, run.args.threads):
-            pending.append(pool.submit(_finish, item, scores, settings, masks))
-            while len(pending) > 4 * run.args.threads:  # bounds the memory that waiting probabilities take
-                pending.pop(0).result()
+    with run.folder("masks") as scratch:
+        finish = Finish(settings, MaskFolder(scratch))
+        waiting: list[tuple[Item, np.ndarray]] = []
+        for pair in pixel_probabilities(network, items, settings, device, run.args.threads):
+            waiting.append(pair)
+            if len(waiting) == CHUNK:
+                waiting = finish.all(waiting, run.args.threads)
             if run.stop:
                 raise Interrupted(run.stop)
-        for job in pending:
-            job.result()
+        finish.all(waiting, run.args.threads)
     run.note(images=len(items))
 
 
-def _finish(item: Item, scores: np.ndarray, settings: PredictSettings, masks: MaskFolder) -> None:
-    """Refine the probabilities (C + 1, H, W) of an image and write their argmax."""
-    if settings.crf is not None:
-        scores = DenseCRF(read_image(item.image), settings.crf).infer([scores])[0]
-    masks.write(item.id, scores.argmax(0).astype(np.uint8))
+@dataclass(frozen=True)
+class Finish:
+    """Refines the probabilities (C + 1, H, W) of an image where a CRF is asked for, and writes their argmax."""
+
+    settings: PredictSettings
+    masks: MaskFolder
+
+    def __call__(self, pair: tuple[Item, np.ndarray]) -> None:
+        item, scores = pair
+        if self.settings.crf is None:
+            labels = scores.argmax(0)
+        else:
+            labels = refine_scores(read_image(item.image), scores, self.settings.crf, keep_above=PRUNE)
+        self.masks.write(item.id, labels.astype(np.uint8))
+
+    def all(self, pairs: list[tuple[Item, np.ndarray]], threads: int) -> list[tuple[Item, np.ndarray]]:
+        """Finish a chunk, in processes where the CRF makes it worth while; the list that waits is empty then."""
+        processes = threads if self.settings.crf is not None else 1
+        for _ in over(pairs, self, processes, "masks", lambda pair: pair[0].id) if pairs else ():
+            pass
+        return []
 
 
 def _same_classes(folder: Path, classes: tuple[str, ...], index: Index) -> None:

@@ -58,7 +58,7 @@ def train_classifier(run: Run) -> None:
             writer = csv.writer(file)
             writer.writerow(["id", "split", *index.classes])
             for item, row in zip(validation, probabilities, strict=True):
-                writer.writerow([item.id, item.split, *(f"{p:.6f}" for p in row)])
+                writer.writerow([item.id, item.split, *(f"{p:.9g}" for p in row)])
     keep_product(run)
     run.note(images=len(items), validation_images=len(validation))
 
