@@ -1,0 +1,260 @@
+"""Every refusal says where, what was given, what is allowed, and the nearest valid name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from wsss.config import load
+from wsss.errors import WsssError
+
+GOOD = """
+dataset: scenes
+datasets:
+  scenes: {kind: scenes}
+  photos: {kind: folder, images: photos, labels: tags.csv}
+classifiers:
+  vanilla: {objective: vanilla}
+  p-noc: {objective: p-noc, ordinary: vanilla}
+cams:
+  p-noc: {classifier: p-noc}
+masks:
+  p-noc: {cams: p-noc}
+segmenters:
+  p-noc: {masks: p-noc}
+"""
+
+
+def changed(text: str) -> dict[str, Any]:
+    """The good configuration with the blocks of ``text`` put over it."""
+    raw = yaml.safe_load(GOOD)
+    for key, value in (yaml.safe_load(text) or {}).items():
+        raw[key] = {**raw[key], **value} if isinstance(value, dict) and isinstance(raw.get(key), dict) else value
+    return raw
+
+
+def test_good_is_read() -> None:
+    config = load(changed(""))
+    assert config.dataset == ("scenes",)
+    assert config.seeds == (0,)
+    assert config.results == "results"
+    assert config.recipes["masks"]["p-noc"].crf.iterations == 10
+    assert config.refs("classifiers", "p-noc") == {"ordinary": ("classifiers", "vanilla")}
+
+
+@pytest.mark.parametrize("rate", ["1e-4", "1.0e-4", "0.0001", "'1e-4'"])
+def test_rates_as_users_type_them(rate: str) -> None:
+    config = load(changed(f"classifiers: {{vanilla: {{objective: vanilla, lr: {rate}}}}}"))
+    assert config.recipes["classifiers"]["vanilla"].lr == 1e-4
+
+
+REFUSALS = {
+    "unknown block": ("clasifiers: {}", ["clasifiers: unknown key; did you mean 'classifiers'?", "segmenters"]),
+    "unknown setting": (
+        "classifiers: {vanilla: {objective: vanilla, epocs: 3}}",
+        ["classifiers.vanilla.epocs: unknown key; did you mean 'epochs'?", "batch_size"],
+    ),
+    "setting of another objective": (
+        "classifiers: {vanilla: {objective: vanilla, tiles: 2}}",
+        ["classifiers.vanilla.tiles: unknown key"],
+    ),
+    "unknown key in a block": (
+        "masks: {p-noc: {cams: p-noc, threshold: {polcy: fixed}}}",
+        ["masks.p-noc.threshold.polcy: unknown key; did you mean 'policy'?"],
+    ),
+    "unknown objective": (
+        "classifiers: {vanilla: {objective: vanila}}",
+        ["classifiers.vanilla.objective: unknown objective \"vanila\"; did you mean 'vanilla'?", "p-noc"],
+    ),
+    "no objective": ("classifiers: {vanilla: }", ["classifiers.vanilla.objective: missing; allowed: vanilla, p-noc"]),
+    "unknown kind of dataset": (
+        "datasets: {scenes: {kind: secnes}}",
+        ["datasets.scenes.kind: unknown kind \"secnes\"; did you mean 'scenes'?", "folder, voc, coco"],
+    ),
+    "unknown recipe": (
+        "cams: {p-noc: {classifier: pnoc}}",
+        ["cams.p-noc.classifier: no recipe 'pnoc' in 'classifiers'; did you mean 'p-noc'? (there: vanilla, p-noc)"],
+    ),
+    "unknown recipe behind null": (
+        "classifiers: {vanilla: {objective: vanilla, warm_start: nobody}}",
+        ["classifiers.vanilla.warm_start: no recipe 'nobody' in 'classifiers' (there: vanilla, p-noc)"],
+    ),
+    "missing reference": ("masks: {p-noc: {}}", ["masks.p-noc.cams: missing; give the name of a recipe in 'cams'"]),
+    "circle": (
+        "classifiers: {vanilla: {objective: vanilla, warm_start: p-noc}}",
+        ["circle: classifiers.vanilla.warm_start -> classifiers.p-noc.ordinary -> classifiers.vanilla"],
+    ),
+    "circle of one": (
+        "classifiers: {vanilla: {objective: vanilla, warm_start: vanilla}}",
+        ["circle: classifiers.vanilla.warm_start -> classifiers.vanilla"],
+    ),
+    "text for a number": (
+        "classifiers: {vanilla: {objective: vanilla, lr: abc}}",
+        ["classifiers.vanilla.lr: 'abc' is not a number; write it like 0.001 or 1.0e-3"],
+    ),
+    "number in quotes": (
+        "classifiers: {vanilla: {objective: vanilla, epochs: '3'}}",
+        ['classifiers.vanilla.epochs: expected a whole number of at least 1, got "3"'],
+    ),
+    "fraction for a count": (
+        "classifiers: {vanilla: {objective: vanilla, epochs: 2.5}}",
+        ["classifiers.vanilla.epochs: expected a whole number of at least 1, got 2.5"],
+    ),
+    "number for yes or no": (
+        "cams: {p-noc: {classifier: p-noc, flip: 1}}",
+        ["cams.p-noc.flip: expected true or false, got 1"],
+    ),
+    "out of range": (
+        "masks: {p-noc: {cams: p-noc, threshold: {value: 1.5}}}",
+        ["masks.p-noc.threshold.value: expected a number of at least 0 and at most 1, got 1.5"],
+    ),
+    "infinite": (
+        "classifiers: {vanilla: {objective: vanilla, lr: .inf}}",
+        ["classifiers.vanilla.lr: inf is not a finite number"],
+    ),
+    "date": ("datasets: {photos: {kind: folder, images: 2024-01-01, labels: a}}", ["datasets.photos.images", "quotes"]),
+    "unknown value": (
+        "classifiers: {vanilla: {objective: vanilla, precision: bf}}",
+        ["classifiers.vanilla.precision: expected one of auto, fp32, bf16, fp16, got \"bf\"; did you mean 'bf16'?"],
+    ),
+    "unknown value in a list": (
+        "classifiers: {vanilla: {objective: vanilla, augment: [randaugmnt]}}",
+        ["classifiers.vanilla.augment[0]: expected one of colour-jitter, randaugment", "did you mean 'randaugment'?"],
+    ),
+    "list too short": (
+        "classifiers: {vanilla: {objective: vanilla, long_side: [320]}}",
+        ["classifiers.vanilla.long_side[1]: missing; give a whole number of at least 1"],
+    ),
+    "list too long": (
+        "classifiers: {vanilla: {objective: vanilla, long_side: [320, 640, 800]}}",
+        ["classifiers.vanilla.long_side"],
+    ),
+    "list the wrong way round": (
+        "classifiers: {vanilla: {objective: vanilla, long_side: [640, 320]}}",
+        ["classifiers.vanilla: long_side: the first value (640) must not exceed the second (320)"],
+    ),
+    "crop that does not fit": (
+        "classifiers: {vanilla: {objective: vanilla, crop: 100}}",
+        ["classifiers.vanilla: crop (100) must be a multiple of output_stride (16)"],
+    ),
+    "unknown CRF preset": (
+        "masks: {p-noc: {cams: p-noc, crf: deeplabb}}",
+        ["masks.p-noc.crf: unknown CRF preset 'deeplabb'", "labels, labels-1, deeplab, psa"],
+    ),
+    "CRF switched off the wrong way": (
+        "masks: {p-noc: {cams: p-noc, crf: off}}",
+        ["masks.p-noc.crf: expected", "got false; write null to switch it off"],
+    ),
+    "list for a block": ("masks: [p-noc]", ["masks: expected a block of keys"]),
+    "text for a recipe": ("masks: {p-noc: fine}", ['masks.p-noc: expected a block of settings, got "fine"']),
+    "name with a slash": ("cams: {a/b: {classifier: p-noc}}", ['cams.a/b: "a/b" is not a valid name']),
+    "name that is a number": ("cams: {2012: {classifier: p-noc}}", ["cams.2012", "put it in quotes"]),
+    "unknown dataset": ("dataset: scene", ["dataset: no recipe \"scene\" in 'datasets'; did you mean 'scenes'?"]),
+    "no dataset": ("dataset: []", ["dataset: give the name of a dataset", "scenes, photos"]),
+    "seeds": ("seeds: 3", ["seeds: expected a list of different whole numbers", "got 3"]),
+    "seeds that repeat": ("seeds: [1, 1]", ["seeds: expected a list of different"]),
+    "results": ("results: 'a/{b}'", ["results: expected the path of a folder"]),
+    "gpus": ("workstation: {gpus: -1}", ["workstation.gpus: expected a whole number of at least 0, got -1"]),
+    "evaluation": ("evaluation: {treshold: 0.2}", ["evaluation.treshold: unknown key; did you mean 'threshold'?"]),
+    "defaults of an unknown kind": (
+        "defaults: {cam: {}}",
+        ["defaults.cam: unknown kind of recipe; did you mean 'cams'?"],
+    ),
+    "unknown default": (
+        "defaults: {classifiers: {epocs: 1}}",
+        ["defaults.classifiers.epocs: unknown key; did you mean 'epochs'?"],
+    ),
+    "wrong default": (
+        "defaults: {classifiers: {epochs: 0}}",
+        ["defaults.classifiers.epochs: expected a whole number of at least 1, got 0"],
+    ),
+    "pseudo masks from nowhere": ("segmenters: {p-noc: {}}", ["segmenters.p-noc: name the pseudo masks"]),
+    "both supervisions": (
+        "segmenters: {p-noc: {masks: p-noc, supervision: masks}}",
+        ["segmenters.p-noc: 'supervision: masks' learns from the true masks; leave 'masks' out"],
+    ),
+    "masks of images without maps": (
+        "cams: {p-noc: {classifier: p-noc, splits: val}}",
+        ["masks.p-noc.splits: cams.p-noc has maps of val only; add train there, or leave it out here"],
+    ),
+    "training on masks of the validation images": (
+        "masks: {p-noc: {cams: p-noc, splits: val}}",
+        ["segmenters.p-noc.masks: masks.p-noc holds no training images; add train to masks.p-noc.splits"],
+    ),
+    "threshold chosen where there are no maps": (
+        "{cams: {p-noc: {classifier: p-noc, splits: val}}, "
+        "masks: {p-noc: {cams: p-noc, splits: val, threshold: {policy: calibrated}}}, segmenters: null}",
+        ["masks.p-noc.threshold.policy: 'calibrated' looks at maps of training images"],
+    ),
+    "threshold chosen without true masks": (
+        "{dataset: photos, masks: {p-noc: {cams: p-noc, threshold: {policy: oracle}}}}",
+        ["masks.p-noc.threshold.policy: 'oracle' needs true masks, but datasets.photos has none"],
+    ),
+    "upper bound without true masks": (
+        "{dataset: [scenes, photos], segmenters: {best: {supervision: masks}}}",
+        ["segmenters.best.supervision: 'masks' needs true masks, but datasets.photos has none"],
+    ),
+    "half a split": (
+        "datasets: {photos: {kind: folder, images: a, labels: b, train: c}}",
+        ["datasets.photos: give both lists"],
+    ),
+    "missing path": (
+        "datasets: {photos: {kind: folder, images: a}}",
+        ["datasets.photos.labels: missing; give text (CSV with columns"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refusal(case: str) -> None:
+    text, expected = REFUSALS[case]
+    with pytest.raises(WsssError) as caught:
+        load(changed(text))
+    message = str(caught.value)
+    for part in expected:
+        assert part in message, message
+    for jargon in ("pydantic", "validation error", "http", "type=", "Input should be", "Value error"):
+        assert jargon not in message
+
+
+def test_all_problems_at_once() -> None:
+    with pytest.raises(WsssError) as caught:
+        load(changed("{seeds: 0, dataset: x, cams: {a: {classifier: b, flip: 2}}, masks: {q: {camss: a}}}"))
+    message = str(caught.value)
+    assert message.startswith("The configuration has 6 problems:")
+    for path in ("seeds:", "dataset:", "cams.a.classifier:", "cams.a.flip:", "masks.q.camss:", "masks.q.cams:"):
+        assert f"  {path}" in message
+
+
+@pytest.mark.parametrize("raw", [None, [], "text", 3, {}])
+def test_no_mapping(raw: Any) -> None:
+    with pytest.raises(WsssError):
+        load(raw)
+
+
+def test_defaults_reach_the_recipes_that_have_the_key() -> None:
+    config = load(changed("defaults: {classifiers: {epochs: 7, tiles: 4}, segmenters: {predict: {flip: false}}}"))
+    vanilla, p_noc = config.recipes["classifiers"].values()
+    assert (vanilla.epochs, p_noc.epochs, p_noc.tiles) == (7, 7, 4)
+    assert config.recipes["segmenters"]["p-noc"].predict.flip is False
+
+
+def test_a_recipe_wins_over_defaults_block_by_block() -> None:
+    text = (
+        "{defaults: {masks: {threshold: {value: 0.2, policy: oracle}}}, masks: {p-noc: {cams: p-noc, threshold: %s}}}"
+    )
+    threshold = load(changed(text % "{value: 0.5}")).recipes["masks"]["p-noc"].threshold
+    assert (threshold.value, threshold.policy) == (0.5, "oracle")
+
+
+def test_a_default_may_choose_the_objective() -> None:
+    config = load(changed("{defaults: {classifiers: {objective: vanilla}}, classifiers: {plain: null}}"))
+    assert config.recipes["classifiers"]["plain"].objective == "vanilla"
+
+
+def test_blocks_may_be_left_out() -> None:
+    config = load({"dataset": "a", "datasets": {"a": {"kind": "scenes"}}, "masks": None, "evaluation": None})
+    assert config.recipes["masks"] == {}
+    assert config.evaluation.calibration_images == 20

@@ -1,0 +1,153 @@
+"""What the rules are told: inputs, flags, settings, and hashes of the user's own files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace as Wildcards
+
+import pytest
+import yaml
+
+from wsss.config import load
+from wsss.content import file_content, tree_content
+from wsss.dag import Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def plan(text: str = "") -> Plan:
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for key, value in (yaml.safe_load(text) or {}).items():
+        raw[key] = {**raw.get(key, {}), **value} if isinstance(value, dict) else value
+    return Plan(load(raw), ROOT)
+
+
+def at(name: str, **more: str) -> Wildcards:
+    return Wildcards(dataset="scenes", seed="0", name=name, **more)
+
+
+def test_references_become_inputs_and_flags() -> None:
+    made = plan()
+    run = "results/scenes/s0"
+    assert made.inputs("classifier")(at("p-noc"))["ordinary"] == [
+        f"{run}/classifiers/vanilla/manifest.json",
+        f"{run}/classifiers/vanilla/model.safetensors",
+    ]
+    assert made.flags("classifier")(at("vanilla"), None) == "--index results/scenes/index"
+    assert (
+        made.flags("classifier")(at("p-noc"), None)
+        == f"--index results/scenes/index --ordinary {run}/classifiers/vanilla"
+    )
+    warm = plan("classifiers: {warm: {objective: vanilla, warm_start: vanilla}}")
+    assert f"--warm-start {run}/classifiers/vanilla" in warm.flags("classifier")(at("warm"), None)
+
+
+def test_a_chosen_threshold_needs_the_scores_of_the_maps() -> None:
+    made = plan("masks: {best: {cams: p-noc, threshold: {policy: oracle}}}")
+    assert "scores" not in made.inputs("masks")(at("p-noc"))
+    assert made.inputs("masks")(at("best"))["scores"] == ["results/scenes/s0/scores/cams/p-noc/manifest.json"]
+    assert "--scores results/scenes/s0/scores/cams/p-noc" in made.flags("masks")(at("best"), None)
+
+
+def test_settings_are_one_string_without_what_does_not_matter() -> None:
+    made = plan()
+    trained = json.loads(made.settings("segmenter")(at("p-noc")))
+    assert "predict" not in trained
+    applied = json.loads(made.settings("predictions")(at("p-noc")))
+    assert set(applied) == set(made.recipe("segmenter", "p-noc").predict.model_dump())
+    assert made.settings("scores")(at("p-noc", kind="masks")) == "{}"
+    assert "calibration_images" in made.settings("scores")(at("p-noc", kind="cams"))
+
+
+def test_programs_and_folders_are_derived() -> None:
+    """Functions that take ``output`` or ``input`` never re-run a job."""
+    made = plan()
+    assert made.program("cams")(at("p-noc"), []).split() == [sys.executable, str(ROOT / "stages" / "cams.py")]
+    assert made.out(at("a"), ["x/y/manifest.json"]) == "x/y"
+    assert made.state(at("a"), ["x/y/manifest.json"]) == "x/y/state"
+
+
+def test_patterns_take_the_names_and_nothing_else() -> None:
+    made = plan("classifiers: {a.b: {objective: vanilla}}")
+    pattern = made.pattern("classifiers")
+    assert re.fullmatch(pattern, "a.b") and re.fullmatch(pattern, "p-noc")
+    assert not re.fullmatch(pattern, "axb")
+    assert not re.fullmatch(plan("segmenters: null").pattern("segmenters"), "")
+
+
+def test_targets_over_datasets_and_seeds() -> None:
+    made = plan("{seeds: [0, 1], dataset: [scenes, more], datasets: {more: {kind: scenes}}}")
+    assert made.summaries() == ["results/scenes/summary.md", "results/more/summary.md"]
+    assert len(made.manifests("cams")) == 2 * 2 * len(made.names("cams"))
+    assert "results/more/s1/predictions/p-noc/manifest.json" in made.manifests("segmenters")
+    assert len(made.scores("scenes")) == 2 * sum(map(len, list(made.config.recipes.values())[1:]))
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    (tmp_path / "photos" / "sub" / "a b.jpg").write_bytes(b"123")
+    (tmp_path / "tags.csv").write_text("id,labels\nsub/a b,cat\n")
+    return tmp_path
+
+
+def content(made: Plan) -> str:
+    file_content.cache_clear()
+    tree_content.cache_clear()
+    return made.index_content(Wildcards(dataset="mine"))
+
+
+def test_the_users_files_count_by_content(photos: Path) -> None:
+    made = plan("datasets: {mine: {kind: folder, images: photos, labels: tags.csv, train: t.txt, val: v.txt}}")
+    before = content(made)
+    assert made.index_inputs(Wildcards(dataset="mine")) == ["tags.csv"]  # the lists are missing: the stage will say so
+    for file in photos.rglob("*"):
+        os.utime(file, (1, 1))
+    assert content(made) == before
+    (photos / "tags.csv").write_text("id,labels\nsub/a b,dog\n")
+    changed = content(made)
+    assert changed != before
+    (photos / "photos" / "c.jpg").write_bytes(b"")
+    added = content(made)
+    assert added != changed
+    (photos / "t.txt").write_text("c\n")
+    assert content(made) != added
+
+
+def test_large_files_count_by_their_ends(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"a" + bytes(3 << 20))
+    file_content.cache_clear()
+    one = file_content(str(file), 1 << 20)
+    file.write_bytes(b"b" + bytes(3 << 20))
+    file_content.cache_clear()
+    assert file_content(str(file), 1 << 20) != one
+    assert file_content(str(tmp_path / "none")) == "absent"
+
+
+def test_local_weights_are_an_input(tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"1")
+    made = plan(f"classifiers: {{local: {{objective: vanilla, pretrained: {weights}}}}}")
+    assert made.inputs("classifier")(at("local"))["weights"] == str(weights)
+    assert "weights" not in made.inputs("classifier")(at("vanilla"))
+    assert made.weights_content("classifier")(at("local")) != made.weights_content("classifier")(at("vanilla"))
+
+
+def test_every_rule_says_what_a_cluster_needs() -> None:
+    """No retries in rules; GPU rules ask for one; every rule has a log, a benchmark, memory and a time."""
+    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    blocks = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", rules, re.M | re.S))
+    assert set(blocks) == {
+        *("index", "classifier", "cams", "masks", "segmenter", "predictions", "scores", "summary"),
+    }
+    for name, block in blocks.items():
+        assert "retries:" not in block
+        for needed in ("log:", "benchmark:", "mem_mb=", "runtime=", "conda:", "message:"):
+            assert needed in block, (name, needed)
+        assert ("gpu=1" in block) == (name in ("classifier", "cams", "segmenter", "predictions"))
