@@ -1,0 +1,34 @@
+# make run    set up (once), then run config.yaml on all cores;  make run ARGS="--configfile my.yaml -n"
+# make test   set up (once), then check style and run all tests
+# make lint   style only
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: run test lint env clean-env
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(abspath $(VENV))/bin
+STAMP := $(VENV)/.installed
+export PATH := $(BIN):$(PATH)
+
+run: $(STAMP)
+	snakemake --cores all --rerun-incomplete $(ARGS)
+
+test: lint
+	python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+env: $(STAMP)
+
+$(STAMP): envs/requirements.txt envs/install.sh pyproject.toml
+	bash envs/install.sh "$(VENV)" "$(PYTHON)"
+	touch $@
+
+clean-env:
+	rm -rf "$(VENV)" .bootstrap

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Make the environment: bash envs/install.sh [FOLDER=.venv] [PYTHON=python3]
+# Needs a Python of 3.11 or newer with pip, and a C++ compiler with Python's headers (for the dense CRF). Nothing outside
+# FOLDER and .bootstrap is touched. The versions are those of envs/requirements.txt, checked by their hashes.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+venv=${1:-.venv}
+python=${2:-python3}
+say() { printf '[install] %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+command -v "$python" >/dev/null || die "no $python; install Python 3.11 or newer, or call: make PYTHON=/path/to/python"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+  die "$("$python" --version) is too old; Python 3.11 or newer is needed: make PYTHON=/path/to/python"
+command -v g++ >/dev/null || command -v c++ >/dev/null || [ -n "${CXX:-}" ] ||
+  die "no C++ compiler, which the dense CRF needs; on Debian: apt-get install g++"
+"$python" -c 'import os, sys, sysconfig as s; sys.exit(not os.path.exists(os.path.join(s.get_paths()["include"], "Python.h")))' ||
+  die "Python's headers are missing, which the dense CRF needs; on Debian: apt-get install python3-dev"
+
+# uv installs this in a minute; pip, in several. It is fetched into a folder of its own, which also works where the
+# system's Python refuses installations (PEP 668) and where python3-venv is missing.
+uv=$(command -v uv || true)
+if [ -z "$uv" ] && { [ -x .bootstrap/bin/uv ] || "$python" -m pip install --quiet --target .bootstrap uv; }; then
+  uv=$PWD/.bootstrap/bin/uv
+fi
+export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-300}
+export UV_LINK_MODE=${UV_LINK_MODE:-copy}
+
+with_uv() {
+  [ -n "$uv" ] || return 1
+  rm -rf "$venv"
+  "$uv" venv --quiet --python "$(command -v "$python")" "$venv" &&
+    VIRTUAL_ENV=$venv "$uv" pip install --require-hashes -r envs/requirements.txt &&
+    VIRTUAL_ENV=$venv "$uv" pip install --quiet --no-deps --no-build-isolation -e .
+}
+
+with_pip() {
+  rm -rf "$venv"
+  "$python" -m venv --without-pip "$venv" &&
+    "$python" -m pip --python "$venv/bin/python" install --require-hashes -r envs/requirements.txt &&
+    "$python" -m pip --python "$venv/bin/python" install --quiet --no-deps --no-build-isolation -e .
+}
+
+say "installing into $venv (about 7 GB with the GPU libraries of torch)"
+with_uv || { say "uv could not do it; trying pip" && with_pip; } || die "the installation failed; the reason stands above"
+say "done in ${SECONDS} s"
