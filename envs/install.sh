@@ -24,7 +24,6 @@ if [ -z "$uv" ] && { [ -x .bootstrap/bin/uv ] || "$python" -m pip install --quie
   uv=$PWD/.bootstrap/bin/uv
 fi
 export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-300}
-export UV_LINK_MODE=${UV_LINK_MODE:-copy}
 
 with_uv() {
   [ -n "$uv" ] || return 1
