@@ -1,0 +1,9 @@
+"""What all tests share: the checkout's own library, and few threads, because several programs run at once."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_NUM_THREADS", "2")
