@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import nn
 
 from wsss.data.loading import Order, TrainingViews, training_loader
-from wsss.devices import autocast_type, loader_workers
+from wsss.devices import autocast_type, loader_workers, tune_for
 from wsss.errors import WsssError
 from wsss.objectives.base import Moment, Objective
 from wsss.optimisers import build_optimiser, rate_at, set_rate
@@ -80,6 +80,7 @@ class Trainer:
         self.rank, self.ranks = ranks()
         self.networks = {n: m.to(device, memory_format=torch.channels_last) for n, m in objective.networks.items()}
         for name, network in self.networks.items():
+            tune_for(network, device)
             network.train()
             if objective.batch_norm(name, settings.batch_norm) == "fixed":
                 network.fix_batch_norm()

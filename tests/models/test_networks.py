@@ -7,6 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from wsss.devices import tune_for
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier, build_classifier, load_classifier, logits
 from wsss.models.segmenter import ARCHITECTURES, Segmenter, build_segmenter
@@ -107,6 +108,21 @@ def test_classifier_round_trip_and_warm_start(tmp_path):
     assert torch.equal(warm.head.weight, network.head.weight)
     with pytest.raises(WsssError, match="do not fit here"):
         build_classifier(settings, 3, tmp_path)
+
+
+def test_tuning_for_the_cpu_keeps_weights_and_answers():
+    network = Classifier("mobilenetv2_035", 3).eval()
+    before, x = network.state_dict(), torch.randn(2, 3, 64, 64)
+    expected = network(x)
+    tune_for(network, torch.device("cpu"))
+    assert list(network.state_dict()) == list(before) and torch.equal(network(x), expected)
+    types = set()
+    depthwise = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1]
+    for module in depthwise:
+        module.register_forward_hook(lambda module, given, result: types.add((given[0].dtype, result.dtype)))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(x)
+    assert depthwise and types == {(torch.bfloat16, torch.bfloat16)}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
