@@ -14,14 +14,18 @@ command -v "$python" >/dev/null || die "no $python; install Python 3.11 or newer
   die "$("$python" --version) is too old; Python 3.11 or newer is needed: make PYTHON=/path/to/python"
 command -v g++ >/dev/null || command -v c++ >/dev/null || [ -n "${CXX:-}" ] ||
   die "no C++ compiler, which the dense CRF needs; on Debian: apt-get install g++"
-"$python" -c 'import os, sys, sysconfig as s; sys.exit(not os.path.exists(os.path.join(s.get_paths()["include"], "Python.h")))' ||
-  die "Python's headers are missing, which the dense CRF needs; on Debian: apt-get install python3-dev"
 
 # uv installs this in a minute; pip, in several. It is fetched into a folder of its own, which also works where the
 # system's Python refuses installations (PEP 668) and where python3-venv is missing.
 uv=$(command -v uv || true)
 if [ -z "$uv" ] && { [ -x .bootstrap/bin/uv ] || "$python" -m pip install --quiet --target .bootstrap uv; }; then
   uv=$PWD/.bootstrap/bin/uv
+fi
+if ! "$python" -c 'import os, sys, sysconfig as s; sys.exit(not os.path.exists(s.get_paths()["include"] + "/Python.h"))'; then
+  say "Python's headers are missing, which the dense CRF needs; fetching a Python that has them"
+  export UV_PYTHON_INSTALL_DIR=$PWD/.bootstrap/python
+  "$uv" python install --quiet 3.11 && python=$("$uv" python find --managed-python 3.11) ||
+    die "that failed; on Debian: apt-get install python3-dev, then again"
 fi
 export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-300}
 

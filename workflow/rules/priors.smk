@@ -17,7 +17,7 @@ rule classifier:
         name=plan.pattern(plan.kind("classifier")),
     conda:
         "../../envs/environment.yml"
-    threads: CORES
+    threads: GPU_CORES
     resources:
         gpu=1,
         mem_mb=plan.memory(16000),
@@ -51,7 +51,7 @@ rule cams:
         name=plan.pattern(plan.kind("cams")),
     conda:
         "../../envs/environment.yml"
-    threads: CORES
+    threads: GPU_CORES
     resources:
         gpu=1,
         mem_mb=plan.memory(16000),

@@ -49,7 +49,7 @@ rule segmenter:
         name=plan.pattern(plan.kind("segmenter")),
     conda:
         "../../envs/environment.yml"
-    threads: CORES
+    threads: GPU_CORES
     resources:
         gpu=1,
         mem_mb=plan.memory(16000),
@@ -84,7 +84,7 @@ rule predictions:
         name=plan.pattern(plan.kind("predictions")),
     conda:
         "../../envs/environment.yml"
-    threads: CORES
+    threads: GPU_CORES
     resources:
         gpu=1,
         mem_mb=plan.memory(16000),
