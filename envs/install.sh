@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${1:-.venv}
 python=${2:-python3}
+PATH=${PATH//"$(realpath -m "$venv")/bin:"/} # the environment that is made anew must not be made from itself
 say() { printf '[install] %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
