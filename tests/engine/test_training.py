@@ -185,13 +185,14 @@ def test_p_noc_killed_and_restarted_has_the_same_bits(tiny_index, trained_ordina
     subprocess.run(command(tiny_index, trained_ordinary, tmp_path / "whole"), check=True, capture_output=True)
     cut = command(tiny_index, trained_ordinary, tmp_path / "cut")
     for number in (signal.SIGTERM, signal.SIGKILL):
-        process = subprocess.Popen(cut, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(cut, stderr=subprocess.PIPE, text=True, start_new_session=True)
         records = tmp_path / "cut" / "state" / "metrics.jsonl"
         seen = records.read_text().count("\n") if records.exists() else 0
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             if records.exists() and records.read_text().count("\n") > seen:
-                process.send_signal(number)
+                # a cluster signals every process of the job, loaders included
+                os.killpg(process.pid, number) if number == signal.SIGTERM else process.kill()
                 break
             time.sleep(0.005)
         _, errors = process.communicate(timeout=60)

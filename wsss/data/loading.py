@@ -6,6 +6,7 @@ at any step of any epoch, with any number of processes, and with any number of d
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +127,12 @@ class Order(Sampler):
                 yield [(epoch, int(p)) for p in order[begin : begin + share]]
 
 
+def _ignore_signals(_: int) -> None:
+    """A cluster signals every process of a job; the main one decides, and loader processes end with it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def training_loader(views: TrainingViews, order: Order, workers: int) -> DataLoader:
     """One loader for a whole training, so that its processes start once."""
     return DataLoader(
@@ -135,6 +142,7 @@ def training_loader(views: TrainingViews, order: Order, workers: int) -> DataLoa
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
+        worker_init_fn=_ignore_signals,
     )
 
 
@@ -168,4 +176,10 @@ class ScaledImages(Dataset):
 
 def inference_loader(images: ScaledImages, workers: int) -> DataLoader:
     """Images one by one, in order, prepared in ``workers`` processes."""
-    return DataLoader(images, batch_size=None, num_workers=workers, prefetch_factor=2 if workers else None)
+    return DataLoader(
+        images,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
+        worker_init_fn=_ignore_signals,
+    )
