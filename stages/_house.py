@@ -1,4 +1,5 @@
-"""Put the checkout's own library first on the path, so that a stage runs from any folder and never meets an older copy."""
+"""Put the checkout's own library first on the path, so that a stage runs from any folder and never meets an older
+copy."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Class activation maps of the tagged classes, at several scales with the mirrored image.
 
-Reads the index and a classifier; writes HDF5 shards of the network's own small maps (see wsss.store.maps for how to read
-them). Shards that are complete are kept when a killed run is started again.
+Reads the index and a classifier; writes HDF5 shards of the network's own small maps (see wsss.store.maps for how to
+read them). Shards that are complete are kept when a killed run is started again.
 """
 
 import _house  # noqa: F401

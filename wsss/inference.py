@@ -20,10 +20,9 @@ from wsss.settings import InferenceSettings, PredictSettings
 def views_of(
     items: list[Item], settings: InferenceSettings, device: torch.device, threads: int, what: str
 ) -> Iterator[tuple[Item, list[torch.Tensor]]]:
-    """Each item with its normalised views on the device, one a scale: (2, 3, h_s, w_s) with the mirror, else (1, ...)."""
-    loader = inference_loader(
-        ScaledImages(items, settings.scales, settings.max_side), loader_workers(threads, device)
-    )
+    """Each item with its normalised views on the device, one a scale: (2, 3, h_s, w_s) with the mirror, else (1,
+    ...)."""
+    loader = inference_loader(ScaledImages(items, settings.scales, settings.max_side), loader_workers(threads, device))
     with Progress(len(items), what=what) as progress:
         for item, views in loader:
             batches = []
@@ -40,7 +39,8 @@ def views_of(
 def tag_probabilities(
     network: nn.Module, items: list[Item], settings: InferenceSettings, device: torch.device, threads: int
 ) -> np.ndarray:
-    """Probability of each class for each image, float32 (N, C): the mean over scales and flips of the sigmoid scores."""
+    """Probability of each class for each image, float32 (N, C): the mean over scales and flips of the sigmoid
+    scores."""
     rows = []
     for _, views in views_of(items, settings, device, threads, "tags"):
         rows.append(torch.stack([logits(network(v)).sigmoid().mean(0) for v in views]).mean(0).cpu().numpy())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -62,7 +62,9 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 class Settings(BaseModel):
     """Base of all settings: strict, frozen, no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, validate_default=True, use_attribute_docstrings=True
+    )
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Any:
@@ -130,7 +132,9 @@ class FolderSettings(DatasetSettings):
     @model_validator(mode="after")
     def _both_lists(self) -> FolderSettings:
         if (self.train is None) != (self.val is None):
-            raise ValueError("give both lists, 'train' and 'val', or neither (then 'val_share' and 'split_seed' draw them)")
+            raise ValueError(
+                "give both lists, 'train' and 'val', or neither (then 'val_share' and 'split_seed' draw them)"
+            )
         return self
 
 
@@ -160,7 +164,7 @@ class CocoSettings(DatasetSettings):
     """Which release; names of files and folders follow from it."""
 
 
-Dataset = Annotated[Union[ScenesSettings, FolderSettings, VocSettings, CocoSettings], Field(discriminator="kind")]
+Dataset = Annotated[ScenesSettings | FolderSettings | VocSettings | CocoSettings, Field(discriminator="kind")]
 
 
 # --- networks and training ----------------------------------------------------------------------------------------
@@ -174,7 +178,8 @@ class NetworkSettings(Settings):
     output_stride: Literal[8, 16, 32] = 16
     """Input pixels per feature cell."""
     pretrained: bool | str = True
-    """``true``: timm's own weights (needs the network or a filled cache); a path: a safetensors or pth file; ``false``: random."""
+    """``true``: timm's own weights (needs the network or a filled cache); a path: a safetensors or pth file;
+    ``false``: random."""
 
 
 class TrainingSettings(NetworkSettings):
@@ -193,7 +198,7 @@ class TrainingSettings(NetworkSettings):
     accumulate_mode: Literal["sum", "mean"] = "sum"
     """``sum``: gradients of the micro-batches add up (published for classifiers); ``mean``: they are averaged."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """``sgd``: four groups (pretrained weights, pretrained biases, new weights, new biases; rate times 1, 2, 10, 20)."""
+    """Both have four groups: pretrained weights, pretrained biases, new weights, new biases."""
     lr: Positive = 0.1
     """Learning rate of pretrained weights."""
     momentum: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)] = 0.0
@@ -274,15 +279,16 @@ class PNocSettings(ClassifierSettings):
     tiles: Annotated[int, Field(ge=2, le=4)] = 2
     """The image is cut into tiles x tiles pieces."""
     reconstruction: Ramp = Ramp(start=0.0, end=0.3, share=0.5)
-    """Weight of the L1 difference between the maps of the image and of its tiles. 0.3 over present classes pulls as hard
-    as the published 4.0 over all 20 VOC classes at 1.5 labels an image (4.0 x 1.5 / 20)."""
+    """Weight of the L1 difference between the maps of the image and of its tiles. 0.3 over present classes pulls as
+    hard as the published 4.0 over all 20 VOC classes at 1.5 labels an image (4.0 x 1.5 / 20)."""
     reconstruction_over: Literal["present", "all"] = "present"
-    """Mean over the maps of present classes, or over all B x C maps as published (weight 0 to 4 there): the latter's pull
-    depends on the number of classes."""
+    """Mean over the maps of present classes, or over all B x C maps as published (weight 0 to 4 there): the latter's
+    pull depends on the number of classes."""
     erasing: Ramp = Ramp(start=0.3, end=1.0, share=1.0)
     """Weight of the ordinary classifier's loss on the softly erased image."""
     erasing_max: Literal["batch", "image"] = "batch"
-    """The soft mask is divided by the largest value of the whole batch (published; over all devices) or of its image."""
+    """The soft mask is divided by the largest value of the whole batch (published; over all devices) or of its
+    image."""
     adversary: Ramp = Ramp(start=0.0, end=1.0, share=1.0)
     """Weight of the loss that trains the ordinary classifier on hard-erased images."""
     adversary_threshold: Fraction = 0.2
@@ -299,11 +305,13 @@ class PNocSettings(ClassifierSettings):
     @model_validator(mode="after")
     def _tiles_fit(self) -> PNocSettings:
         if self.crop % (self.tiles * self.output_stride):
-            raise ValueError(f"crop ({self.crop}) must be a multiple of tiles x output_stride ({self.tiles * self.output_stride})")
+            raise ValueError(
+                f"crop ({self.crop}) must be a multiple of tiles x output_stride ({self.tiles * self.output_stride})"
+            )
         return self
 
 
-Classifier = Annotated[Union[VanillaSettings, PNocSettings], Field(discriminator="objective")]
+Classifier = Annotated[VanillaSettings | PNocSettings, Field(discriminator="objective")]
 
 
 # --- maps and masks -----------------------------------------------------------------------------------------------
@@ -359,7 +367,8 @@ class CrfSettings(Settings):
 
 
 def _crf(value: Any) -> Any:
-    """Replace a preset's name, or ``preset:`` inside a block, by its numbers, so that the numbers are what is compared."""
+    """Replace a preset's name, or ``preset:`` inside a block, by its numbers, so that the numbers are what is
+    compared."""
     if isinstance(value, str):
         value = {"preset": value}
     if isinstance(value, dict) and "preset" in value:
@@ -377,8 +386,8 @@ class Threshold(Settings):
     """The constant background score that object scores must exceed."""
 
     policy: Literal["fixed", "calibrated", "oracle"] = "fixed"
-    """``fixed``: ``value``, chosen beforehand; ``calibrated``: best mIoU on ``evaluation.calibration_images`` masks of the
-    training split; ``oracle``: best on all masks of the training split (reported as such)."""
+    """``fixed``: ``value``, chosen beforehand; ``calibrated``: best mIoU on ``evaluation.calibration_images`` masks
+    of the training split; ``oracle``: best on all masks of the training split (reported as such)."""
     value: Fraction = 0.3
     """For ``policy: fixed``."""
 
@@ -429,7 +438,9 @@ class SegmenterSettings(TrainingSettings):
     @model_validator(mode="after")
     def _one_source(self) -> SegmenterSettings:
         if self.supervision == "pseudo" and self.masks is None:
-            raise ValueError("name the pseudo masks ('masks: NAME'), or set 'supervision: masks' to learn from the true ones")
+            raise ValueError(
+                "name the pseudo masks ('masks: NAME'), or set 'supervision: masks' to learn from the true ones"
+            )
         if self.supervision == "masks" and self.masks is not None:
             raise ValueError("'supervision: masks' learns from the true masks; leave 'masks' out")
         return self
@@ -484,5 +495,7 @@ def explain_errors(target: Any, values: dict[str, Any], where: str) -> Any:
     try:
         return TypeAdapter(target).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
-        lines = [f"{'.'.join([where, *map(str, e['loc'])])}: {e['msg']} (given: {e['input']!r})" for e in error.errors()]
+        lines = [
+            f"{'.'.join([where, *map(str, e['loc'])])}: {e['msg']} (given: {e['input']!r})" for e in error.errors()
+        ]
         raise WsssError("\n".join(lines)) from None

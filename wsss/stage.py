@@ -180,7 +180,9 @@ class Stage:
             "stage": Path(self.parser.prog).stem,
             "settings": None if run.settings is None else run.settings.model_dump(mode="json"),
             "seed": run.args.seed,
-            "inputs": {n: {"path": os.path.relpath(p, run.out), "digest": digest(p / NAME)} for n, p in run.inputs.items()},
+            "inputs": {
+                n: {"path": os.path.relpath(p, run.out), "digest": digest(p / NAME)} for n, p in run.inputs.items()
+            },
             **run.facts,
             "versions": versions,
             "device": _device_name(run.args.device),
@@ -254,7 +256,8 @@ def _settings_help(settings: Any) -> str | None:
                 default = json.dumps(value.model_dump(mode="json") if isinstance(value, Settings) else value)
             lines.append(f"  {name} = {default}")
             text = field.description or next(
-                (b.model_fields[name].description for b in cls.__mro__[1:] if name in getattr(b, "model_fields", {})), None
+                (b.model_fields[name].description for b in cls.__mro__[1:] if name in getattr(b, "model_fields", {})),
+                None,
             )
             lines += [f"      {part}" for part in (text or "").splitlines()]
     return "\n".join(lines)

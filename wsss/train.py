@@ -114,7 +114,9 @@ def _given_classifiers(run: Run, settings: ClassifierSettings) -> dict[str, Path
     for name in ("ordinary", "warm_start"):
         wanted = getattr(settings, name, None)
         if wanted is not None and name not in run.inputs:
-            raise WsssError(f"--{name.replace('_', '-')}: the recipe refers to {wanted!r}; give the folder of that classifier")
+            raise WsssError(
+                f"--{name.replace('_', '-')}: the recipe refers to {wanted!r}; give the folder of that classifier"
+            )
         if wanted is not None:
             given[name] = run.inputs[name]
     return given

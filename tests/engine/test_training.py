@@ -181,7 +181,8 @@ def command(tiny_index, ordinary, out):
 
 
 def test_p_noc_killed_and_restarted_has_the_same_bits(tiny_index, trained_ordinary, tmp_path):
-    """SIGTERM saves and asks to be tried again; SIGKILL loses what came after the last checkpoint; neither changes a bit."""
+    """SIGTERM saves and asks to be tried again; SIGKILL loses what came after the last checkpoint; neither changes
+    a bit."""
     subprocess.run(command(tiny_index, trained_ordinary, tmp_path / "whole"), check=True, capture_output=True)
     cut = command(tiny_index, trained_ordinary, tmp_path / "cut")
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -212,7 +213,9 @@ def test_a_second_copy_of_a_running_stage_refuses_to_start(tiny_index, trained_o
         held.write("process 1 on here")
         held.flush()
         fcntl.flock(held, fcntl.LOCK_EX)
-        second = subprocess.run(command(tiny_index, trained_ordinary, tmp_path / "busy"), capture_output=True, text=True)
+        second = subprocess.run(
+            command(tiny_index, trained_ordinary, tmp_path / "busy"), capture_output=True, text=True
+        )
     assert second.returncode == 2 and "another copy of this stage" in second.stderr
 
 
@@ -269,7 +272,9 @@ def test_two_processes_train_like_one(tiny_index, trained_ordinary, tmp_path):
         (tmp_path / name).mkdir()
         with mp.Manager() as manager:
             results = manager.dict()
-            mp.spawn(_process, (at, str(tiny_index), str(trained_ordinary), str(tmp_path / name), results), nprocs=count)
+            mp.spawn(
+                _process, (at, str(tiny_index), str(trained_ordinary), str(tmp_path / name), results), nprocs=count
+            )
             weights.append([{k: torch.tensor(v) for k, v in results[r].items()} for r in range(count)])
     (one,), (first, second) = weights
     for key in one:

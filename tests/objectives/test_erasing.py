@@ -76,7 +76,12 @@ def test_mask_against_its_slow_twin(over):
 def test_soft_mask_reaches_one_in_one_image_only_and_hard_mask_in_each():
     maps = torch.rand(4, 2, 6, 6) * torch.tensor([1.0, 5.0, 2.0, 3.0])[:, None, None, None]
     chosen = torch.zeros(4, dtype=torch.long)
-    assert (activation_mask(maps, chosen, (24, 24), "batch").amax((1, 2, 3)) > 0.99).tolist() == [False, True, False, False]
+    assert (activation_mask(maps, chosen, (24, 24), "batch").amax((1, 2, 3)) > 0.99).tolist() == [
+        False,
+        True,
+        False,
+        False,
+    ]
     assert (activation_mask(maps, chosen, (24, 24), "image").amax((1, 2, 3)) > 0.99).all()
 
 

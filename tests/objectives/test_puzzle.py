@@ -15,9 +15,7 @@ def slow_split(images: torch.Tensor, tiles: int) -> torch.Tensor:
     for row in range(tiles):
         for column in range(tiles):
             for image in images:
-                pieces.append(
-                    image[:, row * side_h : (row + 1) * side_h, column * side_w : (column + 1) * side_w]
-                )
+                pieces.append(image[:, row * side_h : (row + 1) * side_h, column * side_w : (column + 1) * side_w])
     return torch.stack(pieces)
 
 

@@ -99,15 +99,17 @@ def collate(views: list[Batch]) -> Batch:
 class Order(Sampler):
     """Positions of every micro-batch from micro-step ``start`` to the end of the training.
 
-    Each epoch is a new permutation; the last incomplete batch of an epoch is dropped (published recipes do so, and batch
-    statistics stay comparable). With several devices each takes its own slice of the same global batch.
+    Each epoch is a new permutation; the last incomplete batch of an epoch is dropped (published recipes do so, and
+    batch statistics stay comparable). With several devices each takes its own slice of the same global batch.
     """
 
     def __init__(
         self, length: int, batch_size: int, epochs: int, seed: int, start: int = 0, rank: int = 0, ranks: int = 1
     ) -> None:
         if length < batch_size:
-            raise WsssError(f"only {length} training images for a batch of {batch_size}; lower batch_size to at most {length}")
+            raise WsssError(
+                f"only {length} training images for a batch of {batch_size}; lower batch_size to at most {length}"
+            )
         if batch_size % ranks:
             raise WsssError(f"a batch of {batch_size} cannot be shared evenly by {ranks} devices; choose a multiple")
         self.length, self.batch_size, self.epochs, self.seed = length, batch_size, epochs, seed

@@ -18,7 +18,8 @@ CUT_OUT_SIDE = 16  # pixels; FixMatch's pool always ends with one black square
 
 
 def normalise(image: np.ndarray) -> np.ndarray:
-    """RGB (H, W, 3) uint8 to float32 (3, H, W): ``(x / 255 - mean) / std`` with ImageNet's statistics; 0 is the mean colour."""
+    """RGB (H, W, 3) uint8 to float32 (3, H, W): ``(x / 255 - mean) / std`` with ImageNet's statistics; 0 is the
+    mean colour."""
     scaled = (image.astype(np.float32) - 255 * MEAN) * (1 / (255 * STD))
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 

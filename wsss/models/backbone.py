@@ -16,7 +16,8 @@ def check_name(name: str) -> None:
     """Raise ``WsssError`` with the nearest names unless timm has a model of this name."""
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.4)
-        raise WsssError(f"backbone {name!r}: timm has no such model" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise WsssError(f"backbone {name!r}: timm has no such model{hint}")
 
 
 def create_backbone(name: str, output_stride: int, pretrained: bool) -> nn.Module:
@@ -27,15 +28,19 @@ def create_backbone(name: str, output_stride: int, pretrained: bool) -> nn.Modul
     """
     check_name(name)
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", output_stride=output_stride)
+        return timm.create_model(
+            name, pretrained=pretrained, num_classes=0, global_pool="", output_stride=output_stride
+        )
     except (TypeError, AssertionError, NotImplementedError) as error:
         raise WsssError(
-            f"backbone {name}: output stride {output_stride} is not offered by this network ({error}); try 32 or another backbone"
+            f"backbone {name}: output stride {output_stride} is not offered by this network ({error}); "
+            "try 32 or another backbone"
         ) from error
     except Exception as error:  # the hub's clients raise many kinds
         if pretrained:
             raise WsssError(
-                f"backbone {name}: its weights could not be fetched ({error}); give 'pretrained' the path of a local file, or false"
+                f"backbone {name}: its weights could not be fetched ({error}); "
+                "give 'pretrained' the path of a local file, or false"
             ) from error
         raise
 

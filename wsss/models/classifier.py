@@ -17,8 +17,8 @@ from wsss.store.weights import load_weights
 class Classifier(Trainable):
     """Backbone and a 1x1 head without bias.
 
-    The forward pass returns the raw class activation maps (B, C, h, w), unbounded and not rectified; their mean over the
-    grid is the logit, since pooling and a 1x1 convolution commute.
+    The forward pass returns the raw class activation maps (B, C, h, w), unbounded and not rectified; their mean over
+    the grid is the logit, since pooling and a 1x1 convolution commute.
     """
 
     def __init__(self, backbone: str, classes: int, output_stride: int = 16, pretrained: bool = False) -> None:
@@ -67,7 +67,7 @@ def _fill(network: Classifier, folder: Path) -> Classifier:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise WsssError(
-            f"{folder}: its weights ({about.get('backbone')}, {len(about.get('classes', []))} classes) do not fit here; "
-            f"use the same backbone and classes in both recipes\n{error}"
+            f"{folder}: its weights ({about.get('backbone')}, {len(about.get('classes', []))} classes) do not fit "
+            f"here; use the same backbone and classes in both recipes\n{error}"
         ) from error
     return network

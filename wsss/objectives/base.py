@@ -41,7 +41,8 @@ class Moment(NamedTuple):
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Within the block no parameter of ``network`` collects a gradient; gradients still pass through it to its input."""
+    """Within the block no parameter of ``network`` collects a gradient; gradients still pass through it to its
+    input."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)

@@ -5,11 +5,12 @@ Every micro-step has two phases.
 (a) Generator f:  L = l(p, y') + l(p_tiles, y') + w_re |A - A_tiles| + w_cse l(oc(x (1 - psi)), (y without r)'),
     with oc frozen: the maps of the whole image and of its tiles must agree (Puzzle-CAM), and once the activation of
     class r is erased, oc must find no r (OC-CSE). psi is the soft mask of r; r is drawn among the present classes.
-(b) Ordinary classifier oc:  L = w_noc l(oc(x 1[psi <= delta]), y'), with f frozen and psi from the maps of (a): oc learns to
+(b) Ordinary classifier oc:  L = w_noc l(oc(x 1[psi <= delta]), y'), with f frozen and psi from the maps of (a): oc
+learns to
     find r in what f has left over, and from then on penalises f for leaving it.
 
-The published code lets the gradient of (a) reach oc, which trains oc to deny r; the paper does not. Here oc is frozen in
-(a) unless ``gradient_leak`` asks for the published behaviour.
+The published code lets the gradient of (a) reach oc, which trains oc to deny r; the paper does not. Here oc is
+frozen in (a) unless ``gradient_leak`` asks for the published behaviour.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Goal(Objective):
             mask = activation_mask(maps, chosen, input_size(images), s.erasing_max)
             left = logits(ordinary(erase_soft(images, mask)))
             erased = classification_loss(left, smooth(without(labels, chosen), s.label_smoothing))
-            total = whole + pieces + s.reconstruction.at(moment.progress) * rebuilt + s.erasing.at(moment.progress) * erased
+            total = (
+                whole + pieces + s.reconstruction.at(moment.progress) * rebuilt + s.erasing.at(moment.progress) * erased
+            )
             parts = {"loss": total, "whole": whole, "tiles": pieces, "reconstruction": rebuilt, "erasing": erased}
             parts["erased_share"] = mask.mean()
             yield Loss("generator", total, {k: v.detach() for k, v in parts.items()})

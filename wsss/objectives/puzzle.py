@@ -30,7 +30,8 @@ def reconstruction_loss(whole: torch.Tensor, merged: torch.Tensor, labels: torch
         whole, merged: Maps of the image, and of its tiles after merging. Both get gradients.
         labels: Raw labels (B, C) in {0, 1}.
         over: ``all``: mean over all B C h w entries, absent classes counting as 0 (published; Puzzle-CAM eq. 5).
-            ``present``: mean over the maps of present classes, so that its pull does not depend on the number of classes.
+            ``present``: mean over the maps of present classes, so that its pull does not depend on the number of
+            classes.
     """
     difference = (whole.float() - merged.float()).abs().mean((2, 3)) * labels
     return difference.mean() if over == "all" else difference.sum() / labels.sum().clamp(min=1)

@@ -1,4 +1,5 @@
-"""Manifests and atomic writes: a folder is an artefact only when its ``manifest.json`` is there, and that is written last."""
+"""Manifests and atomic writes: a folder is an artefact only when its ``manifest.json`` is there, and that is
+written last."""
 
 from __future__ import annotations
 
