@@ -1,0 +1,178 @@
+"""Networks applied to whole images: maps and probabilities against one image at a time, stages that resume or refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from wsss.apply import network_stride, write_cams, write_predictions
+from wsss.data.images import read_image
+from wsss.data.index import Index
+from wsss.data.transforms import normalise
+from wsss.errors import WsssError
+from wsss.inference import class_activation_maps, pixel_probabilities, tag_probabilities
+from wsss.models.classifier import Classifier
+from wsss.models.segmenter import Segmenter
+from wsss.settings import CamsSettings, CrfSettings, InferenceSettings, PredictSettings
+from wsss.stage import Interrupted
+from wsss.store.manifest import write_manifest
+from wsss.store.maps import MapStore
+from wsss.store.masks import MaskFolder
+from wsss.store.weights import save_weights
+
+CPU = torch.device("cpu")
+
+
+def seen(path, scale):
+    """One normalised view, the plain way."""
+    picture = Image.fromarray(read_image(path))
+    size = (round(picture.width * scale), round(picture.height * scale))
+    return torch.from_numpy(normalise(np.asarray(picture.resize(size, Image.Resampling.BICUBIC))))[None]
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    torch.manual_seed(0)
+    network = Classifier("test_resnet", 2, 8).eval()
+    folder = tmp_path_factory.mktemp("classifier")
+    about = {"backbone": "test_resnet", "output_stride": 8, "classes": ["red", "green"]}
+    save_weights(folder / "model.safetensors", network.state_dict(), about)
+    write_manifest(folder, {})
+    return network, folder
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory):
+    torch.manual_seed(0)
+    network = Segmenter("deeplabv3plus", "test_resnet", 3).eval()
+    folder = tmp_path_factory.mktemp("segmenter")
+    about = {"architecture": "deeplabv3plus", "backbone": "test_resnet", "output_stride": 16}
+    about |= {"atrous_rates": [6, 12, 18], "classes": ["red", "green"]}
+    save_weights(folder / "model.safetensors", network.state_dict(), about)
+    write_manifest(folder, {})
+    return network, folder
+
+
+@torch.inference_mode()
+def test_maps_against_one_view_at_a_time(tiny_index, classifier):
+    network, _ = classifier
+    items = Index.load(tiny_index).split("val")
+    settings = CamsSettings(classifier="x", scales=(0.5, 1.0, 1.5))
+    for item, classes, maps in class_activation_maps(network, items, settings, CPU, 1):
+        assert tuple(classes) == item.labels
+        for scale, ours in zip(settings.scales, maps, strict=True):
+            view = seen(item.image, scale)
+            plain = F.relu(network(view))[0] + F.relu(network(view.flip(-1)))[0].flip(-1)
+            np.testing.assert_allclose(ours, plain[classes].numpy(), atol=1e-4)
+
+
+@torch.inference_mode()
+def test_probabilities_against_one_view_at_a_time(tiny_index, segmenter):
+    network, _ = segmenter
+    items = Index.load(tiny_index).split("val")
+    for combine, factor in (("average", 0.5), ("add", 1.0)):
+        settings = PredictSettings(scales=(1.0, 1.5), combine_flips=combine)
+        for item, ours in pixel_probabilities(network, items, settings, CPU, 1):
+            total = 0
+            for scale in settings.scales:
+                view = seen(item.image, scale)
+                scores = factor * (network(view) + network(view.flip(-1)).flip(-1))
+                total += F.interpolate(scores, size=(item.height, item.width), mode="bilinear") / 2
+            np.testing.assert_allclose(ours, total.softmax(1)[0].numpy(), atol=1e-4)
+            np.testing.assert_allclose(ours.sum(0), 1, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_tag_probabilities(tiny_index, classifier):
+    network, _ = classifier
+    items = Index.load(tiny_index).split("val")
+    settings = InferenceSettings(scales=(1.0,), flip=False)
+    ours = tag_probabilities(network, items, settings, CPU, 1)
+    plain = torch.cat([network(seen(i.image, 1.0)).mean((2, 3)).sigmoid() for i in items])
+    np.testing.assert_allclose(ours, plain.numpy(), atol=1e-5)
+
+
+def test_large_images_are_reduced_first(tiny_index, classifier):
+    items = Index.load(tiny_index).split("val")[:1]
+    settings = CamsSettings(classifier="x", scales=(1.0,), max_side=32)
+    _, _, (maps,) = next(class_activation_maps(classifier[0], items, settings, CPU, 1))
+    assert maps.shape[1:] == (4, 4)  # 40 x 48 becomes 27 x 32, at stride 8
+
+
+def test_cams_are_whole_and_do_not_depend_on_shards(tiny_index, classifier, make_run):
+    stores = []
+    for shards in (1, 3):
+        settings = CamsSettings(classifier="x", scales=(0.5, 1.0), shards=shards)
+        run = make_run(settings, {"index": tiny_index, "classifier": classifier[1]}, f"cams{shards}")
+        write_cams(run)
+        assert len(list(run.out.glob("shard-*.h5"))) == shards
+        write_manifest(run.out, {})
+        stores.append(MapStore(run.out))
+    one, three = stores
+    index = Index.load(tiny_index)
+    assert sorted(one.ids) == sorted(three.ids) == sorted(item.id for item in index.items)
+    for item in index.items:
+        full, low = one.full(item.id), one.low(item.id)
+        assert full.shape == (len(item.labels), 40, 48) and low.shape == (len(item.labels), 10, 12)
+        assert np.array_equal(full, three.full(item.id))
+        for each in full:
+            assert each.max() < 1 and (each.max() > 0.99 or not each.any())
+
+
+def test_an_interrupted_cam_stage_keeps_whole_shards_and_no_others(tiny_index, classifier, make_run, monkeypatch):
+    settings = CamsSettings(classifier="x", scales=(1.0,), shards=4)
+    run = make_run(settings, {"index": tiny_index, "classifier": classifier[1]})
+    seen_items = []
+    import wsss.apply as apply
+
+    original = apply.class_activation_maps
+
+    def counting(network, items, *rest):
+        for number, result in enumerate(original(network, items, *rest)):
+            seen_items.append(result[0].id)
+            if len(seen_items) == 6:
+                run.stop = "a test"
+            yield result
+
+    monkeypatch.setattr(apply, "class_activation_maps", counting)
+    with pytest.raises(Interrupted):
+        write_cams(run)
+    assert [p.name for p in run.out.glob("shard-*")] == ["shard-00000-of-00004.h5"]
+    run.stop = None
+    write_cams(run)
+    assert len(seen_items) == 6 + 12 and len(list(run.out.glob("shard-*.h5"))) == 4
+    # other settings: nothing old is kept
+    run.settings = CamsSettings(classifier="x", scales=(0.5,), shards=4)
+    write_cams(run)
+    assert len(seen_items) == 6 + 12 + 16
+
+
+def test_predictions_with_and_without_crf(tiny_index, segmenter, make_run):
+    for name, crf in (("plain", None), ("crf", CrfSettings(unary="scores", iterations=1))):
+        settings = PredictSettings(scales=(1.0,), crf=crf)
+        run = make_run(settings, {"index": tiny_index, "segmenter": segmenter[1]}, name)
+        write_predictions(run)
+        items = Index.load(tiny_index).split("val")
+        masks = MaskFolder(run.out / "masks")
+        assert sorted(masks.ids()) == sorted(i.id for i in items)
+        if crf is None:
+            for item, scores in pixel_probabilities(segmenter[0], items, settings, CPU, 1):
+                assert np.array_equal(masks.read(item.id), scores.argmax(0))
+
+
+def test_other_classes_are_refused(tiny_index, classifier, make_run, tmp_path):
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(tiny_index, other)
+    (other / "classes.txt").write_text("green\nred\n")
+    run = make_run(CamsSettings(classifier="x"), {"index": other, "classifier": classifier[1]})
+    with pytest.raises(WsssError, match="trained on the classes red, green, but .* has green, red"):
+        write_cams(run)
+
+
+def test_stride_is_measured(classifier):
+    assert network_stride(classifier[0]) == 8
