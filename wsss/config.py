@@ -13,7 +13,7 @@ import argparse
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 from wsss.errors import WsssError
 from wsss.settings import (
@@ -24,6 +24,7 @@ from wsss.settings import (
     MasksSettings,
     Settings,
     WorkstationSettings,
+    classes_of,
     variants,
 )
 from wsss.wording import check, dotted, hints, listed, nearest, oddities, reference, shown
@@ -58,7 +59,7 @@ class Config:
 
 def discriminator(kind: str) -> str | None:
     """The key that chooses between the settings classes of a kind; None where there is one class."""
-    return None if isinstance(KINDS[kind], type) else get_args(KINDS[kind])[1].discriminator
+    return classes_of(KINDS[kind])[0]
 
 
 def merge(low: Any, high: Any) -> Any:

@@ -14,9 +14,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-
-from wsss.errors import WsssError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _number(value: Any) -> Any:
@@ -477,25 +475,18 @@ KINDS: dict[str, Any] = {
 """Blocks of named recipes in the order of the chain, and what reads each."""
 
 
+def classes_of(annotation: Any) -> tuple[str | None, dict[str, type[Settings]]]:
+    """The settings classes of a union by the value of the key that chooses between them, and that key.
+
+    A plain class gives ``(None, {"": cls})``.
+    """
+    if isinstance(annotation, type):
+        return None, {"": annotation}
+    union, field = get_args(annotation)[:2]
+    key = field.discriminator
+    return key, {get_args(cls.model_fields[key].annotation)[0]: cls for cls in get_args(union)}
+
+
 def variants(kind: str) -> dict[str, type[Settings]]:
     """The settings classes of a kind by the value of their discriminator (``{"": cls}`` where there is only one)."""
-    annotation = KINDS[kind]
-    if isinstance(annotation, type):
-        return {"": annotation}
-    union, field = get_args(annotation)[:2]
-    return {get_args(cls.model_fields[field.discriminator].annotation)[0]: cls for cls in get_args(union)}
-
-
-def explain_errors(target: Any, values: dict[str, Any], where: str) -> Any:
-    """Read ``values`` as ``target`` (a settings class or a union of them).
-
-    Raises:
-        WsssError: One line for each value that is refused, with its path below ``where``.
-    """
-    try:
-        return TypeAdapter(target).validate_json(json.dumps(values, default=str), strict=True)
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join([where, *map(str, e['loc'])])}: {e['msg']} (given: {e['input']!r})" for e in error.errors()
-        ]
-        raise WsssError("\n".join(lines)) from None
+    return classes_of(KINDS[kind])[1]

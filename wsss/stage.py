@@ -22,12 +22,13 @@ from collections.abc import Iterator
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from wsss import __version__
 from wsss.errors import WsssError
-from wsss.settings import Settings, explain_errors
+from wsss.settings import Settings, classes_of
 from wsss.store.manifest import NAME, digest, read_manifest, replace_folder, write_manifest
+from wsss.wording import check, dotted, listed, nearest
 
 TRY_AGAIN = 75
 """Exit code of a stage that was told to stop and saved its state (EX_TEMPFAIL of sysexits)."""
@@ -161,7 +162,16 @@ class Stage:
             raise WsssError(f"--settings: neither JSON nor YAML: {error}") from error
         if not isinstance(values, dict):
             raise WsssError(f"--settings must be a mapping, not {type(values).__name__}")
-        return explain_errors(self.settings, values, "--settings")
+        key, classes = classes_of(self.settings)
+        chosen = "" if key is None else values.get(key)
+        if chosen not in classes:
+            given = "missing" if chosen is None else f"unknown {key} {chosen!r}{nearest(chosen, classes)}"
+            raise WsssError(f"--settings: {key}: {given} (allowed: {listed(classes)})")
+        settings, problems = check(classes[chosen], values)
+        if problems:
+            lines = [f"--settings: {dotted(path)}: {sentence}" for path, sentence in problems]
+            raise WsssError("\n  ".join(lines))
+        return settings
 
     def _open_inputs(self, args: argparse.Namespace) -> dict[str, Path]:
         folders = {name: getattr(args, name) for name in {**self.inputs, **self.optional}}
@@ -243,10 +253,8 @@ def _settings_help(settings: Any) -> str | None:
     """The table of settings that closes ``--help``."""
     if settings is None:
         return None
-    union = get_args(settings)
-    classes = get_args(union[0]) if union else (settings,)
     lines = []
-    for cls in classes:
+    for cls in classes_of(settings)[1].values():
         lines.append(f"\nsettings ({cls.__name__}):")
         for name, field in cls.model_fields.items():
             if field.is_required():

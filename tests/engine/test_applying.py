@@ -1,4 +1,4 @@
-"""Networks applied to whole images: maps and probabilities against one image at a time, stages that resume or refuse."""
+"""Networks applied to whole images: against one image at a time; stages that resume or refuse."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_an_interrupted_cam_stage_keeps_whole_shards_and_no_others(tiny_index, c
     original = apply.class_activation_maps
 
     def counting(network, items, *rest):
-        for number, result in enumerate(original(network, items, *rest)):
+        for result in original(network, items, *rest):
             seen_items.append(result[0].id)
             if len(seen_items) == 6:
                 run.stop = "a test"
