@@ -42,6 +42,11 @@ class Batch:
     draws: torch.Tensor
     masks: torch.Tensor | None = None
 
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, from where copies to a GPU overlap with its work; the loader calls this."""
+        masks = None if self.masks is None else self.masks.pin_memory()
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.draws.pin_memory(), masks)
+
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``, images in channels-last layout."""
         move = {"device": device, "non_blocking": True}
