@@ -23,6 +23,13 @@ from pathlib import Path
 UNCOUNTED = frozenset({"wsss.settings", "wsss.config", "wsss.errors", "wsss.wording", "wsss.fingerprint"})
 """Modules whose code does not count. Settings act through their values alone, and these stand in the settings string;
 the others only phrase messages, or compute hashes."""
+
+
+def _uncounted(name: str) -> bool:
+    """Whether a module, or a package around it, is one of ``UNCOUNTED``."""
+    return any(name == one or name.startswith(f"{one}.") for one in UNCOUNTED)
+
+
 _SILENT = frozenset({"type_params", "type_comment", "type_ignores", "kind", "ctx"})
 """Fields of the tree that say nothing about what the program does, or that only newer Pythons have."""
 _HARMLESS = frozenset(
@@ -176,7 +183,7 @@ class _Reach:
 
     def module(self, name: str) -> _Module | None:
         if name not in self.modules:
-            self.modules[name] = None if not name or name in UNCOUNTED else _find(name, self.folders)
+            self.modules[name] = None if not name or _uncounted(name) else _find(name, self.folders)
         return self.modules[name]
 
     def touch(self, name: str) -> None:
@@ -211,7 +218,7 @@ class _Reach:
                     self.count(module, k)
         elif self.module(f"{module.name}.{name}") is not None:
             self.everything(f"{module.name}.{name}")
-        elif f"{module.name}.{name}" not in UNCOUNTED:
+        elif not _uncounted(f"{module.name}.{name}"):
             # A star import, a module's own __getattr__, or a name that is not there: take no chances.
             self.everything(module.name)
 

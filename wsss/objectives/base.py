@@ -11,6 +11,7 @@ from torch import nn
 
 from wsss.data.loading import Batch
 from wsss.models.backbone import Trainable
+from wsss.settings import Ramp
 
 
 class Loss(NamedTuple):
@@ -37,6 +38,11 @@ class Moment(NamedTuple):
 
     step: int
     progress: float
+
+    def weight(self, ramp: Ramp) -> float:
+        """w(t) = start + (end - start) min(1, t / (share T)); a share of 0 means ``end`` from the first step on."""
+        moved = 1.0 if ramp.share == 0 else min(1.0, self.progress / ramp.share)
+        return ramp.start + (ramp.end - ramp.start) * moved
 
 
 @contextmanager

@@ -61,9 +61,7 @@ class Goal(Objective):
             mask = activation_mask(maps, chosen, input_size(images), s.erasing_max)
             left = logits(ordinary(erase_soft(images, mask)))
             erased = classification_loss(left, smooth(without(labels, chosen), s.label_smoothing))
-            total = (
-                whole + pieces + s.reconstruction.at(moment.progress) * rebuilt + s.erasing.at(moment.progress) * erased
-            )
+            total = whole + pieces + moment.weight(s.reconstruction) * rebuilt + moment.weight(s.erasing) * erased
             parts = {"loss": total, "whole": whole, "tiles": pieces, "reconstruction": rebuilt, "erasing": erased}
             parts["erased_share"] = mask.mean()
             yield Loss("generator", total, {k: v.detach() for k, v in parts.items()})
@@ -73,5 +71,5 @@ class Goal(Objective):
         ordinary.train()
         mask = activation_mask(maps.detach(), chosen, input_size(images), s.adversary_max)
         found = classification_loss(logits(ordinary(erase_hard(images, mask, s.adversary_threshold))), targets)
-        loss = s.adversary.at(moment.progress) * found
+        loss = moment.weight(s.adversary) * found
         yield Loss("ordinary", loss, {"adversary": found.detach()})

@@ -1,0 +1,105 @@
+"""Typed settings of every stage: defaults, units, ranges, meaning.
+
+A *recipe* is one named block of ``config.yaml``; the class that reads it stands in this package, one a kind of stage.
+Nothing here imports torch, so the workflow can read settings while it is parsed, and nothing here computes: settings
+act through their values alone.
+
+How values are read: strictly. ``epochs: "3"`` is refused, and so is an unknown key. The one kindness is for
+numbers: YAML 1.1 takes ``1e-4`` for a string (it wants ``1.0e-4``), so a string that is a number is read as one
+wherever a fraction or a rate is expected.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from wsss.settings.base import (
+    Augment,
+    Augmentation,
+    Count,
+    Fraction,
+    NonNegative,
+    Number,
+    Positive,
+    Precision,
+    Ref,
+    Scales,
+    Settings,
+    Split,
+    Splits,
+)
+from wsss.settings.classifiers import Classifier, ClassifierSettings, PNocSettings, VanillaSettings
+from wsss.settings.datasets import CocoSettings, Dataset, DatasetSettings, FolderSettings, ScenesSettings, VocSettings
+from wsss.settings.masks import CRF_PRESETS, CamsSettings, Crf, CrfSettings, InferenceSettings, MasksSettings, Threshold
+from wsss.settings.run import EvaluationSettings, WorkstationSettings
+from wsss.settings.segmenters import PredictSettings, SegmenterSettings
+from wsss.settings.training import NetworkSettings, Ramp, TrainingSettings
+
+__all__ = [
+    "Augment",
+    "Augmentation",
+    "CRF_PRESETS",
+    "CamsSettings",
+    "Classifier",
+    "ClassifierSettings",
+    "CocoSettings",
+    "Count",
+    "Crf",
+    "CrfSettings",
+    "Dataset",
+    "DatasetSettings",
+    "EvaluationSettings",
+    "FolderSettings",
+    "Fraction",
+    "InferenceSettings",
+    "KINDS",
+    "MasksSettings",
+    "NetworkSettings",
+    "NonNegative",
+    "Number",
+    "PNocSettings",
+    "Positive",
+    "Precision",
+    "PredictSettings",
+    "Ramp",
+    "Ref",
+    "Scales",
+    "ScenesSettings",
+    "SegmenterSettings",
+    "Settings",
+    "Split",
+    "Splits",
+    "Threshold",
+    "TrainingSettings",
+    "VanillaSettings",
+    "VocSettings",
+    "WorkstationSettings",
+    "classes_of",
+    "variants",
+]
+
+KINDS: dict[str, Any] = {
+    "datasets": Dataset,
+    "classifiers": Classifier,
+    "cams": CamsSettings,
+    "masks": MasksSettings,
+    "segmenters": SegmenterSettings,
+}
+"""Blocks of named recipes in the order of the chain, and what reads each."""
+
+
+def classes_of(annotation: Any) -> tuple[str | None, dict[str, type[Settings]]]:
+    """The settings classes of a union by the value of the key that chooses between them, and that key.
+
+    A plain class gives ``(None, {"": cls})``.
+    """
+    if isinstance(annotation, type):
+        return None, {"": annotation}
+    union, field = get_args(annotation)[:2]
+    key = field.discriminator
+    return key, {get_args(cls.model_fields[key].annotation)[0]: cls for cls in get_args(union)}
+
+
+def variants(kind: str) -> dict[str, type[Settings]]:
+    """The settings classes of a kind by the value of their discriminator (``{"": cls}`` where there is only one)."""
+    return classes_of(KINDS[kind])[1]

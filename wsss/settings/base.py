@@ -1,0 +1,66 @@
+"""What all settings share: strict reading, and the types of numbers, shares and lists."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def as_number(value: Any) -> Any:
+    """Read ``"1e-4"`` as 0.0001; leave everything else to the strict check."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a number; write it like 0.001 or 1.0e-3") from None
+    return value
+
+
+def as_tuple(value: Any) -> Any:
+    """Lists become tuples: what a validator returns is checked as Python, where a strict tuple is a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def as_list(value: Any) -> Any:
+    """Let one name stand for a list of one name."""
+    return (value,) if isinstance(value, str) else as_tuple(value)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Marks a field that holds the name of another recipe; ``kind`` is the block that the name must stand in."""
+
+    kind: str
+
+
+Number = Annotated[float, BeforeValidator(as_number)]
+Fraction = Annotated[float, BeforeValidator(as_number), Field(ge=0, le=1)]
+NonNegative = Annotated[float, BeforeValidator(as_number), Field(ge=0)]
+Positive = Annotated[float, BeforeValidator(as_number), Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Scales = Annotated[tuple[Annotated[float, BeforeValidator(as_number), Field(gt=0, le=4)], ...], Field(min_length=1)]
+Augmentation = Literal["colour-jitter", "randaugment"]
+Augment = Annotated[tuple[Augmentation, ...], BeforeValidator(as_list)]
+Split = Literal["train", "val"]
+Splits = Annotated[tuple[Split, ...], BeforeValidator(as_list), Field(min_length=1)]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: strict, frozen, no unknown keys."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, validate_default=True, use_attribute_docstrings=True
+    )
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> Any:
+        """Build from plain YAML or JSON values. Raises ``pydantic.ValidationError``."""
+        return cls.model_validate_json(json.dumps(values, default=str), strict=True)
+
+    def canonical(self, exclude: set[str] | None = None) -> str:
+        """One JSON string, keys sorted, defaults filled in: equal settings give equal strings."""
+        return json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True, ensure_ascii=False)

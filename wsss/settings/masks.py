@@ -1,0 +1,97 @@
+"""Inference over images, class activation maps, dense CRF and pseudo masks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from wsss.settings.base import Fraction, Positive, Ref, Scales, Settings, Splits, as_number, as_tuple
+
+
+class InferenceSettings(Settings):
+    """What every inference over images has."""
+
+    scales: Scales = (0.5, 1.0, 1.5, 2.0)
+    """The image is seen at each of these scales."""
+    flip: bool = True
+    """Also see the mirrored image."""
+    max_side: Annotated[int, Field(ge=32)] = 1024
+    """Longest side in pixels at scale 1; larger images are reduced to it before the network sees them."""
+
+
+class CamsSettings(InferenceSettings):
+    """Class activation maps of the tagged classes, stored at the network's own resolution."""
+
+    classifier: Annotated[str, Ref("classifiers")]
+    """The classifier that is looked into."""
+    splits: Splits = ("train", "val")
+    """Which images get maps."""
+    shards: Annotated[int, Field(ge=1, le=4096)] = 4
+    """Files that the maps are spread over; the content does not depend on it."""
+
+
+CRF_PRESETS: dict[str, dict[str, Any]] = {
+    # IRN, Puzzle-CAM, P-NOC: labels as unary, for maps, saliency and affinity labels
+    "labels": {"unary": "labels", "confidence": 0.7, "iterations": 10, "gaussian": [3, 3], "bilateral": [50, 5, 10]},
+    # P-NOC: pseudo masks after the random walk
+    "labels-1": {"unary": "labels", "confidence": 0.9, "iterations": 1, "gaussian": [3, 3], "bilateral": [50, 5, 10]},
+    # DeepLabV2's set, P-NOC's segmentation inference
+    "deeplab": {"unary": "scores", "iterations": 10, "gaussian": [1, 3], "bilateral": [67, 3, 4]},
+    # PSA, OC-CSE, Puzzle-CAM's segmentation inference
+    "psa": {"unary": "scores", "iterations": 10, "gaussian": [3, 3], "bilateral": [80, 13, 10]},
+}
+
+
+class CrfSettings(Settings):
+    """Dense CRF (Kraehenbuehl and Koltun 2011)."""
+
+    unary: Literal["labels", "scores"] = "labels"
+    """``labels``: each pixel trusts its label with ``confidence``; ``scores``: minus the log of the probabilities."""
+    confidence: Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] = 0.7
+    """Trust in a label, for ``unary: labels``."""
+    iterations: Annotated[int, Field(ge=1, le=100)] = 10
+    """Mean-field iterations."""
+    gaussian: tuple[Positive, Positive] = (3.0, 3.0)
+    """Smoothness kernel: (standard deviation in pixels, weight)."""
+    bilateral: tuple[Positive, Positive, Positive] = (50.0, 5.0, 10.0)
+    """Appearance kernel: (standard deviation in pixels, in grey levels, weight)."""
+
+
+def _crf(value: Any) -> Any:
+    """Replace a preset's name, or ``preset:`` inside a block, by its numbers, so that the numbers are what is
+    compared."""
+    if isinstance(value, str):
+        value = {"preset": value}
+    if isinstance(value, dict) and "preset" in value:
+        name = value["preset"]
+        if name not in CRF_PRESETS:
+            raise ValueError(f"unknown CRF preset {name!r}; allowed: {', '.join(CRF_PRESETS)}")
+        value = {**CRF_PRESETS[name], **{k: v for k, v in value.items() if k != "preset"}}
+    return {k: as_tuple(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+Crf = Annotated[CrfSettings, BeforeValidator(_crf)]
+
+
+class Threshold(Settings):
+    """The constant background score that object scores must exceed."""
+
+    policy: Literal["fixed", "calibrated", "oracle"] = "fixed"
+    """``fixed``: ``value``, chosen beforehand; ``calibrated``: best mIoU on ``evaluation.calibration_images`` masks
+    of the training split; ``oracle``: best on all masks of the training split (reported as such)."""
+    value: Fraction = 0.3
+    """For ``policy: fixed``."""
+
+
+class MasksSettings(Settings):
+    """Pseudo masks."""
+
+    cams: Annotated[str, Ref("cams")]
+    """The maps they are made from."""
+    threshold: Threshold = Threshold()
+    """Where an object ends."""
+    crf: Crf | None = CrfSettings()
+    """A preset's name (labels, labels-1, deeplab, psa), a block (``preset:`` and what differs), or null for none."""
+    splits: Splits = ("train", "val")
+    """Which images get masks."""

@@ -1,0 +1,27 @@
+"""The run as a whole: how it is scored, and the machine it runs on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from wsss.settings.base import Fraction, Settings
+
+
+class EvaluationSettings(Settings):
+    """How scores are computed and thresholds chosen."""
+
+    threshold: Fraction = 0.3
+    """Policy *fixed*: the background score chosen beforehand."""
+    calibration_images: Annotated[int, Field(ge=1)] = 20
+    """Policy *calibrated*: number of training images whose masks may be looked at to choose the threshold."""
+    thresholds: Annotated[int, Field(ge=10, le=1000)] = 100
+    """The grid of thresholds is 0, 1/n, ..., (n-1)/n."""
+
+
+class WorkstationSettings(Settings):
+    """This machine; changes here re-run nothing."""
+
+    gpus: Annotated[int, Field(ge=0)] = 1
+    """GPU jobs that may run at once when Snakemake runs jobs here."""

@@ -1,0 +1,52 @@
+"""Segmentation networks: how they are trained and applied."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, model_validator
+
+from wsss.settings.base import Count, NonNegative, Positive, Ref, Splits, as_list
+from wsss.settings.masks import Crf, InferenceSettings
+from wsss.settings.training import TrainingSettings
+
+
+class PredictSettings(InferenceSettings):
+    """How a trained segmentation network is applied."""
+
+    combine_flips: Literal["average", "add"] = "average"
+    """Logits of the image and its mirror are averaged, or added as published (which sharpens the softmax)."""
+    crf: Crf | None = None
+    """Dense CRF on the probabilities, as in ``masks``; null: none."""
+    splits: Splits = ("val",)
+    """Which images are predicted."""
+
+
+class SegmenterSettings(TrainingSettings):
+    """A segmentation network trained on masks."""
+
+    masks: Annotated[str, Ref("masks")] | None = None
+    """The pseudo masks it learns from; needed unless ``supervision: masks``."""
+    supervision: Literal["pseudo", "masks"] = "pseudo"
+    """``masks``: learn from the true masks (fully supervised upper bound)."""
+    architecture: Literal["deeplabv3plus", "deeplabv3", "unet", "fpn", "pan", "upernet"] = "deeplabv3plus"
+    """Architecture of segmentation-models-pytorch."""
+    atrous_rates: tuple[Count, Count, Count] = (6, 12, 18)
+    """Dilations of the ASPP, for the two DeepLabs."""
+    lr: Positive = 0.007
+    weight_decay: NonNegative = 4e-5
+    accumulate_mode: Literal["sum", "mean"] = "mean"
+    augment: Annotated[tuple[Literal["colour-jitter"], ...], BeforeValidator(as_list)] = ("colour-jitter",)
+    """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from their mask)."""
+    predict: PredictSettings = PredictSettings()
+    """How it is applied; a change here does not train again."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SegmenterSettings:
+        if self.supervision == "pseudo" and self.masks is None:
+            raise ValueError(
+                "name the pseudo masks ('masks: NAME'), or set 'supervision: masks' to learn from the true ones"
+            )
+        if self.supervision == "masks" and self.masks is not None:
+            raise ValueError("'supervision: masks' learns from the true masks; leave 'masks' out")
+        return self

@@ -1,0 +1,84 @@
+"""Networks and trainings: what classifiers and segmentation networks have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from wsss.settings.base import Augment, Count, Fraction, NonNegative, Positive, Precision, Settings, as_number
+
+
+class NetworkSettings(Settings):
+    """Which backbone, and where its weights come from."""
+
+    backbone: str = "resnet50"
+    """Name of a timm model."""
+    output_stride: Literal[8, 16, 32] = 16
+    """Input pixels per feature cell."""
+    pretrained: bool | str = True
+    """``true``: timm's own weights (needs the network or a filled cache); a path: a safetensors or pth file;
+    ``false``: random."""
+
+
+class TrainingSettings(NetworkSettings):
+    """What every training has: images, optimiser, schedule, precision."""
+
+    crop: Annotated[int, Field(ge=32, le=2048)] = 512
+    """Side S of the training crop in pixels."""
+    long_side: tuple[Count, Count] = (320, 640)
+    """The longer side of an image is resized to a random integer in this range, in pixels."""
+    epochs: Count = 15
+    """Passes over the training images."""
+    batch_size: Count = 16
+    """Images in a micro-batch, over all devices together."""
+    accumulate: Count = 1
+    """Micro-batches an optimiser step."""
+    accumulate_mode: Literal["sum", "mean"] = "sum"
+    """``sum``: gradients of the micro-batches add up (published for classifiers); ``mean``: they are averaged."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Both have four groups: pretrained weights, pretrained biases, new weights, new biases."""
+    lr: Positive = 0.1
+    """Learning rate of pretrained weights."""
+    momentum: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.0
+    """Momentum of SGD; Nesterov's form where it is above 0. The published recipes train with none."""
+    weight_decay: NonNegative = 1e-4
+    """Weight decay of weights; biases and normalisation offsets have none under SGD."""
+    new_factor: Positive = 10.0
+    """Rate of newly initialised weights relative to pretrained ones."""
+    bias_factor: Positive = 2.0
+    """Rate of biases relative to weights."""
+    power: NonNegative = 0.9
+    """Exponent of the polynomial decay: rate(t) = rate(0) (1 - t/T)^power."""
+    warmup: Fraction = 0.0
+    """Share of the optimiser steps over which the rate rises linearly from 0."""
+    clip_norm: Positive | None = None
+    """Largest gradient norm; null: no clipping."""
+    label_smoothing: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.1
+    """a in y' = (1 - a) y + a/2 (classifiers), or of the cross entropy (segmenters)."""
+    augment: Augment = ()
+    """Besides resize, flip and crop: ``colour-jitter``, ``randaugment``, or a list of both."""
+    batch_norm: Literal["normal", "fixed"] = "normal"
+    """``fixed``: running statistics are used and not updated, scale and offset are not trained."""
+    precision: Precision = "auto"
+    """Autocast type. ``auto``: bf16 where the device computes it natively, else fp16 on a GPU and fp32 on a CPU."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> TrainingSettings:
+        low, high = self.long_side
+        if low > high:
+            raise ValueError(f"long_side: the first value ({low}) must not exceed the second ({high})")
+        if self.crop % self.output_stride:
+            raise ValueError(f"crop ({self.crop}) must be a multiple of output_stride ({self.output_stride})")
+        return self
+
+
+class Ramp(Settings):
+    """A loss weight that moves linearly and then stays: w(t) = start + (end - start) min(1, t / (share T))."""
+
+    start: NonNegative
+    """Weight at the first step."""
+    end: NonNegative
+    """Weight from ``share`` of the training on."""
+    share: Fraction = 1.0
+    """Share of the training over which the weight moves; 0: constant at ``end``."""
