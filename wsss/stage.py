@@ -131,6 +131,8 @@ class Stage:
         Ends the process with 2 after a ``WsssError`` (printed), with 75 after a signal that was obeyed.
         """
         started = time.time()
+        # before torch is imported: threads that spin while they wait slow down two programs on the same cores manyfold
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         args = self.parser.parse_args(argv)
         try:
             run = Run(args, self._read_settings(args), self._open_inputs(args))
