@@ -47,8 +47,10 @@ def test_references_become_inputs_and_flags() -> None:
 
 
 def test_a_chosen_threshold_needs_the_scores_of_the_maps() -> None:
-    made = plan("masks: {best: {cams: p-noc, threshold: {policy: oracle}}}")
-    assert "scores" not in made.inputs("masks")(at("p-noc"))
+    made = plan(
+        "masks: {best: {cams: p-noc, threshold: {policy: oracle}}, plain: {cams: p-noc, threshold: {policy: fixed}}}"
+    )
+    assert "scores" not in made.inputs("masks")(at("plain"))
     assert made.inputs("masks")(at("best"))["scores"] == ["results/scenes/s0/scores/cams/p-noc/manifest.json"]
     assert "--scores results/scenes/s0/scores/cams/p-noc" in made.flags("masks")(at("best"), None)
 
