@@ -172,19 +172,24 @@ def trained_ordinary(tiny_index, make_run):
     return run.out
 
 
-def command(tiny_index, ordinary, out):
-    settings = PNocSettings(**{**SMALL, "ordinary": "vanilla", "epochs": 4, "accumulate": 2}).canonical()
+def command(tiny_index, ordinary, out, stage="classifier"):
+    small = {**SMALL, "epochs": 4, "accumulate": 2}
+    if stage == "classifier":
+        settings, given = PNocSettings(**small, ordinary="vanilla"), ("--ordinary", str(ordinary))
+    else:
+        settings, given = SegmenterSettings(**small, supervision="masks"), ()
     return [
-        *(sys.executable, str(STAGES / "classifier.py"), "--index", str(tiny_index), "--ordinary", str(ordinary)),
-        *("--settings", settings, "--out", str(out), "--threads", "1", "--device", "cpu"),
+        *(sys.executable, str(STAGES / f"{stage}.py"), "--index", str(tiny_index), *given),
+        *("--settings", settings.canonical(), "--out", str(out), "--threads", "1", "--device", "cpu"),
     ]
 
 
-def test_p_noc_killed_and_restarted_has_the_same_bits(tiny_index, trained_ordinary, tmp_path):
-    """SIGTERM saves and asks to be tried again; SIGKILL loses what came after the last checkpoint; neither changes
-    a bit."""
-    subprocess.run(command(tiny_index, trained_ordinary, tmp_path / "whole"), check=True, capture_output=True)
-    cut = command(tiny_index, trained_ordinary, tmp_path / "cut")
+@pytest.mark.parametrize("stage", ["classifier", "segmenter"])
+def test_killed_and_restarted_it_has_the_same_bits(tiny_index, trained_ordinary, tmp_path, stage):
+    """SIGTERM saves and asks to be tried again; SIGKILL loses what came after the last checkpoint; neither changes a
+    bit. The classifier is P-NOC's, with its two networks."""
+    whole, cut = (command(tiny_index, trained_ordinary, tmp_path / name, stage) for name in ("whole", "cut"))
+    subprocess.run(whole, check=True, capture_output=True)
     for number in (signal.SIGTERM, signal.SIGKILL):
         process = subprocess.Popen(cut, stderr=subprocess.PIPE, text=True, start_new_session=True)
         records = tmp_path / "cut" / "state" / "metrics.jsonl"
@@ -201,7 +206,8 @@ def test_p_noc_killed_and_restarted_has_the_same_bits(tiny_index, trained_ordina
         assert not (tmp_path / "cut" / "manifest.json").exists()
     done = subprocess.run(cut, check=True, capture_output=True, text=True)
     assert "going on at step" in done.stderr
-    for name in ("model.safetensors", "metrics.jsonl", "predictions.csv"):
+    products = ["model.safetensors", "metrics.jsonl"] + ["predictions.csv"] * (stage == "classifier")
+    for name in products:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
 
 
