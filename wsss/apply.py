@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from wsss.data.images import read_image
 from wsss.data.index import Index, Item
 from wsss.devices import choose_device, prepare_cpu
 from wsss.errors import WsssError
+from wsss.fingerprint import ROOT, fingerprint
 from wsss.inference import class_activation_maps, pixel_probabilities
 from wsss.models.classifier import load_classifier
 from wsss.models.segmenter import load_segmenter
@@ -38,15 +40,10 @@ def write_cams(run: Run) -> None:
         WsssError: The classifier was trained on other classes than the index has.
     """
     settings: CamsSettings = run.settings
-    index = Index.load(run.inputs["index"])
-    network, classes = load_classifier(run.inputs["classifier"])
-    _same_classes(run.inputs["classifier"], classes, index)
-    prepare_cpu(run.args.threads)
-    device = choose_device(run.args.device)
-    network = network.to(device, memory_format=torch.channels_last).eval()
-    items = [item for split in settings.splits for item in index.split(split)]
+    network, items, device = _open(run, "classifier", load_classifier)
     inputs = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
-    key = hashlib.sha256(json.dumps([settings.canonical(), inputs], sort_keys=True).encode()).hexdigest()[:16]
+    code = fingerprint(ROOT / "stages" / "cams.py", ROOT)
+    key = hashlib.sha256(json.dumps([settings.canonical(), inputs, code], sort_keys=True).encode()).hexdigest()[:16]
     _forget_other_shards(run, key)
     shards = min(settings.shards, len(items))
     for number in range(shards):
@@ -82,13 +79,7 @@ def network_stride(network: torch.nn.Module) -> int:
 def write_predictions(run: Run) -> None:
     """Write the predicted mask of every image of the splits."""
     settings: PredictSettings = run.settings
-    index = Index.load(run.inputs["index"])
-    network, classes = load_segmenter(run.inputs["segmenter"])
-    _same_classes(run.inputs["segmenter"], classes, index)
-    prepare_cpu(run.args.threads)
-    device = choose_device(run.args.device)
-    network = network.to(device, memory_format=torch.channels_last).eval()
-    items = [item for split in settings.splits for item in index.split(split)]
+    network, items, device = _open(run, "segmenter", load_segmenter)
     with run.folder("masks") as scratch:
         finish = Finish(settings, MaskFolder(scratch))
         waiting: list[tuple[Item, np.ndarray]] = []
@@ -125,12 +116,21 @@ class Finish:
         return []
 
 
-def _same_classes(folder: Path, classes: tuple[str, ...], index: Index) -> None:
+def _open(
+    run: Run, name: str, load: Callable[[Path], tuple[torch.nn.Module, tuple[str, ...]]]
+) -> tuple[torch.nn.Module, list[Item], torch.device]:
+    """The trained network of the input ``name`` on its device, and the images of the splits."""
+    index = Index.load(run.inputs["index"])
+    network, classes = load(run.inputs[name])
     if classes != index.classes:
         raise WsssError(
-            f"{folder}: trained on the classes {', '.join(classes)}, but the index {index.folder} has "
+            f"{run.inputs[name]}: trained on the classes {', '.join(classes)}, but the index {index.folder} has "
             f"{', '.join(index.classes)}; train it again on this index"
         )
+    prepare_cpu(run.args.threads)
+    device = choose_device(run.args.device)
+    items = [item for split in run.settings.splits for item in index.split(split)]
+    return network.to(device, memory_format=torch.channels_last).eval(), items, device
 
 
 def _forget_other_shards(run: Run, key: str) -> None:

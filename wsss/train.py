@@ -14,7 +14,7 @@ from wsss.data.loading import TrainingViews
 from wsss.devices import choose_device, prepare_cpu
 from wsss.engine import Trainer, keep_product
 from wsss.errors import WsssError
-from wsss.fingerprint import fingerprint
+from wsss.fingerprint import ROOT, fingerprint
 from wsss.inference import tag_probabilities
 from wsss.objectives import find
 from wsss.objectives.base import Objective
@@ -23,9 +23,6 @@ from wsss.settings import ClassifierSettings, InferenceSettings, SegmenterSettin
 from wsss.stage import Run, say
 from wsss.store.manifest import NAME, atomic_path, digest
 from wsss.store.weights import save_weights
-
-ROOT = Path(__file__).resolve().parents[1]
-"""The checkout: stages put it first on the path, so this is the code that runs."""
 
 
 def train_classifier(run: Run) -> None:

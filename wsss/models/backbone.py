@@ -78,8 +78,8 @@ class Trainable(nn.Module):
     fixed_batch_norm = False
 
     def is_new(self, name: str) -> bool:
-        """Whether the parameter of this name was initialised at random rather than pretrained."""
-        raise NotImplementedError
+        """Whether the parameter of this name was initialised at random; a network with a pretrained part says which."""
+        return True
 
     def fix_batch_norm(self) -> None:
         """From now on use running statistics only, and do not train scale and offset."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -59,7 +60,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-class Objective:
+class Objective(ABC):
     """Networks and their losses.
 
     The engine calls ``losses`` once a micro-step and differentiates each loss before it asks for the next one, so an
@@ -73,9 +74,9 @@ class Objective:
     networks: dict[str, Trainable]
     product: str
 
+    @abstractmethod
     def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
         """Yield the losses of one micro-step; ``batch`` is on the device of the networks."""
-        raise NotImplementedError
 
     def batch_norm(self, network: str, default: str) -> str:
         """``normal`` or ``fixed`` for one of the networks; ``default`` is the recipe's ``batch_norm``."""
