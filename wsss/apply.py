@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +13,13 @@ from wsss.data.images import read_image
 from wsss.data.index import Index, Item
 from wsss.devices import choose_device, prepare_cpu
 from wsss.errors import WsssError
-from wsss.fingerprint import ROOT, fingerprint
 from wsss.inference import class_activation_maps, pixel_probabilities
 from wsss.models.classifier import load_classifier
 from wsss.models.segmenter import load_segmenter
 from wsss.refine.crf import refine_scores
 from wsss.settings import CamsSettings, PredictSettings
-from wsss.stage import Interrupted, Run, say
-from wsss.store.manifest import NAME, digest
-from wsss.store.maps import MapWriter
+from wsss.shards import Maps, write_shards
+from wsss.stage import Interrupted, Run
 from wsss.store.masks import MaskFolder
 from wsss.workers import over
 
@@ -40,33 +36,13 @@ def write_cams(run: Run) -> None:
         WsssError: The classifier was trained on other classes than the index has.
     """
     settings: CamsSettings = run.settings
-    network, items, device = _open(run, "classifier", load_classifier)
-    inputs = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
-    code = fingerprint(ROOT / "stages" / "cams.py", ROOT)
-    key = hashlib.sha256(json.dumps([settings.canonical(), inputs, code], sort_keys=True).encode()).hexdigest()[:16]
-    _forget_other_shards(run, key)
-    shards = min(settings.shards, len(items))
-    for number in range(shards):
-        name = f"shard-{number:05d}-of-{shards:05d}.h5"
-        if (run.out / name).exists():
-            say(f"{name} is complete: kept")
-            continue
-        part = items[number * len(items) // shards : (number + 1) * len(items) // shards]
-        stride = network_stride(network)
-        with MapWriter(
-            run.out / name,
-            scales=settings.scales,
-            flip=settings.flip,
-            stride=stride,
-            round_to=stride,
-            attributes={"key": key},
-        ) as writer:
-            for item, present, maps in class_activation_maps(network, part, settings, device, run.args.threads):
-                writer.add(item.id, present, (item.height, item.width), maps)
-                if run.stop:
-                    raise Interrupted(run.stop)
-    (run.state / "key").unlink(missing_ok=True)
-    run.note(images=len(items), shards=shards)
+    network, items, device = open_network(run, "classifier", load_classifier)
+    stride = network_stride(network)
+
+    def maps_of(part: list[Item]) -> Iterator[Maps]:
+        return class_activation_maps(network, part, settings, device, run.args.threads)
+
+    write_shards(run, items, maps_of, scales=settings.scales, flip=settings.flip, stride=stride, round_to=stride)
 
 
 def network_stride(network: torch.nn.Module) -> int:
@@ -79,7 +55,7 @@ def network_stride(network: torch.nn.Module) -> int:
 def write_predictions(run: Run) -> None:
     """Write the predicted mask of every image of the splits."""
     settings: PredictSettings = run.settings
-    network, items, device = _open(run, "segmenter", load_segmenter)
+    network, items, device = open_network(run, "segmenter", load_segmenter)
     with run.folder("masks") as scratch:
         finish = Finish(settings, MaskFolder(scratch))
         waiting: list[tuple[Item, np.ndarray]] = []
@@ -116,7 +92,7 @@ class Finish:
         return []
 
 
-def _open(
+def open_network(
     run: Run, name: str, load: Callable[[Path], tuple[torch.nn.Module, tuple[str, ...]]]
 ) -> tuple[torch.nn.Module, list[Item], torch.device]:
     """The trained network of the input ``name`` on its device, and the images of the splits."""
@@ -131,12 +107,3 @@ def _open(
     device = choose_device(run.args.device)
     items = [item for split in run.settings.splits for item in index.split(split)]
     return network.to(device, memory_format=torch.channels_last).eval(), items, device
-
-
-def _forget_other_shards(run: Run, key: str) -> None:
-    """Keep the shards of a killed run only if they were made from the same settings and inputs."""
-    mark = run.state / "key"
-    if not (mark.exists() and mark.read_text() == key):
-        for shard in run.out.glob("shard-*.h5"):
-            shard.unlink()
-        mark.write_text(key)
