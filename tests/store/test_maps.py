@@ -235,3 +235,17 @@ def test_only_empty_images(tmp_path, maps):
     (tmp_path / "manifest.json").write_text("{}")
     store = MapStore(tmp_path)
     assert store.full("a").shape == (0, 8, 9) and store.low("a").shape == (0, 2, 3)
+
+
+def test_absolute_maps_are_averaged_and_not_divided(tmp_path, images):
+    store = MapStore(write(tmp_path / "maps", images, attributes={"relative": 0}))
+    assert not store.relative and MapStore(write(tmp_path / "others", images)).relative
+    for id, (_, (h, w), maps) in images.items():
+        for view, target, size in (
+            (store.low(id), ((h - 1) // 4 + 1, (w - 1) // 4 + 1), ((h - 1) // 4 + 1, (w - 1) // 4 + 1)),
+            (store.full(id), (-(-h // 16) * 16, -(-w // 16) * 16), (h, w)),
+        ):
+            assert view.shape == (len(maps[0]), *size)
+            for k, map_ in enumerate(view):
+                mean = sum(bilinear(m[k], *target) for m in maps) / len(maps)
+                np.testing.assert_allclose(map_, mean[: size[0], : size[1]], atol=1e-5)

@@ -21,7 +21,8 @@ values in all:
 ``data``       float32 (K,)        image after image: for each scale the n x h x w values
 =============  ==================  ====================================================================
 
-Attributes: ``format``, ``version``, ``scales``, ``flip``, ``stride``, ``round_to`` and whatever the writer adds.
+Attributes: ``format``, ``version``, ``scales``, ``flip``, ``stride``, ``round_to``, ``relative`` (1, also where it is
+absent: views divide each map by its own maximum; 0: the values are meant as they are) and whatever the writer adds.
 The file is written under a temporary name and renamed when it is whole, so a killed writer leaves nothing that could
 be taken for a shard; it uses the default library version (no SWMR, no virtual datasets), because those turn a crash
 into an unreadable file and a missing shard into zeros.
@@ -244,14 +245,19 @@ class MapStore:
         self.attributes: dict[str, Any] = self.shards[0].attributes
         self._where: dict[str, tuple[int, int]] = {}
         for number, shard in enumerate(self.shards):
-            for key in ("scales", "flip", "stride", "round_to"):
-                if not np.array_equal(shard.attributes[key], self.attributes[key]):
+            for key in ("scales", "flip", "stride", "round_to", "relative"):
+                if not np.array_equal(shard.attributes.get(key), self.attributes.get(key)):
                     raise WsssError(f"{shard.path} differs from the other shards in {key!r}; {AGAIN}")
             for row, id in enumerate(shard.ids):
                 if id in self._where:
                     other = self.shards[self._where[id][0]].path.name
                     raise WsssError(f"{shard.path}: image {id!r} stands in {other} as well; {AGAIN}")
                 self._where[id] = (number, row)
+
+    @property
+    def relative(self) -> bool:
+        """Whether views divide each map by its own maximum; else the stored values are meant as they are."""
+        return bool(self.attributes.get("relative", 1))
 
     @property
     def ids(self) -> list[str]:
@@ -274,18 +280,18 @@ class MapStore:
         return self.shards[number].record(row)
 
     def low(self, id: str) -> np.ndarray:
-        """float32 (n, (H-1)//4+1, (W-1)//4+1) in [0, 1), see :func:`wsss.store.views.decode_low`."""
+        """float32 (n, (H-1)//4+1, (W-1)//4+1), see :func:`wsss.store.views.decode_low`."""
         from wsss.store.views import decode_low  # loads torch, which those who read only tables do without
 
         record = self[id]
-        return decode_low(record.maps, record.size)
+        return decode_low(record.maps, record.size, self.relative)
 
     def full(self, id: str) -> np.ndarray:
-        """float32 (n, H, W) in [0, 1), see :func:`wsss.store.views.decode_full`."""
+        """float32 (n, H, W), see :func:`wsss.store.views.decode_full`."""
         from wsss.store.views import decode_full
 
         record = self[id]
-        return decode_full(record.maps, record.size, int(self.attributes["round_to"]))
+        return decode_full(record.maps, record.size, int(self.attributes["round_to"]), self.relative)
 
 
 def _complete(folder: Path) -> list[Path]:

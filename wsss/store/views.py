@@ -26,16 +26,22 @@ def _normalised(total: torch.Tensor) -> np.ndarray:
     return (total / (total.amax(dim=(1, 2), keepdim=True) + EPSILON)).numpy()
 
 
-def decode_low(maps: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """View at stride 4: float32 (n, (H-1)//4+1, (W-1)//4+1) in [0, 1) of native ``maps``; ``size`` is (H, W)."""
+def decode_low(maps: Sequence[np.ndarray], size: tuple[int, int], relative: bool = True) -> np.ndarray:
+    """View at stride 4: float32 (n, (H-1)//4+1, (W-1)//4+1) of native ``maps``; ``size`` is (H, W).
+
+    ``relative``: each map over its own maximum, in [0, 1); else the mean over scales, in the unit of the maps.
+    """
     low = tuple((side - 1) // LOW_STRIDE + 1 for side in size)
     if not len(maps[0]):
         return np.zeros((0, *low), np.float32)
-    return _normalised(_summed(maps, low))
+    total = _summed(maps, low)
+    return _normalised(total) if relative else (total / len(maps)).numpy()
 
 
-def decode_full(maps: Sequence[np.ndarray], size: tuple[int, int], round_to: int = 16) -> np.ndarray:
-    """View at image size: float32 (n, H, W) in [0, 1) of native ``maps``.
+def decode_full(
+    maps: Sequence[np.ndarray], size: tuple[int, int], round_to: int = 16, relative: bool = True
+) -> np.ndarray:
+    """View at image size: float32 (n, H, W) of native ``maps``; ``relative`` as in :func:`decode_low`.
 
     The maps are stretched to (H, W) rounded up to a multiple of ``round_to`` and then cropped: a cell of a stride-16
     network covers 16 pixels, and the last one reaches over the border (as in IRN, Ahn et al. 2019, and those after it).
@@ -45,4 +51,5 @@ def decode_full(maps: Sequence[np.ndarray], size: tuple[int, int], round_to: int
     if not len(maps[0]):
         return np.zeros((0, height, width), np.float32)
     padded = tuple(-(-side // round_to) * round_to for side in size)
-    return _normalised(_summed(maps, padded)[:, :height, :width])
+    total = _summed(maps, padded)[:, :height, :width]
+    return _normalised(total) if relative else (total / len(maps)).numpy()
