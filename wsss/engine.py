@@ -33,6 +33,8 @@ CHECKPOINT_SECONDS = 60.0
 """Between checkpoints: what a kill can cost."""
 RECORDS_AN_EPOCH = 4
 """Lines in metrics.jsonl."""
+APPLIED = {"predict", "maps", "refine"}
+"""Settings of how a trained network is applied: they do not change its training."""
 
 
 def ranks() -> tuple[int, int]:
@@ -93,7 +95,7 @@ class Trainer:
         self.steps = max(1, self.micro_steps // settings.accumulate)
         self.checkpoint = run.state / "checkpoint.pt"
         self.metrics = run.state / "metrics.jsonl"
-        facts = [json.loads(settings.canonical(exclude={"predict"} & set(type(settings).model_fields)))]
+        facts = [json.loads(settings.canonical(exclude=APPLIED & set(type(settings).model_fields)))]
         facts += [run.args.seed, identity, str(self.type)]
         self.key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         self.sums: dict[str, torch.Tensor] = {}

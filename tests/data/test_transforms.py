@@ -89,3 +89,19 @@ def test_jitter_changes_colour_and_keeps_edges():
     out = np.asarray(colour_jitter(Image.fromarray(image), np.random.default_rng(3)))
     assert out.shape == image.shape and not np.array_equal(out, image)
     assert len(np.unique(out[:, 12:].reshape(-1, 3), axis=0)) == 1
+
+
+def test_square_ignores_the_aspect_and_soft_targets_are_interpolated():
+    image = np.zeros((20, 80, 3), np.uint8)
+    image[:, 40:] = 255
+    strength = np.where(image[..., 0] > 0, 254, 0).astype(np.uint8)
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        view, target = training_view(image, strength, rng, crop=64, long_side=(48, 48), resize="square", soft=True)
+        inside = target != 255
+        assert inside.sum() == 48 * 48 and (view[:, ~inside] == 0).all()
+        assert ((view[0] > 0) == (target > 127))[inside].mean() > 0.95
+    bigger = np.array([[0, 254]], np.uint8)
+    _, hard = training_view(image[:1, :2], bigger, np.random.default_rng(0), crop=32, long_side=(32, 32))
+    _, soft = training_view(image[:1, :2], bigger, np.random.default_rng(0), crop=32, long_side=(32, 32), soft=True)
+    assert set(np.unique(hard)) <= {0, 254, 255} and len(np.unique(soft)) > 10

@@ -34,7 +34,7 @@ class Batch:
         images: float32 (B, 3, S, S), normalised.
         labels: float32 (B, C) in {0, 1}.
         draws: float32 (B,) in [0, 1): one uniform number an image, for objectives that choose at random.
-        masks: int64 (B, S, S), 255 = ignore; None for trainings on tags.
+        masks: int64 (B, S, S), 255 = ignore; None for trainings on tags. Labels, or strengths 0 to 254.
     """
 
     images: torch.Tensor
@@ -63,7 +63,8 @@ class TrainingViews(Dataset):
         classes: Number of object classes C.
         settings: Crop, sizes, augmentation.
         seed: Seed of every draw.
-        mask_of: Path of an item's mask; None for trainings on tags, which never open one.
+        mask_of: An item's target: the path of its mask of labels, or strengths 0 to 254, uint8 (H, W), of the image's
+            size; both become 255 outside the image. None for trainings on tags, which never open one.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class TrainingViews(Dataset):
         classes: int,
         settings: TrainingSettings,
         seed: int,
-        mask_of: Callable[[Item], Path] | None = None,
+        mask_of: Callable[[Item], Path | np.ndarray] | None = None,
     ) -> None:
         self.items, self.classes, self.settings, self.seed, self.mask_of = items, classes, settings, seed, mask_of
 
@@ -84,10 +85,18 @@ class TrainingViews(Dataset):
         item = self.items[position]
         rng = np.random.default_rng((self.seed, epoch, position))
         draw = rng.random()
-        mask = None if self.mask_of is None else read_mask(self.mask_of(item))
+        target = None if self.mask_of is None else self.mask_of(item)
+        soft = isinstance(target, np.ndarray)
         s = self.settings
         image, mask = training_view(
-            read_image(item.image), mask, rng, crop=s.crop, long_side=s.long_side, augment=s.augment
+            read_image(item.image),
+            target if soft or target is None else read_mask(target),
+            rng,
+            crop=s.crop,
+            long_side=s.long_side,
+            augment=s.augment,
+            resize=s.resize,
+            soft=soft,
         )
         labels = torch.zeros(self.classes)
         labels[list(item.labels)] = 1

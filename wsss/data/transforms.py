@@ -31,6 +31,15 @@ def resize_long_side(image: Image.Image, side: int, resample: Image.Resampling) 
     return image.resize((max(1, round(width * scale)), max(1, round(height * scale))), resample)
 
 
+def resize_square(image: Image.Image, side: int, resample: Image.Resampling) -> Image.Image:
+    """The image with both sides at ``side`` pixels, whatever its aspect."""
+    return image.resize((side, side), resample)
+
+
+RESIZE = {"long-side": resize_long_side, "square": resize_square}
+"""By value of the setting ``resize``."""
+
+
 def colour_jitter(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Brightness, contrast and saturation by up to 30 %, hue by up to 0.1 of the circle, in random order."""
     factors = rng.uniform(0.7, 1.3, 3)
@@ -117,23 +126,28 @@ def training_view(
     crop: int,
     long_side: tuple[int, int],
     augment: tuple[str, ...] = (),
+    resize: str = "long-side",
+    soft: bool = False,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """One random training view.
 
     Args:
         image: RGB uint8 (H, W, 3).
-        mask: uint8 (H, W) or None; follows the geometry of the image (nearest neighbour).
+        mask: uint8 (H, W) or None; follows the geometry of the image.
         rng: Source of every draw.
         crop: Side S of the result in pixels.
         long_side: Range of the longer side after the random resize, in pixels, both ends included.
         augment: ``colour-jitter`` and ``randaugment`` (the latter moves pixels, so not together with a mask).
+        resize: ``long-side`` keeps the aspect, ``square`` does not.
+        soft: The mask holds strengths 0 to 254 in place of labels: it is resized bilinearly, not to the nearest.
 
     Returns:
         float32 (3, S, S), normalised, and uint8 (S, S) or None.
     """
     side = int(rng.integers(long_side[0], long_side[1] + 1))
-    picture = resize_long_side(Image.fromarray(image), side, Image.Resampling.BICUBIC)
-    target = None if mask is None else resize_long_side(Image.fromarray(mask), side, Image.Resampling.NEAREST)
+    picture = RESIZE[resize](Image.fromarray(image), side, Image.Resampling.BICUBIC)
+    near = Image.Resampling.BILINEAR if soft else Image.Resampling.NEAREST
+    target = None if mask is None else RESIZE[resize](Image.fromarray(mask), side, near)
     if rng.random() < 0.5:
         picture = ImageOps.mirror(picture)
         target = None if target is None else ImageOps.mirror(target)
