@@ -18,13 +18,14 @@ from typing import Any
 from wsss.errors import WsssError
 from wsss.settings import (
     KINDS,
-    CamsSettings,
+    EnsembleSettings,
     EvaluationSettings,
     FolderSettings,
     MasksSettings,
     Settings,
     WorkstationSettings,
     classes_of,
+    default_variant,
     variants,
 )
 from wsss.wording import check, dotted, hints, listed, nearest, oddities, reference, shown
@@ -51,15 +52,28 @@ class Config:
     workstation: WorkstationSettings = field(default_factory=WorkstationSettings)
 
     def refs(self, kind: str, name: str) -> dict[str, tuple[str, str]]:
-        """What a recipe refers to: field -> (kind, name), without the fields that are null."""
+        """What a recipe refers to: field -> (kind, name), without the fields that are null; the entries of a list are
+        called ``field.0``, ``field.1``, ..."""
         settings = self.recipes[kind][name]
-        found = {f: (reference(a), getattr(settings, f)) for f, a in hints(type(settings)).items()}
-        return {f: (k, n) for f, (k, n) in found.items() if k is not None and n is not None}
+        return {
+            f: (target, n)
+            for key, annotation in hints(type(settings)).items()
+            if (target := reference(annotation)) is not None
+            for f, n in named(key, getattr(settings, key))
+        }
 
 
 def discriminator(kind: str) -> str | None:
     """The key that chooses between the settings classes of a kind; None where there is one class."""
     return classes_of(KINDS[kind])[0]
+
+
+def named(key: str, value: Any) -> list[tuple[str, str]]:
+    """The names that a reference holds: one under ``key``, or those of a list under ``key.0``, ``key.1``, ..."""
+    if isinstance(value, str):
+        return [(key, value)]
+    entries = value if isinstance(value, list | tuple) else ()
+    return [(f"{key}.{n}", name) for n, name in enumerate(entries) if isinstance(name, str)]
 
 
 def merge(low: Any, high: Any) -> Any:
@@ -115,6 +129,8 @@ class _Reader:
         key, choices = discriminator(kind), variants(kind)
         if key is None:
             return choices[""]
+        if (usual := default_variant(KINDS[kind])) is not None:
+            values.setdefault(key, usual)
         if key not in values:
             self.problem((kind, name, key), f"missing; allowed: {listed(choices)}")
         elif not isinstance(values[key], str) or values[key] not in choices:
@@ -158,15 +174,16 @@ class _Reader:
         for node, cls in self.classes.items():
             edges[node] = []
             for key, annotation in hints(cls).items():
-                kind, name = reference(annotation), self.merged[node].get(key)
-                if kind is None or not isinstance(name, str):
+                kind = reference(annotation)
+                if kind is None:
                     continue
                 known = self.mapping(kind)
-                if name not in known:
-                    text = f"no recipe {name!r} in '{kind}'{nearest(name, map(str, known))} (there: {listed(known)})"
-                    self.problem((*node, key), text)
-                elif (kind, name) in self.classes:
-                    edges[node].append((key, (kind, name)))
+                for _, name in named(key, self.merged[node].get(key)):
+                    if name not in known:
+                        near = nearest(name, map(str, known))
+                        self.problem((*node, key), f"no recipe {name!r} in '{kind}'{near} (there: {listed(known)})")
+                    elif (kind, name) in self.classes:
+                        edges[node].append((key, (kind, name)))
         done: set[tuple[str, str]] = set()
         for start in edges:
             self.follow(start, edges, [], done)
@@ -223,27 +240,50 @@ class _Reader:
         """What only shows where recipes meet: which splits are there, and which datasets have masks."""
         known = self.recipes
         blind = [d for d in datasets if isinstance(s := known["datasets"].get(d), FolderSettings) and s.masks is None]
+        for kind in KINDS:
+            for name, settings in known[kind].items():
+                self.covers(kind, name, settings)
         for name, masks in known["masks"].items():
-            if cams := known["cams"].get(masks.cams):
-                self.covers(name, masks, cams)
-            if masks.threshold.policy != "fixed":
+            if isinstance(masks, MasksSettings) and masks.threshold.policy != "fixed" and masks.saliency is None:
                 self.sees(("masks", name, "threshold", "policy"), masks.threshold.policy, blind, "use 'fixed'")
+        for name, cams in known["cams"].items():
+            if isinstance(cams, EnsembleSettings) and cams.rule == "calibrated":
+                self.sees(("cams", name, "rule"), "calibrated", blind, "use 'mean'")
         for name, segmenter in known["segmenters"].items():
-            masks = known["masks"].get(segmenter.masks)
-            if masks and "train" not in masks.splits:
-                text = f"masks.{segmenter.masks} holds no training images; add train to masks.{segmenter.masks}.splits"
-                self.problem(("segmenters", name, "masks"), text)
             if segmenter.supervision == "masks":
                 self.sees(("segmenters", name, "supervision"), "masks", blind, "leave this recipe out")
 
-    def covers(self, name: str, masks: MasksSettings, cams: CamsSettings) -> None:
-        """The maps hold the images that masks are made of, and those that the threshold is chosen on."""
-        has = f"cams.{masks.cams} has maps of {listed(cams.splits)} only"
-        if lacking := [split for split in masks.splits if split not in cams.splits]:
-            self.problem(("masks", name, "splits"), f"{has}; add {listed(lacking)} there, or leave it out here")
-        if masks.threshold.policy != "fixed" and "train" not in cams.splits:
-            text = f"{masks.threshold.policy!r} looks at maps of training images, but {has}; add train there"
-            self.problem(("masks", name, "threshold", "policy"), text)
+    def covers(self, kind: str, name: str, settings: Settings) -> None:
+        """What a recipe reads holds the images that it needs: those of its own splits, or those it learns from."""
+        own = getattr(settings, "splits", None)
+        for key, annotation in hints(type(settings)).items():
+            target = reference(annotation)
+            for _, other in named(key, getattr(settings, key)) if target else ():
+                held = self.splits(target, other)
+                if held is None:
+                    continue
+                wanted = own or ("train",)
+                if lacking := [split for split in wanted if split not in held]:
+                    block = f"{target}.{other}" + (".maps" if target == "saliency" else "")
+                    remedy = f"add {listed(lacking)} to {block}.splits" + (", or leave it out here" if own else "")
+                    path = (kind, name, "splits" if own else key)
+                    self.problem(path, f"{block} holds images of {listed(held)} only; {remedy}")
+        if isinstance(settings, MasksSettings) and settings.threshold.policy != "fixed" and settings.saliency is None:
+            self.calibrates((kind, name, "threshold", "policy"), settings.threshold.policy, settings.cams)
+        if isinstance(settings, EnsembleSettings) and settings.rule == "calibrated":
+            for member in settings.members:
+                self.calibrates((kind, name, "rule"), settings.rule, member)
+
+    def splits(self, kind: str, name: str) -> tuple[str, ...] | None:
+        """The splits that an artefact holds images of; None where that is not for the recipe to say."""
+        settings = self.recipes[kind].get(name)
+        return getattr(getattr(settings, "maps", settings), "splits", None)
+
+    def calibrates(self, path: tuple, value: str, cams: str) -> None:
+        held = self.splits("cams", cams)
+        if held is not None and "train" not in held:
+            text = f"{value!r} looks at maps of training images, but cams.{cams} holds images of {listed(held)} only"
+            self.problem(path, f"{text}; add train there")
 
     def sees(self, path: tuple, value: str, blind: list[str], else_: str) -> None:
         for d in blind:

@@ -22,34 +22,9 @@ from typing import Any
 from wsss.config import Config
 from wsss.content import file_content, tree_content
 from wsss.fingerprint import fingerprint
-from wsss.settings import CocoSettings, FolderSettings, PredictSettings, VocSettings
+from wsss.settings import KINDS, CocoSettings, FolderSettings, VocSettings, classes_of
+from wsss.steps import BULK, LEARNT_FROM, OF_RECIPES, PIXEL_SCORES, READ_FROM, SCORED, STEPS
 from wsss.yamlfile import read_yaml
-
-FOLDERS = {
-    "classifier": "classifiers",
-    "cams": "cams",
-    "masks": "masks",
-    "segmenter": "segmenters",
-    "predictions": "predictions",
-}
-"""Rule -> folder of its artefacts below ``results/<dataset>/s<seed>``."""
-KINDS = {
-    "classifier": "classifiers",
-    "cams": "cams",
-    "masks": "masks",
-    "segmenter": "segmenters",
-    "predictions": "segmenters",
-}
-"""Rule -> kind of recipe."""
-SCORED = {"classifiers": "classifiers", "cams": "cams", "masks": "masks", "segmenters": "predictions"}
-"""Kind of scores -> folder of the artefacts that are scored."""
-BULK = {
-    "classifiers": ("model.safetensors",),
-    "masks": ("masks",),
-    "segmenters": ("model.safetensors",),
-    "predictions": ("masks",),
-}
-"""Folder -> what later stages read beside the manifest. The shards of maps are not listed: their number varies."""
 
 
 class Plan:
@@ -70,22 +45,32 @@ class Plan:
         return list(self.config.recipes[kind])
 
     def recipe(self, rule: str, name: str) -> Any:
-        return self.config.recipes[KINDS[rule]][name]
+        return self.config.recipes[STEPS[rule].kind][name]
+
+    def served(self, rule: str) -> list[str]:
+        """Names of the recipes that a rule makes artefacts of."""
+        step = STEPS[rule]
+        key = classes_of(KINDS[step.kind])[0]
+        recipes = self.config.recipes[step.kind]
+        return [n for n, s in recipes.items() if not step.variants or getattr(s, key) in step.variants]
 
     def base(self, dataset: str, seed: Any = None) -> str:
         """``results/<dataset>[/s<seed>]``."""
         parts = [self.config.results, dataset] + ([f"s{seed}"] if seed is not None else [])
         return "/".join(parts)
 
-    @staticmethod
-    def kind(rule: str) -> str:
-        """The kind of recipe that a rule's wildcard ``name`` stands for."""
-        return KINDS[rule]
-
     def pattern(self, *kinds: str) -> str:
         """A wildcard constraint: exactly the names of these kinds."""
-        names = {name for kind in kinds for name in self.names(kind)}
-        return "|".join(re.escape(name) for name in sorted(names)) or "(?!)"
+        return one_of(name for kind in kinds for name in self.names(kind))
+
+    def name_pattern(self, rule: str) -> str:
+        """A wildcard constraint: exactly the names that a rule serves."""
+        return one_of(self.served(rule))
+
+    @staticmethod
+    def kind_pattern() -> str:
+        """A wildcard constraint: the kinds of scores."""
+        return one_of(SCORED)
 
     # --- inputs ---------------------------------------------------------------------------------------------------
 
@@ -96,16 +81,25 @@ class Plan:
         return [f"{folder}/manifest.json", *(self.ancient(f"{folder}/{one}") for one in bulk)]
 
     def upstream(self, rule: str, dataset: str, seed: str, name: str) -> dict[str, str]:
-        """The artefact folders that a job reads: flag (without dashes) -> folder."""
-        run = self.base(dataset, seed)
+        """The artefact folders that a job reads: flag (without dashes) -> folder; ``members.0``, ``members.1``, ... for
+        the entries of a list."""
+        step, run = STEPS[rule], self.base(dataset, seed)
         found = {"index": f"{self.base(dataset)}/index"}
-        if rule == "predictions":
-            return found | {"segmenter": f"{run}/segmenters/{name}"}
-        for key, (kind, target) in self.config.refs(KINDS[rule], name).items():
-            found[key] = f"{run}/{kind}/{target}"
-        if rule == "masks" and self.recipe(rule, name).threshold.policy != "fixed":
-            found["scores"] = f"{run}/scores/cams/{self.recipe(rule, name).cams}"
-        return found
+        found |= {flag: f"{run}/{folder}/{name}" for flag, folder in step.reads}
+        for key, (kind, target) in self.config.refs(step.kind, name).items():
+            if step.refs is None or key in step.refs:
+                special = LEARNT_FROM if rule == "saliency" else READ_FROM
+                found[key] = f"{run}/{special.get(key, kind)}/{target}"
+        return found | self.scores_read(rule, run, name)
+
+    def scores_read(self, rule: str, run: str, name: str) -> dict[str, str]:
+        """The scores of maps that a job chooses thresholds or weights by."""
+        recipe = self.recipe(rule, name)
+        if rule == "masks" and recipe.threshold.policy != "fixed" and recipe.saliency is None and recipe.ignore is None:
+            return {"scores": f"{run}/scores/cams/{recipe.cams}"}
+        if rule == "ensemble" and recipe.rule == "calibrated":
+            return {f"scores.{n}": f"{run}/scores/cams/{member}" for n, member in enumerate(recipe.members)}
+        return {}
 
     def inputs(self, rule: str) -> Callable[[Any], dict[str, Any]]:
         """Input function of a rule, to be unpacked."""
@@ -114,8 +108,11 @@ class Plan:
             folders = self.upstream(rule, wildcards.dataset, wildcards.seed, wildcards.name)
             found = {key: self.artefact(folder) for key, folder in folders.items()}
             weights = getattr(self.recipe(rule, wildcards.name), "pretrained", None)
-            if isinstance(weights, str) and rule != "predictions" and os.path.isfile(weights):
+            if isinstance(weights, str) and STEPS[rule].part is None and os.path.isfile(weights):
                 found["weights"] = self.ancient(weights)
+            elsewhere = self.elsewhere(rule, wildcards)
+            if elsewhere is not None and os.path.exists(elsewhere):
+                found["elsewhere"] = self.ancient(elsewhere)
             return found
 
         return get
@@ -124,8 +121,25 @@ class Plan:
         """The command's input folders, ``--index DIR --ordinary DIR``; a reference that is null has no flag."""
 
         def get(wildcards: Any, input: Any) -> str:
-            folders = self.upstream(rule, wildcards.dataset, wildcards.seed, wildcards.name)
-            return " ".join(f"--{key.replace('_', '-')} {shlex.quote(folder)}" for key, folder in folders.items())
+            grouped: dict[str, list[str]] = {}
+            for key, folder in self.upstream(rule, wildcards.dataset, wildcards.seed, wildcards.name).items():
+                grouped.setdefault(key.partition(".")[0].replace("_", "-"), []).append(folder)
+            return " ".join(f"--{flag} {shlex.join(folders)}" for flag, folders in grouped.items())
+
+        return get
+
+    def elsewhere(self, rule: str, wildcards: Any) -> str | None:
+        """The path of an artefact made elsewhere, for the rules that take one in."""
+        if not rule.startswith("external_"):
+            return None
+        return self.recipe(rule, wildcards.name).path.replace("{seed}", str(wildcards.seed))
+
+    def elsewhere_content(self, rule: str) -> Callable[[Any], str]:
+        """What an artefact made elsewhere holds: a file by its content, a folder by the names and sizes below it."""
+
+        def get(wildcards: Any) -> str:
+            path = self.elsewhere(rule, wildcards)
+            return "elsewhere " + (file_content(path) if os.path.isfile(path) else tree_content(path))
 
         return get
 
@@ -200,16 +214,13 @@ class Plan:
                 return self.config.recipes["datasets"][wildcards.dataset].canonical()
             if rule == "scores":
                 # Only maps are scored at thresholds; for the rest the defaults stand, and a change re-runs nothing.
-                return self.config.evaluation.canonical() if wildcards.kind == "cams" else "{}"
+                return self.config.evaluation.canonical() if wildcards.kind in PIXEL_SCORES else "{}"
             if rule == "summary":
                 return "{}"
-            recipe = self.recipe(rule, wildcards.name)
-            if rule == "segmenter":
-                return recipe.canonical(exclude={"predict"})
-            if rule == "predictions":
-                predict: PredictSettings = recipe.predict
-                return predict.canonical()
-            return recipe.canonical()
+            step, recipe = STEPS[rule], self.recipe(rule, wildcards.name)
+            if step.part is not None:
+                return getattr(recipe, step.part).canonical()
+            return recipe.canonical(exclude=set(step.without))
 
         return get
 
@@ -220,7 +231,7 @@ class Plan:
             extra = ()
             if rule == "index":
                 extra = (f"wsss.data.{self.config.recipes['datasets'][wildcards.dataset].kind}",)
-            if rule == "classifier":
+            if rule in ("classifier", "saliency"):
                 extra = (f"wsss.objectives.{self.recipe(rule, wildcards.name).objective.replace('-', '_')}",)
             return "code " + self.hash(rule, extra)
 
@@ -260,7 +271,7 @@ class Plan:
         """(folder of the run, name) of all recipes of a kind, over datasets and seeds."""
         for dataset in self.config.dataset if datasets is None else datasets:
             for seed in self.config.seeds:
-                for name in self.names(kind):
+                for name in self.names(OF_RECIPES.get(kind, kind)):
                     yield self.base(dataset, seed), name
 
     def manifests(self, kind: str, datasets: Iterable[str] | None = None) -> list[str]:
@@ -276,7 +287,8 @@ class Plan:
 
     def summary_inputs(self, wildcards: Any) -> dict[str, Any]:
         dataset = wildcards.dataset
-        pictured = [m for kind in ("cams", "masks", "segmenters") for m in self.manifests(kind, [dataset])]
+        kinds = ("cams", "saliency", "masks", "segmenters")
+        pictured = [m for kind in kinds for m in self.manifests(kind, [dataset])]
         return {
             "index": self.artefact(f"{self.base(dataset)}/index"),
             "scores": [f"{folder}/manifest.json" for folder in self.scores(dataset)],
@@ -288,6 +300,11 @@ class Plan:
         flags = ["--index", f"{base}/index", "--dataset", wildcards.dataset, "--results", base]
         scores = self.scores(wildcards.dataset)
         return shlex.join(flags + (["--scores", *scores] if scores else []))
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A pattern that matches exactly these names; nothing where there is none."""
+    return "|".join(re.escape(name) for name in sorted(set(names))) or "(?!)"
 
 
 def voc_list(root: str, name: str) -> str:

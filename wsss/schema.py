@@ -15,8 +15,10 @@ from wsss.settings import CRF_PRESETS, KINDS, EvaluationSettings, WorkstationSet
 _MEANING = {
     "datasets": "Where images, labels and masks come from.",
     "classifiers": "Multi-label classifiers, whose maps show where a class is.",
-    "cams": "Class activation maps of a classifier.",
-    "masks": "Pseudo masks made from maps.",
+    "cams": "Maps of the tagged classes: of a classifier, a random walk, an ensemble, or made elsewhere.",
+    "saliency": "Networks that tell objects of any class from background, and their maps.",
+    "affinity": "Networks that tell which neighbouring pixels belong together.",
+    "masks": "Pseudo masks made from maps, from a vote of other masks, or elsewhere.",
     "segmenters": "Segmentation networks trained on masks.",
 }
 

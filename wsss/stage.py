@@ -26,7 +26,7 @@ from typing import Any
 
 from wsss import __version__
 from wsss.errors import WsssError
-from wsss.settings import Settings, classes_of
+from wsss.settings import Settings, classes_of, default_variant
 from wsss.store.manifest import NAME, digest, read_manifest, replace_folder, write_manifest
 from wsss.wording import check, dotted, listed, nearest
 
@@ -51,16 +51,21 @@ class Run:
     Attributes:
         settings: The typed settings.
         args: All arguments (``seed``, ``threads``, ``device`` and what the stage added).
-        inputs: Name to artefact folder, for those given.
+        inputs: Name to artefact folder, for those given; those of a list are called ``NAME.0``, ``NAME.1``, ...
+        stage: Name of the stage's program, without suffix.
         out: The artefact folder.
         stop: Name of the signal that asked to stop, or None.
     """
 
-    def __init__(self, args: argparse.Namespace, settings: Any, inputs: dict[str, Path]) -> None:
-        self.args, self.settings, self.inputs = args, settings, inputs
+    def __init__(self, args: argparse.Namespace, settings: Any, inputs: dict[str, Path], stage: str = "") -> None:
+        self.args, self.settings, self.inputs, self.stage = args, settings, inputs, stage
         self.out: Path = args.out
         self.stop: str | None = None
         self.facts: dict[str, Any] = {}
+
+    def several(self, name: str) -> list[Path]:
+        """The folders of a list, in the order they were given."""
+        return [folder for key, folder in self.inputs.items() if key.rpartition(".")[0] == name]
 
     def note(self, **facts: Any) -> None:
         """Add facts to the manifest (``images=1625``)."""
@@ -94,6 +99,7 @@ class Stage:
         settings: Class or discriminated union that reads ``--settings``; None for a stage without any.
         inputs: Artefact folders it needs: name to help. Name ``index`` becomes ``--index DIR``.
         optional: Artefact folders it may be given.
+        several: Names that stand for a list of artefact folders, which may be left out.
         extra: Further flags: ``{"--kind": {"choices": [...]}}``, as for ``ArgumentParser.add_argument``.
     """
 
@@ -103,19 +109,21 @@ class Stage:
         settings: Any = None,
         inputs: dict[str, str] | None = None,
         optional: dict[str, str] | None = None,
+        several: dict[str, str] | None = None,
         extra: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         self.settings = settings
-        self.inputs, self.optional = inputs or {}, optional or {}
+        self.inputs, self.optional, self.several = inputs or {}, optional or {}, several or {}
         self.parser = argparse.ArgumentParser(
             description=doc, epilog=_settings_help(settings), formatter_class=argparse.RawDescriptionHelpFormatter
         )
         add = self.parser.add_argument
         add("--out", type=Path, required=True, metavar="DIR", help="artefact folder to write")
         add("--state", type=Path, metavar="DIR", help="folder for checkpoints (default: OUT/state)")
-        for name, text in {**self.inputs, **self.optional}.items():
+        for name, text in {**self.inputs, **self.optional, **self.several}.items():
             flag = "--" + name.replace("_", "-")
-            add(flag, type=Path, required=name in self.inputs, metavar="DIR", help=text)
+            count = {"nargs": "+"} if name in self.several else {}
+            add(flag, type=Path, required=name in self.inputs, metavar="DIR", help=text, **count)
         if settings is not None:
             add("--settings", default="{}", metavar="JSON|FILE", help="settings: a JSON object, or a JSON or YAML file")
         add("--seed", type=int, default=0, help="seed of every random draw (default 0)")
@@ -135,7 +143,7 @@ class Stage:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         args = self.parser.parse_args(argv)
         try:
-            run = Run(args, self._read_settings(args), self._open_inputs(args))
+            run = Run(args, self._read_settings(args), self._open_inputs(args), Path(self.parser.prog).stem)
             with _lock(run.out), _signals(run):
                 (run.out / NAME).unlink(missing_ok=True)
                 yield run
@@ -165,6 +173,8 @@ class Stage:
         if not isinstance(values, dict):
             raise WsssError(f"--settings must be a mapping, not {type(values).__name__}")
         key, classes = classes_of(self.settings)
+        if (usual := default_variant(self.settings)) is not None:
+            values = {key: usual, **values}
         chosen = "" if key is None else values.get(key)
         if chosen not in classes:
             given = "missing" if chosen is None else f"unknown {key} {chosen!r}{nearest(chosen, classes)}"
@@ -177,6 +187,8 @@ class Stage:
 
     def _open_inputs(self, args: argparse.Namespace) -> dict[str, Path]:
         folders = {name: getattr(args, name) for name in {**self.inputs, **self.optional}}
+        for name in self.several:
+            folders |= {f"{name}.{n}": folder for n, folder in enumerate(getattr(args, name) or ())}
         for folder in folders.values():
             if folder is not None:
                 read_manifest(folder)
@@ -189,7 +201,7 @@ class Stage:
             with contextlib.suppress(metadata.PackageNotFoundError):
                 versions[name] = metadata.version(name)
         return {
-            "stage": Path(self.parser.prog).stem,
+            "stage": run.stage,
             "settings": None if run.settings is None else run.settings.model_dump(mode="json"),
             "seed": run.args.seed,
             "inputs": {

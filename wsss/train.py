@@ -37,9 +37,9 @@ def train_classifier(run: Run) -> None:
     if not items:
         raise WsssError(f"{index.folder}: no training image has a label; see report.json there")
     given = _given_classifiers(run, settings)
-    device = _prepare(run)
+    device = prepare(run)
     objective = find(settings.objective)(settings, len(index.classes), given)
-    network = _train(run, objective, items, index, device, None)
+    network = train(run, objective, items, len(index.classes), device)
     about = {
         "kind": "classifier",
         "backbone": settings.backbone,
@@ -90,8 +90,8 @@ def train_segmenter(run: Run) -> None:
                 f"{folder}: {len(absent)} training images have no mask, the first is {absent[0]}; "
                 "let 'splits' of the masks include train and make them again"
             )
-    device = _prepare(run)
-    network = _train(run, Segmentation(settings, len(index.classes)), items, index, device, mask_of)
+    device = prepare(run)
+    network = train(run, Segmentation(settings, len(index.classes)), items, len(index.classes), device, mask_of)
     about = {
         "kind": "segmenter",
         "architecture": settings.architecture,
@@ -119,24 +119,29 @@ def _given_classifiers(run: Run, settings: ClassifierSettings) -> dict[str, Path
     return given
 
 
-def _prepare(run: Run) -> torch.device:
+def prepare(run: Run) -> torch.device:
+    """Seed the initial weights, set the CPU up, and choose the device."""
     prepare_cpu(run.args.threads)
     torch.manual_seed(run.args.seed)  # the initial weights
     return choose_device(run.args.device)
 
 
-def _train(
+def train(
     run: Run,
     objective: Objective,
     items: list[Item],
-    index: Index,
+    classes: int,
     device: torch.device,
-    mask_of: Callable[[Item], Path] | None,
+    mask_of: Callable[[Item], Path] | None = None,
 ) -> Any:
-    views = TrainingViews(items, len(index.classes), run.settings, run.args.seed, mask_of)
+    """Train an objective's networks on ``items`` and return its product in eval mode, whatever the stage.
+
+    A checkpoint is resumed only if the settings, the seed, the content of every input folder and the code of this stage
+    and objective are those that it was made with.
+    """
+    views = TrainingViews(items, classes, run.settings, run.args.seed, mask_of)
     identity = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
-    kind = "segmenter" if isinstance(run.settings, SegmenterSettings) else "classifier"
-    identity["code"] = fingerprint(ROOT / "stages" / f"{kind}.py", ROOT, [type(objective).__module__])
+    identity["code"] = fingerprint(ROOT / "stages" / f"{run.stage}.py", ROOT, [type(objective).__module__])
     trainer = Trainer(objective, views, run.settings, run, device, identity)
     say(f"{len(items)} images, {trainer.micro_steps} steps on {device} in {str(trainer.type).removeprefix('torch.')}")
     return trainer.train()

@@ -73,9 +73,12 @@ def options(annotation: Any) -> tuple[Any, ...]:
 
 
 def reference(annotation: Any) -> str | None:
-    """The kind of recipe that a field names, or None for other fields."""
+    """The kind of recipe that a field (or each entry of its list) names, or None for other fields."""
     for option in (annotation, *options(annotation)):
-        for mark in marks(option)[1]:
+        bare, found = marks(option)
+        if get_origin(bare) is tuple:
+            found += marks(get_args(bare)[0])[1]
+        for mark in found:
             if isinstance(mark, Ref):
                 return mark.kind
     return None

@@ -177,11 +177,11 @@ REFUSALS = {
     ),
     "masks of images without maps": (
         "cams: {p-noc: {classifier: p-noc, splits: val}}",
-        ["masks.p-noc.splits: cams.p-noc has maps of val only; add train there, or leave it out here"],
+        ["masks.p-noc.splits: cams.p-noc holds images of val only; add train to cams.p-noc.splits, or leave it out here"],
     ),
     "training on masks of the validation images": (
         "masks: {p-noc: {cams: p-noc, splits: val}}",
-        ["segmenters.p-noc.masks: masks.p-noc holds no training images; add train to masks.p-noc.splits"],
+        ["segmenters.p-noc.masks: masks.p-noc holds images of val only; add train to masks.p-noc.splits"],
     ),
     "threshold chosen where there are no maps": (
         "{cams: {p-noc: {classifier: p-noc, splits: val}}, "

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from wsss.data.index import Item, write_index
+from wsss.settings import SegmenterSettings
 from wsss.stage import Run
 from wsss.store.manifest import write_json, write_manifest
 
@@ -44,11 +45,12 @@ def tiny_index(tmp_path_factory):
 
 @pytest.fixture
 def make_run(tmp_path):
-    """``make_run(settings, inputs, name)``: a run of a stage in a folder of its own."""
+    """``make_run(settings, inputs, name)``: a run of the stage that reads such settings, in a folder of its own."""
 
     def make(settings, inputs, name="out", seed=0):
         out = tmp_path / name
         out.mkdir(exist_ok=True)
-        return Run(SimpleNamespace(out=out, state=None, seed=seed, threads=1, device="cpu"), settings, inputs)
+        stage = "segmenter" if isinstance(settings, SegmenterSettings) else "classifier"
+        return Run(SimpleNamespace(out=out, state=None, seed=seed, threads=1, device="cpu"), settings, inputs, stage)
 
     return make

@@ -15,6 +15,7 @@ import yaml
 from wsss.config import load
 from wsss.content import file_content, tree_content
 from wsss.dag import Plan
+from wsss.steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -141,15 +142,18 @@ def test_local_weights_are_an_input(tmp_path: Path) -> None:
     assert made.weights_content("classifier")(at("local")) != made.weights_content("classifier")(at("vanilla"))
 
 
+ON_GPU = {
+    *("classifier", "cams", "saliency", "saliency_maps", "affinity", "walk", "segmenter", "predictions"),
+}
+
+
 def test_every_rule_says_what_a_cluster_needs() -> None:
     """No retries in rules; GPU rules ask for one; every rule has a log, a benchmark, memory and a time."""
     rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
     blocks = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", rules, re.M | re.S))
-    assert set(blocks) == {
-        *("index", "classifier", "cams", "masks", "segmenter", "predictions", "scores", "summary"),
-    }
+    assert set(blocks) == {"index", "scores", "summary", *STEPS}
     for name, block in blocks.items():
         assert "retries:" not in block
         for needed in ("log:", "benchmark:", "mem_mb=", "runtime=", "conda:", "message:"):
             assert needed in block, (name, needed)
-        assert ("gpu=1" in block) == (name in ("classifier", "cams", "segmenter", "predictions"))
+        assert ("gpu=1" in block) == (name in ON_GPU)

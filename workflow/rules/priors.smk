@@ -1,4 +1,4 @@
-# From tags to class activation maps.
+# From tags to class activation maps, and to maps put together or made elsewhere.
 
 
 rule classifier:
@@ -14,7 +14,7 @@ rule classifier:
     benchmark:
         "logs/{dataset}/s{seed}/classifiers/{name}.tsv"
     wildcard_constraints:
-        name=plan.pattern(plan.kind("classifier")),
+        name=plan.name_pattern("classifier"),
     conda:
         "../../envs/environment.yml"
     threads: GPU_CORES
@@ -48,7 +48,7 @@ rule cams:
     benchmark:
         "logs/{dataset}/s{seed}/cams/{name}.tsv"
     wildcard_constraints:
-        name=plan.pattern(plan.kind("cams")),
+        name=plan.name_pattern("cams"),
     conda:
         "../../envs/environment.yml"
     threads: GPU_CORES
@@ -66,6 +66,72 @@ rule cams:
         tee=plan.tee,
     message:
         "Class activation maps {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
+    shell:
+        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
+        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+
+
+rule ensemble:
+    input:
+        unpack(plan.inputs("ensemble")),
+    output:
+        f"{RUN}/cams/{{name}}/manifest.json",
+        f"{RUN}/cams/{{name}}/agreement.csv",
+    log:
+        "logs/{dataset}/s{seed}/cams/{name}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/cams/{name}.tsv"
+    wildcard_constraints:
+        name=plan.name_pattern("ensemble"),
+    conda:
+        "../../envs/environment.yml"
+    threads: CORES
+    resources:
+        mem_mb=plan.memory(8000),
+        runtime=240,
+    params:
+        settings=plan.settings("ensemble"),
+        code=plan.code("ensemble"),
+        run=plan.program("ensemble"),
+        inputs=plan.flags("ensemble"),
+        out=plan.out,
+        state=plan.state,
+        tee=plan.tee,
+    message:
+        "Putting maps together: {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
+    shell:
+        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
+        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+
+
+rule external_cams:
+    input:
+        unpack(plan.inputs("external_cams")),
+    output:
+        f"{RUN}/cams/{{name}}/manifest.json",
+    log:
+        "logs/{dataset}/s{seed}/cams/{name}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/cams/{name}.tsv"
+    wildcard_constraints:
+        name=plan.name_pattern("external_cams"),
+    conda:
+        "../../envs/environment.yml"
+    threads: min(4, CORES)
+    resources:
+        mem_mb=plan.memory(8000),
+        runtime=240,
+    params:
+        settings=plan.settings("external_cams"),
+        code=plan.code("external_cams"),
+        content=plan.elsewhere_content("external_cams"),
+        run=plan.program("external_cams"),
+        inputs=plan.flags("external_cams"),
+        out=plan.out,
+        state=plan.state,
+        tee=plan.tee,
+    message:
+        "Taking in maps made elsewhere: {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
         "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"

@@ -1,4 +1,4 @@
-# From maps to pseudo masks, to a segmentation network, to its predictions.
+# From maps to masks, to a segmentation network, to its predictions.
 
 
 rule masks:
@@ -12,7 +12,7 @@ rule masks:
     benchmark:
         "logs/{dataset}/s{seed}/masks/{name}.tsv"
     wildcard_constraints:
-        name=plan.pattern(plan.kind("masks")),
+        name=plan.name_pattern("masks"),
     conda:
         "../../envs/environment.yml"
     threads: CORES
@@ -34,6 +34,74 @@ rule masks:
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
 
 
+rule vote:
+    input:
+        unpack(plan.inputs("vote")),
+    output:
+        f"{RUN}/masks/{{name}}/manifest.json",
+        directory(f"{RUN}/masks/{{name}}/masks"),
+        f"{RUN}/masks/{{name}}/agreement.csv",
+    log:
+        "logs/{dataset}/s{seed}/masks/{name}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/masks/{name}.tsv"
+    wildcard_constraints:
+        name=plan.name_pattern("vote"),
+    conda:
+        "../../envs/environment.yml"
+    threads: min(4, CORES)
+    resources:
+        mem_mb=plan.memory(4000),
+        runtime=240,
+    params:
+        settings=plan.settings("vote"),
+        code=plan.code("vote"),
+        run=plan.program("vote"),
+        inputs=plan.flags("vote"),
+        out=plan.out,
+        state=plan.state,
+        tee=plan.tee,
+    message:
+        "Masks by vote {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
+    shell:
+        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
+        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+
+
+rule external_masks:
+    input:
+        unpack(plan.inputs("external_masks")),
+    output:
+        f"{RUN}/masks/{{name}}/manifest.json",
+        directory(f"{RUN}/masks/{{name}}/masks"),
+    log:
+        "logs/{dataset}/s{seed}/masks/{name}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/masks/{name}.tsv"
+    wildcard_constraints:
+        name=plan.name_pattern("external_masks"),
+    conda:
+        "../../envs/environment.yml"
+    threads: min(4, CORES)
+    resources:
+        mem_mb=plan.memory(4000),
+        runtime=240,
+    params:
+        settings=plan.settings("external_masks"),
+        code=plan.code("external_masks"),
+        content=plan.elsewhere_content("external_masks"),
+        run=plan.program("external_masks"),
+        inputs=plan.flags("external_masks"),
+        out=plan.out,
+        state=plan.state,
+        tee=plan.tee,
+    message:
+        "Taking in masks made elsewhere: {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
+    shell:
+        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
+        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+
+
 rule segmenter:
     input:
         unpack(plan.inputs("segmenter")),
@@ -46,7 +114,7 @@ rule segmenter:
     benchmark:
         "logs/{dataset}/s{seed}/segmenters/{name}.tsv"
     wildcard_constraints:
-        name=plan.pattern(plan.kind("segmenter")),
+        name=plan.name_pattern("segmenter"),
     conda:
         "../../envs/environment.yml"
     threads: GPU_CORES
@@ -81,7 +149,7 @@ rule predictions:
     benchmark:
         "logs/{dataset}/s{seed}/predictions/{name}.tsv"
     wildcard_constraints:
-        name=plan.pattern(plan.kind("predictions")),
+        name=plan.name_pattern("predictions"),
     conda:
         "../../envs/environment.yml"
     threads: GPU_CORES

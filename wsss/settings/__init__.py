@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from wsss.settings.affinity import AffinityLabelSettings, AffinitySettings
 from wsss.settings.base import (
     Augment,
     Augmentation,
@@ -28,17 +29,53 @@ from wsss.settings.base import (
     Split,
     Splits,
 )
-from wsss.settings.classifiers import Classifier, ClassifierSettings, PNocSettings, VanillaSettings
+from wsss.settings.cams import Cams, CamsSettings, EnsembleSettings, ExternalCamsSettings, WalkSettings
+from wsss.settings.classifiers import (
+    Classifier,
+    ClassifierSettings,
+    ErasingSettings,
+    OcCseSettings,
+    PNocSettings,
+    POcSettings,
+    PuzzleSettings,
+    TiledSettings,
+    VanillaSettings,
+)
 from wsss.settings.datasets import CocoSettings, Dataset, DatasetSettings, FolderSettings, ScenesSettings, VocSettings
-from wsss.settings.masks import CRF_PRESETS, CamsSettings, Crf, CrfSettings, InferenceSettings, MasksSettings, Threshold
+from wsss.settings.masks import (
+    CRF_PRESETS,
+    Crf,
+    CrfSettings,
+    ExternalMasksSettings,
+    IgnoreBand,
+    InferenceSettings,
+    Masks,
+    MasksSettings,
+    Threshold,
+    VoteSettings,
+)
 from wsss.settings.run import EvaluationSettings, WorkstationSettings
+from wsss.settings.saliency import (
+    C2amHSettings,
+    C2amSettings,
+    Saliency,
+    SaliencyMapSettings,
+    SaliencyMaskSettings,
+    SaliencyNetSettings,
+    SaliencySettings,
+)
 from wsss.settings.segmenters import PredictSettings, SegmenterSettings
 from wsss.settings.training import NetworkSettings, Ramp, TrainingSettings
 
 __all__ = [
+    "AffinityLabelSettings",
+    "AffinitySettings",
     "Augment",
     "Augmentation",
+    "C2amHSettings",
+    "C2amSettings",
     "CRF_PRESETS",
+    "Cams",
     "CamsSettings",
     "Classifier",
     "ClassifierSettings",
@@ -48,21 +85,35 @@ __all__ = [
     "CrfSettings",
     "Dataset",
     "DatasetSettings",
+    "EnsembleSettings",
+    "ErasingSettings",
     "EvaluationSettings",
+    "ExternalCamsSettings",
+    "ExternalMasksSettings",
     "FolderSettings",
     "Fraction",
+    "IgnoreBand",
     "InferenceSettings",
     "KINDS",
+    "Masks",
     "MasksSettings",
     "NetworkSettings",
     "NonNegative",
     "Number",
+    "OcCseSettings",
     "PNocSettings",
+    "POcSettings",
     "Positive",
     "Precision",
     "PredictSettings",
+    "PuzzleSettings",
     "Ramp",
     "Ref",
+    "Saliency",
+    "SaliencyMapSettings",
+    "SaliencyMaskSettings",
+    "SaliencyNetSettings",
+    "SaliencySettings",
     "Scales",
     "ScenesSettings",
     "SegmenterSettings",
@@ -70,19 +121,25 @@ __all__ = [
     "Split",
     "Splits",
     "Threshold",
+    "TiledSettings",
     "TrainingSettings",
     "VanillaSettings",
     "VocSettings",
+    "VoteSettings",
+    "WalkSettings",
     "WorkstationSettings",
     "classes_of",
+    "default_variant",
     "variants",
 ]
 
 KINDS: dict[str, Any] = {
     "datasets": Dataset,
     "classifiers": Classifier,
-    "cams": CamsSettings,
-    "masks": MasksSettings,
+    "cams": Cams,
+    "saliency": Saliency,
+    "affinity": AffinitySettings,
+    "masks": Masks,
     "segmenters": SegmenterSettings,
 }
 """Blocks of named recipes in the order of the chain, and what reads each."""
@@ -98,6 +155,13 @@ def classes_of(annotation: Any) -> tuple[str | None, dict[str, type[Settings]]]:
     union, field = get_args(annotation)[:2]
     key = field.discriminator
     return key, {get_args(cls.model_fields[key].annotation)[0]: cls for cls in get_args(union)}
+
+
+def default_variant(annotation: Any) -> str | None:
+    """The variant that is meant where the key that chooses is left out: a union's first class, if that key has a
+    default there and nowhere decides what is trained (``source``, but not ``objective`` or ``kind``)."""
+    key, classes = classes_of(annotation)
+    return next(iter(classes)) if key == "source" else None
 
 
 def variants(kind: str) -> dict[str, type[Settings]]:

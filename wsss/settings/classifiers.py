@@ -1,17 +1,18 @@
 """Classifiers: one class a training objective; ``objective`` names the module in ``wsss.objectives``.
 
-To add an objective, add a subclass of ``ClassifierSettings`` here and a module there.
+To add an objective, add a subclass of ``ClassifierSettings`` (or of the parts of it below) here and a module there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
 from operator import or_
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsss.settings.base import Augment, Count, Fraction, Ref
+from wsss.settings.base import Augment, Count, Fraction, NonNegative, Positive, Ref
 from wsss.settings.training import Ramp, TrainingSettings
 
 
@@ -21,6 +22,12 @@ class ClassifierSettings(TrainingSettings):
 
     warm_start: Annotated[str, Ref("classifiers")] | None = None
     """Another classifier whose weights this one starts from; null: the backbone's weights and a new head."""
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    """``uniform``: every image once an epoch; ``balanced``: as many draws, each of a class first and then of one of its
+    images, so that rare classes are seen as often as common ones."""
+    positive_weight: Literal["balanced"] | Positive | None = None
+    """Weight of the positive half of the classification loss; ``balanced``: of each class, its images without over its
+    images with (at most 100); null: 1."""
 
 
 class VanillaSettings(ClassifierSettings):
@@ -30,14 +37,9 @@ class VanillaSettings(ClassifierSettings):
     augment: Augment = ("randaugment",)
 
 
-class PNocSettings(ClassifierSettings):
-    """P-NOC (David et al. 2024): Puzzle-CAM's reconstruction, class-specific erasing judged by an ordinary classifier,
-    and that classifier trained on in turn."""
+class TiledSettings(ClassifierSettings):
+    """What objectives with the puzzle term have."""
 
-    objective: Literal["p-noc"] = "p-noc"
-    augment: Augment = ("colour-jitter",)
-    ordinary: Annotated[str, Ref("classifiers")]
-    """The classifier that judges erased images, and that becomes 'not so ordinary'."""
     tiles: Annotated[int, Field(ge=2, le=4)] = 2
     """The image is cut into tiles x tiles pieces."""
     reconstruction: Ramp = Ramp(start=0.0, end=0.3, share=0.5)
@@ -46,11 +48,69 @@ class PNocSettings(ClassifierSettings):
     reconstruction_over: Literal["present", "all"] = "present"
     """Mean over the maps of present classes, or over all B x C maps as published (weight 0 to 4 there): the latter's
     pull depends on the number of classes."""
+    reconstruction_norm: Literal["none", "scale", "relative"] = "none"
+    """``none``: the difference of the raw maps (published); on few classes and in short trainings it flattens them, for
+    flat maps agree. ``scale``: over the mean absolute value of the image's present maps, as a constant: the loss does
+    not fall when maps shrink. ``relative``: as ``scale``, and the divisor has its gradient too, so that shrinking both
+    maps is not even tried."""
+    entropy: Ramp = Ramp(start=0.0, end=0.0, share=1.0)
+    """Weight of the entropy of each cell's distribution over the present classes."""
+
+    @model_validator(mode="after")
+    def _tiles_fit(self) -> TiledSettings:
+        if self.crop % (self.tiles * self.output_stride):
+            raise ValueError(
+                f"crop ({self.crop}) must be a multiple of tiles x output_stride ({self.tiles * self.output_stride})"
+            )
+        return self
+
+
+class ErasingSettings(ClassifierSettings):
+    """What objectives have in which an ordinary classifier judges images with one class erased."""
+
+    ordinary: Annotated[str, Ref("classifiers")]
+    """The classifier that judges erased images."""
+    choose: Literal["random", "balanced", "least-chosen", "focal"] = "random"
+    """Which of an image's classes is erased. ``random``: each alike (published); ``balanced``: in inverse proportion to
+    the share of training images that have it; ``least-chosen``: the one erased the fewest times so far; ``focal``: in
+    proportion to (1 - p)^focal_gamma with p the generator's probability."""
+    focal_gamma: NonNegative = 2.0
+    """Exponent of ``choose: focal``; 0: each alike."""
     erasing: Ramp = Ramp(start=0.3, end=1.0, share=1.0)
     """Weight of the ordinary classifier's loss on the softly erased image."""
     erasing_max: Literal["batch", "image"] = "batch"
     """The soft mask is divided by the largest value of the whole batch (published; over all devices) or of its
     image."""
+
+
+class PuzzleSettings(TiledSettings):
+    """Puzzle-CAM (Jo and Yu 2021): the maps of an image and of its tiles agree."""
+
+    objective: Literal["puzzle"] = "puzzle"
+
+
+class OcCseSettings(ErasingSettings):
+    """OC-CSE (Kweon et al. 2021): once a class's activation is erased, an ordinary classifier must not find it."""
+
+    objective: Literal["oc-cse"] = "oc-cse"
+    augment: Augment = ("colour-jitter",)
+
+
+class POcSettings(ErasingSettings, TiledSettings):
+    """P-OC (David et al. 2024): Puzzle-CAM and OC-CSE together."""
+
+    objective: Literal["p-oc"] = "p-oc"
+    augment: Augment = ("colour-jitter",)
+
+
+class PNocSettings(ErasingSettings, TiledSettings):
+    """P-NOC (David et al. 2024): Puzzle-CAM's reconstruction, class-specific erasing judged by an ordinary classifier,
+    and that classifier trained on in turn."""
+
+    objective: Literal["p-noc"] = "p-noc"
+    augment: Augment = ("colour-jitter",)
+    ordinary: Annotated[str, Ref("classifiers")]
+    """The classifier that judges erased images, and that becomes 'not so ordinary'."""
     adversary: Ramp = Ramp(start=0.0, end=1.0, share=1.0)
     """Weight of the loss that trains the ordinary classifier on hard-erased images."""
     adversary_threshold: Fraction = 0.2
@@ -64,13 +124,13 @@ class PNocSettings(ClassifierSettings):
     gradient_leak: bool = False
     """Reproduce the published code, in which the generator's loss also reaches the ordinary classifier's weights."""
 
-    @model_validator(mode="after")
-    def _tiles_fit(self) -> PNocSettings:
-        if self.crop % (self.tiles * self.output_stride):
-            raise ValueError(
-                f"crop ({self.crop}) must be a multiple of tiles x output_stride ({self.tiles * self.output_stride})"
-            )
-        return self
+
+def _recipes(cls: type[ClassifierSettings]) -> Iterator[type[ClassifierSettings]]:
+    """The classes below ``cls`` that name an objective; those that only hold what several share do not."""
+    for below in cls.__subclasses__():
+        if "objective" in below.model_fields:
+            yield below
+        yield from _recipes(below)
 
 
-Classifier = Annotated[reduce(or_, ClassifierSettings.__subclasses__()), Field(discriminator="objective")]
+Classifier = Annotated[reduce(or_, dict.fromkeys(_recipes(ClassifierSettings))), Field(discriminator="objective")]

@@ -1,12 +1,12 @@
-"""Inference over images, class activation maps, dense CRF and pseudo masks."""
+"""Inference over images, dense CRF and pseudo masks."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Fraction, Positive, Ref, Scales, Settings, Splits, as_number, as_tuple
+from wsss.settings.base import Fraction, Positive, Ref, Scales, Settings, Splits, as_list, as_number, as_tuple
 
 
 class InferenceSettings(Settings):
@@ -18,17 +18,6 @@ class InferenceSettings(Settings):
     """Also see the mirrored image."""
     max_side: Annotated[int, Field(ge=32)] = 1024
     """Longest side in pixels at scale 1; larger images are reduced to it before the network sees them."""
-
-
-class CamsSettings(InferenceSettings):
-    """Class activation maps of the tagged classes, stored at the network's own resolution."""
-
-    classifier: Annotated[str, Ref("classifiers")]
-    """The classifier that is looked into."""
-    splits: Splits = ("train", "val")
-    """Which images get maps."""
-    shards: Annotated[int, Field(ge=1, le=4096)] = 4
-    """Files that the maps are spread over; the content does not depend on it."""
 
 
 CRF_PRESETS: dict[str, dict[str, Any]] = {
@@ -82,16 +71,79 @@ class Threshold(Settings):
     of the training split; ``oracle``: best on all masks of the training split (reported as such)."""
     value: Fraction = 0.3
     """For ``policy: fixed``."""
+    per_class: bool = False
+    """A threshold for every class (``calibrated`` and ``oracle``): best IoU of that class on the same masks."""
+
+    @model_validator(mode="after")
+    def _looks(self) -> Threshold:
+        if self.per_class and self.policy == "fixed":
+            raise ValueError("per_class thresholds are chosen on masks; set policy to calibrated or oracle")
+        return self
+
+
+class IgnoreBand(Settings):
+    """Pixels on which a sure and a generous reading of the maps disagree become 255 (IRN's two-threshold rule)."""
+
+    foreground: Fraction = 0.4
+    """Background score of the sure reading: what it calls an object is one."""
+    background: Fraction = 0.1
+    """Background score of the generous reading: what it calls background is background."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> IgnoreBand:
+        if self.background > self.foreground:
+            raise ValueError(f"background ({self.background}) must not exceed foreground ({self.foreground})")
+        return self
 
 
 class MasksSettings(Settings):
-    """Pseudo masks."""
+    """Pseudo masks from maps, alone or with saliency as the background score."""
 
+    source: Literal["cams"] = "cams"
     cams: Annotated[str, Ref("cams")]
     """The maps they are made from."""
+    saliency: Annotated[str, Ref("saliency")] | None = None
+    """Saliency whose complement, 1 - s, is the background score in place of the constant threshold; null: none."""
     threshold: Threshold = Threshold()
-    """Where an object ends."""
+    """Where an object ends, without saliency."""
+    ignore: IgnoreBand | None = None
+    """Leave out (255) what two thresholds disagree on, in place of ``threshold``; null: every pixel gets a label."""
     crf: Crf | None = CrfSettings()
     """A preset's name (labels, labels-1, deeplab, psa), a block (``preset:`` and what differs), or null for none."""
     splits: Splits = ("train", "val")
     """Which images get masks."""
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> MasksSettings:
+        if self.saliency is not None and self.ignore is not None:
+            raise ValueError("with 'saliency' the background score is 1 - saliency; leave 'ignore' out")
+        return self
+
+
+class VoteSettings(Settings):
+    """Pseudo masks that other pseudo masks vote on, pixel by pixel."""
+
+    source: Literal["vote"] = "vote"
+    members: Annotated[tuple[Annotated[str, Ref("masks")], ...], BeforeValidator(as_list), Field(min_length=2)]
+    """The masks that vote."""
+    rule: Literal["majority", "agreement"] = "majority"
+    """``majority``: the label most members give (255 where two or more lead); ``agreement``: the label that all give,
+    255 elsewhere."""
+    splits: Splits = ("train", "val")
+    """Which images get masks."""
+
+
+class ExternalMasksSettings(Settings):
+    """Masks made elsewhere: a folder of 8-bit PNG, one ``ID.png`` an image, 0 background, c the c-th class, 255
+    ignore."""
+
+    source: Literal["external"] = "external"
+    path: str
+    """The folder; ``{seed}`` in it stands for the run's seed."""
+    supervision: str = "not stated"
+    """What went into them, in words (image tags, image-text pairs, boxes, ...): every table repeats it."""
+    splits: Splits = ("train", "val")
+    """Which images have masks there."""
+
+
+Masks = Annotated[MasksSettings | VoteSettings | ExternalMasksSettings, Field(discriminator="source")]

@@ -28,6 +28,8 @@ class TrainingSettings(NetworkSettings):
     """Side S of the training crop in pixels."""
     long_side: tuple[Count, Count] = (320, 640)
     """The longer side of an image is resized to a random integer in this range, in pixels."""
+    resize: Literal["long-side", "square"] = "long-side"
+    """``square``: the image is resized to a square of that side, whatever its aspect."""
     epochs: Count = 15
     """Passes over the training images."""
     batch_size: Count = 16
@@ -62,6 +64,11 @@ class TrainingSettings(NetworkSettings):
     """``fixed``: running statistics are used and not updated, scale and offset are not trained."""
     precision: Precision = "auto"
     """Autocast type. ``auto``: bf16 where the device computes it natively, else fp16 on a GPU and fp32 on a CPU."""
+    ema: Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] | None = None
+    """Decay d of an exponential moving average of the weights, w' = d w' + (1 - d) w after every optimiser step, that is
+    kept in place of the last weights; in the first steps t, d is at most (1 + t) / (10 + t). null: none."""
+    average_last: Count | None = None
+    """Keep the mean of the weights at the ends of the last k epochs in place of the last weights; null: do not."""
 
     @model_validator(mode="after")
     def _ordered(self) -> TrainingSettings:
@@ -70,6 +77,10 @@ class TrainingSettings(NetworkSettings):
             raise ValueError(f"long_side: the first value ({low}) must not exceed the second ({high})")
         if self.crop % self.output_stride:
             raise ValueError(f"crop ({self.crop}) must be a multiple of output_stride ({self.output_stride})")
+        if self.ema is not None and self.average_last is not None:
+            raise ValueError("ema and average_last are two ways to average weights; set one of them")
+        if (self.average_last or 1) > self.epochs:
+            raise ValueError(f"average_last ({self.average_last}) must not exceed epochs ({self.epochs})")
         return self
 
 

@@ -1,0 +1,52 @@
+"""Affinity: which neighbouring pixels belong together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from wsss.settings.base import Count, Fraction, Positive, Precision, Ref, Settings
+from wsss.settings.masks import Crf, CrfSettings
+from wsss.settings.training import TrainingSettings
+
+
+class AffinityLabelSettings(Settings):
+    """Labels of pixels that are sure: a class, background, or 255."""
+
+    foreground: Fraction = 0.4
+    """Background score that maps must exceed to claim a pixel."""
+    background: Fraction = 0.1
+    """With saliency: saliency above it is foreground. Without: background score of the generous reading; what it calls
+    background is background."""
+    crf: Crf | None = CrfSettings()
+    """Dense CRF on each reading; null: none."""
+
+
+class AffinitySettings(TrainingSettings):
+    """The edge network (IRN, Ahn et al. 2019, without its displacement branch) on a frozen backbone."""
+
+    cams: Annotated[str, Ref("cams")]
+    """Maps that its labels are made from."""
+    saliency: Annotated[str, Ref("saliency")] | None = None
+    """Saliency that decides what is background (P-NOC); null: two thresholds on the maps decide (IRN)."""
+    labels: AffinityLabelSettings = AffinityLabelSettings()
+    """How labels are made of them."""
+    radius: Annotated[int, Field(ge=2, le=20)] = 10
+    """Pairs of cells closer than this on the stride-4 grid are compared in training."""
+    width: Count = 32
+    """Channels that each stage of the backbone is reduced to; a multiple of 4."""
+    epochs: Count = 3
+    batch_size: Count = 32
+    lr: Positive = 0.1
+    new_factor: Positive = 1.0
+    label_smoothing: Literal[0] = 0
+    precision: Precision = "fp32"
+
+    @model_validator(mode="after")
+    def _groups(self) -> AffinitySettings:
+        if self.width % 4:
+            raise ValueError(f"width ({self.width}) must be a multiple of 4, the groups of its normalisation")
+        if self.crop // 4 < 2 * self.radius:
+            raise ValueError(f"crop ({self.crop}) must be at least 8 x radius ({8 * self.radius}) for pairs to fit")
+        return self

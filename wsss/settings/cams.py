@@ -1,0 +1,81 @@
+"""Maps of the tagged classes: of a classifier, spread by a random walk, of several together, or made elsewhere.
+
+All of them are stored in the same format, so whatever reads maps (hints, affinity, masks, scores, ensembles) takes any.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from wsss.settings.base import Count, Positive, Ref, Settings, Splits, as_list
+from wsss.settings.masks import InferenceSettings
+
+Shards = Annotated[int, Field(ge=1, le=4096)]
+
+
+class CamsSettings(InferenceSettings):
+    """Class activation maps of the tagged classes, stored at the network's own resolution."""
+
+    source: Literal["classifier"] = "classifier"
+    classifier: Annotated[str, Ref("classifiers")]
+    """The classifier that is looked into."""
+    splits: Splits = ("train", "val")
+    """Which images get maps."""
+    shards: Shards = 4
+    """Files that the maps are spread over; the content does not depend on it."""
+
+
+class WalkSettings(Settings):
+    """Maps spread by a random walk over pixel affinities (AffinityNet, Ahn and Kwak 2018; IRN, Ahn et al. 2019)."""
+
+    source: Literal["walk"] = "walk"
+    cams: Annotated[str, Ref("cams")]
+    """The maps that are spread."""
+    affinity: Annotated[str, Ref("affinity")]
+    """The network that says where edges are."""
+    radius: Annotated[int, Field(ge=2, le=20)] = 5
+    """Reach R of one step, in cells of the stride-4 grid: neighbours closer than R."""
+    beta: Positive = 10.0
+    """Exponent of the affinities: larger walks cross weak edges less."""
+    steps: Count = 256
+    """Length t of the walk, x T^t."""
+    flip: bool = True
+    """Edges are the mean of the image's and its mirror's."""
+    max_side: Annotated[int, Field(ge=32)] = 1024
+    """Longest side in pixels that the edge network sees."""
+    splits: Splits = ("train", "val")
+    """Which images get maps."""
+    shards: Shards = 4
+    """As in ``cams``."""
+
+
+class EnsembleSettings(Settings):
+    """Maps of several recipes put together, pixel by pixel, each first divided by its maximum."""
+
+    source: Literal["ensemble"] = "ensemble"
+    members: Annotated[tuple[Annotated[str, Ref("cams")], ...], BeforeValidator(as_list), Field(min_length=2)]
+    """The maps that are put together."""
+    rule: Literal["mean", "max", "geometric", "noisy-or", "calibrated"] = "mean"
+    """``geometric``: the geometric mean, a soft *and*; ``noisy-or``: 1 - prod(1 - a); ``calibrated``: the mean weighted
+    with each member's mIoU at its calibrated threshold (``evaluation.calibration_images`` masks)."""
+    splits: Splits = ("train", "val")
+    """Which images get maps."""
+    shards: Shards = 4
+    """As in ``cams``."""
+
+
+class ExternalCamsSettings(Settings):
+    """Maps made elsewhere (a CLIP or DINO seed, say) in the format of ``wsss.store.maps``."""
+
+    source: Literal["external"] = "external"
+    path: str
+    """Folder of the shards, or one HDF5 file; ``{seed}`` in it stands for the run's seed."""
+    supervision: str = "not stated"
+    """What went into them, in words (image tags, image-text pairs, ...): every table repeats it."""
+    splits: Splits = ("train", "val")
+    """Which images have maps there."""
+
+
+Cams = Annotated[CamsSettings | WalkSettings | EnsembleSettings | ExternalCamsSettings, Field(discriminator="source")]

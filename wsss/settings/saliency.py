@@ -1,0 +1,91 @@
+"""Saliency: what in an image is an object of any class."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from wsss.settings.base import Count, Fraction, NonNegative, Positive, Ref, Settings, Splits, as_number
+from wsss.settings.cams import Shards
+from wsss.settings.masks import Crf, CrfSettings, InferenceSettings
+from wsss.settings.training import TrainingSettings
+
+
+class SaliencyMapSettings(InferenceSettings):
+    """How a trained network is applied."""
+
+    activation: Literal["relu", "sigmoid"] = "relu"
+    """``relu``: the rectified logit over the image's maximum (published for C2AM); ``sigmoid``: a probability."""
+    splits: Splits = ("train", "val")
+    """Which images get maps."""
+    shards: Shards = 4
+    """Files that the maps are spread over; the content does not depend on it."""
+
+
+class SaliencyMaskSettings(Settings):
+    """From saliency maps to masks of two labels, 0 and 1."""
+
+    threshold: Fraction = 0.2
+    """Pixels above it are salient."""
+    crf: Crf | None = CrfSettings()
+    """Dense CRF over the two labels; null: none."""
+
+
+class SaliencySettings(TrainingSettings):
+    """What every saliency recipe has; ``objective`` names the module in ``wsss.objectives``."""
+
+    label_smoothing: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.0
+    maps: SaliencyMapSettings = SaliencyMapSettings()
+    """How it is applied; a change here does not train again."""
+    refine: SaliencyMaskSettings = SaliencyMaskSettings()
+    """Masks made of its maps: what a saliency network learns from, and what is scored."""
+
+
+class C2amSettings(SaliencySettings):
+    """C2AM (Xie et al. 2022): foreground and background features told apart by contrast, without labels."""
+
+    objective: Literal["c2am"] = "c2am"
+    alpha: NonNegative = 0.25
+    """Decay of the weight of positive pairs with their rank, exp(-alpha (rank - 1))."""
+    epochs: Annotated[int, Field(ge=1)] = 10
+    lr: Positive = 1e-3
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    resize: Literal["long-side", "square"] = "square"
+    crop: Annotated[int, Field(ge=32, le=2048)] = 448
+    long_side: tuple[Count, Count] = (515, 515)
+
+
+class C2amHSettings(C2amSettings):
+    """C2AM-H (David et al. 2024): C2AM with what the maps are sure of as a hint to the foreground."""
+
+    objective: Literal["c2am-h"] = "c2am-h"
+    hints: Annotated[str, Ref("cams")]
+    """Maps whose strong activations hint at the foreground."""
+    hint_threshold: Fraction = 0.4
+    """A pixel is a hint where the maximum over the tagged classes' maps is at least this."""
+    hint_weight: NonNegative = 1.0
+    """Weight of the hint loss."""
+    label_smoothing: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.1
+    """a in the hint's target 1 - a/2."""
+
+
+class SaliencyNetSettings(SaliencySettings):
+    """A saliency network that learns from another recipe's masks."""
+
+    objective: Literal["saliency"] = "saliency"
+    saliency: Annotated[str, Ref("saliency")]
+    """The saliency whose masks (``refine``) it learns from."""
+    architecture: Literal["poolnet", "deeplabv3plus", "deeplabv3", "unet", "fpn", "pan", "upernet"] = "poolnet"
+    """PoolNet (Liu et al. 2019), or an architecture of segmentation-models-pytorch."""
+    maps: SaliencyMapSettings = SaliencyMapSettings(activation="sigmoid", scales=(1.0,), flip=False)
+    refine: SaliencyMaskSettings = SaliencyMaskSettings(threshold=0.5, crf=None)
+
+    @model_validator(mode="after")
+    def _probability(self) -> SaliencyNetSettings:
+        if self.maps.activation != "sigmoid":
+            raise ValueError("maps.activation: a saliency network gives probabilities; use sigmoid")
+        return self
+
+
+Saliency = Annotated[C2amSettings | C2amHSettings | SaliencyNetSettings, Field(discriminator="objective")]
