@@ -11,6 +11,7 @@ import numpy as np
 from wsss.data.images import read_mask
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
+from wsss.evaluate.breakdown import count_sizes, no_sizes
 from wsss.evaluate.confusion import confusion, plain
 from wsss.evaluate.thresholds import ThresholdCounts
 from wsss.refine.pseudo_masks import pseudo_mask
@@ -83,19 +84,22 @@ class MapCounter:
 
 @dataclass(frozen=True)
 class MaskCounter:
-    """Counts masks against true masks: a confusion matrix."""
+    """Counts masks against true masks: a confusion matrix, and pixels by size (``breakdown.count_sizes``)."""
 
     masks: MaskFolder
     classes: int
 
-    def start(self) -> np.ndarray:
-        return np.zeros((self.classes + 1, self.classes + 1), np.int64)
+    def start(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((self.classes + 1, self.classes + 1), np.int64), no_sizes(self.classes)
 
-    def add(self, count: np.ndarray, item: Item) -> None:
-        count += confusion(true_mask(item), self.masks.read(item.id), self.classes)
+    def add(self, count: tuple[np.ndarray, np.ndarray], item: Item) -> None:
+        truth = true_mask(item)
+        matrix = confusion(truth, self.masks.read(item.id), self.classes)
+        count[0][:] += matrix
+        count_sizes(count[1], matrix, truth.size)
 
-    def sum(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return a + b
+    def sum(self, a: tuple, b: tuple) -> tuple:
+        return a[0] + b[0], a[1] + b[1]
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,19 @@
 """Scores of one artefact: which images count, who reads them, and what goes into ``scores.json`` and ``scores.csv``.
 
 ``scores.json``: ``kind``, ``recipe``, ``dataset``, ``classes``, ``calibration`` (ids of the images that policy
-*calibrated* looked at), and for every split
+*calibrated* looked at), ``calibration_miou`` (best mIoU on those images alone), and for every split
 
 - ``images``: how many were scored, always the length of the index's list; ``dropped``: how many that list had lost when
   the index was made (``broken: drop``); ``note``: what a reader has to know;
 - ``policies``: by policy (``fixed``, ``calibrated``, ``oracle``; "" where the scoring chooses no threshold) the
-  ``threshold``, ``threshold_images`` (masks looked at to choose it), ``images`` and the metrics;
+  ``threshold``, ``threshold_images`` (masks looked at to choose it), ``images`` and the metrics, those of
+  ``wsss.evaluate.breakdown`` included; for maps also ``thresholds_per_class`` (calibrated and oracle): by class the
+  threshold at which its own IoU is best on the same masks, the one for all where it has none. The metrics are those of
+  the one threshold; what thresholds per class reach is seen in the scores of masks made with them;
 - ``curve`` (maps only): ``threshold`` and ``miou`` lists.
 
-``scores.csv``: the same metrics in long form, columns split, policy, metric, value, images.
+``scores.csv``: the same metrics in long form, columns split, policy, metric, value, images; ``iou_NAME`` and
+``threshold_NAME`` are those of class NAME.
 """
 
 from __future__ import annotations
@@ -23,10 +27,11 @@ import numpy as np
 
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
+from wsss.evaluate.breakdown import breakdown
 from wsss.evaluate.classification import classification_metrics, read_predictions
 from wsss.evaluate.confusion import mean_iou, metrics, plain
 from wsss.evaluate.counting import MapCounter, MaskCounter, coverage_metrics, merged
-from wsss.evaluate.thresholds import best_threshold, threshold_grid
+from wsss.evaluate.thresholds import best_per_class, best_threshold, threshold_grid
 from wsss.settings import EvaluationSettings
 from wsss.stage import Run, say
 from wsss.store.manifest import atomic_path, read_manifest, write_json
@@ -106,8 +111,9 @@ def score_maps(
     for split in splits:
         require(index.split(split), store, f"{store.folder} has no maps")
     chosen = calibration_ids(index.scored("train"), settings.calibration_images, seed) if "train" in splits else []
-    result: dict[str, Any] = {"calibration": chosen, "splits": {}}
+    result: dict[str, Any] = {"calibration": chosen, "calibration_miou": None, "splits": {}}
     calibrated: int | None = None
+    each: dict[str, np.ndarray] = {}  # policy -> position of the threshold of every class
     for split in sorted(splits):  # train comes before val, which uses its calibrated threshold
         items = index.scored(split)
         if not items:
@@ -120,15 +126,25 @@ def score_maps(
         confusions = counts.confusions()
         curve = mean_iou(confusions)
         if split == "train" and calibration.images:
-            calibrated = on_grid[best_threshold(mean_iou(calibration.confusions())[on_grid])]
+            small = calibration.confusions()[on_grid]
+            reached = mean_iou(small)
+            best = best_threshold(reached)
+            calibrated, result["calibration_miou"] = on_grid[best], plain(reached[best])
+            each["calibrated"] = on_grid[best_per_class(small, best)]
         places = {"fixed": (int(np.searchsorted(thresholds, fixed)), 0)}
         if calibrated is not None:
             places["calibrated"] = (calibrated, len(chosen))
-        places["oracle"] = (on_grid[best_threshold(curve[on_grid])], len(items))
-        policies = {}
+        best = best_threshold(curve[on_grid])
+        places["oracle"] = (on_grid[best], len(items))
+        each["oracle"] = on_grid[best_per_class(confusions[on_grid], best)]
+        sizes, policies = counts.sizes(), {}
         for policy, (k, looked_at) in places.items():
             known = {"threshold": shortest(thresholds[k]), "threshold_images": looked_at, "images": counts.images}
-            policies[policy] = {**known, **metrics(confusions[k], index.classes)}
+            if policy in each:
+                values = [shortest(thresholds[position]) for position in each[policy]]
+                known["thresholds_per_class"] = dict(zip(index.classes, values, strict=True))
+            scores = {**metrics(confusions[k], index.classes), **breakdown(index, confusions[k], sizes[k])}
+            policies[policy] = {**known, **scores}
         points = {"threshold": [shortest(t) for t in thresholds], "miou": [plain(v.round(6)) for v in curve]}
         result["splits"][split] = {"images": counts.images, "policies": policies, "curve": points}
     return result
@@ -143,8 +159,8 @@ def score_masks(index: Index, masks: MaskFolder, splits: Sequence[str], threads:
         if not items:
             result["splits"][split] = _diagnostics(index, split, masks, None, "", threads)
             continue
-        matrix = merged(MaskCounter(masks, len(index.classes)), items, threads, f"{split} masks")
-        found = {"images": len(items), **metrics(matrix, index.classes)}
+        matrix, sizes = merged(MaskCounter(masks, len(index.classes)), items, threads, f"{split} masks")
+        found = {"images": len(items), **metrics(matrix, index.classes), **breakdown(index, matrix, sizes)}
         result["splits"][split] = {"images": len(items), "policies": {"": found}}
     return result
 
@@ -175,7 +191,7 @@ def shortest(value: np.float32) -> float:
 
 
 def rows(result: dict[str, Any]) -> list[tuple[str, str, str, float | None, int]]:
-    """Scores in long form: (split, policy, metric, value, images); per class as ``iou_<class>``."""
+    """Scores in long form: (split, policy, metric, value, images); of a class as ``iou_NAME``, ``threshold_NAME``."""
     table = []
     for split, scores in result["splits"].items():
         for policy, found in scores["policies"].items():
@@ -183,6 +199,8 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str, float | None, int]
                 if metric == "per_class":
                     for name, values in value.items():
                         table += [(split, policy, f"{m}_{name}", v, found["images"]) for m, v in values.items()]
+                elif metric == "thresholds_per_class":
+                    table += [(split, policy, f"threshold_{n}", v, found["images"]) for n, v in value.items()]
                 elif metric not in ("images", "threshold_images"):
                     table.append((split, policy, metric, value, found["images"]))
     return table
