@@ -87,7 +87,7 @@ def test_by_hand():
     })  # fmt: skip
     empty = breakdown(fake_index([], 3), np.zeros((4, 4), np.int64), no_sizes(3))
     assert set(empty.values()) == {None} and len(empty) == 6
-    assert set(breakdown(fake_index([], 2), np.eye(3, dtype=np.int64))) == set()
+    assert len(breakdown(fake_index([], 2), np.eye(3, dtype=np.int64), no_sizes(2))) == 3  # no thirds of two classes
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -165,5 +165,25 @@ def test_scores_hold_the_breakdown(tmp_path, index, little):
     masks = little.masks(tmp_path / "m", index, lambda mask: np.roll(mask, 2, 0))
     found = score_masks(index, MaskFolder(masks / "masks"), ("val",), 1)["splits"]["val"]["policies"][""]
     pairs = [(read_mask(i.mask), MaskFolder(masks / "masks").read(i.id)) for i in index.scored("val")]
+    expected = brute_force(pairs, 3)
+    assert {k: found[k] for k in expected} == pytest.approx(expected)
+
+
+def test_pixels_that_a_mask_leaves_out_are_missed(tmp_path, index, little):
+    rng = np.random.default_rng(0)
+
+    def leave_out(mask):
+        return np.where(rng.random(mask.shape) < 0.3, 255, mask).astype(np.uint8)
+
+    masks = MaskFolder(little.masks(tmp_path / "m", index, leave_out) / "masks")
+    found = score_masks(index, masks, ("val",), 2)["splits"]["val"]["policies"][""]
+    pairs = [(read_mask(i.mask), masks.read(i.id)) for i in index.scored("val")]
+    truth, mask = (np.concatenate([p[k].ravel() for p in pairs]) for k in range(2))
+    mask, truth = mask[truth != 255], truth[truth != 255]
+    ious = [((truth == c) & (mask == c)).sum() / ((truth == c) | (mask == c)).sum() for c in np.unique(truth)]
+    assert found["miou"] == pytest.approx(np.mean(ious)) and found["miou"] < 0.8
+    assert found["unlabelled"] == pytest.approx((mask == 255).mean())
+    assert found["miou_labelled"] == found["precision"] == 1.0
+    assert found["pixel_accuracy"] == pytest.approx((mask == truth).mean())
     expected = brute_force(pairs, 3)
     assert {k: found[k] for k in expected} == pytest.approx(expected)

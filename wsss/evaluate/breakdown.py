@@ -45,29 +45,30 @@ def no_sizes(classes: int) -> np.ndarray:
     return np.zeros((len(SIZES), classes, 2), np.int64)
 
 
-def count_sizes(sizes: np.ndarray, matrix: np.ndarray, pixels: int) -> None:
-    """Add one image to ``sizes``: its confusion matrix (C+1, C+1), and the number of its pixels, ignored ones too."""
-    true = matrix.sum(axis=1)[1:]
+def count_sizes(sizes: np.ndarray, matrix: np.ndarray, pixels: int, unlabelled: np.ndarray | int = 0) -> None:
+    """Add one image to ``sizes``: its confusion matrix (C+1, C+1), and the number of its pixels, ignored ones too;
+    ``unlabelled`` (C+1,): true pixels of each class that the prediction leaves out."""
+    true = (matrix.sum(axis=1) + unlabelled)[1:]
     classes = np.flatnonzero(true)
     both = np.diagonal(matrix)[1:]
     union = true + matrix.sum(axis=0)[1:] - both
     sizes[size_of(true[classes] / pixels), classes] += np.stack([both, union], axis=1)[classes]
 
 
-def breakdown(index: Index, matrix: np.ndarray, sizes: np.ndarray | None = None) -> dict[str, float | None]:
-    """The metrics above as fractions: ``matrix`` (C+1, C+1) over a split, ``sizes`` as :func:`count_sizes` leaves them.
+def breakdown(
+    index: Index, matrix: np.ndarray, sizes: np.ndarray, unlabelled: np.ndarray | int = 0
+) -> dict[str, float | None]:
+    """The metrics above as fractions.
 
-    None where nothing of a third or size occurs; the thirds are left out for fewer than three classes.
+    ``matrix`` (C+1, C+1) and ``unlabelled`` (C+1,) over a split, ``sizes`` as :func:`count_sizes` leaves them. None where nothing of a third or size occurs; the thirds are left out for fewer than three classes.
     """
-    iou = class_scores(matrix)["iou"][1:]
+    iou = class_scores(matrix, unlabelled)["iou"][1:]
     found: dict[str, Any] = {}
     for name, classes in zip(THIRDS, thirds(index), strict=False):
         found[f"miou_{name}"] = _mean(iou[list(classes)])
-    if sizes is not None:
-        with np.errstate(invalid="ignore"):
-            shares = sizes[..., 0] / sizes[..., 1]
-        found |= {f"iou_size_{name}": _mean(row) for name, row in zip(SIZES, shares, strict=True)}
-    return found
+    with np.errstate(invalid="ignore"):
+        shares = sizes[..., 0] / sizes[..., 1]
+    return found | {f"iou_size_{name}": _mean(row) for name, row in zip(SIZES, shares, strict=True)}
 
 
 def _mean(values: np.ndarray) -> float | None:

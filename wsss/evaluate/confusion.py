@@ -32,17 +32,18 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.nda
     return np.bincount(truth * side + prediction, minlength=side * side).reshape(side, side)
 
 
-def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
+def class_scores(matrix: np.ndarray, unlabelled: np.ndarray | int = 0) -> dict[str, np.ndarray]:
     """Scores of every class from confusion matrices (..., C+1, C+1): float64 (..., C+1), fractions.
 
     With T true pixels, P predicted and TP both: ``iou`` TP/(T+P-TP), ``precision`` TP/P, ``recall`` TP/T,
     ``f1`` 2TP/(T+P), ``fp`` (P-TP)/(T+P-TP) and ``fn`` (T-TP)/(T+P-TP) (over- and under-activation as shares of the
     union). A class that occurs neither in the truth nor in the prediction has NaN throughout; precision is 0 where a
-    class is never predicted but true somewhere, recall is 0 where it is predicted but nowhere true.
+    class is never predicted but true somewhere, recall is 0 where it is predicted but nowhere true. ``unlabelled``
+    (..., C+1): true pixels of each class that the prediction leaves out; they count as true and not predicted.
     """
     matrix = np.asarray(matrix, np.float64)
     both = np.diagonal(matrix, axis1=-2, axis2=-1)
-    true, predicted = matrix.sum(axis=-1), matrix.sum(axis=-2)
+    true, predicted = matrix.sum(axis=-1) + unlabelled, matrix.sum(axis=-2)
     union = true + predicted - both
     with np.errstate(invalid="ignore", divide="ignore"):
         scores = {
@@ -68,16 +69,17 @@ def _mean(values: np.ndarray) -> np.ndarray:
         return np.where(known, values, 0).sum(axis=-1) / np.where(known.any(axis=-1), known.sum(axis=-1), np.nan)
 
 
-def metrics(matrix: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
+def metrics(matrix: np.ndarray, classes: tuple[str, ...], unlabelled: np.ndarray | int = 0) -> dict[str, Any]:
     """All scores of one confusion matrix as fractions; NaN becomes None.
 
     ``miou`` (background included), ``miou_fg`` (without), ``precision``, ``recall``, ``f1`` (means over the same
     classes as ``miou``), ``pixel_accuracy``, ``fp_rate`` and ``fn_rate`` (means over object classes), and
     ``per_class``: name to iou, precision, recall, f1, with ``background`` first. Means run over the classes that occur
-    in the truth or in the prediction.
+    in the truth or in the prediction. ``unlabelled`` (C+1,) as for :func:`class_scores`; where there is any,
+    ``unlabelled`` is the share of the pixels that is left out, and ``miou_labelled`` the mean IoU on the others.
     """
-    scores = class_scores(matrix)
-    total = matrix.sum()
+    scores = class_scores(matrix, unlabelled)
+    total = matrix.sum() + np.sum(unlabelled)
     result: dict[str, Any] = {
         "miou": _mean(scores["iou"]),
         "miou_fg": _mean(scores["iou"][1:]),
@@ -88,6 +90,8 @@ def metrics(matrix: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
         "fp_rate": _mean(scores["fp"][1:]),
         "fn_rate": _mean(scores["fn"][1:]),
     }
+    if np.any(unlabelled):
+        result |= {"unlabelled": np.sum(unlabelled) / total, "miou_labelled": mean_iou(matrix)}
     result = {name: plain(value) for name, value in result.items()}
     result["per_class"] = {
         name: {metric: plain(scores[metric][c]) for metric in ("iou", "precision", "recall", "f1")}

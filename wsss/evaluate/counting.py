@@ -10,6 +10,7 @@ import numpy as np
 
 from wsss.data.images import read_mask
 from wsss.data.index import Index, Item
+from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
 from wsss.evaluate.breakdown import count_sizes, no_sizes
 from wsss.evaluate.confusion import confusion, plain
@@ -84,22 +85,28 @@ class MapCounter:
 
 @dataclass(frozen=True)
 class MaskCounter:
-    """Counts masks against true masks: a confusion matrix, and pixels by size (``breakdown.count_sizes``)."""
+    """Counts masks against true masks: a confusion matrix, the true pixels of each class that the mask leaves out (255),
+    and pixels by size (``breakdown.count_sizes``)."""
 
     masks: MaskFolder
     classes: int
 
-    def start(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((self.classes + 1, self.classes + 1), np.int64), no_sizes(self.classes)
+    def start(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        side = self.classes + 1
+        return np.zeros((side, side), np.int64), np.zeros(side, np.int64), no_sizes(self.classes)
 
-    def add(self, count: tuple[np.ndarray, np.ndarray], item: Item) -> None:
-        truth = true_mask(item)
-        matrix = confusion(truth, self.masks.read(item.id), self.classes)
+    def add(self, count: tuple[np.ndarray, np.ndarray, np.ndarray], item: Item) -> None:
+        truth, mask = true_mask(item), self.masks.read(item.id)
+        left_out = mask == IGNORE
+        matrix = confusion(truth, np.where(left_out, 0, mask), self.classes)
+        unlabelled = np.bincount(truth[left_out & (truth != IGNORE)], minlength=self.classes + 1)
+        matrix[:, 0] -= unlabelled
         count[0][:] += matrix
-        count_sizes(count[1], matrix, truth.size)
+        count[1][:] += unlabelled
+        count_sizes(count[2], matrix, truth.size, unlabelled)
 
     def sum(self, a: tuple, b: tuple) -> tuple:
-        return a[0] + b[0], a[1] + b[1]
+        return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,8 @@ def score_maps(
 
 
 def score_masks(index: Index, masks: MaskFolder, splits: Sequence[str], threads: int) -> dict[str, Any]:
-    """Scores of pseudo masks or predictions; diagnostics for a split without true masks."""
+    """Scores of pseudo masks or predictions; diagnostics for a split without true masks. Pixels that a mask leaves out
+    (255) count as missed; ``unlabelled`` says how many they are, ``miou_labelled`` what the others reach."""
     result: dict[str, Any] = {"splits": {}}
     for split in splits:
         require(index.split(split), masks, f"{masks.path} has no masks")
@@ -159,8 +160,12 @@ def score_masks(index: Index, masks: MaskFolder, splits: Sequence[str], threads:
         if not items:
             result["splits"][split] = _diagnostics(index, split, masks, None, "", threads)
             continue
-        matrix, sizes = merged(MaskCounter(masks, len(index.classes)), items, threads, f"{split} masks")
-        found = {"images": len(items), **metrics(matrix, index.classes), **breakdown(index, matrix, sizes)}
+        matrix, unlabelled, sizes = merged(MaskCounter(masks, len(index.classes)), items, threads, f"{split} masks")
+        scores = {
+            **metrics(matrix, index.classes, unlabelled),
+            **breakdown(index, matrix, sizes, unlabelled),
+        }
+        found = {"images": len(items), **scores}
         result["splits"][split] = {"images": len(items), "policies": {"": found}}
     return result
 
