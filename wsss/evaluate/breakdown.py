@@ -60,7 +60,8 @@ def breakdown(
 ) -> dict[str, float | None]:
     """The metrics above as fractions.
 
-    ``matrix`` (C+1, C+1) and ``unlabelled`` (C+1,) over a split, ``sizes`` as :func:`count_sizes` leaves them. None where nothing of a third or size occurs; the thirds are left out for fewer than three classes.
+    ``matrix`` (C+1, C+1) and ``unlabelled`` (C+1,) over a split, ``sizes`` as :func:`count_sizes` leaves them. None
+    where nothing of a third or size occurs; the thirds are left out for fewer than three classes.
     """
     iou = class_scores(matrix, unlabelled)["iou"][1:]
     found: dict[str, Any] = {}

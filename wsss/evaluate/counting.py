@@ -85,8 +85,8 @@ class MapCounter:
 
 @dataclass(frozen=True)
 class MaskCounter:
-    """Counts masks against true masks: a confusion matrix, the true pixels of each class that the mask leaves out (255),
-    and pixels by size (``breakdown.count_sizes``)."""
+    """Counts masks against true masks: a confusion matrix, the true pixels of each class that the mask leaves out
+    (255), and pixels by size (``breakdown.count_sizes``)."""
 
     masks: MaskFolder
     classes: int
