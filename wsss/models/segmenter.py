@@ -81,10 +81,14 @@ def build_segmenter(settings: SegmenterSettings, classes: int) -> Segmenter:
         settings.pretrained is True,
     )
     if isinstance(settings.pretrained, str):
-        encoder = network.network.encoder.model
-        # an encoder for segmentation stops before the layers that only serve classification
-        load_pretrained(encoder, settings.pretrained, ignore=("conv_head.", "bn2.", "norm.", "final_norm."))
+        load_encoder(network, settings.pretrained)
     return network
+
+
+def load_encoder(network: Segmenter, path: str) -> None:
+    """Load a local file of ImageNet weights into the encoder. Raises ``WsssError`` if it does not fit."""
+    # an encoder for segmentation stops before the layers that only serve classification
+    load_pretrained(network.network.encoder.model, path, ignore=("conv_head.", "bn2.", "norm.", "final_norm."))
 
 
 def load_segmenter(folder: Path) -> tuple[Segmenter, tuple[str, ...]]:

@@ -1,0 +1,67 @@
+"""Saliency networks: PoolNet, or an architecture of segmentation-models-pytorch with one output; and their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wsss.errors import WsssError
+from wsss.models.backbone import Trainable
+from wsss.models.disentangler import Disentangler
+from wsss.models.poolnet import PoolNet
+from wsss.models.segmenter import Segmenter, load_encoder
+from wsss.settings import SaliencyNetSettings
+from wsss.store.manifest import read_manifest
+from wsss.store.weights import load_weights
+
+
+def build_saliency_net(settings: SaliencyNetSettings) -> Trainable:
+    """A network that gives logits (B, 1, H, W), with the encoder weights that the settings say."""
+    s = settings
+    if s.architecture == "poolnet":
+        return PoolNet(s.backbone, s.output_stride, s.pretrained)
+    network = Segmenter(s.architecture, s.backbone, 1, s.output_stride, pretrained=s.pretrained is True)
+    if isinstance(s.pretrained, str):
+        load_encoder(network, s.pretrained)
+    return network
+
+
+class Oriented(nn.Module):
+    """A disentangler whose logits (B, 1, h, w) are positive on the foreground: P, or -P where it was ``inverted``."""
+
+    def __init__(self, network: Disentangler, inverted: bool) -> None:
+        super().__init__()
+        self.network, self.inverted = network, inverted
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = self.network(images).logits
+        return -logits if self.inverted else logits
+
+
+def load_saliency(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """A trained network that maps normalised images (B, 3, H, W) to logits (B, 1, h, w), positive on the foreground.
+
+    Returns:
+        The network, and what its file says of it: ``kind`` (``disentangler`` or ``saliency-net``), ``backbone``,
+        ``output_stride``, ``architecture`` or ``inverted``.
+
+    Raises:
+        WsssError: The folder is not whole, or its file holds something else.
+    """
+    read_manifest(folder)
+    path = folder / "model.safetensors"
+    weights, about = load_weights(path)
+    kind = about.get("kind")
+    if kind == "disentangler":
+        network: nn.Module = Disentangler(about["backbone"], about["output_stride"])
+    elif kind == "saliency-net" and about["architecture"] == "poolnet":
+        network = PoolNet(about["backbone"], about["output_stride"])
+    elif kind == "saliency-net":
+        network = Segmenter(about["architecture"], about["backbone"], 1, about["output_stride"])
+    else:
+        raise WsssError(f"{path}: these are no weights of a saliency network but of {kind or 'something unknown'}")
+    network.load_state_dict(weights)
+    return (Oriented(network, about["inverted"]) if isinstance(network, Disentangler) else network), about

@@ -1,0 +1,116 @@
+"""C2AM (Xie et al. 2022): foreground and background told apart by contrast, without labels.
+
+L = SimMax(v_f) + SimMin(v_b, v_f) + SimMax(v_b): the foregrounds of different images are alike, their backgrounds are
+alike, and a foreground is unlike any background. Nothing says which of the two is which; ``wsss.saliency`` decides that
+when the training is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from torch.nn import functional as F
+
+from wsss.data.loading import Batch
+from wsss.models.disentangler import Disentangled, build_disentangler
+from wsss.objectives.base import Loss, Moment, Objective
+from wsss.settings import C2amSettings
+
+LOWEST, HIGHEST = 0.0005, 0.9995
+"""Similarities are kept in this range, so that their logarithms are finite (published values)."""
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all devices, in their order; the gradient of a device's rows is the sum over all devices."""
+
+    @staticmethod
+    def forward(ctx, rows: torch.Tensor) -> torch.Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def gathered(rows: torch.Tensor) -> torch.Tensor:
+    """Rows (B, D) of all devices of the run as one (sum of B, D); differentiable.
+
+    Every device then computes the same loss of the whole batch, and the mean over devices of their gradients, which the
+    engine takes, is its gradient.
+    """
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        return _Gather.apply(rows)
+    return rows
+
+
+def cosines(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Cosine of every row of ``a`` (A, D) with every row of ``b`` (B, D): float32 (A, B), not clamped."""
+    return F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T
+
+
+def sim_min(background: torch.Tensor, foreground: torch.Tensor) -> torch.Tensor:
+    """(1/B^2) sum_ij -log(1 - s(b_i, f_j)) over all pairs, i = j among them (C2AM, eq. 4).
+
+    Args:
+        background, foreground: (B, D).
+    """
+    return -torch.log(1 - cosines(background, foreground).clamp(LOWEST, HIGHEST)).mean()
+
+
+def rank_weights(similarities: torch.Tensor, alpha: float) -> torch.Tensor:
+    """exp(-alpha (rank_ij - 1)) (B, B), where j is the rank_ij-th most similar to i: itself 0, its nearest 1.
+
+    Carries no gradient. Each image counts itself with exp(alpha), but on the smallest value there is.
+    """
+    similarities = similarities.detach().clone()
+    similarities.fill_diagonal_(torch.inf)
+    order = similarities.argsort(1, descending=True, stable=True)
+    return torch.exp(-alpha * (order.argsort(1).float() - 1))
+
+
+def sim_max(vectors: torch.Tensor, alpha: float) -> torch.Tensor:
+    """(1/B^2) sum_ij w_ij (-log s(v_i, v_j)), w of ``rank_weights`` (C2AM, eq. 5 and 6).
+
+    Args:
+        vectors: (B, D).
+        alpha: Decay of the weight with the rank.
+    """
+    similarities = cosines(vectors, vectors)
+    return -(rank_weights(similarities, alpha) * torch.log(similarities.clamp(LOWEST, HIGHEST))).mean()
+
+
+def contrast(seen: Disentangled, alpha: float) -> dict[str, torch.Tensor]:
+    """The three terms of a batch over all devices: ``foreground``, ``negative``, ``background``."""
+    with torch.autocast(seen.foreground.device.type, enabled=False):
+        foreground, background = gathered(seen.foreground), gathered(seen.background)
+        return {
+            "foreground": sim_max(foreground, alpha),
+            "negative": sim_min(background, foreground),
+            "background": sim_max(background, alpha),
+        }
+
+
+class Goal(Objective):
+    """See the module's text."""
+
+    product = "disentangler"
+
+    def __init__(self, settings: C2amSettings) -> None:
+        self.settings = settings
+        self.networks = {"disentangler": build_disentangler(settings)}
+
+    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+        seen = self.networks["disentangler"](batch.images)
+        parts = contrast(seen, self.settings.alpha) | self.further(seen, batch)
+        total = sum(parts.values())
+        yield Loss("disentangler", total, {"loss": total.detach(), **{k: v.detach() for k, v in parts.items()}})
+
+    def further(self, seen: Disentangled, batch: Batch) -> dict[str, torch.Tensor]:
+        """Terms that a variant adds, weighted."""
+        return {}
