@@ -1,0 +1,133 @@
+"""Random walk of maps over pixel affinities: x T^t without ever building T.
+
+With W the affinities of ``wsss.refine.paths`` (1 on the diagonal), A = W^beta entry by entry and s_j = sum_i A_ij, the
+transition matrix T = A / s has columns that sum to 1, and a map x after t steps is x T^t (AffinityNet, Ahn and Kwak
+2018; IRN, Ahn et al. 2019). A step is (x T)_j = (A x)_j / s_j, and A has at most 2 D + 1 entries a row: a stencil of D
+directions, applied to all maps at once, in memory that grows linearly with the number of cells.
+
+T is similar to a symmetric matrix with eigenvalues in [-1, 1], so the power is written in Chebyshev polynomials,
+
+    lambda^t = sum_k c_k T_k(lambda),    c_k = 2^(1-t) binomial(t, (t-k)/2) for k of the parity of t, c_0 halved,
+
+whose coefficients are a binomial distribution: those beyond about sqrt(2 t ln(2 / tolerance)) do not matter. 256 steps
+need degree 80 for 1e-6. (T_k: T_0 = 1, T_1 = lambda, T_(k+1) = 2 lambda T_k - T_(k-1).)
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+
+from wsss.refine.paths import neighbour_affinities
+
+TOLERANCE = 1e-6
+"""Sum of the coefficients that are left out, relative to 1."""
+
+
+@cache
+def chebyshev(steps: int, tolerance: float = TOLERANCE) -> tuple[float, ...]:
+    """c_0 ... c_K of lambda^steps, with K the smallest degree whose tail is at most ``tolerance``.
+
+    They are scaled to sum to 1, so that a constant map stays constant; the error on [-1, 1] is at most twice the
+    tolerance.
+    """
+    total = math.lgamma(steps + 1) - (steps - 1) * math.log(2)
+    coefficients: list[float] = []
+    while sum(coefficients) < 1 - tolerance and len(coefficients) <= steps:
+        k = len(coefficients)
+        if (steps - k) % 2:
+            coefficients.append(0.0)
+            continue
+        below, above = (steps - k) // 2, (steps + k) // 2
+        value = math.exp(total - math.lgamma(below + 1) - math.lgamma(above + 1))
+        coefficients.append(value / 2 if k == 0 else value)
+    return tuple(c / sum(coefficients) for c in coefficients)
+
+
+class Transition:
+    """T for a batch of images of one size, as a stencil in fp32.
+
+    Args:
+        edges: (B, h, w) in [0, 1]: the probability of an edge at each cell; any float type, CPU or GPU.
+        radius: Reach R of one step in cells: neighbours closer than R.
+        beta: Exponent of the affinities.
+    """
+
+    def __init__(self, edges: torch.Tensor, radius: int, beta: float) -> None:
+        self.shape = edges.shape
+        batch, height, width = edges.shape
+        self.stencil = [(o, w.pow_(beta)) for o, w in neighbour_affinities(edges.float(), radius)]
+        # in double: an error here acts the same way in every step
+        total = torch.ones((batch, 1, height * width), dtype=torch.float64, device=edges.device)
+        for offset, weights in self.stencil:
+            total[..., :-offset] += weights
+            total[..., offset:] += weights
+        self.inverse = (1 / total).float()
+
+    def spread(self, maps: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """A x of ``maps``, float32 (B, K, h w), into ``out``, another tensor of that shape."""
+        out.zero_()
+        for offset, weights in self.stencil:
+            out[..., offset:].addcmul_(weights, maps[..., :-offset])
+            out[..., :-offset].addcmul_(weights, maps[..., offset:])
+        # a cell's own value last: small summands would be lost one by one in the large one (8 times the error)
+        return out.add_(maps)
+
+    def steps(self, maps: torch.Tensor, steps: int) -> torch.Tensor:
+        """x T^steps, step by step: what ``power`` is compared with."""
+        now, spare = maps.clone(), torch.empty_like(maps)
+        for _ in range(steps):
+            self.spread(now, spare).mul_(self.inverse)
+            now, spare = spare, now
+        return now
+
+    def power(self, maps: torch.Tensor, steps: int, tolerance: float = TOLERANCE) -> torch.Tensor:
+        """x T^steps by the Chebyshev expansion; differs from ``steps`` by less than 1e-4 of the maximum (2e-5 seen)."""
+        coefficients = chebyshev(steps, tolerance)
+        before, now = maps.clone(), torch.empty_like(maps)
+        total = coefficients[0] * maps
+        if len(coefficients) > 1:
+            self.spread(before, now).mul_(self.inverse)
+            total.add_(now, alpha=coefficients[1])
+        spare, twice = torch.empty_like(maps), 2 * self.inverse
+        for coefficient in coefficients[2:]:
+            self.spread(now, spare).mul_(twice).sub_(before)
+            before, now, spare = now, spare, before
+            if coefficient:
+                total.add_(now, alpha=coefficient)
+        return total
+
+
+@torch.inference_mode()
+def random_walk(
+    maps: torch.Tensor,
+    edges: torch.Tensor,
+    *,
+    radius: int = 5,
+    beta: float = 10.0,
+    steps: int = 256,
+    tolerance: float = TOLERANCE,
+    plain: bool = False,
+) -> torch.Tensor:
+    """Spread maps within what edges enclose: (x (1 - e)) T^steps.
+
+    Args:
+        maps: (B, K, h, w), non-negative; images with fewer classes are filled up with zeros.
+        edges: (B, h, w) in [0, 1], on the same grid.
+        radius: Reach R of one step in cells.
+        beta: Exponent of the affinities.
+        steps: Length of the walk.
+        tolerance: Of the Chebyshev expansion, relative to the largest value.
+        plain: Apply T ``steps`` times instead.
+
+    Returns:
+        float32 (B, K, h, w), non-negative, on the device of ``edges``. No value exceeds the largest of its map (but for
+        the tolerance).
+    """
+    batch, kinds, height, width = maps.shape
+    start = (maps.float() * (1 - edges.float())[:, None]).reshape(batch, kinds, height * width)
+    transition = Transition(edges, radius, beta)
+    result = transition.steps(start, steps) if plain else transition.power(start, steps, tolerance)
+    return result.clamp_(min=0).view(batch, kinds, height, width)
