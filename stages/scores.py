@@ -1,4 +1,4 @@
-"""Score classifiers, class activation maps, pseudo masks or predicted masks against what the index knows.
+"""Score classifiers, class activation maps, saliency, pseudo masks or predicted masks against what the index knows.
 
 Writes scores.json (every split, threshold policy and class) and scores.csv (the same in long form). Every image of the
 index's list is scored, or the stage fails and names those that are missing.
@@ -14,7 +14,11 @@ stage = Stage(
     settings=EvaluationSettings,
     inputs={"index": "dataset index", "artefact": "folder to score; for segmenters that of the predictions"},
     extra={
-        "--kind": {"required": True, "choices": ("classifiers", "cams", "masks", "segmenters"), "help": "what it is"}
+        "--kind": {
+            "required": True,
+            "choices": ("classifiers", "cams", "saliency", "saliency-masks", "masks", "segmenters"),
+            "help": "what it is; saliency is that of the maps",
+        }
     },
 )
 

@@ -53,28 +53,33 @@ class _Chunk:
         return count, failures
 
 
-def true_mask(item: Item) -> np.ndarray:
-    """The true mask of an image, uint8 (H, W). Raises :class:`WsssError` when it has none."""
+def true_mask(item: Item, any_object: bool = False) -> np.ndarray:
+    """The true mask of an image, uint8 (H, W); ``any_object``: with 1 in place of every object class. Raises
+    :class:`WsssError` when it has none."""
     if item.mask is None:
         raise WsssError("it is to be scored and has no true mask; build the index again")
-    return read_mask(item.mask)
+    mask = read_mask(item.mask)
+    return np.where(mask == IGNORE, mask, np.minimum(mask, 1)) if any_object else mask
 
 
 @dataclass(frozen=True)
 class MapCounter:
-    """Counts maps against true masks for all thresholds, and again for the few images of ``chosen``."""
+    """Counts maps against true masks for all thresholds, and again for the few images of ``chosen``. ``any_object`` as
+    for ``true_mask``, with ``classes=1``."""
 
     store: MapStore
     thresholds: np.ndarray
     classes: int
     chosen: frozenset[str]
+    any_object: bool = False
 
     def start(self) -> tuple[ThresholdCounts, ThresholdCounts]:
         few = self.thresholds if self.chosen else self.thresholds[:0]
         return ThresholdCounts(self.thresholds, self.classes), ThresholdCounts(few, self.classes)
 
     def add(self, count: tuple[ThresholdCounts, ThresholdCounts], item: Item) -> None:
-        maps, classes, truth = self.store.full(item.id), self.store[item.id].classes, true_mask(item)
+        maps, classes = self.store.full(item.id), self.store[item.id].classes
+        truth = true_mask(item, self.any_object)
         count[0].add(maps, classes, truth)
         if item.id in self.chosen:
             count[1].add(maps, classes, truth)
@@ -86,17 +91,18 @@ class MapCounter:
 @dataclass(frozen=True)
 class MaskCounter:
     """Counts masks against true masks: a confusion matrix, the true pixels of each class that the mask leaves out
-    (255), and pixels by size (``breakdown.count_sizes``)."""
+    (255), and pixels by size (``breakdown.count_sizes``). ``any_object`` as for ``MapCounter``."""
 
     masks: MaskFolder
     classes: int
+    any_object: bool = False
 
     def start(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         side = self.classes + 1
         return np.zeros((side, side), np.int64), np.zeros(side, np.int64), no_sizes(self.classes)
 
     def add(self, count: tuple[np.ndarray, np.ndarray, np.ndarray], item: Item) -> None:
-        truth, mask = true_mask(item), self.masks.read(item.id)
+        truth, mask = true_mask(item, self.any_object), self.masks.read(item.id)
         left_out = mask == IGNORE
         matrix = confusion(truth, np.where(left_out, 0, mask), self.classes)
         unlabelled = np.bincount(truth[left_out & (truth != IGNORE)], minlength=self.classes + 1)

@@ -1,5 +1,7 @@
 """Scores of one artefact: which images count, who reads them, and what goes into ``scores.json`` and ``scores.csv``.
 
+Saliency maps and masks are scored as one class, any object, against the background.
+
 ``scores.json``: ``kind``, ``recipe``, ``dataset``, ``classes``, ``calibration`` (ids of the images that policy
 *calibrated* looked at), ``calibration_miou`` (best mIoU on those images alone), and for every split
 
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,7 @@ from wsss.store.manifest import atomic_path, read_manifest, write_json
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 
-KINDS = ("classifiers", "cams", "masks", "segmenters")
+KINDS = ("classifiers", "cams", "saliency", "saliency-masks", "masks", "segmenters")
 NO_MASKS = "no image of this split has a true mask: label-free diagnostics only"
 
 
@@ -52,11 +55,14 @@ def write_scores(run: Run) -> None:
     manifest = read_manifest(artefact)
     if kind == "classifiers":
         result = score_classifier(index, artefact / "predictions.csv")
-    elif kind == "cams":
-        splits = manifest["settings"]["splits"]
-        result = score_maps(index, MapStore(artefact), run.settings, splits, run.args.seed, threads)
     else:
-        result = score_masks(index, MaskFolder(artefact / "masks"), manifest["settings"]["splits"], threads)
+        any_object = kind.startswith("saliency")
+        index = salient(index) if any_object else index
+        splits = manifest["settings"].get("splits") or manifest["splits"]
+        if kind in ("cams", "saliency"):
+            result = score_maps(index, MapStore(artefact), run.settings, splits, run.args.seed, threads, any_object)
+        else:
+            result = score_masks(index, MaskFolder(artefact / "masks"), splits, threads, any_object)
     dropped = {split: sum(s == split for s, _ in index.dropped) for split in result["splits"]}
     for split, scores in result["splits"].items():
         scores["dropped"] = dropped[split]
@@ -87,6 +93,12 @@ def score_classifier(index: Index, predictions: Path) -> dict[str, Any]:
     return result
 
 
+def salient(index: Index) -> Index:
+    """The index of the same images with one class, any object."""
+    items = tuple(replace(item, labels=(0,) if item.labels else ()) for item in index.items)
+    return replace(index, classes=("salient",), items=items)
+
+
 def calibration_ids(items: Sequence[Item], count: int, seed: int) -> list[str]:
     """Ids of the ``count`` images (all, if there are fewer) whose masks may be looked at, drawn with the seed."""
     drawn = np.random.default_rng([seed, 0xCA11]).permutation(len(items))[:count]
@@ -94,13 +106,20 @@ def calibration_ids(items: Sequence[Item], count: int, seed: int) -> list[str]:
 
 
 def score_maps(
-    index: Index, store: MapStore, settings: EvaluationSettings, splits: Sequence[str], seed: int, threads: int
+    index: Index,
+    store: MapStore,
+    settings: EvaluationSettings,
+    splits: Sequence[str],
+    seed: int,
+    threads: int,
+    any_object: bool = False,
 ) -> dict[str, Any]:
     """Scores of class activation maps at their full resolution under the three threshold policies.
 
     *fixed*: ``settings.threshold``; *calibrated*: best mIoU on a few scored training images, applied to every split;
     *oracle*: best mIoU on the very split. The lowest threshold wins among equals. Without true masks in a split:
     diagnostics at the fixed threshold. Without any in the training split there is no calibrated threshold.
+    ``any_object``: the maps are of saliency, the index is that of ``salient``.
     """
     import wsss.store.views  # noqa: F401  loads torch once, before worker processes fork
 
@@ -121,7 +140,7 @@ def score_maps(
             continue
         few = frozenset(chosen) if split == "train" else frozenset()
         counts, calibration = merged(
-            MapCounter(store, thresholds, len(index.classes), few), items, threads, f"{split} maps"
+            MapCounter(store, thresholds, len(index.classes), few, any_object), items, threads, f"{split} maps"
         )
         confusions = counts.confusions()
         curve = mean_iou(confusions)
@@ -150,9 +169,12 @@ def score_maps(
     return result
 
 
-def score_masks(index: Index, masks: MaskFolder, splits: Sequence[str], threads: int) -> dict[str, Any]:
+def score_masks(
+    index: Index, masks: MaskFolder, splits: Sequence[str], threads: int, any_object: bool = False
+) -> dict[str, Any]:
     """Scores of pseudo masks or predictions; diagnostics for a split without true masks. Pixels that a mask leaves out
-    (255) count as missed; ``unlabelled`` says how many they are, ``miou_labelled`` what the others reach."""
+    (255) count as missed; ``unlabelled`` says how many they are, ``miou_labelled`` what the others reach.
+    ``any_object``: masks of saliency, as for ``score_maps``."""
     result: dict[str, Any] = {"splits": {}}
     for split in splits:
         require(index.split(split), masks, f"{masks.path} has no masks")
@@ -160,7 +182,8 @@ def score_masks(index: Index, masks: MaskFolder, splits: Sequence[str], threads:
         if not items:
             result["splits"][split] = _diagnostics(index, split, masks, None, "", threads)
             continue
-        matrix, unlabelled, sizes = merged(MaskCounter(masks, len(index.classes)), items, threads, f"{split} masks")
+        counter = MaskCounter(masks, len(index.classes), any_object)
+        matrix, unlabelled, sizes = merged(counter, items, threads, f"{split} masks")
         scores = {
             **metrics(matrix, index.classes, unlabelled),
             **breakdown(index, matrix, sizes, unlabelled),
