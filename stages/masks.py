@@ -1,7 +1,8 @@
-"""Turn class activation maps into pseudo masks: threshold, then a dense CRF over the tagged classes.
+"""Turn maps into pseudo masks: a background score, then a dense CRF over the tagged classes.
 
-Reads the index and the maps (and their scores, when the threshold is calibrated or oracle); writes one palette PNG an
-image of the splits: 0 background, c + 1 the object class c. The result is the same for any number of threads.
+Reads the index and the maps (and their scores, when the threshold is calibrated or oracle; and maps of saliency, when
+that gives the background score); writes one palette PNG an image of the splits: 0 background, c + 1 the object class c,
+255 what an ignore band leaves out. The result is the same for any number of threads.
 """
 
 import _house  # noqa: F401
@@ -13,7 +14,10 @@ stage = Stage(
     __doc__,
     settings=MasksSettings,
     inputs={"index": "dataset index", "cams": "class activation maps"},
-    optional={"scores": "scores of the maps, for threshold policies calibrated and oracle"},
+    optional={
+        "saliency": "maps of the saliency that the settings name",
+        "scores": "scores of the maps, for threshold policies calibrated and oracle",
+    },
 )
 
 if __name__ == "__main__":

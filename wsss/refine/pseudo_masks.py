@@ -1,8 +1,13 @@
-"""Pseudo masks: maps against a constant background score, then the dense CRF over the classes of the image's tags."""
+"""Pseudo masks: maps against a background score, then the dense CRF over the classes of the image's tags.
+
+The background score is a constant, a constant for every class, or the complement of saliency (Xie et al. 2022). With
+an ignore band the maps are read twice and what the two readings disagree on is left out (IRN, Ahn et al. 2019).
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,84 +16,159 @@ import numpy as np
 
 from wsss.data.images import read_image
 from wsss.data.index import Index, Item
+from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
-from wsss.refine.crf import DenseCRF, refine_scores
-from wsss.settings import CrfSettings, MasksSettings, Threshold
+from wsss.refine.crf import DenseCRF, label_unary, score_unary
+from wsss.settings import CrfSettings, IgnoreBand, MasksSettings, Threshold
 from wsss.stage import Interrupted, Run
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.workers import over
 
+Background = float | np.ndarray
+"""A constant; float (n,), a constant for every map; or float (H, W), a score for every pixel."""
 
-def best_labels(maps: np.ndarray, threshold: float) -> np.ndarray:
-    """argmax over [threshold, maps]: 0 where no map exceeds the threshold, k + 1 where map k is the largest.
 
-    ``maps``: float32 (n, H, W). The threshold is rounded to float32 first; ties go to the background, then to the
-    first map. Returns int64 (H, W).
+def best_labels(maps: np.ndarray, background: Background) -> np.ndarray:
+    """0 where no map exceeds the background score, k + 1 where map k is the largest of those that do.
+
+    ``maps``: float32 (n, H, W); the background score is rounded to float32 first. A map that equals it does not exceed
+    it; among equal maps the first wins. With a constant for every map, each map is compared with its own, so the
+    largest map may yield to a smaller one that exceeds its lower threshold. Returns int64 (H, W).
     """
-    background = np.full((1, *maps.shape[1:]), threshold, np.float32)
-    return np.concatenate([background, maps.astype(np.float32, copy=False)]).argmax(axis=0)
+    maps = maps.astype(np.float32, copy=False)
+    limits = np.asarray(background, np.float32)
+    if limits.ndim == 1:
+        claims = np.where(maps > limits[:, None, None], maps, -1)
+        return np.concatenate([np.full((1, *maps.shape[1:]), -0.5, np.float32), claims]).argmax(axis=0)
+    return np.concatenate([np.broadcast_to(limits, (1, *maps.shape[1:])), maps]).argmax(axis=0)
+
+
+def readings(
+    maps: np.ndarray, backgrounds: Sequence[Background], image: np.ndarray | None = None, crf: CrfSettings | None = None
+) -> list[np.ndarray]:
+    """Labels int64 (H, W), 0 to n, of the same maps (n, H, W), n >= 1, read against several background scores.
+
+    The dense CRF, where there is one, sees the background and all n maps, whether or not a map exceeds the background
+    score anywhere; its lattice is built once for all readings. ``image``: uint8 (H, W, 3), needed with ``crf``.
+    """
+    if crf is None:
+        return [best_labels(maps, background) for background in backgrounds]
+    unaries = []
+    for background in backgrounds:
+        if crf.unary == "labels":
+            unaries.append(label_unary(best_labels(maps, background), len(maps) + 1, crf.confidence))
+        else:
+            plane = np.broadcast_to(np.asarray(background, np.float32), (1, *maps.shape[1:]))
+            unaries.append(score_unary(np.concatenate([plane, maps])))
+    return [probabilities.argmax(axis=0) for probabilities in DenseCRF(image, crf).infer(unaries)]
 
 
 def pseudo_mask(
     maps: np.ndarray,
     classes: np.ndarray,
-    threshold: float,
+    background: Background,
     image: np.ndarray | None = None,
     crf: CrfSettings | None = None,
 ) -> np.ndarray:
     """Mask of one image.
 
-    ``maps``: float32 (n, H, W) in [0, 1); ``classes``: int (n,), 0-based; ``image``: uint8 (H, W, 3), needed with
-    ``crf``. The background and the n tagged classes take part in the CRF, whether or not a map exceeds the threshold
-    anywhere. Returns uint8 (H, W): 0 background, c + 1 object class c; without classes all is background.
+    ``maps``: float32 (n, H, W) in [0, 1]; ``classes``: int (n,), 0-based; the rest as for :func:`readings`. Returns
+    uint8 (H, W): 0 background, c + 1 object class c; without classes all is background.
     """
     if len(maps) == 0:
         return np.zeros(maps.shape[1:], np.uint8)
-    if crf is None:
-        labels = best_labels(maps, threshold)
-    else:
-        background = np.full((1, *maps.shape[1:]), threshold, np.float32)
-        labels = refine_scores(image, np.concatenate([background, maps]), crf)
-    values = np.concatenate([[0], np.asarray(classes) + 1]).astype(np.uint8)
-    return values[labels]
+    return _values(classes)[readings(maps, [background], image, crf)[0]]
+
+
+def banded_mask(
+    maps: np.ndarray,
+    classes: np.ndarray,
+    band: IgnoreBand,
+    image: np.ndarray | None = None,
+    crf: CrfSettings | None = None,
+) -> np.ndarray:
+    """Mask of one image with an ignore band.
+
+    The maps are read against ``band.foreground`` and against ``band.background``, each with its own CRF: the class
+    where the first sees an object, 0 where neither does, 255 elsewhere. Arguments and result as for
+    :func:`pseudo_mask`.
+    """
+    if len(maps) == 0:
+        return np.zeros(maps.shape[1:], np.uint8)
+    sure, generous = readings(maps, [band.foreground, band.background], image, crf)
+    return np.where((sure == 0) & (generous > 0), np.uint8(IGNORE), _values(classes)[sure])
+
+
+def _values(classes: np.ndarray) -> np.ndarray:
+    """Mask value of each label: uint8 (n + 1,)."""
+    return np.concatenate([[0], np.asarray(classes) + 1]).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class PseudoMaskWriter:
     """Makes and writes the mask of one image: what a worker process does. Call with an item of the index.
 
-    Raises :class:`WsssError` naming the file when sizes differ or the maps
-    are missing.
+    ``background``: a constant, or float (C,), one for every object class of the dataset. ``saliency``: maps of one
+    class; its complement is the background score then. Returns the numbers of foreground pixels and of pixels left out.
+    Raises :class:`WsssError` naming the file when sizes differ or the maps are missing.
     """
 
     store: MapStore
     masks: MaskFolder
-    threshold: float
+    background: Background
     crf: CrfSettings | None
+    band: IgnoreBand | None = None
+    saliency: MapStore | None = None
 
-    def __call__(self, item: Item) -> int:
+    def __call__(self, item: Item) -> tuple[int, int]:
         record = self.store[item.id]
-        if record.size != (item.height, item.width):
-            raise WsssError(
-                f"the maps in {self.store.folder} are of a {record.size[0]} x {record.size[1]} image, "
-                f"{item.image} is {item.height} x {item.width}; make the maps again"
-            )
+        _same_size(self.store, record.size, item)
         image = None
         if self.crf is not None and len(record.classes):
             image = read_image(item.image)
             if image.shape[:2] != record.size:
                 raise WsssError(f"{item.image} is now {image.shape[0]} x {image.shape[1]}; build the index again")
-        mask = pseudo_mask(self.store.full(item.id), record.classes, self.threshold, image, self.crf)
+        maps = self.store.full(item.id)
+        if self.band is not None:
+            mask = banded_mask(maps, record.classes, self.band, image, self.crf)
+        else:
+            mask = pseudo_mask(maps, record.classes, self._score(item, record.classes), image, self.crf)
         self.masks.write(item.id, mask)
-        return int((mask > 0).sum())
+        ignored = int((mask == IGNORE).sum())
+        return int((mask > 0).sum()) - ignored, ignored
+
+    def _score(self, item: Item, classes: np.ndarray) -> Background:
+        if self.saliency is None:
+            return self.background[classes] if isinstance(self.background, np.ndarray) else self.background
+        if not len(classes):
+            return 0.0
+        record = self.saliency[item.id]
+        _same_size(self.saliency, record.size, item)
+        if len(record.classes) != 1:
+            raise WsssError(
+                f"{self.saliency.folder} has {len(record.classes)} maps of image {item.id!r}; saliency is one map an "
+                "image: give the folder of a saliency recipe's maps"
+            )
+        return np.clip(1 - self.saliency.full(item.id)[0], 0, None)
 
 
-def chosen_threshold(settings: Threshold, scores: Path | None) -> tuple[float, dict[str, Any]]:
+def _same_size(store: MapStore, size: tuple[int, int], item: Item) -> None:
+    if size != (item.height, item.width):
+        raise WsssError(
+            f"the maps in {store.folder} are of a {size[0]} x {size[1]} image, "
+            f"{item.image} is {item.height} x {item.width}; make the maps again"
+        )
+
+
+def chosen_threshold(
+    settings: Threshold, scores: Path | None, classes: Sequence[str] = ()
+) -> tuple[Background, dict[str, Any]]:
     """The background score and, for the manifest, how it was chosen.
 
-    ``scores``: folder of the maps' scores, needed unless the policy is ``fixed``. Raises :class:`WsssError` when it is
-    not given or holds no such threshold (a dataset without masks).
+    ``scores``: folder of the maps' scores, needed unless the policy is ``fixed``; ``classes``: names of the object
+    classes, needed with ``per_class``, when the score is float32 (C,). Raises :class:`WsssError` when the scores are
+    not given, hold no such threshold (a dataset without masks), or are those of other classes.
     """
     policy = settings.policy
     if policy == "fixed":
@@ -106,33 +186,53 @@ def chosen_threshold(settings: Threshold, scores: Path | None) -> tuple[float, d
     if chosen is None:
         raise WsssError(f"{path} has no {policy} threshold: no training image has a mask; use threshold.policy: fixed")
     facts = {"value": chosen["threshold"], "policy": policy, "masks_looked_at": chosen["threshold_images"]}
-    return chosen["threshold"], facts
+    if not settings.per_class:
+        return chosen["threshold"], facts
+    each = chosen.get("thresholds_per_class", {})
+    if list(each) != list(classes):
+        raise WsssError(f"{path} has no thresholds of the classes {', '.join(classes)}; score the maps again")
+    return np.array(list(each.values()), np.float32), {**facts, "per_class": each}
 
 
 def write_pseudo_masks(run: Run) -> None:
     """Write the mask of every image of the splits. The folder appears when all are there.
 
-    Raises :class:`WsssError` with the ids of the images that have no maps or could not be done.
+    Raises :class:`WsssError` with the ids of the images that have no maps, no saliency, or could not be done.
     """
     import wsss.store.views  # noqa: F401  loads torch once, before worker processes fork
 
     settings: MasksSettings = run.settings
     index = Index.load(run.inputs["index"])
     store = MapStore(run.inputs["cams"])
-    threshold, facts = chosen_threshold(settings.threshold, run.inputs.get("scores"))
     items = [item for split in settings.splits for item in index.split(split)]
-    missing = [item.id for item in items if item.id not in store]
-    if missing:
-        shown = ", ".join(map(repr, missing[:20])) + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
-        raise WsssError(f"{store.folder} has no maps of {len(missing)} images: {shown}; make the maps again")
+    _covered(items, store, "maps")
+    saliency, band, background = None, settings.ignore, 0.0
+    facts: dict[str, Any]
+    if settings.saliency is not None:
+        if "saliency" not in run.inputs:
+            raise WsssError(f"the settings name the saliency {settings.saliency!r}: give its maps with --saliency DIR")
+        saliency, facts = MapStore(run.inputs["saliency"]), {"policy": "1 - saliency"}
+        _covered([item for item in items if item.labels], saliency, "saliency")
+    elif band is not None:
+        facts = {"policy": "ignore band", "foreground": band.foreground, "background": band.background}
+    else:
+        background, facts = chosen_threshold(settings.threshold, run.inputs.get("scores"), index.classes)
     if settings.crf is not None and any(item.labels for item in items):
         DenseCRF(np.zeros((1, 1, 3), np.uint8), settings.crf)  # complains at once where the backend is not installed
     with run.folder("masks") as scratch:
-        work = PseudoMaskWriter(store, MaskFolder(scratch), threshold, settings.crf)
-        foreground = 0
-        for pixels in over(items, work, run.args.threads, "masks", lambda item: item.id):
-            foreground += pixels
+        work = PseudoMaskWriter(store, MaskFolder(scratch), background, settings.crf, band, saliency)
+        foreground = ignored = 0
+        for one in over(items, work, run.args.threads, "masks", lambda item: item.id):
+            foreground, ignored = foreground + one[0], ignored + one[1]
             if run.stop:
                 raise Interrupted(run.stop)
-    share = foreground / max(1, sum(item.height * item.width for item in items))
-    run.note(images=len(items), threshold=facts, foreground_share=round(share, 4))
+    total = max(1, sum(item.height * item.width for item in items))
+    left_out = {"ignored_share": round(ignored / total, 4)} if band is not None else {}
+    run.note(images=len(items), threshold=facts, foreground_share=round(foreground / total, 4), **left_out)
+
+
+def _covered(items: Sequence[Item], store: MapStore, what: str) -> None:
+    missing = [item.id for item in items if item.id not in store]
+    if missing:
+        shown = ", ".join(map(repr, missing[:20])) + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
+        raise WsssError(f"{store.folder} has no {what} of {len(missing)} images: {shown}; make the maps again")

@@ -72,7 +72,8 @@ class Threshold(Settings):
     value: Fraction = 0.3
     """For ``policy: fixed``."""
     per_class: bool = False
-    """A threshold for every class (``calibrated`` and ``oracle``): best IoU of that class on the same masks."""
+    """A threshold for every class (``calibrated`` and ``oracle``): best IoU of that class on the same masks. A pixel
+    gets the strongest of the classes that exceed their own."""
 
     @model_validator(mode="after")
     def _looks(self) -> Threshold:
@@ -105,7 +106,7 @@ class MasksSettings(Settings):
     saliency: Annotated[str, Ref("saliency")] | None = None
     """Saliency whose complement, 1 - s, is the background score in place of the constant threshold; null: none."""
     threshold: Threshold = Threshold()
-    """Where an object ends, without saliency."""
+    """Where an object ends; without effect beside ``saliency`` or ``ignore``, so that ``defaults`` may hold one."""
     ignore: IgnoreBand | None = None
     """Leave out (255) what two thresholds disagree on, in place of ``threshold``; null: every pixel gets a label."""
     crf: Crf | None = CrfSettings()
@@ -117,6 +118,9 @@ class MasksSettings(Settings):
     def _one_rule(self) -> MasksSettings:
         if self.saliency is not None and self.ignore is not None:
             raise ValueError("with 'saliency' the background score is 1 - saliency; leave 'ignore' out")
+        chosen = self.saliency is None and self.ignore is None
+        if chosen and self.threshold.per_class and self.crf is not None and self.crf.unary == "scores":
+            raise ValueError("thresholds of each class give labels, no scores; set crf.unary to labels")
         return self
 
 
