@@ -15,10 +15,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from wsss.averaging import WeightAverage
 from wsss.data.loading import Order, TrainingViews, training_loader
 from wsss.devices import autocast_type, loader_workers, tune_for
 from wsss.errors import WsssError
@@ -67,6 +69,7 @@ class Trainer:
         device: Where to train.
         identity: What the training depends on besides settings and seed (digests of inputs, code); a checkpoint of
             another identity is not resumed.
+        chances: As for ``wsss.data.loading.Order``; None: every view once an epoch.
     """
 
     def __init__(
@@ -77,8 +80,10 @@ class Trainer:
         run: Run,
         device: torch.device,
         identity: dict[str, Any],
+        chances: np.ndarray | None = None,
     ) -> None:
         self.objective, self.views, self.settings, self.run, self.device = objective, views, settings, run, device
+        self.chances = chances
         self.rank, self.ranks = ranks()
         self.networks = {n: m.to(device, memory_format=torch.channels_last) for n, m in objective.networks.items()}
         for name, network in self.networks.items():
@@ -86,6 +91,11 @@ class Trainer:
             network.train()
             if objective.batch_norm(name, settings.batch_norm) == "fixed":
                 network.fix_batch_norm()
+        for network in objective.fixed.values():
+            network.to(device, memory_format=torch.channels_last)
+            tune_for(network, device)
+            network.eval()
+        self.average = WeightAverage(self.networks[objective.product], settings)
         self.optimisers = {n: build_optimiser(m, settings) for n, m in self.networks.items()}
         self.type = autocast_type(settings.precision, device)
         scaled = self.type == torch.float16
@@ -118,6 +128,7 @@ class Trainer:
             self.step,
             self.rank,
             self.ranks,
+            self.chances,
         )
         workers = loader_workers(self.run.args.threads, self.device)
         saved = time.monotonic()
@@ -134,6 +145,7 @@ class Trainer:
                     self._save()
                     saved = time.monotonic()
         self._save()
+        self.average.finish()
         return self.networks[self.objective.product].eval()
 
     def _micro_step(self, batch: Any) -> None:
@@ -153,6 +165,8 @@ class Trainer:
         self.step += 1
         if self.step % s.accumulate == 0:
             self._optimiser_step()
+        if self.step % self.per_epoch == 0:
+            self.average.after_epoch(self.step // self.per_epoch - 1)
         self._record(parts)
 
     def _optimiser_step(self) -> None:
@@ -170,6 +184,7 @@ class Trainer:
             scaler.update()
         for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
+        self.average.after_step(self.step // self.settings.accumulate - 1)
 
     def _autocast(self) -> Any:
         if self.type == torch.float32:
@@ -218,6 +233,8 @@ class Trainer:
             "networks": {n: m.state_dict() for n, m in self.networks.items()},
             "optimisers": {n: o.state_dict() for n, o in self.optimisers.items()},
             "scalers": {n: s.state_dict() for n, s in self.scalers.items()},
+            "objective": self.objective.state(),
+            "average": self.average.state(),
             "sums": self.sums,
             "counted": self.counted,
             "metrics": self.metrics.stat().st_size if self.metrics.exists() else 0,
@@ -241,6 +258,8 @@ class Trainer:
             network.load_state_dict(state["networks"][name])
             self.optimisers[name].load_state_dict(state["optimisers"][name])
             self.scalers[name].load_state_dict(state["scalers"][name])
+        self.objective.load_state(state["objective"])
+        self.average.load_state(state["average"])
         self.step, self.sums, self.counted = state["step"], state["sums"], state["counted"]
         if self.rank == 0 and self.metrics.exists():
             os.truncate(self.metrics, state["metrics"])

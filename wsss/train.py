@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from wsss.data.balance import balanced_chances, class_counts
 from wsss.data.index import Index, Item
 from wsss.data.loading import TrainingViews
 from wsss.devices import choose_device, prepare_cpu
@@ -38,8 +40,11 @@ def train_classifier(run: Run) -> None:
         raise WsssError(f"{index.folder}: no training image has a label; see report.json there")
     given = _given_classifiers(run, settings)
     device = prepare(run)
-    objective = find(settings.objective)(settings, len(index.classes), given)
-    network = train(run, objective, items, len(index.classes), device)
+    classes = len(index.classes)
+    frequencies = torch.from_numpy(class_counts(items, classes) / len(items))
+    objective = find(settings.objective)(settings, classes, given, frequencies)
+    chances = balanced_chances(items, classes) if settings.sampling == "balanced" else None
+    network = train(run, objective, items, classes, device, chances=chances)
     about = {
         "kind": "classifier",
         "backbone": settings.backbone,
@@ -132,9 +137,12 @@ def train(
     items: list[Item],
     classes: int,
     device: torch.device,
-    mask_of: Callable[[Item], Path] | None = None,
+    mask_of: Callable[[Item], Path | np.ndarray] | None = None,
+    chances: np.ndarray | None = None,
 ) -> Any:
     """Train an objective's networks on ``items`` and return its product in eval mode, whatever the stage.
+
+    ``mask_of`` is as for ``TrainingViews``, ``chances`` as for ``Order``.
 
     A checkpoint is resumed only if the settings, the seed, the content of every input folder and the code of this stage
     and objective are those that it was made with.
@@ -142,6 +150,6 @@ def train(
     views = TrainingViews(items, classes, run.settings, run.args.seed, mask_of)
     identity = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
     identity["code"] = fingerprint(ROOT / "stages" / f"{run.stage}.py", ROOT, [type(objective).__module__])
-    trainer = Trainer(objective, views, run.settings, run, device, identity)
+    trainer = Trainer(objective, views, run.settings, run, device, identity, chances)
     say(f"{len(items)} images, {trainer.micro_steps} steps on {device} in {str(trainer.type).removeprefix('torch.')}")
     return trainer.train()

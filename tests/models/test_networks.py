@@ -39,7 +39,7 @@ def test_unknown_backbone_names_the_nearest():
 
 def test_a_stride_that_a_backbone_lacks_is_explained():
     with pytest.raises(WsssError, match="output stride 16"):
-        Classifier("test_vit", 3, 16)
+        Classifier("vgg11", 3, 16)
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import torch.multiprocessing as mp
 from torch.nn import functional as F
 
 from wsss.objectives.base import Moment
+from wsss.objectives.choosing import choose_class
 from wsss.objectives.classification import classification_loss, smooth
 from wsss.objectives.erasing import (
     activation_mask,
-    choose_class,
     erase_hard,
     erase_soft,
     global_max,

@@ -29,8 +29,8 @@ class Small(Trainable):
 def objective(**settings) -> Goal:
     torch.manual_seed(0)
     goal = Goal.__new__(Goal)
-    goal.settings = PNocSettings(ordinary="x", crop=64, output_stride=8, **settings)
-    goal.networks = {"generator": Small(), "ordinary": Small()}
+    settings = PNocSettings(ordinary="x", crop=64, output_stride=8, **settings)
+    goal.compose(settings, 4, Small(), Small())
     goal.networks["ordinary"].fix_batch_norm()
     return goal
 

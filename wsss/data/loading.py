@@ -7,6 +7,7 @@ at any step of any epoch, with any number of processes, and with any number of d
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from wsss.errors import WsssError
 from wsss.settings import TrainingSettings
 
 Visit = tuple[int, int]
-"""(epoch, position in the list of items)."""
+"""(epoch, position in the list of items); together they decide the view."""
 
 
 @dataclass
@@ -115,10 +116,21 @@ class Order(Sampler):
 
     Each epoch is a new permutation; the last incomplete batch of an epoch is dropped (published recipes do so, and
     batch statistics stay comparable). With several devices each takes its own slice of the same global batch.
+
+    With ``chances``, float64 (length,) of sum 1, an epoch is that many independent draws instead. What is drawn for the
+    n-th time in an epoch is viewed as if in the epoch ``epoch + n epochs``, so no view is seen twice.
     """
 
     def __init__(
-        self, length: int, batch_size: int, epochs: int, seed: int, start: int = 0, rank: int = 0, ranks: int = 1
+        self,
+        length: int,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+        chances: np.ndarray | None = None,
     ) -> None:
         if length < batch_size:
             raise WsssError(
@@ -129,6 +141,7 @@ class Order(Sampler):
         self.length, self.batch_size, self.epochs, self.seed = length, batch_size, epochs, seed
         self.start, self.rank, self.ranks = start, rank, ranks
         self.per_epoch = length // batch_size
+        self.chances = chances
 
     def __len__(self) -> int:
         return self.per_epoch * self.epochs - self.start
@@ -136,11 +149,21 @@ class Order(Sampler):
     def __iter__(self) -> Iterator[list[Visit]]:
         share = self.batch_size // self.ranks
         for epoch in range(self.start // self.per_epoch, self.epochs):
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
+            order = self._epoch(epoch)
             first = self.start % self.per_epoch if epoch == self.start // self.per_epoch else 0
             for step in range(first, self.per_epoch):
                 begin = step * self.batch_size + self.rank * share
-                yield [(epoch, int(p)) for p in order[begin : begin + share]]
+                yield order[begin : begin + share]
+
+    def _epoch(self, epoch: int) -> list[Visit]:
+        rng = np.random.default_rng((self.seed, epoch))
+        if self.chances is None:
+            return [(epoch, int(p)) for p in rng.permutation(self.length)]
+        visits, drawn = [], Counter()
+        for p in map(int, rng.choice(self.length, self.length, p=self.chances)):
+            visits.append((epoch + drawn[p] * self.epochs, p))
+            drawn[p] += 1
+        return visits
 
 
 def _ignore_signals(_: int) -> None:

@@ -1,7 +1,8 @@
-"""Backbones by timm name, and their weights from the hub, a local file, or nowhere."""
+"""Backbones by name, and their weights from the hub, a local file, or nowhere."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from difflib import get_close_matches
 
 import timm
@@ -9,47 +10,126 @@ import torch
 from torch import nn
 
 from wsss.errors import WsssError
+from wsss.models.wide_resnet38 import STRIDE as WIDE_RESNET_STRIDE
+from wsss.models.wide_resnet38 import WideResNet38
 from wsss.store.weights import load_weights
+
+OWN: dict[str, tuple[Callable[[], nn.Module], int]] = {"wide_resnet38d": (WideResNet38, WIDE_RESNET_STRIDE)}
+"""Backbones that timm lacks: their class and their stride."""
 
 
 def check_name(name: str) -> None:
     """Raise ``WsssError`` with the nearest names unless timm has a model of this name."""
     if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=3, cutoff=0.4)
+        near = get_close_matches(name, [*timm.list_models(), *OWN], n=3, cutoff=0.4)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise WsssError(f"backbone {name!r}: timm has no such model{hint}")
 
 
 def create_backbone(name: str, output_stride: int, pretrained: bool) -> nn.Module:
-    """A timm network without head whose ``forward_features`` keeps the spatial grid.
+    """A network without head whose ``feature_maps`` have the given stride.
+
+    Three kinds of timm networks are taken: those that dilate to the stride that is wanted; those with tokens, whose
+    stride is the patch; and those of one fixed stride. ``wide_resnet38d`` (``wsss.models.wide_resnet38``) has stride 8.
 
     Raises:
         WsssError: Unknown name, a stride that this network does not offer, or hub weights that cannot be fetched.
     """
-    check_name(name)
-    try:
-        return timm.create_model(
-            name, pretrained=pretrained, num_classes=0, global_pool="", output_stride=output_stride
-        )
-    except (TypeError, AssertionError, NotImplementedError) as error:
-        raise WsssError(
-            f"backbone {name}: output stride {output_stride} is not offered by this network ({error}); "
-            "try 32 or another backbone"
-        ) from error
-    except Exception as error:  # the hub's clients raise many kinds
+    if name in OWN:
+        build, stride = OWN[name]
+        _check_stride(name, stride, output_stride)
         if pretrained:
-            raise WsssError(
-                f"backbone {name}: its weights could not be fetched ({error}); "
-                "give 'pretrained' the path of a local file, or false"
-            ) from error
-        raise
+            raise WsssError(f"backbone {name}: no hub has its weights; give 'pretrained' a local file, or false")
+        return build()
+    check_name(name)
+    kinds = (
+        {"output_stride": output_stride, "global_pool": ""},
+        {"dynamic_img_size": True, "dynamic_img_pad": True},
+        {"strict_img_size": False, "global_pool": ""},
+        {"global_pool": ""},
+    )
+    for options in kinds:
+        try:
+            network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+        except TypeError as error:  # the network does not know one of the options
+            reason: Exception = error
+            continue
+        except (AssertionError, NotImplementedError) as error:
+            raise _no_stride(name, output_stride, error) from error
+        except Exception as error:  # the hub's clients raise many kinds
+            if pretrained:
+                raise WsssError(
+                    f"backbone {name}: its weights could not be fetched ({error}); "
+                    "give 'pretrained' the path of a local file, or false"
+                ) from error
+            raise
+        if "output_stride" not in options:
+            _check_stride(name, _own_stride(name, network), output_stride)
+        return network
+    raise _no_stride(name, output_stride, reason) from reason
+
+
+@torch.no_grad()
+def _own_stride(name: str, network: nn.Module) -> int:
+    """Input pixels per cell of a network that does not dilate. Refuses one that takes images of one size only."""
+    try:
+        found = feature_maps(network.eval(), torch.zeros(1, 3, 160, 96)).shape
+    except (AssertionError, RuntimeError, ValueError, AttributeError) as error:
+        raise WsssError(
+            f"backbone {name}: this network cannot give maps of images of any size ({error}); take another"
+        ) from error
+    finally:
+        network.train()
+    return network.patch_embed.patch_size[0] if hasattr(network, "num_prefix_tokens") else 160 // found[-2]
+
+
+def _check_stride(name: str, stride: int, wanted: int) -> None:
+    if stride != wanted:
+        advice = f"set output_stride to {stride}, or " if stride in (8, 16, 32) else ""
+        raise WsssError(
+            f"backbone {name}: its stride is {stride} and cannot be changed to {wanted}; {advice}take another backbone"
+        )
+
+
+def _no_stride(name: str, wanted: int, error: Exception) -> WsssError:
+    return WsssError(
+        f"backbone {name}: output stride {wanted} is not offered by this network ({error}); try 32 or another backbone"
+    )
+
+
+def feature_maps(backbone: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The last features (B, D, ceil(H / stride), ceil(W / stride)) of images (B, 3, H, W), whatever the network's own
+    order of axes.
+
+    Tokens (B, N, D) are put back on the grid of their patches, without those of no patch (class, distillation,
+    registers).
+    """
+    features = backbone.forward_features(images)
+    if features.ndim == 3:
+        height, width = (-(-n // p) for n, p in zip(input_size(images), backbone.patch_embed.patch_size, strict=True))
+        tokens = features[:, backbone.num_prefix_tokens :]
+        return tokens.transpose(1, 2).reshape(len(images), -1, height, width)
+    if getattr(backbone, "output_fmt", None) == "NHWC":
+        return features.permute(0, 3, 1, 2)
+    return features
+
+
+@torch.no_grad()
+def channels_of(backbone: nn.Module) -> int:
+    """Channels D of ``feature_maps``: measured, since networks disagree on the attribute that tells."""
+    mode = backbone.training
+    device = next(backbone.parameters()).device
+    try:
+        return feature_maps(backbone.eval(), torch.zeros(1, 3, 64, 64, device=device)).shape[1]
+    finally:
+        backbone.train(mode)
 
 
 def load_pretrained(network: nn.Module, path: str, ignore: tuple[str, ...] = ()) -> None:
     """Load a local file of ImageNet weights into a backbone.
 
     Every tensor of the network must be in the file with its shape; tensors of the file that the network has no room for
-    must begin with one of ``ignore`` or belong to a classification head.
+    must begin with one of ``ignore`` or of the network's own ``surplus``, or belong to a classification head.
 
     Raises:
         WsssError: The file does not fit, with the first names that do not.
@@ -58,7 +138,7 @@ def load_pretrained(network: nn.Module, path: str, ignore: tuple[str, ...] = ())
     have = network.state_dict()
     absent = [k for k in have if k not in weights and not k.endswith("num_batches_tracked")]
     unfit = [k for k in have if k in weights and weights[k].shape != have[k].shape]
-    heads = ("classifier.", "fc.", "head.", *ignore)
+    heads = ("classifier.", "fc.", "head.", *ignore, *getattr(network, "surplus", ()))
     surplus = [k for k in weights if k not in have and not k.startswith(heads)]
     wrong = [f"absent: {', '.join(absent[:3])}"] if absent else []
     wrong += [f"other shape: {', '.join(unfit[:3])}"] if unfit else []

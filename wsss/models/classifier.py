@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from wsss.errors import WsssError
-from wsss.models.backbone import Trainable, create_backbone, load_pretrained
+from wsss.models.backbone import Trainable, channels_of, create_backbone, feature_maps, load_pretrained
 from wsss.settings import NetworkSettings
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights
@@ -24,14 +24,13 @@ class Classifier(Trainable):
     def __init__(self, backbone: str, classes: int, output_stride: int = 16, pretrained: bool = False) -> None:
         super().__init__()
         self.backbone = create_backbone(backbone, output_stride, pretrained)
-        features = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
-        self.head = nn.Conv2d(features, classes, 1, bias=False)
+        self.head = nn.Conv2d(channels_of(self.backbone), classes, 1, bias=False)
         nn.init.kaiming_normal_(self.head.weight)
         self.pretrained = pretrained
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Maps (B, C, H/stride, W/stride) of normalised images (B, 3, H, W)."""
-        return self.head(self.backbone.forward_features(images))
+        """Maps (B, C, ceil(H / stride), ceil(W / stride)) of normalised images (B, 3, H, W)."""
+        return self.head(feature_maps(self.backbone, images))
 
     def is_new(self, name: str) -> bool:
         return name.startswith("head.")
@@ -59,6 +58,20 @@ def load_classifier(folder: Path) -> tuple[Classifier, tuple[str, ...]]:
     _, about = load_weights(folder / "model.safetensors")
     network = Classifier(about["backbone"], len(about["classes"]), about["output_stride"])
     return _fill(network, folder), tuple(about["classes"])
+
+
+def load_judge(folder: Path, classes: int) -> Classifier:
+    """A trained classifier of ``classes`` classes as it was built, whatever the recipe that it serves is built like.
+
+    Raises:
+        WsssError: It knows another number of classes.
+    """
+    network, known = load_classifier(folder)
+    if len(known) != classes:
+        raise WsssError(
+            f"{folder}: this classifier knows {len(known)} classes, the dataset has {classes}; train it on this dataset"
+        )
+    return network
 
 
 def _fill(network: Classifier, folder: Path) -> Classifier:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -68,10 +69,12 @@ class Objective(ABC):
 
     Attributes:
         networks: Everything that is trained, by name; the engine gives each its optimiser.
+        fixed: Networks that the losses use and nothing trains; the engine moves them to the device, in eval mode.
         product: Name of the network that the artefact keeps.
     """
 
     networks: dict[str, Trainable]
+    fixed: Mapping[str, Trainable] = MappingProxyType({})
     product: str
 
     @abstractmethod
@@ -81,3 +84,10 @@ class Objective(ABC):
     def batch_norm(self, network: str, default: str) -> str:
         """``normal`` or ``fixed`` for one of the networks; ``default`` is the recipe's ``batch_norm``."""
         return default
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint must hold besides the trained networks; equal on all devices of the run."""
+        return {}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:  # noqa: B027 - most objectives have none
+        """Take over what ``state`` gave."""

@@ -5,17 +5,68 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from wsss.settings import ClassifierSettings
+
+HEAVIEST = 100.0
+"""Largest weight of ``positive_weight: balanced``: one tag of a class with a handful of images must not decide a
+step."""
+
 
 def smooth(labels: torch.Tensor, amount: float) -> torch.Tensor:
     """Smoothed targets (1 - a) y + a/2: with a = 0.1 they are 0.05 and 0.95."""
     return labels * (1 - amount) + amount / 2
 
 
-def classification_loss(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def classification_loss(
+    scores: torch.Tensor, targets: torch.Tensor, positive_weight: torch.Tensor | None = None
+) -> torch.Tensor:
     """Mean binary cross entropy with logits over images and classes, in fp32 (equals the multi-label soft margin).
+
+    l = mean of -(w_c y' log s(z) + (1 - y') log(1 - s(z))).
 
     Args:
         scores: Logits (B, C).
         targets: (B, C) in [0, 1], smoothed or not.
+        positive_weight: w (C,) above 0; None: 1.
     """
-    return F.binary_cross_entropy_with_logits(scores.float(), targets)
+    return F.binary_cross_entropy_with_logits(scores.float(), targets, pos_weight=positive_weight)
+
+
+def positive_weights(wanted: str | float | None, classes: int, frequencies: torch.Tensor | None) -> torch.Tensor | None:
+    """Weights (C,) that a setting ``positive_weight`` stands for; None: no weights.
+
+    Args:
+        wanted: A number for all classes, or ``balanced``: (1 - f) / f of each class, at most ``HEAVIEST``.
+        classes: C.
+        frequencies: Share f of the training images that have each class, (C,) in [0, 1].
+
+    Raises:
+        ValueError: ``balanced`` without frequencies.
+    """
+    if wanted is None:
+        return None
+    if wanted != "balanced":
+        return torch.full((classes,), float(wanted))
+    if frequencies is None:
+        raise ValueError("positive_weight: balanced needs the frequencies of the classes")
+    return ((1 - frequencies) / frequencies).clamp(max=HEAVIEST).float()
+
+
+class Classification:
+    """The classification loss as a recipe sets it: l(z, y') with its smoothing and its weights of positives.
+
+    Args:
+        settings: The recipe.
+        classes: C.
+        frequencies: As for ``positive_weights``.
+    """
+
+    def __init__(self, settings: ClassifierSettings, classes: int, frequencies: torch.Tensor | None = None) -> None:
+        self.smoothing = settings.label_smoothing
+        self.weights = positive_weights(settings.positive_weight, classes, frequencies)
+
+    def __call__(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Scalar loss of logits (B, C) for raw labels (B, C) in {0, 1}."""
+        if self.weights is not None:
+            self.weights = self.weights.to(scores.device)
+        return classification_loss(scores, smooth(labels, self.smoothing), self.weights)

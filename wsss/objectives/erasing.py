@@ -1,4 +1,7 @@
-"""Class-specific erasing (OC-CSE, Kweon et al. 2021): choose a class, mask its activation, judge what is left."""
+"""Class-specific erasing (OC-CSE, Kweon et al. 2021): the activation of one class is masked in the image.
+
+Which class: ``wsss.objectives.choosing``.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,6 @@ import torch.distributed as dist
 from torch.nn import functional as F
 
 EPSILON = 1e-5
-
-
-def choose_class(labels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """One present class an image, uniformly.
-
-    Args:
-        labels: (B, C) in {0, 1}, at least one present class an image.
-        draws: (B,) uniform in [0, 1).
-
-    Returns:
-        int64 (B,).
-
-    Raises:
-        ValueError: An image has no present class (such images must not reach an erasing objective).
-    """
-    present = labels.sum(1)
-    if bool((present == 0).any()):
-        raise ValueError("an image without labels cannot have a class erased")
-    rank = (draws * present).floor() + 1  # erase the rank-th present class
-    return ((labels.cumsum(1) >= rank[:, None]) & (labels > 0)).int().argmax(1)
 
 
 def without(labels: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

@@ -1,37 +1,42 @@
-"""The puzzle of Puzzle-CAM (Jo and Yu 2021): tiles, their maps put together, and the difference to the image's maps."""
+"""Puzzle-CAM (Jo and Yu 2021): the maps of an image and of its tiles agree.
+
+L = l(p, y') + l(p_tiles, y') + w_re |A - A_tiles|: p is pooled from the maps A of the image, p_tiles from A_tiles, the
+maps of its tiles put together. The gradient flows into both.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import torch
 
-
-def split_tiles(images: torch.Tensor, tiles: int) -> torch.Tensor:
-    """Cut images (B, C, H, W) into tiles x tiles pieces, stacked piece-major: (tiles^2 B, C, H/tiles, W/tiles).
-
-    All top-left pieces come first, then those to their right, row by row. H and W must be multiples of ``tiles``.
-    """
-    b, c, h, w = images.shape
-    pieces = images.reshape(b, c, tiles, h // tiles, tiles, w // tiles)
-    return pieces.permute(2, 4, 0, 1, 3, 5).reshape(tiles * tiles * b, c, h // tiles, w // tiles)
+from wsss.data.loading import Batch
+from wsss.models.classifier import build_classifier
+from wsss.objectives.base import Loss, Moment, Objective
+from wsss.objectives.classification import Classification
+from wsss.objectives.terms import combine, puzzle_terms, whole_terms
+from wsss.settings import PuzzleSettings
 
 
-def merge_tiles(maps: torch.Tensor, tiles: int) -> torch.Tensor:
-    """Put the maps of tiles together: the inverse of ``split_tiles``."""
-    n, c, h, w = maps.shape
-    b = n // (tiles * tiles)
-    pieces = maps.reshape(tiles, tiles, b, c, h, w)
-    return pieces.permute(2, 3, 0, 4, 1, 5).reshape(b, c, tiles * h, tiles * w)
+class Goal(Objective):
+    """See the module's text."""
 
+    product = "generator"
 
-def reconstruction_loss(whole: torch.Tensor, merged: torch.Tensor, labels: torch.Tensor, over: str) -> torch.Tensor:
-    """L1 between raw maps (B, C, h, w) of the image and of its tiles, on the maps of present classes.
+    def __init__(
+        self,
+        settings: PuzzleSettings,
+        classes: int,
+        given: dict[str, Path],
+        frequencies: torch.Tensor | None = None,
+    ) -> None:
+        self.settings, self.loss = settings, Classification(settings, classes, frequencies)
+        self.networks = {"generator": build_classifier(settings, classes, given.get("warm_start"))}
 
-    Args:
-        whole, merged: Maps of the image, and of its tiles after merging. Both get gradients.
-        labels: Raw labels (B, C) in {0, 1}.
-        over: ``all``: mean over all B C h w entries, absent classes counting as 0 (published; Puzzle-CAM eq. 5).
-            ``present``: mean over the maps of present classes, so that its pull does not depend on the number of
-            classes.
-    """
-    difference = (whole.float() - merged.float()).abs().mean((2, 3)) * labels
-    return difference.mean() if over == "all" else difference.sum() / labels.sum().clamp(min=1)
+    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+        generator = self.networks["generator"]
+        maps = generator(batch.images)
+        terms = whole_terms(maps, batch, self.loss)
+        terms += puzzle_terms(generator, maps, batch, self.loss, moment, self.settings)
+        yield combine("generator", terms)

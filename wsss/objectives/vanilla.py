@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from wsss.data.loading import Batch
 from wsss.models.classifier import build_classifier, logits
 from wsss.objectives.base import Loss, Moment, Objective
-from wsss.objectives.classification import classification_loss, smooth
+from wsss.objectives.classification import Classification
 from wsss.settings import VanillaSettings
 
 
 class Goal(Objective):
-    """L = BCE(GAP(A), y')."""
+    """L = l(GAP(A), y')."""
 
     product = "classifier"
 
-    def __init__(self, settings: VanillaSettings, classes: int, given: dict[str, Path]) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: VanillaSettings,
+        classes: int,
+        given: dict[str, Path],
+        frequencies: torch.Tensor | None = None,
+    ) -> None:
+        self.loss = Classification(settings, classes, frequencies)
         self.networks = {"classifier": build_classifier(settings, classes, given.get("warm_start"))}
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
-        scores = logits(self.networks["classifier"](batch.images))
-        loss = classification_loss(scores, smooth(batch.labels, self.settings.label_smoothing))
+        loss = self.loss(logits(self.networks["classifier"](batch.images)), batch.labels)
         yield Loss("classifier", loss, {"loss": loss.detach()})

@@ -65,8 +65,8 @@ class TrainingSettings(NetworkSettings):
     precision: Precision = "auto"
     """Autocast type. ``auto``: bf16 where the device computes it natively, else fp16 on a GPU and fp32 on a CPU."""
     ema: Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] | None = None
-    """Decay d of an exponential moving average of the weights, w' = d w' + (1 - d) w after every optimiser step, that is
-    kept in place of the last weights; in the first steps t, d is at most (1 + t) / (10 + t). null: none."""
+    """Decay d of a moving average of the weights, w' = d w' + (1 - d) w after every optimiser step, that is kept in
+    place of the last weights; in step t (from 0) d is at most (1 + t) / (10 + t). null: none."""
     average_last: Count | None = None
     """Keep the mean of the weights at the ends of the last k epochs in place of the last weights; null: do not."""
 

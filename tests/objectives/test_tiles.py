@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wsss.models.classifier import logits
-from wsss.objectives.puzzle import merge_tiles, reconstruction_loss, split_tiles
+from wsss.objectives.tiles import merge_tiles, reconstruction_loss, split_tiles
 
 
 def slow_split(images: torch.Tensor, tiles: int) -> torch.Tensor:

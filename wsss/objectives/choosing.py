@@ -1,0 +1,105 @@
+"""Which of an image's classes is erased."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch.nn import functional as F
+
+from wsss.settings import ErasingSettings
+
+
+def choose_class(labels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """One present class an image, uniformly.
+
+    Args:
+        labels: (B, C) in {0, 1}, at least one present class an image.
+        draws: (B,) uniform in [0, 1).
+
+    Returns:
+        int64 (B,).
+
+    Raises:
+        ValueError: An image has no present class (such images must not reach an erasing objective).
+    """
+    present = labels.sum(1)
+    if bool((present == 0).any()):
+        raise ValueError("an image without labels cannot have a class erased")
+    rank = (draws * present).floor() + 1  # erase the rank-th present class
+    return ((labels.cumsum(1) >= rank[:, None]) & (labels > 0)).int().argmax(1)
+
+
+def choose_weighted(labels: torch.Tensor, draws: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
+    """One present class an image, with chances in proportion to exp(log_weights).
+
+    Args:
+        labels, draws: As for ``choose_class``, with the same error.
+        log_weights: (C,) or (B, C); logarithms, so that no weight is too small to count.
+
+    Returns:
+        int64 (B,).
+    """
+    if bool((labels.sum(1) == 0).any()):
+        raise ValueError("an image without labels cannot have a class erased")
+    chances = log_weights.expand_as(labels).masked_fill(labels == 0, -torch.inf).double().softmax(1)
+    reached = (chances.cumsum(1) > draws[:, None]) & (labels > 0)
+    last = labels.shape[1] - 1 - labels.flip(1).argmax(1)  # where rounding keeps the sum below the draw
+    return torch.where(reached.any(1), reached.int().argmax(1), last)
+
+
+class Chooser:
+    """Chooses classes by the strategy of a recipe.
+
+    Each choice is a function of the image's labels, its draw, the generator's scores and, for ``least-chosen``, of the
+    choices of all earlier micro-steps on all devices; it so does not depend on how a batch is shared out.
+
+    Args:
+        settings: The recipe: ``choose`` and ``focal_gamma``.
+        classes: C.
+        frequencies: Share of the training images that have each class, (C,) in [0, 1]; for ``balanced``.
+
+    Attributes:
+        counts: Times that each class was chosen, int64 (C,), kept for ``least-chosen`` only: it is brought up to date
+            once a micro-step.
+
+    Raises:
+        ValueError: ``balanced`` without frequencies.
+    """
+
+    def __init__(self, settings: ErasingSettings, classes: int, frequencies: torch.Tensor | None = None) -> None:
+        self.strategy, self.gamma = settings.choose, settings.focal_gamma
+        if self.strategy == "balanced" and frequencies is None:
+            raise ValueError("choose: balanced needs the frequencies of the classes")
+        self.rarity = None if frequencies is None else -frequencies.double().log()
+        self.counts = torch.zeros(classes, dtype=torch.int64)
+
+    def __call__(self, labels: torch.Tensor, draws: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The chosen classes, int64 (B,).
+
+        Args:
+            labels: (B, C) in {0, 1}, at least one present class an image.
+            draws: (B,) uniform in [0, 1).
+            scores: The generator's logits (B, C); no gradient flows into them.
+        """
+        if self.strategy == "balanced":
+            return choose_weighted(labels, draws, self.rarity.to(labels.device))
+        if self.strategy == "focal":  # log (1 - p)^gamma with 1 - sigmoid(z) = sigmoid(-z)
+            return choose_weighted(labels, draws, self.gamma * F.logsigmoid(-scores.detach().float()))
+        if self.strategy == "random":
+            return choose_class(labels, draws)
+        counts = self.counts = self.counts.to(labels.device)
+        fewest = counts.expand(labels.shape).masked_fill(labels == 0, counts.max() + 1).amin(1, keepdim=True)
+        chosen = choose_class(labels * (counts == fewest), draws)
+        new = chosen.bincount(minlength=len(counts))
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(new)
+        self.counts = counts + new
+        return chosen
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The counts, for ``least-chosen``; other strategies remember nothing."""
+        return {"chosen": self.counts} if self.strategy == "least-chosen" else {}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over what ``state`` gave."""
+        self.counts = state.get("chosen", self.counts)
