@@ -70,8 +70,8 @@ def rank_weights(similarities: torch.Tensor, alpha: float) -> torch.Tensor:
     """
     similarities = similarities.detach().clone()
     similarities.fill_diagonal_(torch.inf)
-    order = similarities.argsort(1, descending=True, stable=True)
-    return torch.exp(-alpha * (order.argsort(1).float() - 1))
+    order = similarities.argsort(dim=1, descending=True, stable=True)
+    return torch.exp(-alpha * (order.argsort(dim=1).float() - 1))
 
 
 def sim_max(vectors: torch.Tensor, alpha: float) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Count, Fraction, NonNegative, Positive, Ref, Settings, Splits, as_number
+from wsss.settings.base import Count, Fraction, NonNegative, Positive, Ref, Settings, Splits, as_list, as_number
 from wsss.settings.cams import Shards
 from wsss.settings.masks import Crf, CrfSettings, InferenceSettings
 from wsss.settings.training import TrainingSettings
@@ -36,6 +36,9 @@ class SaliencySettings(TrainingSettings):
     """What every saliency recipe has; ``objective`` names the module in ``wsss.objectives``."""
 
     label_smoothing: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.0
+    augment: Annotated[tuple[Literal["colour-jitter"], ...], BeforeValidator(as_list)] = ()
+    """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from hints and
+    masks)."""
     maps: SaliencyMapSettings = SaliencyMapSettings()
     """How it is applied; a change here does not train again."""
     refine: SaliencyMaskSettings = SaliencyMaskSettings()
@@ -78,6 +81,16 @@ class SaliencyNetSettings(SaliencySettings):
     """The saliency whose masks (``refine``) it learns from."""
     architecture: Literal["poolnet", "deeplabv3plus", "deeplabv3", "unet", "fpn", "pan", "upernet"] = "poolnet"
     """PoolNet (Liu et al. 2019), or an architecture of segmentation-models-pytorch."""
+    epochs: Annotated[int, Field(ge=1)] = 9
+    batch_size: Count = 10
+    accumulate_mode: Literal["sum", "mean"] = "mean"
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    """Published: Adam, one rate for all weights, one image at a time with ``batch_norm: fixed``."""
+    lr: Positive = 5e-5
+    weight_decay: NonNegative = 5e-4
+    new_factor: Positive = 1.0
+    bias_factor: Positive = 1.0
+    long_side: tuple[Count, Count] = (500, 500)
     maps: SaliencyMapSettings = SaliencyMapSettings(activation="sigmoid", scales=(1.0,), flip=False)
     refine: SaliencyMaskSettings = SaliencyMaskSettings(threshold=0.5, crf=None)
 

@@ -1,0 +1,22 @@
+"""Apply a trained disentangler or saliency network: how salient each pixel is, at several scales with the mirror.
+
+Reads the index and the network; writes HDF5 shards with one class, 0 = salient, for every image of the splits (see
+wsss.store.maps for how to read them). Shards that are complete are kept when a killed run is started again.
+"""
+
+import _house  # noqa: F401
+
+from wsss.settings import SaliencyMapSettings
+from wsss.stage import Stage
+
+stage = Stage(
+    __doc__,
+    settings=SaliencyMapSettings,
+    inputs={"index": "dataset index", "saliency": "trained disentangler or saliency network"},
+)
+
+if __name__ == "__main__":
+    with stage.run() as run:
+        from wsss.saliency import write_saliency_maps
+
+        write_saliency_maps(run)

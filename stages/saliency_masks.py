@@ -1,0 +1,22 @@
+"""Turn saliency maps into masks: threshold, then a dense CRF over salient and not.
+
+Reads the index and the maps; writes one palette PNG for every image that has a map: 0 background, 1 salient; images
+without tags are background throughout. The result is the same for any number of threads.
+"""
+
+import _house  # noqa: F401
+
+from wsss.settings import SaliencyMaskSettings
+from wsss.stage import Stage
+
+stage = Stage(
+    __doc__,
+    settings=SaliencyMaskSettings,
+    inputs={"index": "dataset index", "maps": "saliency maps"},
+)
+
+if __name__ == "__main__":
+    with stage.run() as run:
+        from wsss.refine.saliency_masks import write_saliency_masks
+
+        write_saliency_masks(run)

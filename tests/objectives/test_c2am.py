@@ -1,0 +1,217 @@
+"""C2AM and C2AM-H: values by hand, slow twins, ranks, empty sets, gradient routes, several devices."""
+
+from __future__ import annotations
+
+import math
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from wsss.data.loading import Batch
+from wsss.models.disentangler import Disentangled
+from wsss.objectives import c2am, c2am_h, find
+from wsss.objectives.base import Moment
+from wsss.objectives.saliency import saliency_loss
+from wsss.settings import C2amHSettings, C2amSettings, SaliencyNetSettings
+
+TINY = {"backbone": "test_resnet", "pretrained": False, "crop": 64, "long_side": (64, 64), "batch_size": 4}
+
+
+def cosine(a, b):
+    return sum(x * y for x, y in zip(a, b, strict=True)) / math.dist(a, [0] * len(a)) / math.dist(b, [0] * len(b))
+
+
+def clamped(s):
+    return min(max(s, 0.0005), 0.9995)
+
+
+def slow_sim_min(background, foreground):
+    pairs = [(b, f) for b in background.tolist() for f in foreground.tolist()]
+    return sum(-math.log(1 - clamped(cosine(b, f))) for b, f in pairs) / len(pairs)
+
+
+def slow_sim_max(vectors, alpha):
+    rows, total = vectors.tolist(), 0.0
+    for i, a in enumerate(rows):
+        others = sorted((j for j in range(len(rows)) if j != i), key=lambda j: -cosine(a, rows[j]))
+        for rank, j in enumerate([i, *others]):
+            total += math.exp(-alpha * (rank - 1)) * -math.log(clamped(cosine(a, rows[j])))
+    return total / len(rows) ** 2
+
+
+def test_by_hand():
+    """Two images: cosines 0.6 between them, 1 with themselves."""
+    v = torch.tensor([[2.0, 0.0], [3.0, 4.0]])
+    own, other = -math.log(0.9995), -math.log(0.6)
+    expected = (2 * math.exp(0.25) * own + 2 * 1.0 * other) / 4
+    assert c2am.sim_max(v, 0.25).item() == pytest.approx(expected, rel=1e-5)
+    b = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    # cosines with v: 0, 0.8 and 1, 0.6
+    expected = -sum(math.log(1 - s) for s in (0.0005, 0.8, 0.9995, 0.6)) / 4
+    assert c2am.sim_min(b, v).item() == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 2.0])
+def test_against_loops(alpha):
+    torch.manual_seed(0)
+    f, b = torch.rand(7, 5, dtype=torch.float64), torch.randn(7, 5, dtype=torch.float64)
+    assert c2am.sim_min(b, f).item() == pytest.approx(slow_sim_min(b, f), rel=1e-4)
+    for v in (f, b):
+        assert c2am.sim_max(v, alpha).item() == pytest.approx(slow_sim_max(v, alpha), rel=1e-4)
+
+
+def test_ranks_begin_with_the_image_itself_and_carry_no_gradient():
+    twins = torch.ones(3, 2)  # all alike: the image itself still comes first
+    weights = c2am.rank_weights(c2am.cosines(twins, twins), 1.0)
+    torch.testing.assert_close(weights.diagonal(), torch.full((3,), math.e))
+    for row in weights:
+        torch.testing.assert_close(row.sort(descending=True).values, torch.exp(torch.tensor([1.0, 0.0, -1.0])))
+    similarities = torch.tensor([[1.0, 0.2, 0.7], [0.2, 1.0, 0.5], [0.7, 0.5, 1.0]], requires_grad=True)
+    weights = c2am.rank_weights(similarities, 1.0)
+    assert not weights.requires_grad
+    torch.testing.assert_close(weights[0], torch.exp(torch.tensor([1.0, -1.0, 0.0])))
+
+
+def test_gradients_pull_positives_together_and_push_negatives_apart():
+    torch.manual_seed(0)
+    v = torch.rand(4, 6, requires_grad=True)
+    c2am.sim_max(v, 0.25).backward()
+    closer = v.detach() - 0.1 * v.grad
+    assert c2am.cosines(closer, closer).mean() > c2am.cosines(v, v).mean()
+    b, f = torch.rand(4, 6, requires_grad=True), torch.rand(4, 6)
+    c2am.sim_min(b, f).backward()
+    assert c2am.cosines(b.detach() - 0.1 * b.grad, f).mean() < c2am.cosines(b, f).mean()
+
+
+def hint_twin(logits, hinted, a):
+    found = [(z, 1 - a / 2) for z, h in zip(logits.flatten().tolist(), hinted.flatten().tolist(), strict=True) if h]
+    return sum(-t * math.log(1 / (1 + math.exp(-z))) - (1 - t) * math.log(1 / (1 + math.exp(z))) for z, t in found) / (
+        len(found) or 1
+    )
+
+
+def test_hint_loss():
+    """The mean over the hinted cells of both images together; 0 for the empty set (specification, section 22)."""
+    logits = torch.tensor([[[[0.0, 2.0], [5.0, -1.0]]], [[[1.0, -3.0], [0.5, 0.0]]]], requires_grad=True)
+    where = torch.tensor([[[[1, 1], [0, 0]]], [[[0, 1], [0, 0]]]], dtype=torch.bool)
+    one = c2am_h.hint_loss(logits, where, 0.0)
+    assert one.item() == pytest.approx((math.log(2) + math.log1p(math.exp(-2)) + math.log1p(math.exp(3))) / 3)
+    assert c2am_h.hint_loss(logits, where, 0.1).item() == pytest.approx(hint_twin(logits, where, 0.1), rel=1e-5)
+    one.backward()
+    assert ((logits.grad != 0) == where).all() and (logits.grad[where] < 0).all()
+    empty = c2am_h.hint_loss(logits, torch.zeros_like(where), 0.1)
+    assert empty.item() == 0.0
+    empty.backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_the_hinted_set():
+    strengths = torch.zeros(1, 64, 64, dtype=torch.long)
+    strengths[:, :32, :32] = round(0.5 * 254)
+    strengths[:, 48:] = 255  # outside the image
+    strengths[:, 32:48, 32:] = round(0.3 * 254)
+    expected = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    expected[..., :2, :2] = True
+    assert torch.equal(c2am_h.hinted(strengths, (4, 4), 0.4), expected)
+    expected[..., 2, 2:] = True
+    assert torch.equal(c2am_h.hinted(strengths, (4, 4), 0.29), expected)
+    assert not c2am_h.hinted(strengths, (4, 4), 0.6).any()
+
+
+def batch(masks=None):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(4, 3, 64, 64, generator=generator)
+    return Batch(images, torch.ones(4, 2), torch.zeros(4), masks)
+
+
+def test_parts_add_up_and_all_parameters_learn():
+    torch.manual_seed(0)
+    goal = find("c2am")(C2amSettings(**TINY))
+    (loss,) = goal.losses(batch(), Moment(0, 0.0))
+    assert loss.network == goal.product == "disentangler" and torch.isfinite(loss.value)
+    parts = loss.parts
+    assert parts["loss"] == pytest.approx(parts["foreground"] + parts["negative"] + parts["background"])
+    loss.value.backward()
+    assert all(p.grad is not None for p in goal.networks["disentangler"].parameters())
+
+
+def test_hints_are_added_to_c2am():
+    masks = torch.zeros(4, 64, 64, dtype=torch.long)
+    masks[:2] = 254
+    values = {}
+    for weight in (0.0, 2.0):
+        torch.manual_seed(0)
+        goal = find("c2am-h")(C2amHSettings(**TINY, hints="x", hint_weight=weight, label_smoothing=0.0))
+        (loss,) = goal.losses(batch(masks), Moment(0, 0.0))
+        values[weight] = loss
+    torch.manual_seed(0)
+    (plain,) = find("c2am")(C2amSettings(**TINY)).losses(batch(), Moment(0, 0.0))
+    assert values[0.0].value.item() == pytest.approx(plain.value.item(), rel=1e-6)
+    torch.manual_seed(0)
+    logits = goal.networks["disentangler"].train()(batch().images).logits
+    expected = torch.nn.functional.softplus(-logits[:2]).mean()
+    assert values[2.0].parts["hints"].item() == pytest.approx(2 * expected.item(), rel=1e-3)
+    assert (values[2.0].value - values[0.0].value).item() == pytest.approx(2 * expected.item(), rel=1e-3)
+    (none,) = goal.losses(batch(torch.full((4, 64, 64), 255)), Moment(0, 0.0))
+    assert none.parts["hints"] == 0 and torch.isfinite(none.value)
+
+
+def test_saliency_loss_by_hand():
+    logits = torch.tensor([[[[0.0, 2.0, -9.0]]]], requires_grad=True)
+    masks = torch.tensor([[[1, 0, 255]]])
+    loss = saliency_loss(logits, masks, 0.0)
+    assert loss.item() == pytest.approx((math.log(2) + math.log1p(math.exp(2))) / 2)
+    smoothed = saliency_loss(logits, masks, 0.2)
+    expected = (math.log(2) + 0.9 * math.log1p(math.exp(2)) + 0.1 * math.log1p(math.exp(-2))) / 2
+    assert smoothed.item() == pytest.approx(expected)
+    loss.backward()
+    assert logits.grad[0, 0, 0, 2] == 0
+    assert saliency_loss(logits, torch.full((1, 1, 3), 255), 0.0).item() == 0.0
+
+
+def test_the_network_of_masks_gets_its_gradient():
+    settings = SaliencyNetSettings(**TINY, saliency="x")
+    goal = find("saliency")(settings)
+    masks = torch.zeros(4, 64, 64, dtype=torch.long)
+    masks[..., 20:40, 20:40] = 1
+    (loss,) = goal.losses(batch(masks), Moment(0, 0.0))
+    assert loss.network == goal.product and 0.5 < loss.value < 1.0
+    loss.value.backward()
+    assert goal.networks["saliency"].score.weight.grad.abs().sum() > 0
+
+
+def _device(rank, port, f, b, logits, hinted, results):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    half = slice(2 * rank, 2 * rank + 2)
+    mine = [t[half].clone().requires_grad_() for t in (f, b, logits)]
+    loss = sum(c2am.contrast(Disentangled(mine[0], mine[1], mine[2]), 0.25).values())
+    loss = loss + c2am_h.hint_loss(mine[2], hinted[half], 0.1)
+    loss.backward()
+    results[rank] = (loss.item(), [t.grad.tolist() for t in mine])
+    dist.destroy_process_group()
+
+
+def test_two_devices_contrast_the_whole_batch():
+    """The mean over devices of the gradients is the gradient of one device with all images."""
+    torch.manual_seed(2)
+    f, b, logits = torch.rand(4, 6), torch.rand(4, 6), torch.randn(4, 1, 2, 2)
+    hinted = torch.zeros(4, 1, 2, 2, dtype=torch.bool)
+    hinted[0], hinted[3, 0, 0, 0] = True, True
+    whole = [t.clone().requires_grad_() for t in (f, b, logits)]
+    contrast = sum(c2am.contrast(Disentangled(*whole), 0.25).values())
+    (contrast + c2am_h.hint_loss(whole[2], hinted, 0.1)).backward()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with mp.Manager() as manager:
+        results = manager.dict()
+        mp.spawn(_device, (port, f, b, logits, hinted, results), nprocs=2)
+        results = dict(results)
+    for k, one in enumerate(whole):
+        # each device's own rows, over two devices
+        joined = torch.cat([torch.tensor(results[rank][1][k]) for rank in range(2)]) / 2
+        torch.testing.assert_close(joined, one.grad, atol=1e-5, rtol=1e-4)
