@@ -29,17 +29,18 @@ def write_shards(
     stride: int,
     round_to: int | None = None,
     attributes: Mapping[str, Any] | None = None,
+    content: str = "",
 ) -> None:
     """Write the maps of ``items`` into ``run.settings.shards`` files of ``run.out``.
 
     ``produce(part)`` yields every image of a part of the list once, in any order; what it yields for an image must not
     depend on the part. ``scales`` to ``attributes`` as for ``MapWriter``. The shards of a killed run are kept if
-    settings, inputs and code are those that they were made with.
+    settings, inputs, code and ``content`` (what else the maps depend on) are those that they were made with.
 
     Raises:
         Interrupted: A signal asked to stop; complete shards stay.
     """
-    key = shard_key(run)
+    key = shard_key(run, content)
     forget_other_shards(run, key)
     shards = min(run.settings.shards, len(items))
     for number in range(shards):
@@ -64,11 +65,12 @@ def write_shards(
     run.note(images=len(items), shards=shards)
 
 
-def shard_key(run: Run) -> str:
-    """What a shard depends on, in 16 hex digits: settings, the content of all inputs, the code of the stage."""
+def shard_key(run: Run, content: str = "") -> str:
+    """What a shard depends on, in 16 hex digits: settings, the content of all inputs, the code of the stage, and
+    ``content``."""
     inputs = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
     code = fingerprint(ROOT / "stages" / f"{run.stage}.py", ROOT)
-    text = json.dumps([run.settings.canonical(), inputs, code], sort_keys=True)
+    text = json.dumps([run.settings.canonical(), inputs, code, content], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

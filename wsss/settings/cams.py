@@ -52,14 +52,15 @@ class WalkSettings(Settings):
 
 
 class EnsembleSettings(Settings):
-    """Maps of several recipes put together, pixel by pixel, each first divided by its maximum."""
+    """Maps of several recipes put together, pixel by pixel, at stride 4: those of classifiers each divided by its
+    maximum, those that are meant absolutely (walks) as they are."""
 
     source: Literal["ensemble"] = "ensemble"
     members: Annotated[tuple[Annotated[str, Ref("cams")], ...], BeforeValidator(as_list), Field(min_length=2)]
     """The maps that are put together."""
     rule: Literal["mean", "max", "geometric", "noisy-or", "calibrated"] = "mean"
     """``geometric``: the geometric mean, a soft *and*; ``noisy-or``: 1 - prod(1 - a); ``calibrated``: the mean weighted
-    with each member's mIoU at its calibrated threshold (``evaluation.calibration_images`` masks)."""
+    with each member's mIoU at its calibrated threshold on the ``evaluation.calibration_images`` masks themselves."""
     splits: Splits = ("train", "val")
     """Which images get maps."""
     shards: Shards = 4
@@ -76,6 +77,8 @@ class ExternalCamsSettings(Settings):
     """What went into them, in words (image tags, image-text pairs, ...): every table repeats it."""
     splits: Splits = ("train", "val")
     """Which images have maps there."""
+    shards: Shards = 4
+    """As in ``cams``."""
 
 
 Cams = Annotated[CamsSettings | WalkSettings | EnsembleSettings | ExternalCamsSettings, Field(discriminator="source")]

@@ -241,7 +241,7 @@ class MapStore:
         self.folder = Path(folder)
         if not (self.folder / "manifest.json").is_file():
             raise WsssError(f"{self.folder} holds no manifest.json: the maps are not whole; run their stage (again)")
-        self.shards = [MapShard(path) for path in _complete(self.folder)]
+        self.shards = [MapShard(path) for path in shard_paths(self.folder)]
         self.attributes: dict[str, Any] = self.shards[0].attributes
         self._where: dict[str, tuple[int, int]] = {}
         for number, shard in enumerate(self.shards):
@@ -294,7 +294,7 @@ class MapStore:
         return decode_full(record.maps, record.size, int(self.attributes["round_to"]), self.relative)
 
 
-def _complete(folder: Path) -> list[Path]:
+def shard_paths(folder: Path) -> list[Path]:
     """Paths of all shards of a folder; :class:`WsssError` naming those that miss."""
     found = {path.name: _NAME.fullmatch(path.name) for path in sorted(folder.glob("shard-*.h5"))}
     totals = {int(match[2]) for match in found.values() if match}

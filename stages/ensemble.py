@@ -1,0 +1,31 @@
+"""Put the maps of several recipes together: mean, max, geometric mean, noisy-or, or a mean weighted by calibration.
+
+Reads the index and the members' maps (and their scores, for rule calibrated); writes HDF5 shards of one map a class at
+stride 4, and agreement.csv: how far the members' masks agree, pair by pair (maps read at 0.3). Shards that are complete
+are kept when a killed run is started again.
+
+    python stages/ensemble.py --index results/scenes/index --members results/scenes/s0/cams/vanilla \\
+        results/scenes/s0/cams/p-noc --settings '{"source": "ensemble", "members": ["vanilla", "p-noc"]}' \\
+        --out results/scenes/s0/cams/both
+"""
+
+import _house  # noqa: F401
+
+from wsss.settings import EnsembleSettings
+from wsss.stage import Stage
+
+stage = Stage(
+    __doc__,
+    settings=EnsembleSettings,
+    inputs={"index": "dataset index"},
+    several={
+        "members": "maps of the members, in the order of the settings",
+        "scores": "scores of the members in the same order, for rule calibrated",
+    },
+)
+
+if __name__ == "__main__":
+    with stage.run() as run:
+        from wsss.refine.ensembles import write_ensemble
+
+        write_ensemble(run)

@@ -1,0 +1,23 @@
+"""Let pseudo masks of several recipes vote, pixel by pixel: majority, or agreement of all, else ignore (255).
+
+Reads the index and the members' masks, in which 255 is an abstention; writes one palette PNG an image of the splits,
+and agreement.csv: how far the members agree, pair by pair.
+"""
+
+import _house  # noqa: F401
+
+from wsss.settings import VoteSettings
+from wsss.stage import Stage
+
+stage = Stage(
+    __doc__,
+    settings=VoteSettings,
+    inputs={"index": "dataset index"},
+    several={"members": "pseudo masks of the members, in the order of the settings"},
+)
+
+if __name__ == "__main__":
+    with stage.run() as run:
+        from wsss.refine.votes import write_votes
+
+        write_votes(run)

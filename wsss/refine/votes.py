@@ -1,0 +1,105 @@
+"""Votes: pseudo masks that several others decide on, pixel by pixel. A vote of 255 (ignore) is an abstention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wsss.data.index import Index, Item
+from wsss.data.palette import IGNORE
+from wsss.errors import WsssError
+from wsss.refine.agreement import Agreement, Counted, count_pairs
+from wsss.settings import VoteSettings
+from wsss.stage import Interrupted, Run
+from wsss.store.masks import MaskFolder
+from wsss.workers import over
+
+
+def majority(masks: np.ndarray) -> np.ndarray:
+    """The label that most members give; 255 where two or more labels lead, or all members abstain.
+
+    ``masks``: uint8 (M, H, W); returns uint8 (H, W).
+    """
+    labels = np.setdiff1d(masks, [IGNORE])
+    if not len(labels):
+        return np.full(masks.shape[1:], IGNORE, np.uint8)
+    votes = np.stack([(masks == label).sum(axis=0) for label in labels])
+    most = votes.max(axis=0)
+    decided = (most > 0) & ((votes == most).sum(axis=0) == 1)
+    return np.where(decided, labels[votes.argmax(axis=0)], IGNORE).astype(np.uint8)
+
+
+def agreement(masks: np.ndarray) -> np.ndarray:
+    """The label that all members give who do not abstain; 255 where they differ, or all abstain.
+
+    ``masks``: uint8 (M, H, W); returns uint8 (H, W).
+    """
+    low, high = masks.min(axis=0), np.where(masks == IGNORE, 0, masks).max(axis=0)
+    return np.where(low == high, low, IGNORE).astype(np.uint8)
+
+
+RULES = {"majority": majority, "agreement": agreement}
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """Lets the members vote on one image and writes the result: what a worker does.
+
+    Returns the counts of their agreement, and the number of pixels left out. Raises :class:`WsssError` when a member's
+    mask is missing, has another size than the image, or holds labels that the dataset does not have.
+    """
+
+    names: tuple[str, ...]
+    members: tuple[MaskFolder, ...]
+    rule: str
+    classes: int
+    masks: MaskFolder
+
+    def __call__(self, item: Item) -> tuple[Counted, int]:
+        wrong, votes = [], []
+        for name, folder in zip(self.names, self.members, strict=True):
+            if item.id not in folder:
+                wrong.append(f"{name} has no mask of it")
+                continue
+            mask = folder.read(item.id)
+            strange = np.setdiff1d(mask, [*range(self.classes + 1), IGNORE])
+            if mask.shape != (item.height, item.width):
+                wrong.append(f"{name} has a mask of {mask.shape[0]} x {mask.shape[1]} pixels, it is "
+                             f"{item.height} x {item.width}")  # fmt: skip
+            elif len(strange):
+                wrong.append(f"{name} has the values {strange.tolist()} in it; allowed are 0 to {self.classes} and 255")
+            votes.append(mask)
+        if wrong:
+            raise WsssError("; ".join(wrong))
+        result = RULES[self.rule](np.stack(votes))
+        self.masks.write(item.id, result)
+        return count_pairs(votes), int((result == IGNORE).sum())
+
+
+def write_votes(run: Run) -> None:
+    """Write the mask of every image of the splits, and ``agreement.csv``. The folder appears when all are there.
+
+    Raises :class:`WsssError` naming the images that a member has no fitting mask of.
+    """
+    settings: VoteSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    folders = run.several("members")
+    if len(folders) != len(settings.members):
+        raise WsssError(
+            f"the settings name {len(settings.members)} members ({', '.join(settings.members)}) and --members gives "
+            f"{len(folders)} folders; give one a member, in the same order"
+        )
+    members = tuple(MaskFolder(folder / "masks") for folder in folders)
+    items = [item for split in settings.splits for item in index.split(split)]
+    pairs, ignored = Agreement(settings.members, len(index.classes)), 0
+    with run.folder("masks") as scratch:
+        work = Ballot(settings.members, members, settings.rule, len(index.classes), MaskFolder(scratch))
+        for counted, left_out in over(items, work, run.args.threads, "votes", lambda item: item.id):
+            pairs.add(counted)
+            ignored += left_out
+            if run.stop:
+                raise Interrupted(run.stop)
+    total = max(1, sum(item.height * item.width for item in items))
+    run.note(images=len(items), ignored_share=round(ignored / total, 4))
+    pairs.write(run)
