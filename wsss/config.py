@@ -18,6 +18,7 @@ from typing import Any
 from wsss.errors import WsssError
 from wsss.settings import (
     KINDS,
+    AblationSettings,
     EnsembleSettings,
     EvaluationSettings,
     FolderSettings,
@@ -33,7 +34,11 @@ from wsss.yamlfile import read_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 PLAIN = {"dataset": None, "seeds": None, "results": None, "defaults": None}
-BLOCKS: dict[str, type[Settings]] = {"evaluation": EvaluationSettings, "workstation": WorkstationSettings}
+BLOCKS: dict[str, type[Settings]] = {
+    "evaluation": EvaluationSettings,
+    "ablation": AblationSettings,
+    "workstation": WorkstationSettings,
+}
 KEYS = ("dataset", "seeds", "results", "datasets", "defaults", *(k for k in KINDS if k != "datasets"), *BLOCKS)
 
 
@@ -49,6 +54,7 @@ class Config:
     recipes: dict[str, dict[str, Any]]
     """kind -> name -> settings; the kinds are those of ``wsss.settings.KINDS``."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    ablation: AblationSettings = field(default_factory=AblationSettings)
     workstation: WorkstationSettings = field(default_factory=WorkstationSettings)
 
     def refs(self, kind: str, name: str) -> dict[str, tuple[str, str]]:

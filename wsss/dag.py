@@ -21,9 +21,11 @@ from typing import Any
 
 from wsss.config import Config
 from wsss.content import file_content, tree_content
+from wsss.errors import WsssError
 from wsss.fingerprint import fingerprint
 from wsss.settings import KINDS, CocoSettings, FolderSettings, VocSettings, classes_of
 from wsss.steps import BULK, LEARNT_FROM, OF_RECIPES, PIXEL_SCORES, READ_FROM, SCORED, STEPS
+from wsss.study import Study, layout
 from wsss.yamlfile import read_yaml
 
 
@@ -32,17 +34,26 @@ class Plan:
 
     Args:
         config: The configuration.
+        study: The ablation study beside it, or why it cannot be had; its recipes are made for its own target alone.
         root: The checkout: the folder that holds ``stages/`` and ``wsss/``.
         ancient: Snakemake's mark for inputs whose time does not count.
     """
 
-    def __init__(self, config: Config, root: Path, ancient: Callable[[str], Any] = lambda path: path) -> None:
-        self.config, self.root, self.ancient = config, Path(root), ancient
+    def __init__(
+        self,
+        config: Config,
+        root: Path,
+        ancient: Callable[[str], Any] = lambda path: path,
+        study: Study | str = "no study was asked for",
+    ) -> None:
+        self.own, self.root, self.ancient, self.study = config, Path(root), ancient, study
+        self.config = study.config if isinstance(study, Study) else config
 
     # --- names ----------------------------------------------------------------------------------------------------
 
     def names(self, kind: str) -> list[str]:
-        return list(self.config.recipes[kind])
+        """Names of the configuration's own recipes."""
+        return list(self.own.recipes[kind])
 
     def recipe(self, rule: str, name: str) -> Any:
         return self.config.recipes[STEPS[rule].kind][name]
@@ -61,7 +72,7 @@ class Plan:
 
     def pattern(self, *kinds: str) -> str:
         """A wildcard constraint: exactly the names of these kinds."""
-        return one_of(name for kind in kinds for name in self.names(kind))
+        return one_of(name for kind in kinds for name in self.config.recipes[kind])
 
     def name_pattern(self, rule: str) -> str:
         """A wildcard constraint: exactly the names that a rule serves."""
@@ -300,6 +311,34 @@ class Plan:
         flags = ["--index", f"{base}/index", "--dataset", wildcards.dataset, "--results", base]
         scores = self.scores(wildcards.dataset)
         return shlex.join(flags + (["--scores", *scores] if scores else []))
+
+    # --- the study ------------------------------------------------------------------------------------------------
+
+    def studies(self, wildcards: Any = None) -> list[str]:
+        """The tables of the ablation study. Raises ``WsssError`` where it does not go with the configuration."""
+        if not isinstance(self.study, Study):
+            raise WsssError(self.study)
+        return [f"{self.base(dataset)}/ablation/manifest.json" for dataset in self.config.dataset]
+
+    def study_scores(self, dataset: str) -> list[str]:
+        """Folders of the scores that the study's tables show."""
+        pairs = self.study.recipes if isinstance(self.study, Study) else ()
+        runs = [self.base(dataset, seed) for seed in self.config.seeds]
+        return [f"{run}/scores/{kind}/{name}" for kind, name in pairs for run in runs]
+
+    def study_inputs(self, wildcards: Any) -> dict[str, Any]:
+        return {
+            "index": self.artefact(f"{self.base(wildcards.dataset)}/index"),
+            "scores": [f"{folder}/manifest.json" for folder in self.study_scores(wildcards.dataset)],
+        }
+
+    def study_flags(self, wildcards: Any, input: Any) -> str:
+        base = self.base(wildcards.dataset)
+        scores = self.study_scores(wildcards.dataset)
+        return shlex.join(["--index", f"{base}/index", "--dataset", wildcards.dataset, "--scores", *scores])
+
+    def study_layout(self, wildcards: Any) -> str:
+        return layout(self.study) if isinstance(self.study, Study) else ""
 
 
 def one_of(names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from wsss.settings import CRF_PRESETS, KINDS, EvaluationSettings, WorkstationSettings, variants
+from wsss.settings import CRF_PRESETS, KINDS, AblationSettings, EvaluationSettings, WorkstationSettings, variants
 
 _MEANING = {
     "datasets": "Where images, labels and masks come from.",
@@ -83,6 +83,7 @@ def schema() -> dict[str, Any]:
             "additionalProperties": False,
         },
         "evaluation": {"anyOf": [refer(EvaluationSettings), {"type": "null"}]},
+        "ablation": {"anyOf": [refer(AblationSettings), {"type": "null"}]},
         "workstation": {"anyOf": [refer(WorkstationSettings), {"type": "null"}]},
     }
     definitions = {name: _loosen(definitions[name]) for name in sorted(definitions)}

@@ -25,6 +25,7 @@ FILES = {
     "segmenter": ["model.safetensors", "metrics.jsonl"],
     "predictions": ["masks/a.png"],
     "scores": ["scores.json", "scores.csv"],
+    "study": ["ablation.md", "ablation.csv"],
     "summary": ["summary.md", "summary.csv", "panels/a.png"],
 }
 

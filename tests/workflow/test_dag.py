@@ -151,7 +151,7 @@ def test_every_rule_says_what_a_cluster_needs() -> None:
     """No retries in rules; GPU rules ask for one; every rule has a log, a benchmark, memory and a time."""
     rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
     blocks = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", rules, re.M | re.S))
-    assert set(blocks) == {"index", "scores", "summary", *STEPS}
+    assert set(blocks) == {"index", "scores", "summary", "study", *STEPS}
     for name, block in blocks.items():
         assert "retries:" not in block
         for needed in ("log:", "benchmark:", "mem_mb=", "runtime=", "conda:", "message:"):

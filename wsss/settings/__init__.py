@@ -54,7 +54,7 @@ from wsss.settings.masks import (
     Threshold,
     VoteSettings,
 )
-from wsss.settings.run import EvaluationSettings, WorkstationSettings
+from wsss.settings.run import AblationSettings, EvaluationSettings, WorkstationSettings
 from wsss.settings.saliency import (
     C2amHSettings,
     C2amSettings,
@@ -68,6 +68,7 @@ from wsss.settings.segmenters import PredictSettings, SegmenterSettings
 from wsss.settings.training import NetworkSettings, Ramp, TrainingSettings
 
 __all__ = [
+    "AblationSettings",
     "AffinityLabelSettings",
     "AffinitySettings",
     "Augment",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from wsss.settings.base import Fraction, Settings
+from wsss.settings.base import Augment, Fraction, Settings
 
 
 class EvaluationSettings(Settings):
@@ -18,6 +18,17 @@ class EvaluationSettings(Settings):
     """Policy *calibrated*: number of training images whose masks may be looked at to choose the threshold."""
     thresholds: Annotated[int, Field(ge=10, le=1000)] = 100
     """The grid of thresholds is 0, 1/n, ..., (n-1)/n."""
+
+
+class AblationSettings(Settings):
+    """The study that ``snakemake ablation`` builds."""
+
+    ordinary: Literal["vanilla", "vanilla-ra"] = "vanilla-ra"
+    """Which plain classifier judges erased images: without or with RandAugment."""
+    augment: Augment | None = None
+    """Augmentation of the objectives other than vanilla; null: what each has by default."""
+    best: Literal["vanilla", "vanilla-ra", "oc-cse", "puzzle", "p-oc", "p-noc", "p-noc-ls"] = "p-noc-ls"
+    """The classifier whose maps go on through saliency, walk and segmentation. Chosen beforehand, not by score."""
 
 
 class WorkstationSettings(Settings):

@@ -1,0 +1,26 @@
+"""Put the scores of the ablation study into its tables: ablation.md for people, ablation.csv for programs.
+
+Reads the index and folders of scores; the layout says which score stands where. ``snakemake ablation`` makes all of it.
+"""
+
+from pathlib import Path
+
+import _house  # noqa: F401
+
+from wsss.stage import Stage
+
+stage = Stage(
+    __doc__,
+    inputs={"index": "dataset index"},
+    extra={
+        "--dataset": {"metavar": "NAME", "help": "name of the dataset in the tables"},
+        "--layout": {"required": True, "metavar": "JSON", "help": "rows: [part, title, {column: [kind, recipe]}]"},
+        "--scores": {"type": Path, "nargs": "+", "required": True, "metavar": "DIR", "help": "folders of scores"},
+    },
+)
+
+if __name__ == "__main__":
+    with stage.run() as run:
+        from wsss.evaluate.study import write_study
+
+        write_study(run)
