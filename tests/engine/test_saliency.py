@@ -1,0 +1,310 @@
+"""The three stages of saliency on a handful of images: hints, sign, maps, masks, resume."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from torch.nn import functional as F
+
+import wsss.engine
+from wsss.data.images import read_image
+from wsss.data.index import Index, Item, write_index
+from wsss.data.loading import TrainingViews
+from wsss.data.transforms import normalise
+from wsss.errors import WsssError
+from wsss.models.disentangler import Disentangled, Disentangler
+from wsss.models.poolnet import PoolNet
+from wsss.models.saliency_net import Oriented, load_saliency
+from wsss.refine.pseudo_masks import pseudo_mask
+from wsss.refine.saliency_masks import write_saliency_masks
+from wsss.saliency import Hints, border_test, saliency_maps, train_saliency, write_saliency_maps
+from wsss.settings import (
+    C2amHSettings,
+    C2amSettings,
+    CrfSettings,
+    SaliencyMapSettings,
+    SaliencyMaskSettings,
+    SaliencyNetSettings,
+)
+from wsss.stage import Interrupted
+from wsss.store.manifest import write_json, write_manifest
+from wsss.store.maps import MapStore, MapWriter, shard_name
+from wsss.store.masks import MaskFolder
+from wsss.store.weights import load_weights
+
+CPU = torch.device("cpu")
+SMALL = {
+    "backbone": "test_resnet",
+    "pretrained": False,
+    "crop": 64,
+    "long_side": (72, 72),
+    "batch_size": 4,
+    "epochs": 2,
+    "precision": "fp32",
+}
+
+
+@pytest.fixture(scope="module")
+def index_folder(tmp_path_factory):
+    """9 training and 3 validation images of 64 x 56 pixels: a bright square in the middle of noise; the last of each
+    split has no square and no tag."""
+    folder = tmp_path_factory.mktemp("saliency") / "index"
+    (folder / "images").mkdir(parents=True)
+    items = []
+    for number in range(12):
+        rng = np.random.default_rng(number)
+        image = rng.integers(40, 90, (56, 64, 3), dtype=np.uint8)
+        mask = np.zeros((56, 64), np.uint8)
+        bare = number in (8, 11)
+        if not bare:
+            y, x = rng.integers(12, 20), rng.integers(14, 26)
+            image[y : y + 24, x : x + 24] = [230, 220, 60]
+            mask[y : y + 24, x : x + 24] = 1
+        paths = [folder / "images" / f"p{number}{end}.png" for end in ("", "-mask")]
+        Image.fromarray(image).save(paths[0])
+        Image.fromarray(mask).save(paths[1])
+        split = "train" if number < 9 else "val"
+        items.append(Item(f"p{number}", split, *paths, 56, 64, () if bare else (0,), True))
+    write_index(folder, ("square",), items)
+    write_json(folder / "report.json", {"dataset": "squares", "dropped": []})
+    write_manifest(folder, {"stage": "index"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hints(index_folder, tmp_path_factory):
+    """Maps that are sure in the middle of the square."""
+    folder = tmp_path_factory.mktemp("hints")
+    with MapWriter(folder / shard_name(0, 1), scales=(1.0,), flip=False, stride=4) as writer:
+        for item in Index.load(index_folder).items:
+            truth = np.array(Image.open(item.mask))[::4, ::4].astype(np.float32)
+            smooth = F.avg_pool2d(torch.from_numpy(truth)[None, None], 3, 1, 1)[0].numpy()
+            writer.add(item.id, item.labels, (56, 64), [smooth] if item.labels else [])
+    write_manifest(folder, {"stage": "cams", "settings": {"splits": ["train", "val"]}})
+    return folder
+
+
+@pytest.fixture
+def at(make_run):
+    """``at(stage, settings, inputs)``: a run of that stage in a folder of its name."""
+
+    def make(stage, settings, inputs, name=None):
+        run = make_run(settings, inputs, name or stage)
+        run.stage = stage
+        return run
+
+    return make
+
+
+def finished(run):
+    write_manifest(run.out, {"settings": run.settings.model_dump(mode="json"), **run.facts})
+    return run.out
+
+
+def view_of(item, scale=1.0):
+    picture = Image.fromarray(read_image(item.image))
+    size = (round(picture.width * scale), round(picture.height * scale))
+    return torch.from_numpy(normalise(np.asarray(picture.resize(size, Image.Resampling.BICUBIC))))[None]
+
+
+def test_hints_follow_the_image(index_folder, hints):
+    index = Index.load(index_folder)
+    item = index.items[0]
+    strength = Hints(MapStore(hints))(item)
+    q = MapStore(hints).full(item.id).max(0)
+    assert strength.dtype == np.uint8 and strength.shape == (56, 64) and strength.max() == 254
+    np.testing.assert_allclose(strength / 254, q, atol=0.5 / 254 + 1e-6)
+    assert not Hints(MapStore(hints))(index.item("p8")).any()
+    settings = C2amHSettings(**{**SMALL, "long_side": (48, 80)}, hints="x")
+    views = TrainingViews(index.labelled("train"), 1, settings, 0, Hints(MapStore(hints)))
+    for epoch in range(5):
+        view = views[(epoch, 0)]
+        bright = view.images[0] > 1.0  # the square
+        sure = (view.masks > 0.8 * 254) & (view.masks != 255)
+        assert sure.any() and bright[sure].float().mean() > 0.95
+
+
+class Bright(torch.nn.Module):
+    """Says with sigmoid(P) how bright the image is, or how dark."""
+
+    def __init__(self, sign, stride=8):
+        super().__init__()
+        self.sign, self.stride = sign, stride
+
+    def forward(self, images):
+        logits = self.sign * F.avg_pool2d(images[:, :1], self.stride) - 3.0
+        return Disentangled(logits, logits, logits)
+
+
+def test_the_sign_is_found_both_ways(index_folder):
+    """The squares lie inside: where sigmoid(P) follows them, or the rest, also where little of it is above 1/2."""
+    items = Index.load(index_folder).labelled("train")
+    border, interior = border_test(Bright(1), items, 64, CPU, 1)
+    assert border < interior < 0.5
+    border, interior = border_test(Bright(-1), items, 64, CPU, 1)
+    assert interior < border < 0.5
+    with pytest.raises(WsssError, match="all of it border"):
+        border_test(Bright(1, 32), items[:2], 64, CPU, 1)
+
+
+def test_plain_c2am_records_its_sign_and_an_inverted_one_is_turned(index_folder, at, monkeypatch):
+    import wsss.saliency
+
+    items = Index.load(index_folder).split("val")
+    settings = SaliencyMapSettings(scales=(1.0,), flip=False)
+    maps = {}
+    for inverted in (False, True):
+        monkeypatch.setattr(wsss.saliency, "border_test", lambda *_, i=inverted: (0.6, 0.4) if i else (0.3, 0.4))
+        run = at("saliency", C2amSettings(**SMALL), {"index": index_folder}, f"c2am{inverted}")
+        train_saliency(run)
+        assert run.facts["inverted"] is inverted and run.facts["images"] == 8
+        assert load_weights(run.out / "model.safetensors")[1]["inverted"] is inverted
+        network, about = load_saliency(finished(run))
+        maps[inverted] = [m[0] for _, _, m in saliency_maps(network.eval(), items, settings, False, CPU, 1)]
+    for plain, turned in zip(maps[False], maps[True], strict=True):
+        assert not (plain * turned).any() and (plain + turned > 0).all()  # ReLU(P) and ReLU(-P)
+
+
+def test_a_stopped_training_ends_with_the_same_bits(index_folder, hints, at, monkeypatch):
+    settings = C2amHSettings(**SMALL, hints="x")
+    inputs = {"index": index_folder, "hints": hints}
+    whole = at("saliency", settings, inputs, "whole")
+    train_saliency(whole)
+    run, original = at("saliency", settings, inputs, "cut"), wsss.engine.Trainer._micro_step
+    cuts = 0
+
+    def cut(self, batch):
+        original(self, batch)
+        run.stop = "a test"
+
+    monkeypatch.setattr(wsss.engine.Trainer, "_micro_step", cut)
+    while True:
+        run.stop = None
+        try:
+            train_saliency(run)
+            break
+        except Interrupted:
+            cuts += 1
+            # how it will be applied may change in between
+            changed = SaliencyMapSettings(scales=(float(cuts),))
+            run.settings = settings.model_copy(update={"maps": changed})
+    assert cuts == 4
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert (whole.out / name).read_bytes() == (run.out / name).read_bytes()
+    records = [json.loads(line) for line in (run.out / "metrics.jsonl").read_text().splitlines()]
+    assert {"loss", "foreground", "background", "negative", "hints"} <= set(records[0])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_maps_against_one_view_at_a_time(index_folder, activation):
+    torch.manual_seed(0)
+    network = Oriented(Disentangler("test_resnet", 16), True).eval()
+    items = Index.load(index_folder).split("val")
+    settings = SaliencyMapSettings(scales=(1.0, 1.5), activation=activation)
+    act = F.relu if activation == "relu" else torch.sigmoid
+    share = 1 if activation == "relu" else 0.5
+    for item, classes, maps in saliency_maps(network, items, settings, False, CPU, 1):
+        assert list(classes) == [0]
+        for scale, ours in zip(settings.scales, maps, strict=True):
+            view = view_of(item, scale)
+            plain = share * (act(network(view)) + act(network(view.flip(-1))).flip(-1))
+            np.testing.assert_allclose(ours, plain[0].numpy(), atol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_network_of_masks_gives_means_of_four_by_four_pixels(index_folder):
+    torch.manual_seed(0)
+    network = PoolNet("test_resnet", 16).eval()
+    network.score.weight *= 100
+    items = Index.load(index_folder).split("val")[:1]
+    settings = SaliencyMapSettings(scales=(1.0,), activation="sigmoid", flip=False)
+    ((_, _, (ours,)),) = saliency_maps(network, items, settings, True, CPU, 1)
+    full = network(view_of(items[0])).sigmoid()[0, 0].numpy()
+    assert ours.shape == (1, 14, 16)
+    np.testing.assert_allclose(ours[0, 3, 5], full[12:16, 20:24].mean(), atol=1e-5)
+
+
+def test_the_chain(index_folder, hints, at):
+    """C2AM-H with hints, maps, masks, a network that learns from them, its maps and masks."""
+    settings = C2amHSettings(**{**SMALL, "epochs": 6, "lr": 0.02, "batch_size": 8}, hints="x")
+    trained = at("saliency", settings, {"index": index_folder, "hints": hints})
+    train_saliency(trained)
+    assert trained.facts["inverted"] is False
+    stores = []
+    for shards in (1, 3):
+        shown = SaliencyMapSettings(scales=(1.0, 2.0), shards=shards)
+        run = at("saliency_maps", shown, {"index": index_folder, "saliency": finished(trained)}, f"maps{shards}")
+        write_saliency_maps(run)
+        stores.append(MapStore(finished(run)))
+    index, (store, three) = Index.load(index_folder), stores
+    assert sorted(store.ids) == sorted(i.id for i in index.items)  # also those without tags
+    assert store.relative and store.attributes["stride"] == 16
+    for item in index.items:
+        assert np.array_equal(store.full(item.id), three.full(item.id))
+        assert store.full(item.id).shape == (1, 56, 64) and store[item.id].classes.tolist() == [0]
+    masks = {}
+    for name, crf, threads in (("plain", None, 1), ("crf", CrfSettings(iterations=2), 2)):
+        refine = SaliencyMaskSettings(threshold=0.3, crf=crf)
+        run = at("saliency_masks", refine, {"index": index_folder, "maps": store.folder}, name)
+        run.args.threads = threads
+        write_saliency_masks(run)
+        masks[name] = finished(run)
+        assert run.facts["splits"] == ["train", "val"] and run.facts["images"] == 12
+        for item in index.items:
+            mask = MaskFolder(run.out / "masks").read(item.id)
+            expected = pseudo_mask(store.full(item.id), np.zeros(1, int), 0.3, read_image(item.image), crf)
+            assert np.array_equal(mask, expected if item.labels else np.zeros_like(expected))
+            assert mask.max() <= 1
+    learn = SaliencyNetSettings(**{**SMALL, "epochs": 3, "lr": 1e-3}, saliency="x")
+    student = at("saliency", learn, {"index": index_folder, "saliency": masks["plain"]}, "student")
+    train_saliency(student)
+    assert student.facts["images"] == 9  # all of them: those without tags show what nothing looks like
+    run = at("saliency_maps", learn.maps, {"index": index_folder, "saliency": finished(student)}, "probabilities")
+    write_saliency_maps(run)
+    store = MapStore(finished(run))
+    assert not store.relative and store.attributes["stride"] == 4
+    full = store.full("p0")
+    assert full.shape == (1, 56, 64) and 0 <= full.min() <= full.max() <= 1 and store.low("p0").shape == (1, 14, 16)
+    run = at("saliency_masks", learn.refine, {"index": index_folder, "maps": store.folder}, "last")
+    write_saliency_masks(run)
+    assert np.array_equal(MaskFolder(run.out / "masks").read("p0"), (full[0] > 0.5).astype(np.uint8))
+
+
+def test_a_network_learns_the_squares(index_folder, at):
+    """From the true masks PoolNet finds the squares; the mean over pixels is what it descends."""
+    folder = index_folder.parent / "truth"
+    for item in Index.load(index_folder).items:
+        MaskFolder(folder / "masks").write(item.id, np.array(Image.open(item.mask)))
+    write_manifest(folder, {"settings": {}})
+    learn = SaliencyNetSettings(**{**SMALL, "epochs": 20, "lr": 1e-3}, saliency="x")
+    run = at("saliency", learn, {"index": index_folder, "saliency": folder})
+    train_saliency(run)
+    records = [json.loads(line) for line in (run.out / "metrics.jsonl").read_text().splitlines()]
+    assert records[-1]["loss"] < 0.3 * records[0]["loss"]
+
+
+def test_what_is_missing_is_named(index_folder, hints, at, tmp_path):
+    inputs = {"index": index_folder}
+    with pytest.raises(WsssError, match="--hints: the recipe takes hints from 'vanilla'"):
+        train_saliency(at("saliency", C2amHSettings(**SMALL, hints="vanilla"), inputs))
+    with pytest.raises(WsssError, match="--saliency: the recipe learns from 'c2am'"):
+        train_saliency(at("saliency", SaliencyNetSettings(**SMALL, saliency="c2am"), inputs))
+    empty = tmp_path / "empty"
+    (empty / "masks").mkdir(parents=True)
+    with pytest.raises(WsssError, match="9 training images have no mask, the first is p0"):
+        train_saliency(at("saliency", SaliencyNetSettings(**SMALL, saliency="x"), {**inputs, "saliency": empty}))
+    with MapWriter(empty / shard_name(0, 1), scales=(1.0,), flip=False, stride=4) as writer:
+        writer.add("p0", [0], (56, 64), [np.ones((1, 14, 16), np.float32)])
+    write_manifest(empty, {"settings": {"splits": ["train"]}})
+    with pytest.raises(WsssError, match="7 training images have no maps, the first is p1"):
+        train_saliency(at("saliency", C2amHSettings(**SMALL, hints="x"), {**inputs, "hints": empty}))
+    with pytest.raises(WsssError, match="no maps of 8 images, the first is p1"):
+        write_saliency_masks(at("saliency_masks", SaliencyMaskSettings(), {**inputs, "maps": empty}))
+    with pytest.raises(ValidationError, match="gives probabilities; use sigmoid"):
+        SaliencyNetSettings(**SMALL, saliency="x", maps=SaliencyMapSettings())
