@@ -18,7 +18,7 @@ class AffinityLabelSettings(Settings):
     """Background score that maps must exceed to claim a pixel."""
     background: Fraction = 0.1
     """With saliency: saliency above it is foreground. Without: background score of the generous reading; what it calls
-    background is background."""
+    background is background, and what only it calls an object is 255."""
     crf: Crf | None = CrfSettings()
     """Dense CRF on each reading; null: none."""
 
@@ -32,6 +32,10 @@ class AffinitySettings(TrainingSettings):
     """Saliency that decides what is background (P-NOC); null: two thresholds on the maps decide (IRN)."""
     labels: AffinityLabelSettings = AffinityLabelSettings()
     """How labels are made of them."""
+    warm_start: Annotated[str, Ref("classifiers")] | None = None
+    """A trained classifier whose backbone is frozen and read in place of ``pretrained``. The published network reads
+    ImageNet's features, which the tags of this dataset have not bent towards the telling parts of its classes; without
+    them (``pretrained: false``) a frozen backbone would be noise, so name a classifier then."""
     radius: Annotated[int, Field(ge=2, le=20)] = 10
     """Pairs of cells closer than this on the stride-4 grid are compared in training."""
     width: Count = 32
@@ -40,13 +44,19 @@ class AffinitySettings(TrainingSettings):
     batch_size: Count = 32
     lr: Positive = 0.1
     new_factor: Positive = 1.0
+    bias_factor: Positive = 1.0
     label_smoothing: Literal[0] = 0
     precision: Precision = "fp32"
 
     @model_validator(mode="after")
-    def _groups(self) -> AffinitySettings:
+    def _fits(self) -> AffinitySettings:
         if self.width % 4:
             raise ValueError(f"width ({self.width}) must be a multiple of 4, the groups of its normalisation")
         if self.crop // 4 < 2 * self.radius:
             raise ValueError(f"crop ({self.crop}) must be at least 8 x radius ({8 * self.radius}) for pairs to fit")
+        if self.saliency is None and self.labels.background > self.labels.foreground:
+            raise ValueError(
+                f"labels.background ({self.labels.background}) must not exceed labels.foreground "
+                f"({self.labels.foreground}) without saliency"
+            )
         return self

@@ -1,0 +1,57 @@
+"""Training of the edge network that random walks follow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsss.data.index import Index, Item
+from wsss.engine import keep_product
+from wsss.errors import WsssError
+from wsss.objectives.affinity import Goal
+from wsss.settings import AffinitySettings
+from wsss.stage import Run
+from wsss.store.masks import MaskFolder
+from wsss.store.weights import save_weights
+from wsss.train import prepare, train
+
+
+def train_affinity(run: Run) -> None:
+    """Train the edge network of ``run.settings`` on the tagged training images; write weights and metrics.
+
+    The weights are those of the whole network, frozen backbone and all, so that walking needs nothing else.
+
+    Raises:
+        WsssError: No training image has a tag, an image has no labels, or the classifier to start from was not given.
+    """
+    settings: AffinitySettings = run.settings
+    index = Index.load(run.inputs["index"])
+    items = index.labelled("train")
+    if not items:
+        raise WsssError(f"{index.folder}: no training image has a label; see report.json there")
+    if settings.warm_start is not None and "warm_start" not in run.inputs:
+        raise WsssError(
+            f"--warm-start: the recipe refers to {settings.warm_start!r}; give the folder of that classifier"
+        )
+    labels = MaskFolder(run.inputs["labels"] / "masks")
+
+    def labels_of(item: Item) -> Path:
+        return labels.file(item.id)
+
+    absent = [item.id for item in items if item.id not in labels]
+    if absent:
+        raise WsssError(
+            f"{labels.path}: {len(absent)} training images have no labels, the first is {absent[0]!r}; "
+            "make the affinity labels again"
+        )
+    device = prepare(run)
+    goal = Goal(settings, len(index.classes), run.inputs.get("warm_start"))
+    network = train(run, goal, items, len(index.classes), device, labels_of)
+    about = {
+        "kind": "affinity",
+        "backbone": settings.backbone,
+        "output_stride": settings.output_stride,
+        "width": settings.width,
+    }
+    save_weights(run.out / "model.safetensors", network.state_dict(), about)
+    keep_product(run)
+    run.note(images=len(items))
