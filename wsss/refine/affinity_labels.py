@@ -1,0 +1,157 @@
+"""Affinity labels: the pixels of an image that maps (and saliency) are sure of, as a class, background, or 255."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wsss.data.images import read_image
+from wsss.data.index import Index, Item
+from wsss.data.palette import IGNORE
+from wsss.errors import WsssError
+from wsss.refine.crf import DenseCRF
+from wsss.refine.pseudo_masks import readings
+from wsss.settings import AffinityLabelSettings
+from wsss.stage import Interrupted, Run
+from wsss.store.maps import MapStore
+from wsss.store.masks import MaskFolder
+from wsss.workers import over
+
+
+def labels_with_saliency(
+    maps: np.ndarray,
+    classes: np.ndarray,
+    saliency: np.ndarray,
+    settings: AffinityLabelSettings,
+    image: np.ndarray | None = None,
+) -> np.ndarray:
+    """Saliency says what is background, the maps say which class the rest is (P-NOC, David et al. 2024).
+
+    The salient region is saliency above ``settings.background``, after its own CRF of two labels. Outside it all is 0.
+    Inside, maps that exceed ``settings.foreground`` name the class, again after a CRF; salient pixels that no class
+    claims are 255.
+
+    Args:
+        maps: float32 (n, H, W) in [0, 1].
+        classes: int (n,), 0-based.
+        saliency: float32 (H, W) in [0, 1].
+        settings: Thresholds and CRF.
+        image: uint8 (H, W, 3), needed with a CRF.
+
+    Returns:
+        uint8 (H, W): 0 background, c + 1 object class c, 255.
+    """
+    (salient,) = readings(saliency[None], [settings.background], image, settings.crf)
+    if not len(maps):
+        return np.where(salient > 0, IGNORE, 0).astype(np.uint8)
+    (found,) = readings(maps * salient.astype(np.float32), [settings.foreground], image, settings.crf)
+    return np.where((found == 0) & (salient > 0), IGNORE, _values(classes)[found]).astype(np.uint8)
+
+
+def labels_by_thresholds(
+    maps: np.ndarray, classes: np.ndarray, settings: AffinityLabelSettings, image: np.ndarray | None = None
+) -> np.ndarray:
+    """The maps are read twice, strictly and generously (IRN, Ahn et al. 2019), each with its own CRF.
+
+    Where the strict reading (background score ``settings.foreground``) sees a class it is that class; where neither it
+    nor the generous one (``settings.background``) sees any it is 0; else 255. Without classes all is 0. Arguments and
+    result as for :func:`labels_with_saliency`.
+    """
+    if not len(maps):
+        return np.zeros(maps.shape[1:], np.uint8)
+    strict, generous = readings(maps, [settings.foreground, settings.background], image, settings.crf)
+    return np.where((strict == 0) & (generous > 0), IGNORE, _values(classes)[strict]).astype(np.uint8)
+
+
+def _values(classes: np.ndarray) -> np.ndarray:
+    """Mask value of each label: int64 (n + 1,)."""
+    return np.concatenate([[0], np.asarray(classes, np.int64) + 1])
+
+
+@dataclass(frozen=True)
+class AffinityLabelWriter:
+    """Makes and writes the labels of one image: what a worker process does. Call with an item of the index.
+
+    Returns the numbers of background, object and 255 pixels. Raises :class:`WsssError` naming the file when sizes
+    differ.
+    """
+
+    store: MapStore
+    saliency: MapStore | None
+    masks: MaskFolder
+    settings: AffinityLabelSettings
+
+    def __call__(self, item: Item) -> tuple[int, int, int]:
+        maps = _full(self.store, item)
+        image = None
+        if self.settings.crf is not None and (len(maps) or self.saliency is not None):
+            image = read_image(item.image)
+            if image.shape[:2] != maps.shape[1:]:
+                raise WsssError(f"{item.image} is now {image.shape[0]} x {image.shape[1]}; build the index again")
+        classes = self.store[item.id].classes
+        if self.saliency is None:
+            labels = labels_by_thresholds(maps, classes, self.settings, image)
+        else:
+            saliency = _full(self.saliency, item)
+            if len(saliency) != 1:
+                raise WsssError(
+                    f"{self.saliency.folder} has {len(saliency)} maps of image {item.id!r}; saliency is one map an "
+                    "image: give the folder of a saliency recipe's maps"
+                )
+            labels = labels_with_saliency(maps, classes, saliency[0], self.settings, image)
+        self.masks.write(item.id, labels)
+        background, ignored = int((labels == 0).sum()), int((labels == IGNORE).sum())
+        return background, labels.size - background - ignored, ignored
+
+
+def _full(store: MapStore, item: Item) -> np.ndarray:
+    """Maps of an image at its size, which must be that of the index."""
+    maps = store.full(item.id)
+    if maps.shape[1:] != (item.height, item.width):
+        raise WsssError(
+            f"the maps in {store.folder} are of a {maps.shape[1]} x {maps.shape[2]} image, "
+            f"{item.image} is {item.height} x {item.width}; make the maps again"
+        )
+    return maps
+
+
+def write_affinity_labels(run: Run) -> None:
+    """Write the labels of every image of the training split, which is what an edge network is trained on.
+
+    An image without tags gets a file too, so that the folder is whole: background, and 255 where it is salient. The
+    folder appears when all are there.
+
+    Raises :class:`WsssError` with the ids of the images that have no maps or no saliency, or could not be done.
+    """
+    import wsss.store.views  # noqa: F401  loads torch once, before worker processes fork
+
+    settings: AffinityLabelSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    items = index.split("train")
+    store = MapStore(run.inputs["cams"])
+    saliency = MapStore(run.inputs["saliency"]) if "saliency" in run.inputs else None
+    if saliency is None and settings.background > settings.foreground:
+        raise WsssError(
+            f"--settings: background ({settings.background}) must not exceed foreground ({settings.foreground}) "
+            "without saliency"
+        )
+    for known in (store, saliency):
+        missing = [item.id for item in items if known is not None and item.id not in known]
+        if missing:
+            raise WsssError(
+                f"{known.folder} has no maps of {len(missing)} training images, the first is {missing[0]!r}; let its "
+                "'splits' include train and make the maps again"
+            )
+    if settings.crf is not None:
+        DenseCRF(np.zeros((1, 1, 3), np.uint8), settings.crf)  # complains at once where the backend is not installed
+    with run.folder("masks") as scratch:
+        work = AffinityLabelWriter(store, saliency, MaskFolder(scratch), settings)
+        counts = np.zeros(3, np.int64)
+        for pixels in over(items, work, run.args.threads, "affinity labels", lambda item: item.id):
+            counts += pixels
+            if run.stop:
+                raise Interrupted(run.stop)
+    shares = counts / max(1, counts.sum())
+    names = ("background_share", "object_share", "ignored_share")
+    run.note(images=len(items), **{name: round(float(share), 4) for name, share in zip(names, shares, strict=True)})
