@@ -1,0 +1,141 @@
+"""Maps spread by a random walk: an edge network applied to whole images, and the walk of their maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from wsss.data.index import Index, Item
+from wsss.devices import choose_device, prepare_cpu
+from wsss.errors import WsssError
+from wsss.inference import views_of
+from wsss.models.edge_network import STRIDE, EdgeNetwork, load_edge_network
+from wsss.refine.random_walk import random_walk
+from wsss.settings import InferenceSettings, WalkSettings
+from wsss.shards import Maps, write_shards
+from wsss.stage import Run
+from wsss.store.maps import MapStore
+from wsss.store.views import EPSILON
+
+TOGETHER = 16
+"""Images of one size that walk at once on a GPU, and so many wait for others of their size; on a CPU each walks
+alone, in cache."""
+
+
+class Start(NamedTuple):
+    """An image before its walk: its classes (n,), its maps float32 (n, h, w), and its edges (h, w)."""
+
+    item: Item
+    classes: np.ndarray
+    maps: torch.Tensor
+    edges: torch.Tensor
+
+
+def grid(item: Item) -> tuple[int, int]:
+    """Rows and columns of an image's stride-4 grid."""
+    return -(-item.height // STRIDE), -(-item.width // STRIDE)
+
+
+@torch.inference_mode()
+def edge_maps(
+    network: EdgeNetwork, items: list[Item], settings: WalkSettings, device: torch.device, threads: int
+) -> Iterator[tuple[Item, torch.Tensor]]:
+    """Each item with the probability of an edge in every cell of its stride-4 grid, float32 (h, w).
+
+    The sigmoid of the mean logit of the image and its mirror, each padded with 0 (the mean colour) to the right and
+    below to a multiple of the backbone's stride. Images that are reduced to ``max_side`` first have their logits
+    resized to the grid (bilinear).
+    """
+    view = InferenceSettings(scales=(1.0,), flip=settings.flip, max_side=settings.max_side)
+    for item, (images,) in views_of(items, view, device, threads, "walking"):
+        height, width = images.shape[-2:]
+        stride = network.strides[-1]
+        padded = F.pad(images, (0, -width % stride, 0, -height % stride))
+        logits = network(padded)[:, : -(-height // STRIDE), : -(-width // STRIDE)].float()
+        if settings.flip:
+            logits = (logits[:1] + logits[1:].flip(-1)) / 2
+        if logits.shape[1:] != grid(item):
+            logits = F.interpolate(logits[None], size=grid(item), mode="bilinear", align_corners=False)[0]
+        yield item, logits[0].sigmoid()
+
+
+@torch.inference_mode()
+def walk_together(starts: list[Start], settings: WalkSettings) -> Iterator[Maps]:
+    """Walk the maps of images of one size at once.
+
+    Yields:
+        The item, its classes, and its maps (n, h, w) on the stride-4 grid, divided by their common maximum at image
+        size (+ 1e-5), so that classes keep their order.
+    """
+    most = max(len(start.classes) for start in starts)
+    maps = torch.stack([F.pad(s.maps, (0, 0, 0, 0, 0, most - len(s.classes))) for s in starts])
+    edges = torch.stack([start.edges for start in starts])
+    walked = random_walk(maps, edges, radius=settings.radius, beta=settings.beta, steps=settings.steps)
+    for start, result in zip(starts, walked, strict=True):
+        item, found = start.item, result[: len(start.classes)]
+        full = F.interpolate(found[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)
+        largest = full[..., : item.height, : item.width].amax()
+        yield item, start.classes, [(found / (largest + EPSILON)).cpu().numpy()]
+
+
+def walked_maps(
+    network: EdgeNetwork, store: MapStore, items: list[Item], settings: WalkSettings, device: torch.device, threads: int
+) -> Iterator[Maps]:
+    """The walked maps of each item, in no particular order; an image does not depend on those it walks with."""
+    waiting: dict[tuple[int, int], list[Start]] = {}
+    together = TOGETHER if device.type == "cuda" else 1
+    tagged = [item for item in items if len(store[item.id].classes)]
+    for item in items:
+        if not len(store[item.id].classes):
+            yield item, [], []
+    for item, edges in edge_maps(network, tagged, settings, device, threads) if tagged else ():
+        record = store[item.id]
+        maps = torch.from_numpy(store.low(item.id)).to(device)
+        if record.size != (item.height, item.width):
+            raise WsssError(
+                f"the maps in {store.folder} are of a {record.size[0]} x {record.size[1]} image, "
+                f"{item.image} is {item.height} x {item.width}; make the maps again"
+            )
+        starts = waiting.setdefault(grid(item), [])
+        starts.append(Start(item, record.classes, maps, edges))
+        if len(starts) == together:
+            yield from walk_together(waiting.pop(grid(item)), settings)
+        elif sum(map(len, waiting.values())) >= 4 * together:
+            yield from walk_together(waiting.pop(max(waiting, key=lambda size: len(waiting[size]))), settings)
+    for starts in waiting.values():
+        yield from walk_together(starts, settings)
+
+
+def write_walk(run: Run) -> None:
+    """Write the walked maps of every image of the splits as HDF5 shards, one map a class on the stride-4 grid.
+
+    Raises:
+        WsssError: The maps lack an image, or are of another size than the image.
+    """
+    settings: WalkSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    store = MapStore(run.inputs["cams"])
+    items = [item for split in settings.splits for item in index.split(split)]
+    missing = [item.id for item in items if item.id not in store]
+    if missing:
+        raise WsssError(
+            f"{store.folder} has no maps of {len(missing)} images, the first is {missing[0]!r}; let its 'splits' "
+            "include those of the walk and make the maps again"
+        )
+    network = load_edge_network(run.inputs["affinity"])
+    prepare_cpu(run.args.threads)
+    device = choose_device(run.args.device)
+    network.to(device, memory_format=torch.channels_last)
+
+    def maps_of(part: list[Item]) -> Iterable[Maps]:
+        return walked_maps(network, store, part, settings, device, run.args.threads)
+
+    # absolute: the maps of an image share one maximum
+    write_shards(
+        run, items, maps_of, scales=(1.0,), flip=settings.flip, stride=STRIDE, round_to=STRIDE,
+        attributes={"relative": 0},
+    )  # fmt: skip
