@@ -1,0 +1,210 @@
+"""Maps and masks made elsewhere: checked against the index, then kept like the house's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wsss.content import file_content
+from wsss.data.images import read_mask
+from wsss.data.index import Index, Item
+from wsss.data.palette import IGNORE
+from wsss.errors import WsssError
+from wsss.settings import ExternalCamsSettings, ExternalMasksSettings
+from wsss.shards import Maps, write_shards
+from wsss.stage import Interrupted, Run
+from wsss.store.maps import MapRecord, MapShard, shard_paths
+from wsss.store.masks import MaskFolder
+from wsss.workers import over
+
+MUST_SAY = ("scales", "flip", "stride", "round_to")
+"""Attributes without which maps cannot be read."""
+
+
+def seeded(path: str, seed: int) -> Path:
+    """A path of the settings with ``{seed}`` replaced."""
+    return Path(path.replace("{seed}", str(seed)))
+
+
+def external_shards(path: Path) -> list[MapShard]:
+    """The files that ``path`` stands for: itself, or the shards in it (``shard-IIIII-of-NNNNN.h5``, or else all its
+    ``*.h5``).
+
+    Raises :class:`WsssError` when there is none, a shard misses, one cannot be read, lacks an attribute or differs from
+    the others in one, or an id stands twice.
+    """
+    if path.is_dir():
+        paths = shard_paths(path) if any(path.glob("shard-*.h5")) else sorted(path.glob("*.h5"))
+    else:
+        paths = [path] if path.is_file() else []
+    if not paths:
+        state = "holds no *.h5" if path.is_dir() else "does not exist"
+        raise WsssError(f"{path} {state}; 'path' is a folder of map shards or one HDF5 file (see wsss.store.maps)")
+    shards = [MapShard(one) for one in paths]
+    problems, where = [], {}
+    for shard in shards:
+        lacks = [key for key in MUST_SAY if key not in shard.attributes]
+        if lacks:
+            problems.append(f"{shard.path} lacks the attributes {', '.join(lacks)}")
+        for key in (*MUST_SAY, "relative"):
+            values = (shard.attributes.get(key), shards[0].attributes.get(key))
+            if not np.array_equal(*values):
+                problems.append(f"{shard.path} has {key} {values[0]}, {shards[0].path.name} has {values[1]}")
+        for id in shard.ids:
+            if id in where:
+                problems.append(f"{shard.path}: image {id!r} stands in {where[id]} already")
+            where[id] = shard.path.name
+    if problems:
+        raise WsssError("\n  ".join(problems))
+    return shards
+
+
+@dataclass(frozen=True)
+class ExternalMaps:
+    """Reads and checks the maps of one image. Call with an item of the index: its record, classes ascending.
+
+    Raises :class:`WsssError` with everything that is wrong with them.
+    """
+
+    shards: tuple[MapShard, ...]
+    where: dict[str, tuple[int, int]]
+    classes: tuple[str, ...]
+
+    def __call__(self, item: Item) -> MapRecord:
+        if item.id not in self.where:
+            raise WsssError("no maps of it")
+        number, row = self.where[item.id]
+        try:
+            record = self.shards[number].record(row)
+        except (OSError, ValueError, IndexError) as error:
+            raise WsssError(f"row {row} of {self.shards[number].path.name} cannot be read ({error})") from None
+        order = np.argsort(record.classes)
+        found = record.classes[order].tolist()
+        wrong = []
+        if record.size != (item.height, item.width):
+            wrong.append(f"the image is {item.height} x {item.width} pixels, its maps are for {record.size[0]} x "
+                         f"{record.size[1]}")  # fmt: skip
+        if found != list(item.labels):
+            wrong.append(f"it is tagged with {self._named(item.labels)}, its maps are of {self._named(found)}")
+        scales = len(self.shards[number].attributes["scales"])
+        if len(record.maps) != scales:
+            wrong.append(f"it has maps at {len(record.maps)} scales, the attribute 'scales' has {scales}")
+        if found and any(0 in array.shape for array in record.maps):
+            wrong.append("its maps have no cells")
+        elif not all(np.isfinite(array).all() and (array >= 0).all() for array in record.maps):
+            wrong.append("its maps hold NaN, infinite or negative values")
+        elif not self.shards[number].attributes.get("relative", 1) and any((a > 1).any() for a in record.maps):
+            wrong.append("its maps exceed 1, although the attribute 'relative' is 0")
+        if wrong:
+            raise WsssError("; ".join(wrong))
+        return MapRecord(record.id, record.classes[order], record.size, [array[order] for array in record.maps])
+
+    def _named(self, numbers: tuple[int, ...] | list[int]) -> str:
+        names = [self.classes[c] if 0 <= c < len(self.classes) else f"class {c}" for c in numbers]
+        return ", ".join(names) or "nothing"
+
+
+@dataclass(frozen=True)
+class Check:
+    """Calls ``read`` for its errors only: what a worker does before anything is written."""
+
+    read: ExternalMaps
+
+    def __call__(self, item: Item) -> None:
+        self.read(item)
+
+
+def write_external_cams(run: Run) -> None:
+    """Check the maps of every image of the splits, then write them as shards.
+
+    Raises :class:`WsssError` with all images that have no fitting maps.
+    """
+    settings: ExternalCamsSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    path = seeded(settings.path, run.args.seed)
+    shards = external_shards(path)
+    where = {id: (number, row) for number, shard in enumerate(shards) for row, id in enumerate(shard.ids)}
+    read = ExternalMaps(tuple(shards), where, index.classes)
+    items = [item for split in settings.splits for item in index.split(split)]
+    try:
+        for _ in over(items, Check(read), run.args.threads, "checking maps", lambda item: item.id):
+            if run.stop:
+                raise Interrupted(run.stop)
+    except WsssError as error:
+        raise WsssError(f"{path} does not fit the index {index.folder}: {error}") from None
+
+    def maps_of(part: list[Item]) -> Iterator[Maps]:
+        for item in part:
+            record = read(item)
+            yield item, record.classes, record.maps if item.labels else []
+
+    about, content = shards[0].attributes, " ".join(file_content(str(shard.path)) for shard in shards)
+    write_shards(
+        run,
+        items,
+        maps_of,
+        scales=about["scales"],
+        flip=bool(about["flip"]),
+        stride=int(about["stride"]),
+        round_to=int(about["round_to"]),
+        attributes={"relative": int(about.get("relative", 1))},
+        content=content,
+    )
+    run.note(supervision=settings.supervision, external=str(path.resolve()), others=len(where) - len(items))
+
+
+@dataclass(frozen=True)
+class CopyMask:
+    """Checks and copies the mask of one image: what a worker does. Returns the numbers of foreground pixels and of
+    pixels left out (255)."""
+
+    source: MaskFolder
+    masks: MaskFolder
+    classes: int
+
+    def __call__(self, item: Item) -> tuple[int, int]:
+        if item.id not in self.source:
+            raise WsssError(f"{self.source.file(item.id)} is missing")
+        mask = read_mask(self.source.file(item.id))
+        strange = np.setdiff1d(mask, [*range(self.classes + 1), IGNORE])
+        wrong = []
+        if mask.shape != (item.height, item.width):
+            wrong.append(
+                f"the image is {item.height} x {item.width} pixels, its mask {mask.shape[0]} x {mask.shape[1]}"
+            )
+        if len(strange):
+            wrong.append(f"its mask holds the values {strange.tolist()}; allowed are 0 to {self.classes} and 255")
+        if wrong:
+            raise WsssError("; ".join(wrong))
+        self.masks.write(item.id, mask)
+        ignored = int((mask == IGNORE).sum())
+        return int((mask > 0).sum()) - ignored, ignored
+
+
+def write_external_masks(run: Run) -> None:
+    """Check and copy the mask of every image of the splits. The folder appears when all are there.
+
+    Raises :class:`WsssError` with all images that have no fitting mask.
+    """
+    settings: ExternalMasksSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    path = seeded(settings.path, run.args.seed)
+    if not path.is_dir():
+        raise WsssError(f"{path} is no folder; 'path' is a folder of masks, one ID.png an image")
+    items = [item for split in settings.splits for item in index.split(split)]
+    foreground = ignored = 0
+    with run.folder("masks") as scratch:
+        work = CopyMask(MaskFolder(path), MaskFolder(scratch), len(index.classes))
+        try:
+            for one in over(items, work, run.args.threads, "checking masks", lambda item: item.id):
+                foreground, ignored = foreground + one[0], ignored + one[1]
+                if run.stop:
+                    raise Interrupted(run.stop)
+        except WsssError as error:
+            raise WsssError(f"{path} does not fit the index {index.folder}: {error}") from None
+    total = max(1, sum(item.height * item.width for item in items))
+    run.note(images=len(items), supervision=settings.supervision, external=str(path.resolve()))
+    run.note(foreground_share=round(foreground / total, 4), ignored_share=round(ignored / total, 4))
