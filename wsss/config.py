@@ -15,21 +15,19 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from wsss.consistency import inconsistencies
 from wsss.errors import WsssError
 from wsss.settings import (
     KINDS,
     AblationSettings,
-    EnsembleSettings,
     EvaluationSettings,
-    FolderSettings,
-    MasksSettings,
     Settings,
     WorkstationSettings,
     classes_of,
     default_variant,
     variants,
 )
-from wsss.wording import check, dotted, hints, listed, nearest, oddities, reference, shown
+from wsss.wording import check, dotted, hints, listed, named, nearest, oddities, reference, shown
 from wsss.yamlfile import read_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -72,14 +70,6 @@ class Config:
 def discriminator(kind: str) -> str | None:
     """The key that chooses between the settings classes of a kind; None where there is one class."""
     return classes_of(KINDS[kind])[0]
-
-
-def named(key: str, value: Any) -> list[tuple[str, str]]:
-    """The names that a reference holds: one under ``key``, or those of a list under ``key.0``, ``key.1``, ..."""
-    if isinstance(value, str):
-        return [(key, value)]
-    entries = value if isinstance(value, list | tuple) else ()
-    return [(f"{key}.{n}", name) for n, name in enumerate(entries) if isinstance(name, str)]
 
 
 def merge(low: Any, high: Any) -> Any:
@@ -242,60 +232,6 @@ class _Reader:
             self.problem((key, *path), text)
         return settings
 
-    def chain(self, datasets: tuple[str, ...]) -> None:
-        """What only shows where recipes meet: which splits are there, and which datasets have masks."""
-        known = self.recipes
-        blind = [d for d in datasets if isinstance(s := known["datasets"].get(d), FolderSettings) and s.masks is None]
-        for kind in KINDS:
-            for name, settings in known[kind].items():
-                self.covers(kind, name, settings)
-        for name, masks in known["masks"].items():
-            if isinstance(masks, MasksSettings) and masks.threshold.policy != "fixed" and masks.saliency is None:
-                self.sees(("masks", name, "threshold", "policy"), masks.threshold.policy, blind, "use 'fixed'")
-        for name, cams in known["cams"].items():
-            if isinstance(cams, EnsembleSettings) and cams.rule == "calibrated":
-                self.sees(("cams", name, "rule"), "calibrated", blind, "use 'mean'")
-        for name, segmenter in known["segmenters"].items():
-            if segmenter.supervision == "masks":
-                self.sees(("segmenters", name, "supervision"), "masks", blind, "leave this recipe out")
-
-    def covers(self, kind: str, name: str, settings: Settings) -> None:
-        """What a recipe reads holds the images that it needs: those of its own splits, or those it learns from."""
-        own = getattr(settings, "splits", None)
-        for key, annotation in hints(type(settings)).items():
-            target = reference(annotation)
-            for _, other in named(key, getattr(settings, key)) if target else ():
-                held = self.splits(target, other)
-                if held is None:
-                    continue
-                wanted = own or ("train",)
-                if lacking := [split for split in wanted if split not in held]:
-                    block = f"{target}.{other}" + (".maps" if target == "saliency" else "")
-                    remedy = f"add {listed(lacking)} to {block}.splits" + (", or leave it out here" if own else "")
-                    path = (kind, name, "splits" if own else key)
-                    self.problem(path, f"{block} holds images of {listed(held)} only; {remedy}")
-        if isinstance(settings, MasksSettings) and settings.threshold.policy != "fixed" and settings.saliency is None:
-            self.calibrates((kind, name, "threshold", "policy"), settings.threshold.policy, settings.cams)
-        if isinstance(settings, EnsembleSettings) and settings.rule == "calibrated":
-            for member in settings.members:
-                self.calibrates((kind, name, "rule"), settings.rule, member)
-
-    def splits(self, kind: str, name: str) -> tuple[str, ...] | None:
-        """The splits that an artefact holds images of; None where that is not for the recipe to say."""
-        settings = self.recipes[kind].get(name)
-        return getattr(getattr(settings, "maps", settings), "splits", None)
-
-    def calibrates(self, path: tuple, value: str, cams: str) -> None:
-        held = self.splits("cams", cams)
-        if held is not None and "train" not in held:
-            text = f"{value!r} looks at maps of training images, but cams.{cams} holds images of {listed(held)} only"
-            self.problem(path, f"{text}; add train there")
-
-    def sees(self, path: tuple, value: str, blind: list[str], else_: str) -> None:
-        for d in blind:
-            text = f"{value!r} needs true masks, but datasets.{d} has none; set datasets.{d}.masks, or {else_}"
-            self.problem(path, text)
-
 
 def load(raw: Any) -> Config:
     """Read the mapping that YAML gives.
@@ -315,7 +251,8 @@ def load(raw: Any) -> Config:
     reader.references()
     datasets, seeds, results = reader.run()
     blocks = {key: reader.block(key) for key in BLOCKS}
-    reader.chain(datasets)
+    for path, text in inconsistencies(reader.recipes, datasets):
+        reader.problem(path, text)
     if reader.problems:
         count = len(reader.problems)
         head = "The configuration has one problem:" if count == 1 else f"The configuration has {count} problems:"

@@ -84,6 +84,14 @@ def reference(annotation: Any) -> str | None:
     return None
 
 
+def named(key: str, value: Any) -> list[tuple[str, str]]:
+    """The names that a reference holds: one under ``key``, or those of a list under ``key.0``, ``key.1``, ..."""
+    if isinstance(value, str):
+        return [(key, value)]
+    entries = value if isinstance(value, list | tuple) else ()
+    return [(f"{key}.{n}", name) for n, name in enumerate(entries) if isinstance(name, str)]
+
+
 def _bounds(found: list[Any]) -> str:
     low = next((f"at least {m.ge:g}" for m in found if hasattr(m, "ge")), "")
     low = next((f"above {m.gt:g}" for m in found if hasattr(m, "gt")), low)
