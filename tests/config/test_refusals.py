@@ -68,7 +68,7 @@ REFUSALS = {
         "classifiers: {vanilla: {objective: vanila}}",
         ["classifiers.vanilla.objective: unknown objective \"vanila\"; did you mean 'vanilla'?", "p-noc"],
     ),
-    "no objective": ("classifiers: {vanilla: }", ["classifiers.vanilla.objective: missing; allowed: vanilla, puzzle, oc-cse, p-oc, p-noc"]),
+    "no objective": ("classifiers: {vanilla: }", ["classifiers.vanilla.objective: missing; allowed: vanilla, puzzle, p-oc, p-noc, oc-cse"]),
     "unknown kind of dataset": (
         "datasets: {scenes: {kind: secnes}}",
         ["datasets.scenes.kind: unknown kind \"secnes\"; did you mean 'scenes'?", "folder, voc, coco"],
