@@ -1,12 +1,14 @@
-"""The puzzle: tiles, their maps, the reconstruction term."""
+"""The puzzle: tiles, their maps, the reconstruction term, and the entropy of the maps."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 
 from wsss.models.classifier import logits
-from wsss.objectives.tiles import merge_tiles, reconstruction_loss, split_tiles
+from wsss.objectives.tiles import merge_tiles, present_entropy, reconstruction_loss, split_tiles
 
 
 def slow_split(images: torch.Tensor, tiles: int) -> torch.Tensor:
@@ -70,3 +72,63 @@ def test_reconstruction_without_present_classes_is_zero():
     maps = torch.randn(2, 3, 4, 4)
     for over in ("all", "present"):
         assert reconstruction_loss(maps, -maps, torch.zeros(2, 3), over).item() == 0
+
+
+def test_normed_reconstruction_by_hand():
+    whole = torch.tensor([[[[1.0, -3.0]], [[9.0, 9.0]]], [[[4.0, 0.0]], [[6.0, 2.0]]]])  # B=2, C=2, 1x2
+    merged = torch.tensor([[[[1.0, -1.0]], [[0.0, 0.0]]], [[[2.0, 0.0]], [[6.0, 0.0]]]])
+    labels = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    # differences of present maps: 1; 1 and 1; mean absolute values of each image's present maps: 2; (2 + 4) / 2 = 3
+    for norm in ("scale", "relative"):
+        present = reconstruction_loss(whole, merged, labels, "present", norm).item()
+        assert present == pytest.approx((1 / 2 + 1 / 3 + 1 / 3) / 3, rel=1e-4)
+        assert reconstruction_loss(whole, merged, labels, "all", norm).item() == pytest.approx(present * 3 / 4)
+
+
+def test_shrinking_the_maps_lowers_only_the_published_loss():
+    whole, merged = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    for norm, factor in (("none", 0.1), ("scale", 1.0), ("relative", 1.0)):
+        full = reconstruction_loss(whole, merged, labels, "present", norm)
+        shrunk = reconstruction_loss(0.1 * whole, 0.1 * merged, labels, "present", norm)
+        assert shrunk.item() == pytest.approx(factor * full.item(), rel=1e-3)
+
+
+def test_only_the_relative_loss_has_no_gradient_along_the_maps():
+    """d loss / d s at s = 1 of the maps s A and s A_tiles: what the gradient says to shrinking both."""
+    labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    slopes = {}
+    for norm in ("none", "scale", "relative"):
+        torch.manual_seed(0)
+        whole, merged = (torch.randn(2, 3, 4, 4, requires_grad=True) for _ in range(2))
+        reconstruction_loss(whole, merged, labels, "present", norm).backward()
+        slopes[norm] = ((whole * whole.grad).sum() + (merged * merged.grad).sum()).item()
+        assert merged.grad.abs().sum() > 0
+    assert slopes["none"] > 0.1 and slopes["scale"] > 0.1 and abs(slopes["relative"]) < 1e-4
+
+
+def slow_entropy(maps, labels):
+    total = 0.0
+    for scores, row in zip(maps.tolist(), labels.tolist(), strict=True):
+        present = [c for c, label in enumerate(row) if label]
+        for u in range(len(scores[0])):
+            for v in range(len(scores[0][0])):
+                powers = [math.exp(scores[c][u][v]) for c in present]
+                total -= sum(p / sum(powers) * math.log(p / sum(powers)) for p in powers)
+    return total / (maps.shape[0] * maps.shape[2] * maps.shape[3])
+
+
+def test_entropy_by_hand_against_loops_and_its_gradient():
+    level = torch.zeros(1, 4, 2, 2)
+    assert present_entropy(level, torch.tensor([[1.0, 1.0, 0.0, 1.0]])).item() == pytest.approx(math.log(3))
+    assert present_entropy(level, torch.tensor([[0.0, 1.0, 0.0, 0.0]])).item() == 0
+    assert present_entropy(level, torch.zeros(1, 4)).item() == 0
+    maps = torch.randn(3, 4, 2, 5, requires_grad=True)
+    labels = torch.tensor([[1, 1, 0, 1], [0, 1, 0, 0], [1, 0, 1, 0]]).float()
+    loss = present_entropy(maps, labels)
+    assert loss.item() == pytest.approx(slow_entropy(maps.detach(), labels), rel=1e-5)
+    loss.backward()
+    assert maps.grad.isfinite().all() and maps.grad[labels == 0].abs().sum() == 0 and maps.grad.abs().sum() > 0
+    certain = torch.tensor([200.0, 0.0]).reshape(1, 2, 1, 1).requires_grad_()
+    present_entropy(certain, torch.ones(1, 2)).backward()
+    assert certain.grad.isfinite().all()
