@@ -16,7 +16,7 @@ from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 
 COUNT = 6
-NAMES = {"cams": "CAM", "masks": "pseudo mask", "segmenters": "prediction"}
+NAMES = {"cams": "CAM", "saliency": "saliency", "masks": "pseudo mask", "segmenters": "prediction"}
 CELL = 1.7  # inches
 DPI = 110
 
@@ -58,11 +58,16 @@ def paint_maps(image: np.ndarray, maps: np.ndarray, classes: np.ndarray) -> np.n
     return (grey * (1 - share) + colours * share).round().astype(np.uint8)
 
 
+def paint_saliency(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
+    """``image`` as bright as it is salient, uint8 (H, W, 3); ``saliency``: float (H, W) in [0, 1]."""
+    return (image * (0.15 + 0.85 * saliency[..., None])).round().astype(np.uint8)
+
+
 def draw_panels(index: Index, artefacts: Sequence[Artefact], folder: Path, seed: int = 0) -> list[str]:
     """Write ``s<seed>.png`` of every seed into ``folder``; return the names.
 
-    Rows: images; columns: image, truth, then maps, pseudo masks and predictions of every recipe. A cell without a
-    picture says so (a split that was not asked for).
+    Rows: images; columns: image, truth, then maps, saliency, pseudo masks and predictions of every recipe. A cell
+    without a picture says so (a split that was not asked for).
     """
     items = choose_items(index, COUNT, seed)
     names = []
@@ -79,10 +84,15 @@ def _cells(item: Item, image: np.ndarray, columns: Sequence[Artefact]) -> list[n
     truth = None if item.mask is None else paint_mask(image, read_mask(item.mask))
     cells: list[np.ndarray | None] = [image, truth]
     for artefact in columns:
-        if artefact.kind == "cams":
+        if artefact.kind in ("cams", "saliency"):
             store = MapStore(artefact.folder)
             maps = store.full(item.id) if item.id in store else None
-            cells.append(None if maps is None else paint_maps(image, maps, store[item.id].classes))
+            if maps is None or (artefact.kind == "saliency" and not len(maps)):
+                cells.append(None)
+            elif artefact.kind == "saliency":
+                cells.append(paint_saliency(image, maps[0]))
+            else:
+                cells.append(paint_maps(image, maps, store[item.id].classes))
         else:
             masks = MaskFolder(artefact.folder / "masks")
             cells.append(paint_mask(image, masks.read(item.id)) if item.id in masks else None)

@@ -10,8 +10,10 @@ from typing import Any
 from wsss.errors import WsssError
 from wsss.store.manifest import NAME, read_manifest
 
-PICTURED = {"cams": "cams", "masks": "masks", "segmenters": "predictions"}
+PICTURED = {"cams": "cams", "saliency": "saliency-maps", "masks": "masks", "segmenters": "predictions"}
 """Kind of a score, and the folder that its artefacts lie in."""
+TAGLESS = ("c2am", "c2am-h", "saliency")
+"""Objectives that read no tags themselves; hints and masks that they learn from have a lineage of their own."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +62,25 @@ def lineage(artefact: Path) -> dict[Path, dict[str, Any]]:
             continue
         found[folder] = read_manifest(folder)
         inputs = found[folder].get("inputs", {})
-        pending += [(folder / v["path"]).resolve() for k, v in inputs.items() if k not in ("index", "scores")]
+        for name, given in inputs.items():
+            if name.partition(".")[0] not in ("index", "scores"):
+                pending.append((folder / given["path"]).resolve())
     return found
 
 
 def supervision(artefact: Path) -> list[str]:
-    """What a person supplied for an artefact, beside the images: tags, pretrained weights, true masks."""
+    """What was supplied for an artefact, beside the images: tags, pretrained weights, true masks, and for what was made
+    elsewhere the words of its recipe. Maps made elsewhere are of the tagged classes, so tags went into them too."""
     supplied: dict[str, None] = {}
     for manifest in lineage(artefact).values():
         settings = manifest.get("settings") or {}
-        if settings.get("supervision") == "masks":
+        if settings.get("source") == "external":
+            supplied[f"elsewhere: {settings['supervision']}"] = None
+            if manifest.get("stage") == "external_cams":
+                supplied["image tags"] = None
+        elif settings.get("supervision") == "masks":
             supplied["true masks"] = None
-        elif "objective" in settings:
+        elif settings.get("objective", TAGLESS[0]) not in TAGLESS:
             supplied["image tags"] = None
         weights = settings.get("pretrained")
         if weights is True:
@@ -83,12 +92,20 @@ def supervision(artefact: Path) -> list[str]:
             supplied[f"{threshold['masks_looked_at']} true masks (threshold)"] = None
         elif threshold.get("policy") == "oracle":
             supplied[f"all {threshold['masks_looked_at']} scored training masks (threshold)"] = None
+        if looked_at := (manifest.get("weighting") or {}).get("masks_looked_at"):
+            supplied[f"{looked_at} true masks (weights of the ensemble)"] = None
     return sorted(supplied, key=lambda s: (s != "image tags", s))
 
 
 def find_artefacts(scored: list[Scored], results: Path | None) -> list[Artefact]:
-    """What can be pictured: the artefacts of the scores and, of kinds without scores, those below ``results``."""
+    """What can be pictured: the artefacts of the scores, the saliency that they rest on and, of kinds without either,
+    those below ``results``."""
     found = [Artefact(s.kind, s.recipe, s.seed, s.artefact) for s in scored if s.kind in PICTURED]
+    for one in [a for a in found if a.kind in ("cams", "masks")]:
+        for folder in lineage(one.folder):
+            saliency = Artefact("saliency", folder.name, one.seed, folder)
+            if folder.parent.name == PICTURED["saliency"] and saliency not in found:
+                found.append(saliency)
     for kind, place in PICTURED.items():
         if results is not None and not any(a.kind == kind for a in found):
             for manifest in sorted(Path(results).glob(f"s*/{place}/*/{NAME}")):

@@ -25,7 +25,7 @@ def write_summary(run: Run) -> None:
     dataset = run.args.dataset or index.name
     scored = [read_scored(folder) for folder in run.args.scores]
     for one in scored:
-        if tuple(one.content["classes"]) != index.classes:
+        if not one.kind.startswith("saliency") and tuple(one.content["classes"]) != index.classes:
             raise WsssError(f"{one.folder} scores other classes than {index.folder} has; score again with this index")
     write_rows(run.out / "summary.csv", COLUMNS, long_form(dataset, scored))
     with run.folder("panels") as folder:

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from wsss.data.index import SPLITS, Index
+from wsss.evaluate.breakdown import BOUNDS, SIZES, THIRDS, thirds
 from wsss.evaluate.provenance import Scored, lineage, supervision
 from wsss.store.manifest import read_manifest
 
@@ -14,6 +15,8 @@ Group = list[tuple[Scored, dict[str, Any]]]  # one entry a seed: where from, and
 TITLES = {
     "classifiers": "Classifiers",
     "cams": "Class activation maps",
+    "saliency": "Saliency maps: any object against the background",
+    "saliency-masks": "Saliency masks: any object against the background",
     "masks": "Pseudo masks",
     "segmenters": "Predicted masks of the segmentation networks",
 }
@@ -28,11 +31,18 @@ PIXELS = {
     "fp_rate": "FP",
     "fn_rate": "FN",
 }
+LEFT_OUT = {"unlabelled": "left out", "miou_labelled": "mIoU of the rest"}
+UNEVEN = {
+    "miou": "mIoU",
+    **{f"miou_{name}": name for name in THIRDS},
+    **{f"iou_size_{name}": name for name in SIZES},
+}
 BLIND = {"coverage": "coverage", "tagged_present": "tags with a pixel", "untagged": "untagged foreground"}
 INTRODUCTION = """\
 Scores are percentages, computed over the pixels (classifiers: images) of a split together; with several seeds: mean ±
 standard deviation. mIoU includes the background, *mIoU objects* does not; means run over the classes that occur in the
 truth or in the prediction. FP and FN: false positives and negatives as shares of the union, mean over object classes.
+Pixels that a mask leaves out (255) count as missed.
 Thresholds: *fixed* beforehand; *calibrated* on a few true masks of training images; *oracle*: best on all true masks of
 the very split, an upper bound and no result. Maps and pseudo masks know the true tags of their images, predictions do
 not: compare rows of one table only. Exact values: `summary.csv`; how each was made: `manifest.json` in its folder.
@@ -46,7 +56,12 @@ def page(dataset: str, index: Index, scored: list[Scored], pictures: Sequence[st
         found = [one for one in scored if one.kind == kind]
         if found:
             parts += [f"## {title}\n", scores_table(kind, found), blind_table(found)]
-    parts += [classes_table(index, scored), cost_table(index, scored)]
+    parts += [
+        uneven_table(index, scored),
+        agreement_table(scored),
+        classes_table(index, scored),
+        cost_table(index, scored),
+    ]
     if pictures:
         parts.append("## Pictures\n")
         parts += [f"![images, truth and results]({name})\n" for name in pictures]
@@ -86,10 +101,14 @@ def scores_table(kind: str, scored: list[Scored]) -> str:
     metrics = TAGS if kind == "classifiers" else PIXELS
     extra: dict[str, Callable[[Group, str], str]] = {
         "classifiers": {},
-        "cams": {"threshold chosen": chosen, "threshold": at_threshold, "seen at": views},
-        "masks": {"threshold chosen": mask_threshold, "dense CRF": crf},
+        "cams": {"made from": origin, "threshold chosen": chosen, "threshold": at_threshold, "seen at": views},
+        "saliency": {"threshold chosen": chosen, "threshold": at_threshold, "seen at": views},
+        "saliency-masks": {"dense CRF": crf},
+        "masks": {"made from": origin, "threshold chosen": mask_threshold, "dense CRF": crf},
         "segmenters": {"learnt from": learnt_from, "seen at": views, "dense CRF": crf},
     }[kind]
+    if any("unlabelled" in values for group in groups(scored).values() for _, values in group):
+        metrics = metrics | LEFT_OUT
     table = []
     for (recipe, split, policy), group in groups(scored).items():
         if all(m not in group[0][1] for m in ("miou", "map")):
@@ -142,16 +161,35 @@ def views(group: Group, _: str) -> str:
     return "" if not scales else "×" + "/".join(f"{s:g}" for s in scales) + (", flip" if settings.get("flip") else "")
 
 
+def origin(group: Group, _: str) -> str:
+    """What maps or masks were made from, by the names of recipes."""
+    settings = _settings(group)
+    source = settings.get("source", "")
+    if "members" in settings:
+        return f"{settings['rule']} of {', '.join(settings['members'])}"
+    if source == "walk":
+        return f"{settings['cams']}, walk with {settings['affinity']}"
+    if source == "cams" and settings.get("saliency"):
+        return f"{settings['cams']}, saliency {settings['saliency']}"
+    return "made elsewhere" if source == "external" else settings.get(source, "")
+
+
 def mask_threshold(group: Group, _: str) -> str:
     facts = [read_manifest(one.artefact).get("threshold") or {} for one, _ in group]
+    each = [value for f in facts for value in f.get("per_class", {}).values()]
+    if each:
+        return f"{facts[0]['policy']}, of each class {min(each):g}–{max(each):g}"
+    if "foreground" in facts[0]:
+        return f"{facts[0]['policy']} {facts[0]['background']:g}–{facts[0]['foreground']:g}"
     values = sorted({f["value"] for f in facts if "value" in f})
-    return f"{facts[0].get('policy', '')} " + "–".join(f"{v:g}" for v in dict.fromkeys(values[:1] + values[-1:]))
+    ends = "–".join(f"{v:g}" for v in dict.fromkeys(values[:1] + values[-1:]))
+    return f"{facts[0].get('policy', '')} {ends}".strip()
 
 
 def crf(group: Group, _: str) -> str:
-    settings = _settings(group).get("crf")
+    settings = _settings(group).get("crf", "")
     if not settings:
-        return "no"
+        return "" if settings == "" else "no"
     kernels = "/".join(f"{v:g}" for v in (*settings["gaussian"], *settings["bilateral"]))
     trust = f" {settings['confidence']:g}" if settings["unary"] == "labels" else ""
     return f"{settings['unary']}{trust}, {settings['iterations']} it, {kernels}"
@@ -160,9 +198,44 @@ def crf(group: Group, _: str) -> str:
 def learnt_from(group: Group, _: str) -> str:
     for manifest in lineage(group[0][0].artefact).values():
         settings = manifest.get("settings") or {}
-        if "architecture" in settings:
+        if "architecture" in settings and "supervision" in settings:
             return "true masks" if settings["supervision"] == "masks" else f"pseudo masks {settings['masks']}"
     return ""
+
+
+def uneven_table(index: Index, scored: list[Scored]) -> str:
+    """Scores by frequency of the classes and size of the objects; maps at the calibrated threshold."""
+    table = []
+    for kind in ("cams", "masks", "segmenters"):
+        rows = groups([one for one in scored if one.kind == kind])
+        for (recipe, split, policy), group in rows.items():
+            if policy == "oracle" or (policy == "fixed" and (recipe, split, "calibrated") in rows):
+                continue
+            if "iou_size_small" in group[0][1]:
+                numbers = [spread([values.get(m) for _, values in group]) for m in UNEVEN]
+                table.append([kind, recipe, split, policy, *numbers, len(group)])
+    if not table:
+        return ""
+    named = zip(THIRDS, thirds(index), strict=False)
+    said = "".join(f"{name}: {', '.join(index.classes[c] for c in classes)}. " for name, classes in named)
+    bounds = " and ".join(f"{100 * share:g} %" for share in BOUNDS)
+    return (
+        "## Uneven data\n\nHead, middle, tail: mean IoU over thirds of the object classes by tagged training images. "
+        f"{said}Small, medium and large: mean over object classes of the IoU within the images in which the class "
+        f"takes a share below {bounds} of the pixels, or more.\n\n"
+        + markdown(["kind", "recipe", "split", "policy", *UNEVEN.values(), "seeds"], table)
+    )
+
+
+def agreement_table(scored: list[Scored]) -> str:
+    """How far the members of ensembles and votes agree."""
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for one in {one.artefact: one for one in scored}.values():
+        for row in read_manifest(one.artefact).get("agreement", ()):
+            found.setdefault((one.kind, one.recipe, row["a"], row["b"]), []).append(row)
+    table = [[*key, *(spread([row[m] for row in rows]) for m in ("agreement", "miou"))] for key, rows in found.items()]
+    said = "## Agreement of members\n\nShare of the pixels that both label alike; mIoU of one against the other.\n\n"
+    return said + markdown(["kind", "recipe", "a", "b", "agreement", "mIoU"], table) if table else ""
 
 
 def classes_table(index: Index, scored: list[Scored]) -> str:
@@ -198,7 +271,10 @@ def cost_table(index: Index, scored: list[Scored]) -> str:
     for folder, manifest in manifests.items():
         kind = "index" if folder == index.folder.resolve() else folder.parent.name
         found.setdefault((kind, "" if kind == "index" else folder.name), {})[folder] = manifest
-    order = ("index", "classifiers", "cams", "masks", "segmenters", "predictions")
+    order = (
+        "index", "classifiers", "cams", "saliency", "saliency-maps", "saliency-masks", "affinity-labels", "affinity",
+        "masks", "segmenters", "predictions",
+    )  # fmt: skip
     table = []
     for kind, recipe in sorted(found, key=lambda k: (order.index(k[0]) if k[0] in order else len(order), k[1])):
         runs = list(found[kind, recipe].values())
