@@ -130,3 +130,20 @@ def test_a_few_steps_find_the_border(goal):
         optimiser.step()
         seen.append(loss.value.item())
     assert seen[-1] < 0.8 * seen[0]
+
+
+def test_the_mean_over_devices_is_the_loss_of_the_whole_batch(monkeypatch):
+    import wsss.objectives.affinity as module
+
+    generator = torch.Generator().manual_seed(5)
+    weights = torch.rand(4, 3, 5, generator=generator)
+    labels = torch.randint(0, 4, (4, 3, 5), generator=generator)
+    labels[:2][labels[:2] == 1] = 3  # the first device has none of one kind
+    kinds = Pairs(labels == 0, labels == 1, labels == 2)
+    whole, _ = affinity_loss(weights, kinds)
+    everywhere = torch.stack([kind.sum() for kind in kinds]).float()
+    monkeypatch.setattr(module.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(module.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(module.dist, "all_reduce", lambda counts: counts.copy_(everywhere))
+    halves = [affinity_loss(weights[part], Pairs(*(k[part] for k in kinds)))[0] for part in (slice(2), slice(2, 4))]
+    assert (sum(halves) / 2).item() == pytest.approx(whole.item(), rel=1e-5)
