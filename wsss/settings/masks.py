@@ -132,7 +132,7 @@ class VoteSettings(Settings):
     """The masks that vote."""
     rule: Literal["majority", "agreement"] = "majority"
     """``majority``: the label most members give (255 where two or more lead); ``agreement``: the label that all give,
-    255 elsewhere."""
+    255 elsewhere. A member's 255 is an abstention."""
     splits: Splits = ("train", "val")
     """Which images get masks."""
 
