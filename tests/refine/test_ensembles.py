@@ -11,7 +11,7 @@ import pytest
 import wsss.refine.ensembles as ensembles
 from wsss.errors import WsssError
 from wsss.refine.agreement import Agreement, count_pairs
-from wsss.refine.ensembles import calibrated_weights, combine, write_ensemble
+from wsss.refine.ensembles import calibrated_weights, combine, reduced, write_ensemble
 from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.settings import EnsembleSettings
 from wsss.stage import Interrupted
@@ -73,6 +73,16 @@ def test_members_that_agree_stay_as_they_are():
         combine(tiny, "median")
 
 
+@pytest.mark.parametrize("size", [(8, 12), (9, 11), (3, 5)])
+def test_reduced_is_the_mean_of_blocks(size):
+    full = np.random.default_rng(0).random((2, *size)).astype(np.float32)
+    found = reduced(full)
+    assert found.dtype == np.float32 and found.shape == (2, -(-size[0] // 4), -(-size[1] // 4))
+    for k, y, x in np.ndindex(found.shape):
+        assert found[k, y, x] == pytest.approx(full[k, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4].mean(), abs=1e-6)
+    assert reduced(full[:0]).shape == (0, *found.shape[1:])
+
+
 def test_agreement_of_pairs_by_hand():
     masks = [np.array([[0, 1, 1, 255]], np.uint8), np.array([[0, 1, 2, 2]], np.uint8), np.full((1, 4), 255, np.uint8)]
     agreement = Agreement(("a", "b", "c"), 2)
@@ -123,7 +133,7 @@ def test_stage_for_any_number_of_shards(chain, make_run, threads):
         store, (one, two) = MapStore(run.out), map(MapStore, folders[:2])
         assert store.relative and sorted(store.ids) == sorted(item.id for item in index.items)
         for item in index.items:
-            record, a, b = store[item.id], one.low(item.id), two.low(item.id)
+            record, a, b = store[item.id], reduced(one.full(item.id)), reduced(two.full(item.id))
             assert record.classes.tolist() == list(item.labels) and record.size == (item.height, item.width)
             if len(a):
                 np.testing.assert_allclose(record.maps[0], 1 - (1 - a) * (1 - b), atol=1e-6)
@@ -140,7 +150,7 @@ def test_an_absolute_member_makes_an_absolute_ensemble(chain, make_run):
     store, one, walk = MapStore(run.out), MapStore(folders[0]), MapStore(folders[2])
     assert not store.relative
     for item in index.items:
-        expected = (one.low(item.id) + walk.low(item.id)[::-1]) / 2  # the walk's classes stand backwards
+        expected = reduced((one.full(item.id) + walk.full(item.id)[::-1]) / 2)  # the walk's classes stand backwards
         np.testing.assert_allclose(store.low(item.id), expected, atol=1e-6)
 
 
@@ -154,7 +164,7 @@ def test_agreement_of_the_stage(chain, make_run):
     one, two = MapStore(folders[0]), MapStore(folders[1])
     same = total = 0
     for item in index.split("train"):
-        a, b = (pseudo_mask(store.low(item.id), np.array(item.labels, int), 0.3) for store in (one, two))
+        a, b = (pseudo_mask(reduced(s.full(item.id)), np.array(item.labels, int), 0.3) for s in (one, two))
         same, total = same + (a == b).sum(), total + a.size
     assert float(table[0]["agreement"]) == pytest.approx(same / total, abs=1e-6) and int(table[0]["pixels"]) == total
     assert run.facts["agreement"][0]["miou"] == float(table[0]["miou"]) and run.facts["images"] == 6
@@ -178,7 +188,7 @@ def test_calibrated_rule(chain, make_run, tmp_path):
     }  # fmt: skip
     write_manifest(run.out, {})
     item = index.items[1]
-    one, two = (MapStore(folder).low(item.id) for folder in folders[:2])
+    one, two = (reduced(MapStore(folder).full(item.id)) for folder in folders[:2])
     np.testing.assert_allclose(MapStore(run.out)[item.id].maps[0], (one + 2 * two) / 3, atol=1e-6)
 
     bad = scores(tmp_path / "sc", "two", None)

@@ -1,7 +1,8 @@
 """Ensembles of maps: the maps of several recipes put together, pixel by pixel.
 
-Members are read at stride 4 (``MapStore.low``: relative maps each over their own maximum, absolute ones as they are),
-and one map a class is stored at that stride. The ensemble is relative if all its members are: a tag vouches for its
+Members are read at full size (``MapStore.full``: relative maps each over their own maximum, absolute ones as they are),
+so that cells of different strides lie where they belong; means over 4 x 4 pixels are put together, and one map a class
+is stored at that stride. The ensemble is relative if all its members are: a tag vouches for its
 class, however little the members agree on where it is, so readers divide the map by its maximum again, as they do with
 the sum over scales. As soon as one member is absolute, so is the ensemble.
 """
@@ -28,6 +29,15 @@ from wsss.workers import over
 
 READ_AT = 0.3
 """Background score at which the members' maps become masks, to say how far they agree."""
+
+
+def reduced(full: np.ndarray) -> np.ndarray:
+    """Means over blocks of 4 x 4 pixels, smaller at the right and lower border: float32 (n, H, W) to
+    (n, (H-1)//4+1, (W-1)//4+1)."""
+    starts = [np.arange(0, side, LOW_STRIDE) for side in full.shape[1:]]
+    sums = np.add.reduceat(np.add.reduceat(full, starts[0], axis=1), starts[1], axis=2)
+    high, wide = (np.diff(np.append(first, side)) for first, side in zip(starts, full.shape[1:], strict=True))
+    return sums / np.outer(high, wide).astype(np.float32)
 
 
 def combine(maps: np.ndarray, rule: str, weights: np.ndarray | None = None) -> np.ndarray:
@@ -83,7 +93,8 @@ def calibrated_weights(scores: Sequence[Path], members: Sequence[Path]) -> tuple
 
 @dataclass(frozen=True)
 class Members:
-    """The maps of all members of one image. Call with an item of the index: (M, n, h, w), classes as in its tags.
+    """The maps of all members of one image. Call with an item of the index: float32 (M, n, h, w) at stride 4, classes
+    as in its tags.
 
     Raises :class:`WsssError` when a member lacks it, or has maps of other classes or of another size.
     """
@@ -106,7 +117,7 @@ class Members:
                 wrong.append(f"{name} has maps of classes {record.classes[order].tolist()}, it is tagged with "
                              f"{list(item.labels)}")  # fmt: skip
             elif not wrong:
-                found.append(store.low(item.id)[order])
+                found.append(reduced(store.full(item.id))[order])
         if wrong:
             raise WsssError("; ".join(wrong))
         return np.stack(found)
