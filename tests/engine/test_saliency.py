@@ -306,5 +306,5 @@ def test_what_is_missing_is_named(index_folder, hints, at, tmp_path):
         train_saliency(at("saliency", C2amHSettings(**SMALL, hints="x"), {**inputs, "hints": empty}))
     with pytest.raises(WsssError, match="no maps of 8 images, the first is p1"):
         write_saliency_masks(at("saliency_masks", SaliencyMaskSettings(), {**inputs, "maps": empty}))
-    with pytest.raises(ValidationError, match="gives probabilities; use sigmoid"):
-        SaliencyNetSettings(**SMALL, saliency="x", maps=SaliencyMapSettings())
+    with pytest.raises(ValidationError, match="sigmoid"):
+        SaliencyNetSettings.read({"saliency": "x", "maps": {"activation": "relu"}})

@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from wsss.errors import WsssError
 from wsss.models.disentangler import Disentangler
 from wsss.models.encoder import create_encoder
+from wsss.models.wide_encoder import WideEncoder
+from wsss.models.wide_resnet38 import WideResNet38
 
 
 @pytest.mark.parametrize("name, stride", [("resnet10t", 16), ("mobilenetv2_100", 32), ("test_convnext", 16)])
@@ -48,6 +50,21 @@ def test_transformers_give_their_tokens_for_any_size():
     maps = create_encoder("test_vit", 16, False)(torch.zeros(1, 3, 50, 96))
     assert maps[-1].shape[-2:] == (4, 6)
     assert Disentangler("test_vit", 16)(torch.zeros(2, 3, 64, 64)).logits.shape == (2, 1, 4, 4)
+
+
+def test_the_wide_network_is_an_encoder_too(monkeypatch, tmp_path):
+    model = WideResNet38(width=2).eval()
+    encoder, images = WideEncoder(model), torch.randn(1, 3, 64, 48)
+    maps = encoder(images)
+    info = encoder.feature_info
+    assert [m.shape[1] for m in maps] == info.channels() == [4, 8, 16, 32, 128]
+    assert [64 // m.shape[2] for m in maps] == info.reduction() == [2, 4, 8, 8, 8]
+    torch.testing.assert_close(maps[-1], model.forward_features(images))
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    monkeypatch.setattr("wsss.models.backbone.OWN", {"wide_resnet38d": (lambda: WideResNet38(width=2), 8)})
+    network = Disentangler("wide_resnet38d", 8, str(tmp_path / "w.safetensors"))
+    assert torch.equal(network.encoder.model.b7.conv_branch1.weight, model.b7.conv_branch1.weight)
+    assert network(torch.zeros(2, 3, 64, 64)).logits.shape == (2, 1, 8, 8)
 
 
 def test_refusals_name_the_cure():

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import timm
 from torch import nn
 
 from wsss.errors import WsssError
-from wsss.models.backbone import check_name, load_pretrained
+from wsss.models.backbone import OWN, check_name, create_backbone, load_pretrained
+from wsss.models.wide_encoder import WideEncoder
+from wsss.store.weights import load_weights
 
 UNUSED = ("conv_head.", "bn2.", "norm.", "final_norm.", "fc_norm.", "head_dist.")
 """Layers of ImageNet networks after the last stage: an encoder stops before them."""
 
 
 def create_encoder(name: str, output_stride: int, pretrained: bool | str) -> nn.Module:
-    """A timm network whose forward pass gives a list of maps (B, C_k, h_k, w_k), one a stage.
+    """A network whose forward pass gives a list of maps (B, C_k, h_k, w_k), one a stage.
 
     ``feature_info.channels()`` and ``.reduction()`` say what they are. Transformers give the token grids of their last
     blocks, for images of any size.
 
     Args:
-        name: timm name.
+        name: timm name, or ``wide_resnet38d``.
         output_stride: Input pixels a cell of the last map.
         pretrained: As in ``NetworkSettings``.
 
@@ -27,6 +31,11 @@ def create_encoder(name: str, output_stride: int, pretrained: bool | str) -> nn.
         WsssError: Unknown name, a stride or feature maps that this network does not offer, weights that do not fit or
             cannot be fetched.
     """
+    if name in OWN:
+        own = create_backbone(name, output_stride, pretrained is True)
+        if isinstance(pretrained, str):
+            load_pretrained(own, pretrained)
+        return WideEncoder(own)
     check_name(name)
     hub = pretrained is True
     try:
@@ -53,3 +62,28 @@ def create_encoder(name: str, output_stride: int, pretrained: bool | str) -> nn.
     if isinstance(pretrained, str):
         load_pretrained(encoder, pretrained, ignore=UNUSED)
     return encoder
+
+
+def take_backbone(encoder: nn.Module, folder: Path) -> None:
+    """Fill an encoder with the backbone of a trained classifier.
+
+    Encoders that timm cuts out of a network call its layers a little differently (``stages_0`` for ``stages.0``,
+    ``model.blocks`` for ``blocks``); layers behind the last stage are left out.
+
+    Raises:
+        WsssError: The classifier has another backbone.
+    """
+
+    def plain(name: str) -> str:
+        return name.removeprefix("model.").replace(".", "_")
+
+    weights, about = load_weights(folder / "model.safetensors")
+    found = {plain(k.removeprefix("backbone.")): v for k, v in weights.items() if k.startswith("backbone.")}
+    have = encoder.state_dict()
+    unfit = [k for k, v in have.items() if plain(k) not in found or found[plain(k)].shape != v.shape]
+    if unfit:
+        raise WsssError(
+            f"{folder}: the backbone of this classifier ({about.get('backbone')}) does not fit here (first: "
+            f"{unfit[0]}); use the same 'backbone' in both recipes"
+        )
+    encoder.load_state_dict({k: found[plain(k)] for k in have})
