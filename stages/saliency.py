@@ -19,6 +19,7 @@ stage = Stage(
     inputs={"index": "dataset index"},
     optional={
         "hints": "class activation maps whose strong activations hint at objects (c2am-h)",
+        "warm_start": "classifier whose backbone to start from",
         "saliency": "masks of the saliency to learn from (saliency networks)",
     },
 )

@@ -12,7 +12,7 @@ from wsss.settings import AffinitySettings
 from wsss.stage import Run
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
-from wsss.train import prepare, train
+from wsss.train import given_classifiers, prepare, train
 
 
 def train_affinity(run: Run) -> None:
@@ -28,10 +28,7 @@ def train_affinity(run: Run) -> None:
     items = index.labelled("train")
     if not items:
         raise WsssError(f"{index.folder}: no training image has a label; see report.json there")
-    if settings.warm_start is not None and "warm_start" not in run.inputs:
-        raise WsssError(
-            f"--warm-start: the recipe refers to {settings.warm_start!r}; give the folder of that classifier"
-        )
+    given = given_classifiers(run, settings)
     labels = MaskFolder(run.inputs["labels"] / "masks")
 
     def labels_of(item: Item) -> Path:
@@ -44,7 +41,7 @@ def train_affinity(run: Run) -> None:
             "make the affinity labels again"
         )
     device = prepare(run)
-    goal = Goal(settings, len(index.classes), run.inputs.get("warm_start"))
+    goal = Goal(settings, len(index.classes), given.get("warm_start"))
     network = train(run, goal, items, len(index.classes), device, labels_of)
     about = {
         "kind": "affinity",

@@ -27,7 +27,7 @@ from wsss.stage import Run, say
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
-from wsss.train import prepare, train
+from wsss.train import given_classifiers, prepare, train
 
 SIGN_IMAGES = 64
 """Training images that decide which side of a disentangler is the foreground."""
@@ -52,7 +52,8 @@ def train_saliency(run: Run) -> None:
         raise WsssError(f"{index.folder}: no training image {'' if network_of_masks else 'has a tag'}; see report.json")
     target = _target(run, settings, items)
     device = prepare(run)
-    network = train(run, find(settings.objective)(settings), items, len(index.classes), device, target)
+    objective = find(settings.objective)(settings, given_classifiers(run, settings).get("warm_start"))
+    network = train(run, objective, items, len(index.classes), device, target)
     about: dict[str, Any] = {"backbone": settings.backbone, "output_stride": settings.output_stride}
     if network_of_masks:
         about |= {"kind": "saliency-net", "architecture": settings.architecture}

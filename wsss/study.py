@@ -79,10 +79,11 @@ def recipes_of(settings: AblationSettings, blind: bool) -> tuple[dict[str, dict[
         name: {"source": "cams", "cams": name, "threshold": threshold, "crf": "labels"} for name in classifiers
     }
     best = settings.best
-    saliency = {"c2am-h": {"objective": "c2am-h", "hints": best}}
+    start = {"warm_start": settings.ordinary} if settings.warm_start else {}
+    saliency = {"c2am-h": {"objective": "c2am-h", "hints": best, **start}}
     masks["saliency"] = {"source": "cams", "cams": best, "saliency": "c2am-h", "crf": None}
     masks["saliency-crf"] = {"source": "cams", "cams": best, "saliency": "c2am-h", "crf": "labels"}
-    affinity = {"walk": {"cams": best, "saliency": "c2am-h"}}
+    affinity = {"walk": {"cams": best, "saliency": "c2am-h", **start}}
     cams["walk"] = {"source": "walk", "cams": best, "affinity": "walk"}
     masks["walk"] = {"source": "cams", "cams": "walk", "threshold": threshold, "crf": "labels-1"}
     segmenters: dict[str, Any] = {"crf": {"masks": best}, "walk": {"masks": "walk"}}

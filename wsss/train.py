@@ -21,7 +21,7 @@ from wsss.inference import tag_probabilities
 from wsss.objectives import find
 from wsss.objectives.base import Objective
 from wsss.objectives.segmentation import Goal as Segmentation
-from wsss.settings import ClassifierSettings, InferenceSettings, SegmenterSettings
+from wsss.settings import ClassifierSettings, InferenceSettings, SegmenterSettings, TrainingSettings
 from wsss.stage import Run, say
 from wsss.store.manifest import NAME, atomic_path, digest
 from wsss.store.weights import save_weights
@@ -38,7 +38,7 @@ def train_classifier(run: Run) -> None:
     items = index.labelled("train")
     if not items:
         raise WsssError(f"{index.folder}: no training image has a label; see report.json there")
-    given = _given_classifiers(run, settings)
+    given = given_classifiers(run, settings)
     device = prepare(run)
     classes = len(index.classes)
     frequencies = torch.from_numpy(class_counts(items, classes) / len(items))
@@ -110,7 +110,7 @@ def train_segmenter(run: Run) -> None:
     run.note(images=len(items))
 
 
-def _given_classifiers(run: Run, settings: ClassifierSettings) -> dict[str, Path]:
+def given_classifiers(run: Run, settings: TrainingSettings) -> dict[str, Path]:
     """The folders of the classifiers that the recipe refers to."""
     given = {}
     for name in ("ordinary", "warm_start"):

@@ -68,7 +68,10 @@ REFUSALS = {
         "classifiers: {vanilla: {objective: vanila}}",
         ["classifiers.vanilla.objective: unknown objective \"vanila\"; did you mean 'vanilla'?", "p-noc"],
     ),
-    "no objective": ("classifiers: {vanilla: }", ["classifiers.vanilla.objective: missing; allowed: vanilla, puzzle, p-oc, p-noc, oc-cse"]),
+    "no objective": (
+        "classifiers: {vanilla: }",
+        ["classifiers.vanilla.objective: missing; allowed: vanilla, puzzle, p-oc, p-noc, oc-cse"],
+    ),
     "unknown kind of dataset": (
         "datasets: {scenes: {kind: secnes}}",
         ["datasets.scenes.kind: unknown kind \"secnes\"; did you mean 'scenes'?", "folder, voc, coco"],
@@ -177,7 +180,10 @@ REFUSALS = {
     ),
     "masks of images without maps": (
         "cams: {p-noc: {classifier: p-noc, splits: val}}",
-        ["masks.p-noc.splits: cams.p-noc holds images of val only; add train to cams.p-noc.splits, or leave it out here"],
+        [
+            "masks.p-noc.splits: cams.p-noc holds images of val only; add train to cams.p-noc.splits, or leave it "
+            "out here"
+        ],
     ),
     "training on masks of the validation images": (
         "masks: {p-noc: {cams: p-noc, splits: val}}",

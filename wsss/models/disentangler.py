@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wsss.models.backbone import Trainable
-from wsss.models.encoder import create_encoder
+from wsss.models.encoder import create_encoder, take_backbone
 from wsss.settings import NetworkSettings
 
 
@@ -59,6 +60,10 @@ class Disentangler(Trainable):
         return name.startswith("head.")
 
 
-def build_disentangler(settings: NetworkSettings) -> Disentangler:
-    """A disentangler with the weights that the settings say."""
-    return Disentangler(settings.backbone, settings.output_stride, settings.pretrained)
+def build_disentangler(settings: NetworkSettings, warm_start: Path | None = None) -> Disentangler:
+    """A disentangler with the weights that the settings say, or with the backbone of a classifier's folder."""
+    if warm_start is None:
+        return Disentangler(settings.backbone, settings.output_stride, settings.pretrained)
+    network = Disentangler(settings.backbone, settings.output_stride)
+    take_backbone(network.encoder, warm_start)
+    return network

@@ -11,9 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wsss.errors import WsssError
 from wsss.models.backbone import Trainable
-from wsss.models.encoder import create_encoder
+from wsss.models.encoder import create_encoder, take_backbone
 from wsss.settings import AffinitySettings
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights
@@ -83,31 +82,6 @@ def build_edge_network(settings: AffinitySettings, warm_start: Path | None = Non
     if warm_start is not None:
         take_backbone(network.encoder, warm_start)
     return network
-
-
-def take_backbone(encoder: nn.Module, folder: Path) -> None:
-    """Fill an encoder with the backbone of a trained classifier.
-
-    Encoders that timm cuts out of a network call its layers a little differently (``stages_0`` for ``stages.0``,
-    ``model.blocks`` for ``blocks``); layers behind the last stage are left out.
-
-    Raises:
-        WsssError: The classifier has another backbone.
-    """
-
-    def plain(name: str) -> str:
-        return name.removeprefix("model.").replace(".", "_")
-
-    weights, about = load_weights(folder / "model.safetensors")
-    found = {plain(k.removeprefix("backbone.")): v for k, v in weights.items() if k.startswith("backbone.")}
-    have = encoder.state_dict()
-    unfit = [k for k, v in have.items() if plain(k) not in found or found[plain(k)].shape != v.shape]
-    if unfit:
-        raise WsssError(
-            f"{folder}: the backbone of this classifier ({about.get('backbone')}) does not fit here (first: "
-            f"{unfit[0]}); use the same 'backbone' in both recipes"
-        )
-    encoder.load_state_dict({k: found[plain(k)] for k in have})
 
 
 def load_edge_network(folder: Path) -> EdgeNetwork:

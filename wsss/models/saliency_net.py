@@ -11,6 +11,7 @@ from torch import nn
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable
 from wsss.models.disentangler import Disentangler
+from wsss.models.encoder import take_backbone
 from wsss.models.poolnet import PoolNet
 from wsss.models.segmenter import Segmenter, load_encoder
 from wsss.settings import SaliencyNetSettings
@@ -18,14 +19,21 @@ from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights
 
 
-def build_saliency_net(settings: SaliencyNetSettings) -> Trainable:
-    """A network that gives logits (B, 1, H, W), with the encoder weights that the settings say."""
+def build_saliency_net(settings: SaliencyNetSettings, warm_start: Path | None = None) -> Trainable:
+    """A network that gives logits (B, 1, H, W), with the encoder weights that the settings say, or with the backbone of
+    a classifier's folder."""
     s = settings
+    pretrained = s.pretrained if warm_start is None else False
     if s.architecture == "poolnet":
-        return PoolNet(s.backbone, s.output_stride, s.pretrained)
-    network = Segmenter(s.architecture, s.backbone, 1, s.output_stride, pretrained=s.pretrained is True)
-    if isinstance(s.pretrained, str):
-        load_encoder(network, s.pretrained)
+        network = PoolNet(s.backbone, s.output_stride, pretrained)
+        encoder = network.encoder
+    else:
+        network = Segmenter(s.architecture, s.backbone, 1, s.output_stride, pretrained=pretrained is True)
+        encoder = network.network.encoder.model
+        if isinstance(pretrained, str):
+            load_encoder(network, pretrained)
+    if warm_start is not None:
+        take_backbone(encoder, warm_start)
     return network
 
 

@@ -8,6 +8,7 @@ when the training is over.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -101,9 +102,9 @@ class Goal(Objective):
 
     product = "disentangler"
 
-    def __init__(self, settings: C2amSettings) -> None:
+    def __init__(self, settings: C2amSettings, warm_start: Path | None = None) -> None:
         self.settings = settings
-        self.networks = {"disentangler": build_disentangler(settings)}
+        self.networks = {"disentangler": build_disentangler(settings, warm_start)}
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
         seen = self.networks["disentangler"](batch.images)

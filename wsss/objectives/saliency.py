@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
@@ -38,9 +39,9 @@ class Goal(Objective):
 
     product = "saliency"
 
-    def __init__(self, settings: SaliencyNetSettings) -> None:
+    def __init__(self, settings: SaliencyNetSettings, warm_start: Path | None = None) -> None:
         self.settings = settings
-        self.networks = {"saliency": build_saliency_net(settings)}
+        self.networks = {"saliency": build_saliency_net(settings, warm_start)}
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
         logits = self.networks["saliency"](batch.images)

@@ -27,6 +27,9 @@ class AblationSettings(Settings):
     """Which plain classifier judges erased images: without or with RandAugment."""
     augment: Augment | None = None
     """Augmentation of the objectives other than vanilla; null: what each has by default."""
+    warm_start: bool = False
+    """Saliency and affinity start from the backbone of that plain classifier, for backbones without pretrained
+    weights."""
     best: Literal["vanilla", "vanilla-ra", "oc-cse", "puzzle", "p-oc", "p-noc", "p-noc-ls"] = "p-noc-ls"
     """The classifier whose maps go on through saliency, walk and segmentation. Chosen beforehand, not by score."""
 

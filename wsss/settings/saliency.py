@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from wsss.settings.base import Count, Fraction, NonNegative, Positive, Ref, Settings, Splits, as_list, as_number
+from wsss.settings.base import Count, Fraction, NonNegative, Positive, Ref, Scales, Settings, Splits, as_list, as_number
 from wsss.settings.cams import Shards
 from wsss.settings.masks import Crf, CrfSettings, InferenceSettings
 from wsss.settings.training import TrainingSettings
@@ -32,9 +32,26 @@ class SaliencyMaskSettings(Settings):
     """Dense CRF over the two labels; null: none."""
 
 
+class SaliencyNetMapSettings(SaliencyMapSettings):
+    """How a saliency network is applied: it answers with a probability, at one scale as published."""
+
+    activation: Literal["sigmoid"] = "sigmoid"
+    scales: Scales = (1.0,)
+    flip: bool = False
+
+
+class SaliencyNetMaskSettings(SaliencyMaskSettings):
+    """Masks of a saliency network's probabilities."""
+
+    threshold: Fraction = 0.5
+    crf: Crf | None = None
+
+
 class SaliencySettings(TrainingSettings):
     """What every saliency recipe has; ``objective`` names the module in ``wsss.objectives``."""
 
+    warm_start: Annotated[str, Ref("classifiers")] | None = None
+    """A classifier whose backbone it starts from, for backbones without pretrained weights; null: ``pretrained``."""
     label_smoothing: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.0
     augment: Annotated[tuple[Literal["colour-jitter"], ...], BeforeValidator(as_list)] = ()
     """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from hints and
@@ -91,14 +108,8 @@ class SaliencyNetSettings(SaliencySettings):
     new_factor: Positive = 1.0
     bias_factor: Positive = 1.0
     long_side: tuple[Count, Count] = (500, 500)
-    maps: SaliencyMapSettings = SaliencyMapSettings(activation="sigmoid", scales=(1.0,), flip=False)
-    refine: SaliencyMaskSettings = SaliencyMaskSettings(threshold=0.5, crf=None)
-
-    @model_validator(mode="after")
-    def _probability(self) -> SaliencyNetSettings:
-        if self.maps.activation != "sigmoid":
-            raise ValueError("maps.activation: a saliency network gives probabilities; use sigmoid")
-        return self
+    maps: SaliencyNetMapSettings = SaliencyNetMapSettings()
+    refine: SaliencyNetMaskSettings = SaliencyNetMaskSettings()
 
 
 Saliency = Annotated[C2amSettings | C2amHSettings | SaliencyNetSettings, Field(discriminator="objective")]
