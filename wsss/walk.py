@@ -134,8 +134,8 @@ def write_walk(run: Run) -> None:
     def maps_of(part: list[Item]) -> Iterable[Maps]:
         return walked_maps(network, store, part, settings, device, run.args.threads)
 
-    # absolute: the maps of an image share one maximum
+    # absolute: the maps of an image keep their common maximum
+    relative = {"relative": int(settings.normalise == "class")}
     write_shards(
-        run, items, maps_of, scales=(1.0,), flip=settings.flip, stride=STRIDE, round_to=STRIDE,
-        attributes={"relative": 0},
-    )  # fmt: skip
+        run, items, maps_of, scales=(1.0,), flip=settings.flip, stride=STRIDE, round_to=STRIDE, attributes=relative
+    )

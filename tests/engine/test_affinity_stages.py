@@ -173,7 +173,18 @@ def test_walks_are_whole_and_do_not_depend_on_shards(inputs, edges, stage_run):
         np.testing.assert_allclose(full, (big / (big.max() + 1e-5)).numpy(), atol=1e-6)  # one maximum for all classes
 
 
-def test_images_of_several_sizes_walk_together(inputs, edges, monkeypatch):
+def test_each_map_over_its_own_maximum(inputs, edges, stage_run):
+    stores = []
+    for normalise in ("image", "class"):
+        settings = WalkSettings(cams="x", affinity="x", steps=4, normalise=normalise)
+        given = {"index": inputs["index"], "cams": inputs["cams"], "affinity": edges}
+        stores.append(MapStore(made(stage_run("walk", settings, given, normalise), write_walk)))
+    for id in stores[0].ids:
+        common, own = (store.full(id) for store in stores)
+        np.testing.assert_allclose(own, common / (common.max((1, 2), keepdims=True) + 1e-5), atol=1e-6)
+
+
+def test_images_walk_together_like_alone(inputs, edges):
     """What a GPU does: images wait for others of their size."""
     index, store = Index.load(inputs["index"]), MapStore(inputs["cams"])
     network, settings = load_edge_network(edges), WalkSettings(cams="x", affinity="x", steps=4)
