@@ -219,3 +219,39 @@ def test_positive_weights_reach_every_classification_loss(batch, name):
     assert {k for k in first if first[k] != second[k]} == terms | {"loss"}
     vanilla = find("vanilla")(VanillaSettings(backbone="test_resnet", pretrained=False, positive_weight=3), 4, {})
     assert vanilla.loss.weights.tolist() == [3.0] * 4
+
+
+# --- how far erasing goes, and what it costs --------------------------------------------------------------------------
+
+
+def test_full_erasing_and_its_price_by_hand(batch):
+    """Twin: loops over images; psi = min(1, relu(A_r) / (0.25 max of its image)), and 0.7 times its mean is added."""
+    price = Ramp(start=0.7, end=0.7)
+    goal = objective("oc-cse", erasing_max="image", erasing_full=0.25, erased_area=price, erasing=Ramp(start=1, end=1))
+    loss = one(goal, batch)
+    goal = objective("oc-cse")  # the same weights, their batch statistics as at the start
+    generator, ordinary = goal.networks["generator"], goal.ordinary
+    maps = generator(batch.images)
+    chosen, size = [2, 1, 2], batch.images.shape[-2:]
+    masks, left = [], []
+    for image, own, c in zip(batch.images, maps, chosen, strict=True):
+        up = F.interpolate(own[c].relu()[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        masks.append(torch.minimum(torch.ones_like(up), up / ((up.max() + 1e-5) * 0.25)))
+        left.append(image * (1 - masks[-1]))
+    remains = batch.labels.clone()
+    remains[range(3), chosen] = 0
+    erasing = bce(ordinary(torch.stack(left)).mean((2, 3)), remains)
+    area = torch.stack(masks).mean()
+    expected = bce(maps.mean((2, 3)), batch.labels) + erasing + 0.7 * area
+    torch.testing.assert_close(loss.value, expected)
+    torch.testing.assert_close(loss.parts["erased_share"], area.detach())
+
+
+def test_the_price_of_erasing_reaches_the_maps(batch):
+    goal = objective("oc-cse", erasing=Ramp(start=0, end=0), erased_area=Ramp(start=1, end=1), erasing_max="image")
+    free = objective("oc-cse", erasing=Ramp(start=0, end=0), erasing_max="image")
+    one(goal, batch).value.backward()
+    one(free, batch).value.backward()
+    priced, plain = (g.networks["generator"].head.weight.grad for g in (goal, free))
+    assert not torch.allclose(priced, plain)
+    assert one(free, batch).parts["erased_share"] > 0  # logged, and free

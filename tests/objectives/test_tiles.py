@@ -132,3 +132,25 @@ def test_entropy_by_hand_against_loops_and_its_gradient():
     certain = torch.tensor([200.0, 0.0]).reshape(1, 2, 1, 1).requires_grad_()
     present_entropy(certain, torch.ones(1, 2)).backward()
     assert certain.grad.isfinite().all()
+
+
+def test_contrast_sees_through_shrinking_and_flattening():
+    """Over the standard deviation of each map: the value does not move when both maps shrink, and grows as they flatten
+    around their mean while their difference stays."""
+    torch.manual_seed(0)
+    whole, difference = torch.randn(2, 3, 4, 4), 0.1 * torch.randn(2, 3, 4, 4)
+    labels = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+
+    def loss(a, b):
+        return reconstruction_loss(a, b, labels, "present", "contrast").item()
+
+    own = loss(whole, whole + difference)
+    expected = [
+        (difference[i, c].abs().mean() / (whole[i, c].std(correction=0) + 1e-5)).item()
+        for i, c in ((0, 0), (0, 2), (1, 1))
+    ]
+    assert own == pytest.approx(sum(expected) / 3, rel=1e-5)
+    assert loss(0.01 * whole, 0.01 * (whole + difference)) == pytest.approx(own, rel=0.01)
+    mean = whole.mean((2, 3), keepdim=True)
+    flat = mean + 0.1 * (whole - mean)
+    assert loss(flat, flat + difference) == pytest.approx(10 * own, rel=0.01)

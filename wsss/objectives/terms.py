@@ -80,15 +80,19 @@ def erasing_terms(
     moment: Moment,
     s: ErasingSettings,
 ) -> list[Term]:
-    """OC-CSE (Kweon et al. 2021): ``erasing``, l(oc(x (1 - psi)), y without r), and for the log the mean of psi.
+    """OC-CSE (Kweon et al. 2021): ``erasing``, l(oc(x (1 - psi)), y without r); and ``erased_share``, the mean of psi,
+    for the log alone where ``erased_area`` is 0.
 
-    psi is the soft mask of r, upsampled from A. The gradient reaches f through oc's input; that oc collects none is the
-    caller's part.
+    psi is the soft mask of r, upsampled from A; with ``erasing_full`` below 1, min(1, psi / erasing_full) takes its
+    place. The gradient reaches f through oc's input; that oc collects none is the caller's part.
     """
     mask = activation_mask(maps, chosen, input_size(batch.images), s.erasing_max)
+    if s.erasing_full < 1:
+        mask = (mask / s.erasing_full).clamp(max=1)
     left = logits(ordinary(erase_soft(batch.images, mask)))
     value = loss(left, without(batch.labels, chosen))
-    return [Term("erasing", value, moment.weight(s.erasing)), Term("erased_share", mask.mean(), None)]
+    priced = moment.weight(s.erased_area) if s.erased_area.start or s.erased_area.end else None
+    return [Term("erasing", value, moment.weight(s.erasing)), Term("erased_share", mask.mean(), priced)]
 
 
 def adversary_loss(

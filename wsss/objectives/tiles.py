@@ -40,15 +40,19 @@ def reconstruction_loss(
             classes.
         norm: ``none``: published. ``scale``, ``relative``: each image's difference is divided by the mean absolute
             value of the present maps of ``whole``, which gets no gradient (``scale``) or its own (``relative``).
+            ``contrast``: each map's difference is divided by the standard deviation over the cells of ``whole``.
 
     The published loss can be lowered without any agreement, by shrinking all maps; with many classes and long
     trainings the classification loss holds against that, with few and short ones the maps go flat. Neither norm lets
     the value fall so. Under ``scale`` the gradient still points that way; under ``relative`` it has no part along the
-    maps themselves.
+    maps themselves, but maps that are constant over an image still agree at no cost; under ``contrast`` they do not.
     """
     whole, merged = whole.float(), merged.float()
-    difference = (whole - merged).abs().mean((2, 3)) * labels
-    if norm != "none":
+    difference = (whole - merged).abs().mean((2, 3))
+    if norm == "contrast":
+        difference = difference / (whole.std((2, 3), correction=0) + EPSILON)
+    difference = difference * labels
+    if norm in ("scale", "relative"):
         scale = (whole.abs().mean((2, 3)) * labels).sum(1) / labels.sum(1).clamp(min=1)
         difference = difference / ((scale.detach() if norm == "scale" else scale)[:, None] + EPSILON)
     return difference.mean() if over == "all" else difference.sum() / labels.sum().clamp(min=1)

@@ -10,9 +10,9 @@ from functools import reduce
 from operator import or_
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Augment, Count, Fraction, NonNegative, Positive, Ref
+from wsss.settings.base import Augment, Count, Fraction, NonNegative, Positive, Ref, as_number
 from wsss.settings.training import Ramp, TrainingSettings
 
 
@@ -48,11 +48,12 @@ class TiledSettings(ClassifierSettings):
     reconstruction_over: Literal["present", "all"] = "present"
     """Mean over the maps of present classes, or over all B x C maps as published (weight 0 to 4 there): the latter's
     pull depends on the number of classes."""
-    reconstruction_norm: Literal["none", "scale", "relative"] = "none"
+    reconstruction_norm: Literal["none", "scale", "relative", "contrast"] = "none"
     """``none``: the difference of the raw maps (published); on few classes and in short trainings it flattens them, for
     flat maps agree. ``scale``: over the mean absolute value of the image's present maps, as a constant: the loss does
     not fall when maps shrink. ``relative``: as ``scale``, and the divisor has its gradient too, so that shrinking both
-    maps is not even tried."""
+    maps is not even tried. ``contrast``: over the standard deviation of each map over its cells, with its gradient:
+    neither shrinking nor flattening helps."""
     entropy: Ramp = Ramp(start=0.0, end=0.0, share=1.0)
     """Weight of the entropy of each cell's distribution over the present classes."""
 
@@ -81,6 +82,12 @@ class ErasingSettings(ClassifierSettings):
     erasing_max: Literal["batch", "image"] = "batch"
     """The soft mask is divided by the largest value of the whole batch (published; over all devices) or of its
     image."""
+    erasing_full: Annotated[float, BeforeValidator(as_number), Field(gt=0, le=1)] = 1.0
+    """Share of that largest value from which a pixel is erased wholly. 1 (published): the strongest pixel alone. Near
+    the threshold at which maps are read, the class has to be hidden by what will be read as its mask."""
+    erased_area: Ramp = Ramp(start=0.0, end=0.0, share=0.0)
+    """Weight of the mean of the soft mask, a price on every erased pixel; published: none, so that erasing background
+    costs nothing."""
 
 
 class PuzzleSettings(TiledSettings):
