@@ -35,10 +35,21 @@ def test_every_artefact_is_there(run: Path) -> None:
         "classifiers/vanilla",
         "classifiers/p-noc",
         "cams/p-noc",
+        "cams/walk",
+        "cams/both",
+        "saliency/c2am-h",
+        "saliency-maps/c2am-h",
+        "saliency-masks/c2am-h",
+        "affinity-labels/p-noc",
+        "affinity/p-noc",
         "masks/p-noc",
+        "masks/walk",
+        "masks/voted",
         "segmenters/p-noc",
         "predictions/p-noc",
         "scores/cams/p-noc",
+        "scores/saliency/c2am-h",
+        "scores/saliency-masks/c2am-h",
         "scores/segmenters/p-noc",
     ):
         manifest = json.loads((base / folder / "manifest.json").read_text())
@@ -55,7 +66,9 @@ def test_summary_has_its_columns_and_every_stage(run: Path) -> None:
     with open(run / "results" / "scenes" / "summary.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["dataset", "seed", "kind", "recipe", "split", "policy", "metric", "value", "images"]
-    assert {row["kind"] for row in rows} == {"classifiers", "cams", "masks", "segmenters"}
+    assert {row["kind"] for row in rows} == {
+        *("classifiers", "cams", "saliency", "saliency-masks", "masks", "segmenters"),
+    }
     fractions = [float(row["value"]) for row in rows if row["metric"] in ("miou", "map", "f1")]
     assert fractions and all(0 <= value <= 1 for value in fractions)
 
