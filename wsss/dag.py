@@ -23,10 +23,10 @@ from wsss.config import Config
 from wsss.content import file_content, tree_content
 from wsss.errors import WsssError
 from wsss.fingerprint import fingerprint
-from wsss.settings import KINDS, CocoSettings, FolderSettings, VocSettings, classes_of
+from wsss.settings import KINDS, EvaluationSettings, classes_of
+from wsss.sources import tables, trees
 from wsss.steps import BULK, LEARNT_FROM, OF_RECIPES, PIXEL_SCORES, READ_FROM, SCORED, STEPS
 from wsss.study import Study, layout
-from wsss.yamlfile import read_yaml
 
 
 class Plan:
@@ -173,37 +173,14 @@ class Plan:
     def index_inputs(self, wildcards: Any) -> list[Any]:
         """The user's tables and lists. They are read by content (see ``index_content``), so their times do not count;
         one that is missing is left for the index stage to report, with everything else that is wrong."""
-        return [self.ancient(path) for path in self.tables(wildcards.dataset) if os.path.isfile(path)]
-
-    def tables(self, dataset: str) -> list[str]:
-        """Small files that a dataset is described by."""
-        s = self.config.recipes["datasets"][dataset]
-        if isinstance(s, FolderSettings):
-            classes = s.classes if isinstance(s.classes, str) else None
-            return [path for path in (s.labels, classes, s.train, s.val) if path]
-        if isinstance(s, VocSettings):
-            return [voc_list(s.root, name) for name in (s.train, s.val, s.score) if name]
-        if isinstance(s, CocoSettings):
-            return [f"{s.root}/annotations/instances_{split}{s.year}.json" for split in ("train", "val")]
-        return []
-
-    def trees(self, dataset: str) -> list[str]:
-        """Folders of images and masks that a dataset reads."""
-        s = self.config.recipes["datasets"][dataset]
-        if isinstance(s, FolderSettings):
-            return [path for path in (s.images, s.masks) if path]
-        if isinstance(s, VocSettings):
-            return [f"{s.root}/{part}" for part in ("JPEGImages", "Annotations", "SegmentationClass")] + (
-                [s.sbd] if s.sbd else []
-            )
-        if isinstance(s, CocoSettings):
-            return [f"{s.root}/{split}{s.year}" for split in ("train", "val")]
-        return []
+        dataset = self.config.recipes["datasets"][wildcards.dataset]
+        return [self.ancient(path) for path in tables(dataset) if os.path.isfile(path)]
 
     def index_content(self, wildcards: Any) -> str:
         """What the user's own files hold: tables by content, folders by the names and sizes below them."""
-        tables = [file_content(path) for path in self.tables(wildcards.dataset)]
-        return " ".join(["files", *tables, *(tree_content(path) for path in self.trees(wildcards.dataset))])
+        dataset = self.config.recipes["datasets"][wildcards.dataset]
+        contents = [file_content(path) for path in tables(dataset)]
+        return " ".join(["files", *contents, *(tree_content(path) for path in trees(dataset))])
 
     def weights_content(self, rule: str) -> Callable[[Any], str]:
         """Content of a file with pretrained weights, where the recipe names one."""
@@ -225,7 +202,7 @@ class Plan:
                 return self.config.recipes["datasets"][wildcards.dataset].canonical()
             if rule == "scores":
                 # Only maps are scored at thresholds; for the rest the defaults stand, and a change re-runs nothing.
-                return self.config.evaluation.canonical() if wildcards.kind in PIXEL_SCORES else "{}"
+                return self.evaluation(wildcards).canonical() if wildcards.kind in PIXEL_SCORES else "{}"
             if rule == "summary":
                 return "{}"
             step, recipe = STEPS[rule], self.recipe(rule, wildcards.name)
@@ -234,6 +211,14 @@ class Plan:
             return recipe.canonical(exclude=set(step.without))
 
         return get
+
+    def evaluation(self, wildcards: Any) -> EvaluationSettings:
+        """How maps are scored; for saliency, *fixed* is the threshold that the recipe makes its masks with."""
+        evaluation = self.config.evaluation
+        if wildcards.kind == "saliency":
+            threshold = self.config.recipes["saliency"][wildcards.name].refine.threshold
+            evaluation = evaluation.model_copy(update={"threshold": threshold})
+        return evaluation
 
     def code(self, rule: str) -> Callable[[Any], str]:
         """Content hash of a stage's program and of what it reaches, the module that its settings name included."""
@@ -344,16 +329,3 @@ class Plan:
 def one_of(names: Iterable[str]) -> str:
     """A pattern that matches exactly these names; nothing where there is none."""
     return "|".join(re.escape(name) for name in sorted(set(names))) or "(?!)"
-
-
-def voc_list(root: str, name: str) -> str:
-    """A list of VOC by its short name, or the path that was given."""
-    named = f"{root}/ImageSets/Segmentation/{name}.txt"
-    return name if os.path.isfile(name) and not os.path.isfile(named) else named
-
-
-def check_files(paths: Iterable[str | Path]) -> None:
-    """Refuse configuration files in which a key stands twice (YAML itself takes the last without a word)."""
-    for path in paths:
-        if str(path).endswith((".yaml", ".yml")) and os.path.isfile(path):
-            read_yaml(path)

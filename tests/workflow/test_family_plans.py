@@ -65,7 +65,7 @@ CASES: dict[str, tuple[tuple[str, ...], Any, set[str]]] = {
     "how hints become masks": (
         ("saliency", "hinted", "refine"),
         {"threshold": 0.3},
-        {"saliency_masks hinted", *AFTER_HINTED_MASKS},
+        {"scores saliency hinted", "saliency_masks hinted", *AFTER_HINTED_MASKS},
     ),
     "how strong a hint is": (("saliency", "hinted", "hint_weight"), 2.0, {"saliency hinted", *AFTER_HINTED}),
     "affinity labels": (
