@@ -3,8 +3,6 @@
 Reads the index and folders of scores; the layout says which score stands where. ``snakemake ablation`` makes all of it.
 """
 
-from pathlib import Path
-
 import _house  # noqa: F401
 
 from wsss.stage import Stage
@@ -12,10 +10,10 @@ from wsss.stage import Stage
 stage = Stage(
     __doc__,
     inputs={"index": "dataset index"},
+    several={"scores": "folders of scores"},
     extra={
         "--dataset": {"metavar": "NAME", "help": "name of the dataset in the tables"},
         "--layout": {"required": True, "metavar": "JSON", "help": "rows: [part, title, {column: [kind, recipe]}]"},
-        "--scores": {"type": Path, "nargs": "+", "required": True, "metavar": "DIR", "help": "folders of scores"},
     },
 )
 

@@ -14,10 +14,10 @@ stage = Stage(
     __doc__,
     settings=EvaluationSettings,
     inputs={"index": "dataset index"},
+    several={"scores": "folders of scores"},
     extra={
         "--dataset": {"metavar": "NAME", "help": "name of the dataset in the tables (default: the index's)"},
         "--results": {"type": Path, "metavar": "DIR", "help": "results/DATASET, to picture what has no scores"},
-        "--scores": {"type": Path, "nargs": "*", "default": [], "metavar": "DIR", "help": "folders of scores"},
     },
 )
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from wsss import __version__
 from wsss.errors import WsssError
+from wsss.identity import identity
 from wsss.settings import Settings, classes_of, default_variant
 from wsss.store.manifest import NAME, digest, read_manifest, replace_folder, write_manifest
 from wsss.wording import check, dotted, listed, nearest
@@ -146,8 +147,9 @@ class Stage:
             run = Run(args, self._read_settings(args), self._open_inputs(args), Path(self.parser.prog).stem)
             with _lock(run.out), _signals(run):
                 (run.out / NAME).unlink(missing_ok=True)
+                made_by = identity(run.stage, run.settings, run.args.seed)  # now: it may be edited while this runs
                 yield run
-                write_manifest(run.out, self._facts(run, started))
+                write_manifest(run.out, self._facts(run, started, made_by))
         except WsssError as error:
             say(f"{self.parser.prog}: error: {error}")
             sys.exit(USER_ERROR)
@@ -194,7 +196,7 @@ class Stage:
                 read_manifest(folder)
         return {name: folder for name, folder in folders.items() if folder is not None}
 
-    def _facts(self, run: Run, started: float) -> dict[str, Any]:
+    def _facts(self, run: Run, started: float, made_by: dict[str, str]) -> dict[str, Any]:
         usage = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
         versions = {"wsss": __version__, "python": platform.python_version()}
         for name in LIBRARIES:
@@ -208,11 +210,13 @@ class Stage:
                 n: {"path": os.path.relpath(p, run.out), "digest": digest(p / NAME)} for n, p in run.inputs.items()
             },
             **run.facts,
+            **made_by,
             "versions": versions,
             "device": _device_name(run.args.device),
             "threads": run.args.threads,
             "wall_seconds": round(time.time() - started, 2),
             "peak_memory_mib": round(max(u.ru_maxrss for u in usage) / 1024),
+            **_gpu_memory(),
             "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
 
@@ -250,6 +254,14 @@ def _signals(run: Run) -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def _gpu_memory() -> dict[str, int]:
+    """Most memory that was held on the GPU, in MiB; nothing where none was used."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    return {"peak_gpu_memory_mib": round(torch.cuda.max_memory_reserved() / 2**20)}
 
 
 def _device_name(device: str) -> str:

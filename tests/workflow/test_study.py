@@ -133,9 +133,10 @@ def test_table_of_two_seeds(tmp_path: Path) -> None:
     out, index = tmp_path / "out", tmp_path / "index"
     for folder in (out, index):
         folder.mkdir()
-    args = SimpleNamespace(out=out, state=None, seed=0, layout=json.dumps(layout), scores=folders, dataset="d")
+    args = SimpleNamespace(out=out, state=None, seed=0, layout=json.dumps(layout), dataset="d")
     write_index(index, ["a"], [])
-    write_study(Run(args, None, {"index": index}, "study"))
+    given = {"index": index, **{f"scores.{n}": folder for n, folder in enumerate(folders)}}
+    write_study(Run(args, None, given, "study"))
     said = (out / "ablation.md").read_text()
     assert "| vanilla | 41.0 ± 1.4 | 52.0 ± 2.8 |" in said
     assert "| P-NOC | 50.0 ± 0.0 (+9.0 ± 1.4) | 60.0 ± 0.0 (+8.0 ± 2.8) |" in said
@@ -144,7 +145,7 @@ def test_table_of_two_seeds(tmp_path: Path) -> None:
     assert rows[-1] == "d,priors,P-NOC,CAM,val,miou,0.600000,0.000000,0.080000,2"
     args.layout = json.dumps([["priors", "x", {"CAM": ["cams", "absent"]}]])
     with pytest.raises(WsssError, match="scores of cams absent were not given"):
-        write_study(Run(args, None, {"index": index}, "study"))
+        write_study(Run(args, None, given, "study"))
 
 
 def test_values_prefer_the_calibrated_threshold(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def write_study(run: Run) -> None:
     """
     layout = json.loads(run.args.layout)
     found: dict[tuple[str, str], dict[int, Scored]] = {}
-    for folder in run.args.scores:
+    for folder in run.several("scores"):
         one = read_scored(folder)
         found.setdefault((one.kind, one.recipe), {})[one.seed] = one
     absent = [f"{kind} {name}" for _, _, shown in layout for kind, name in shown.values() if (kind, name) not in found]
@@ -53,7 +53,7 @@ def write_study(run: Run) -> None:
         path.write_text(page(dataset, rows), encoding="utf-8")
     write_rows(run.out / "ablation.csv", COLUMNS, long_form(dataset, rows))
     say(f"{run.out / 'ablation.md'}: {len(rows)} rows")
-    run.note(scores=len(run.args.scores))
+    run.note(scores=len(run.several("scores")))
 
 
 Values = dict[str, dict[int, float | None]]  # split -> seed -> value

@@ -23,7 +23,7 @@ def write_summary(run: Run) -> None:
     """
     index = Index.load(run.inputs["index"])
     dataset = run.args.dataset or index.name
-    scored = [read_scored(folder) for folder in run.args.scores]
+    scored = [read_scored(folder) for folder in run.several("scores")]
     for one in scored:
         if not one.kind.startswith("saliency") and tuple(one.content["classes"]) != index.classes:
             raise WsssError(f"{one.folder} scores other classes than {index.folder} has; score again with this index")
