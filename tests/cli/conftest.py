@@ -1,0 +1,42 @@
+"""A folder of finished results, and the program to look at them with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wsss.cli import main
+from wsss.content import file_content, tree_content
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "workflow")]  # for ``made`` and ``house``
+
+from made import CONFIG, Results  # noqa: E402
+
+Wsss = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
+    """Everything is made and up to date."""
+    monkeypatch.chdir(tmp_path)
+    file_content.cache_clear()
+    tree_content.cache_clear()
+    made = Results(tmp_path)
+    made.make(made.configure(CONFIG))
+    return made
+
+
+@pytest.fixture
+def wsss(capsys: pytest.CaptureFixture[str]) -> Wsss:
+    """Run the program: exit code, what it printed, what it said on stderr."""
+
+    def call(*args: str | Path) -> tuple[int, str, str]:
+        code = main([str(one) for one in args])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call

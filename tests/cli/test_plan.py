@@ -1,0 +1,230 @@
+"""``wsss plan``: jobs, images, and time and memory from earlier manifests."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from made import CONFIG, ROOT
+
+from wsss.cli.chain import Chain, Job
+from wsss.cli.forecast import STARTUP, History, Past, pixels, scaled
+from wsss.cli.plan import Asked, asked_by_rules
+from wsss.cli.text import duration, memory
+from wsss.steps import STEPS
+
+
+def row(said: str, stage: str) -> list[str]:
+    """The cells of a stage's line."""
+    line = next(line for line in said.splitlines() if line.startswith(f"{stage} "))
+    return re.split(r"\s{2,}", line)
+
+
+def test_all_done(results, wsss) -> None:
+    code, said, _ = wsss("plan")
+    assert code == 0
+    assert "results/scenes (config.yaml): 15 of 15 jobs done" in said
+    assert row(said, "classifier") == [
+        *("classifier", "0", "2", "24", "1.7 min", "2.0 GiB", "16000 MB, 12 h, 1 GPU", "done"),
+    ]
+    assert row(said, "cams")[3] == "32" and row(said, "predictions")[3] == "8" and row(said, "summary")[3] == "-"
+    assert said.splitlines()[-1] == "Nothing to do."
+    assert "No job to do." in wsss("plan", "--jobs")[1]
+
+
+def test_nothing_known(results, wsss) -> None:
+    results.configure({**CONFIG, "results": "new", "seeds": [0, 1]})
+    said = wsss("plan")[1]
+    assert "new/scenes (config.yaml): 0 of 28 jobs done" in said
+    assert row(said, "classifier") == [
+        *("classifier", "4", "0", "24", "unknown", "unknown", "16000 MB, 12 h, 1 GPU", "no earlier run of this stage"),
+    ]
+    assert "To do: 28 jobs.\nHow long 28 jobs will take is unknown" in said
+
+
+def test_earlier_runs_are_scaled(results, wsss) -> None:
+    """Twice the epochs and four times the images: eight times the work; the rest keeps its settings."""
+    config = {**CONFIG, "datasets": {"scenes": {"kind": "scenes", "train": 96, "val": 32}}, "results": "new"}
+    config["defaults"] = {"classifiers": {"epochs": 4}}
+    results.configure(config)
+    said = wsss("plan", "--history", "results")[1]
+    seconds = STARTUP + (100 - STARTUP) * 8
+    assert row(said, "classifier")[1:] == [
+        *("2", "0", "96", duration(seconds), "2.0 GiB", "16000 MB, 12 h, 1 GPU", "same settings"),
+    ]
+    assert row(said, "cams")[4] == duration(STARTUP + (100 - STARTUP) * 4)
+    assert "known from" in said and "Times are those of: A GPU, 2 threads." in said
+    total = 2 * seconds + 12 * (STARTUP + (100 - STARTUP) * 4) + 100  # the summary does not grow
+    assert f"To do: 15 jobs, {duration(total)} one after another, " in said
+
+
+def test_jobs_with_reasons_and_the_longest_chain(results, wsss) -> None:
+    config = {**CONFIG, "masks": {"p-noc": {"cams": "p-noc", "crf": None, "threshold": {"policy": "calibrated"}}}}
+    results.configure(config)
+    said = wsss("plan", "--jobs")[1]
+    jobs = re.findall(r"^  (results/\S+): (.*?); (.*)$", said, re.M)
+    assert [job for job, _, _ in jobs] == [
+        "results/scenes/s0/masks/p-noc",
+        "results/scenes/s0/scores/masks/p-noc",
+        "results/scenes/s0/segmenters/p-noc",
+        "results/scenes/s0/predictions/p-noc",
+        "results/scenes/s0/scores/segmenters/p-noc",
+        "results/scenes",
+    ]
+    assert jobs[0][1:] == ("1.7 min", "crf: was labels-1, is null")
+    assert jobs[1][1:] == ("1.7 min", "input artefact: results/scenes/s0/masks/p-noc is stale itself")
+    assert "To do: 6 jobs, 10 min one after another, 8.3 min with room for all at once" in said
+    assert row(said, "masks")[1:3] == ["1", "0"] and row(said, "masks")[-1] == "other settings"
+
+
+def test_likeness_decides_who_is_asked(results) -> None:
+    run = {"dataset": "d", "index": Path("x/index"), "work": 10.0}
+    history = History([])
+    settings = {"objective": "vanilla", "crop": 512, "lr": 0.1}
+
+    def past(seconds: float, device: str = "gpu", made: str = "1", dataset: str = "d", **changed: object) -> Past:
+        about = {**run, "dataset": dataset, "seconds": seconds, "mib": seconds, "device": device, "made": made}
+        return Past("classifier", settings | changed, **about)
+
+    wanted = Past("classifier", settings, **run)
+    history.runs = [past(100, crop=256), past(50, lr=0.2), past(30, dataset="other")]
+    assert history.forecast(wanted).basis == "similar settings"
+    history.runs.append(past(10))
+    history.runs.append(past(20))
+    history.runs.append(past(60))
+    best = history.forecast(wanted)
+    assert (best.seconds, best.mib, best.basis) == (20, 60, "same settings (3 runs)")
+    history.runs.append(past(5, device="new gpu", made="2"))
+    assert (history.forecast(wanted).seconds, history.forecast(wanted).device) == (5, "new gpu")
+    history.runs = [past(100, crop=256)]
+    assert history.forecast(wanted).basis == "other settings"
+    history.runs = [past(30, dataset="other")]
+    assert history.forecast(wanted).basis == "same settings, other dataset"
+    history.runs = [past(30, epochs=3, warm_start="other", splits=["val"])]
+    assert history.forecast(wanted).basis == "same settings"
+    assert history.forecast(Past("cams", {}, **run)).seconds is None
+    unknown = Past("classifier", settings, "other", Path("y"), None)
+    assert history.forecast(unknown).basis == "number of images unknown"
+    assert history.forecast(Past("classifier", settings, "d", Path("y"), None)).seconds == 30
+
+
+def test_maps_of_larger_images_take_longer(tmp_path: Path) -> None:
+    for name, side in (("small", 10), ("large", 20)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.csv").write_text(f"id,height,width\na,{side},{side}\n")
+    assert (pixels(tmp_path / "large"), pixels(tmp_path / "none")) == (400, None)
+    old = Past("cams", {}, "a", tmp_path / "small", 10.0, seconds=STARTUP + 10)
+    new = Past("cams", {}, "b", tmp_path / "large", 20.0)
+    assert scaled(old, new) == STARTUP + 10 * 2 * 4
+    trained = Past("classifier", {"crop": 96}, "a", tmp_path / "small", 10.0, seconds=STARTUP + 10)
+    assert scaled(trained, new) == STARTUP + 10 * 2
+    assert scaled(old, Past("cams", {}, "b", tmp_path / "none", 20.0)) == STARTUP + 10 * 2
+    assert scaled(old, Past("cams", {}, "b", tmp_path / "none", None)) == STARTUP + 10
+
+
+def test_a_device_can_be_chosen(results, wsss) -> None:
+    results.edit("s0/classifiers/vanilla", device="Old CPU", wall_seconds=5000, peak_gpu_memory_mib=3072)
+    results.configure({**CONFIG, "results": "new"})
+    said = wsss("plan", "--history", "results", "--device", "old cpu")[1]
+    assert row(said, "classifier")[4:6] == ["83 min", "2.0 GiB, GPU 3.0 GiB"]
+    assert row(said, "cams")[4] == "unknown"
+    assert "To do: 15 jobs, at least" in said and "How long 13 jobs will take is unknown" in said
+
+
+def test_rules_that_ask_for_too_little(results, wsss) -> None:
+    results.edit("s0/classifiers/p-noc", wall_seconds=50000, peak_memory_mib=20000)
+    results.configure({**CONFIG, "results": "new"})
+    said = " ".join(wsss("plan", "--history", "results")[1].split())
+    assert "! classifier asks for 16000 MB, 12 h, 1 GPU, less than expected (14 h, 19.5 GiB): on a cluster put" in said
+    assert "'classifier: {runtime: 1250, mem_mb: 26000}' under set-resources" in said
+
+
+def test_what_the_rules_ask_for() -> None:
+    asked = asked_by_rules(ROOT)
+    assert set(asked) == {"index", "scores", "summary", "study", *STEPS}
+    assert all(one.megabytes and one.minutes for one in asked.values())
+    assert asked["classifier"].gpus == 1 and asked["masks"].gpus is None
+    assert asked_by_rules(None) == {} and str(Asked()) == "-"
+
+
+def test_photos_are_counted_by_the_index(results, wsss, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "tags.csv").write_text("id,labels\na,cat\n")
+    photos = {"kind": "folder", "images": "photos", "labels": "tags.csv"}
+    config = {**CONFIG, "dataset": "photos", "datasets": {"photos": photos}}
+    config["masks"] = {"p-noc": {"cams": "p-noc", "threshold": {"policy": "fixed"}}}
+    chain = results.configure(config, "photos.yaml")
+    said = wsss("plan", "--configfile", "photos.yaml")[1]
+    assert row(said, "classifier")[3:] == [
+        *("unknown", "unknown", "unknown", "16000 MB, 12 h, 1 GPU", "number of images unknown"),
+    ]
+    results.job(chain, Job("index", "photos"))
+    said = wsss("plan", "--configfile", "photos.yaml")[1]
+    assert row(said, "classifier")[3:5] == ["24", "1.7 min"] and "other dataset" in row(said, "classifier")[-1]
+    (tmp_path / "tags.csv").write_text("id,labels\na,dog\n")
+    from wsss.content import file_content
+
+    file_content.cache_clear()
+    said = wsss("plan", "--configfile", "photos.yaml", "--jobs")[1]
+    assert "results/photos/index: 1.7 min; files of yours that the settings name: their content changed" in said
+
+
+def test_the_study_has_a_plan_too(results, wsss) -> None:
+    said = wsss("plan", "--ablation")[1]
+    assert row(said, "study")[1] == "1" and int(row(said, "classifier")[1]) > 4
+    Path("broken.yaml").write_text(yaml.safe_dump({**CONFIG, "defaults": {"cams": {"splits": ["val"]}}, "masks": {}}))
+    code, _, error = wsss("plan", "--ablation", "--configfile", "broken.yaml")
+    assert code == 2 and error.startswith("wsss: error: ")
+
+
+def test_problems_are_said(results, wsss, tmp_path: Path) -> None:
+    code, _, error = wsss("plan", "--history", "nowhere")
+    assert code == 2 and "--history nowhere: no such folder" in error
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "seeds": 3}))
+    assert "seeds: expected a list" in wsss("plan")[2]
+    (tmp_path / "config.yaml").unlink()
+    assert "no config.yaml in" in wsss("plan")[2]
+
+
+def test_old_manifests_do_no_harm(results, wsss) -> None:
+    """Without code, times or images, as older versions or other programs may write them."""
+    for path in ("s0/cams/p-noc", "s0/cams/vanilla"):
+        file = results.folder / "results/scenes" / path / "manifest.json"
+        about = json.loads(file.read_text())
+        file.write_text(json.dumps({key: about[key] for key in ("stage", "settings", "seed", "inputs", "made")}))
+    results.edit("s0/masks/p-noc")
+    said = wsss("plan")[1]
+    assert row(said, "cams")[4:6] == ["unknown", "unknown"] and "done, time not recorded" in said
+    assert "2 manifests did not say which code made them" in said
+
+
+def test_every_job_of_the_family_has_its_place(results, wsss) -> None:
+    raw = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
+    chain = results.configure(raw, "tiny.yaml")
+    jobs = chain.wanted()
+    assert {job.rule for job in jobs} == {*STEPS, "index", "scores", "summary"} - {"external_cams", "external_masks"}
+    for job in jobs:
+        assert chain.at(chain.folder(job)) == job
+    for number, job in enumerate(jobs):
+        assert all(chain.at(folder) in jobs[:number] for folder in chain.inputs(job).values())
+    assert Chain.read(["tiny.yaml"]).wanted() == jobs
+
+
+def test_numbers_for_people() -> None:
+    seconds = (None, 0.31, 6, 45.2, 100, 3599, 7200, 40 * 3600, 400000)
+    assert [duration(s) for s in seconds] == [
+        *("unknown", "0.3 s", "6 s", "45 s", "1.7 min", "60 min", "2 h", "40 h", "4.6 days"),
+    ]
+    assert [memory(m) for m in (None, 561, 1229)] == ["unknown", "561 MiB", "1.2 GiB"]
+
+
+@pytest.mark.parametrize("command", ["show", "diff", "plan"])
+def test_help(command: str, capsys) -> None:
+    from wsss.cli import main
+
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0 and "--" in capsys.readouterr().out

@@ -1,0 +1,112 @@
+"""Find artefacts and read what their manifests say."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsss.errors import WsssError
+from wsss.store.manifest import NAME, digest
+
+OF_SUMMARY = ("summary.md", "summary.csv", "panels", NAME)
+"""What belongs to the summary of a dataset, whose folder holds all other artefacts too."""
+_INSIDE = re.compile(r"index|ablation|s\d+")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A finished artefact: its folder (absolute) and its manifest."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def stage(self) -> str:
+        return str(self.manifest.get("stage", ""))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.manifest.get("settings") or {}
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """Name to folder (absolute) of what it was made from; those of a list are ``members.0``, ``members.1``, ..."""
+        recorded = self.manifest.get("inputs") or {}
+        return {name: Path(os.path.normpath(self.folder / one["path"])) for name, one in recorded.items()}
+
+    def unchanged(self, name: str) -> bool:
+        """Whether the input that lies there now is the one that this was made from."""
+        file = self.inputs[name] / NAME
+        return file.is_file() and digest(file) == self.manifest["inputs"][name].get("digest")
+
+    @property
+    def title(self) -> str:
+        return nice(self.folder)
+
+
+def nice(path: Path | str) -> str:
+    """A path as one would type it here: relative if it lies below the working directory or one folder above it."""
+    relative = os.path.relpath(path)
+    return os.path.abspath(path) if relative.startswith("../..") else relative
+
+
+def load(folder: Path | str) -> Artefact:
+    """The artefact in a folder. Raises ``WsssError`` where there is none, or its manifest cannot be read."""
+    folder = Path(os.path.abspath(folder))
+    if not (folder / NAME).is_file():
+        raise WsssError(f"{nice(folder)}: {'never finished' if folder.is_dir() else 'not made yet'} (no {NAME})")
+    try:
+        manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WsssError(f"{nice(folder / NAME)}: cannot be read ({error}); make the artefact again") from None
+    if not isinstance(manifest, dict) or "stage" not in manifest:
+        raise WsssError(f"{nice(folder / NAME)}: not the manifest of a stage; make the artefact again")
+    return Artefact(folder, manifest)
+
+
+def find(path: Path) -> Artefact:
+    """The artefact that a path is, or lies in.
+
+    Raises ``WsssError`` where it is none: the message says why, and names the nearest artefact."""
+    below = Path(os.path.abspath(path))
+    if not below.exists():
+        raise WsssError(f"{path}: does not exist{_nearest(below)}")
+    for folder in (below, *below.parents):
+        if (folder / NAME).is_file():
+            found = load(folder)
+            inside = below.relative_to(folder).parts
+            if found.stage != "summary" or not inside or inside[0] in OF_SUMMARY:
+                return found
+        elif (folder / ".lock").is_file() and next(below_folder(folder), None) is None:
+            what = "is part of" if folder != below else "is"
+            raise WsssError(f"{path}: {what} an artefact that was never finished (no {NAME}){_nearest(below)}")
+    if below.is_dir() and (several := [nice(one) for one in below_folder(below)]):
+        more = f"\n  ... and {len(several) - 12} more" if len(several) > 12 else ""
+        listed = "".join(f"\n  {one}" for one in several[:12])
+        raise WsssError(f"{path}: is no artefact itself but holds some; name one of them:{listed}{more}")
+    raise WsssError(f"{path}: is no artefact and lies in none{_nearest(below)}")
+
+
+def below_folder(folder: Path) -> Iterator[Path]:
+    """Folders of all finished artefacts at or below a folder, in order of their names."""
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(one for one in folders if not one.startswith(".") and one != "state")
+        if NAME in files:
+            yield Path(here)
+            folders[:] = [one for one in folders if _INSIDE.fullmatch(one)]
+
+
+def _nearest(path: Path) -> str:
+    """``; the nearest artefact is ...``, looked for in the folder of results around the path, else in ``results``."""
+    for root in (*path.parents, Path.cwd() / "results"):
+        if root.is_dir() and any(any(root.glob(one)) for one in (f"*/index/{NAME}", f"index/{NAME}", f"*/{NAME}")):
+            known = {os.path.relpath(one, root): one for one in below_folder(root)}
+            close = difflib.get_close_matches(os.path.relpath(path, root), known, n=1, cutoff=0)
+            return f"; the nearest artefact is {nice(known[close[0]])}" if close else ""
+    return "; artefacts lie at results/DATASET/sSEED/KIND/NAME"

@@ -1,0 +1,166 @@
+"""The jobs of a configuration, seen from the artefact folders: which stage makes a folder, from what, with which
+settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from wsss.config import load, merge
+from wsss.dag import Plan
+from wsss.errors import WsssError
+from wsss.fingerprint import ROOT
+from wsss.settings import EvaluationSettings, Settings
+from wsss.steps import SCORED, STEPS
+from wsss.study import study_of
+from wsss.wording import nearest
+from wsss.yamlfile import read_yaml
+
+USUAL = "config.yaml"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of the workflow; ``rule`` is also the name of its stage program."""
+
+    rule: str
+    dataset: str
+    seed: str | None = None
+    name: str | None = None
+    kind: str | None = None
+
+    @property
+    def wildcards(self) -> Any:
+        return SimpleNamespace(dataset=self.dataset, seed=self.seed, name=self.name, kind=self.kind)
+
+
+class Chain:
+    """A configuration's jobs.
+
+    Attributes:
+        plan: What the workflow's rules ask; its recipes are those of the ablation study too.
+        files: The configuration files.
+        given: Whether they were named, and not just found.
+    """
+
+    def __init__(self, plan: Plan, files: Sequence[str], given: bool) -> None:
+        self.plan, self.files, self.given = plan, tuple(files), given
+
+    @classmethod
+    def read(cls, files: Sequence[str] | None) -> Chain:
+        """Read a configuration as the workflow does: the files that are named, or ``config.yaml``.
+
+        Raises ``WsssError`` where a file is missing or has problems."""
+        if not files and not Path(USUAL).is_file():
+            raise WsssError(f"no {USUAL} in {os.getcwd()}; go to the folder of the run, or name one with --configfile")
+        names = list(files or [USUAL])
+        raw = reduce(merge, [read_yaml(name) for name in names])
+        plan = Plan(load(raw), checkout() or Path.cwd(), study=study_of(raw))
+        return cls(plan, names, bool(files))
+
+    @property
+    def title(self) -> str:
+        return " + ".join(self.files)
+
+    def at(self, folder: Path | str) -> Job:
+        """The job that makes an artefact folder. Raises ``WsssError`` where the configuration has none."""
+        results = self.plan.config.results
+        parts = Path(os.path.relpath(os.path.abspath(folder), os.path.abspath(results))).parts
+        if not parts or parts[0] == "..":
+            raise WsssError(f"lies outside the results folder {results!r} of {self.title}")
+        dataset, *rest = parts
+        self._known("datasets", dataset)
+        if not rest:
+            return Job("summary", dataset)
+        if rest in (["index"], ["ablation"]):
+            return Job({"index": "index", "ablation": "study"}[rest[0]], dataset)
+        if len(rest) >= 3 and (seed := re.fullmatch(r"s(\d+)", rest[0])):
+            if len(rest) == 4 and rest[1] == "scores" and rest[2] in SCORED:
+                self._maker(SCORED[rest[2]], rest[3])
+                return Job("scores", dataset, seed[1], rest[3], rest[2])
+            if len(rest) == 3:
+                return Job(self._maker(rest[1], rest[2]), dataset, seed[1], rest[2])
+        raise WsssError(f"is no folder that {self.title} makes (results/DATASET/sSEED/KIND/NAME)")
+
+    def _maker(self, folder: str, name: str) -> str:
+        """The rule that makes ``folder/name``."""
+        rules = [rule for rule, step in STEPS.items() if step.folder == folder]
+        if not rules:
+            raise WsssError(f"no stage writes into a folder {folder!r}")
+        self._known(STEPS[rules[0]].kind, name)
+        return next(rule for rule in rules if name in self.plan.served(rule))
+
+    def _known(self, kind: str, name: str) -> None:
+        known = self.plan.config.recipes[kind]
+        if name not in known:
+            raise WsssError(f"{self.title} has no recipe {name!r} in '{kind}'{nearest(name, known)}")
+
+    def folder(self, job: Job) -> str:
+        """The artefact folder of a job, relative to the working directory."""
+        base = self.plan.base(job.dataset, job.seed)
+        if job.rule in ("index", "study"):
+            return f"{base}/{'index' if job.rule == 'index' else 'ablation'}"
+        if job.rule == "summary":
+            return base
+        middle = f"scores/{job.kind}" if job.rule == "scores" else STEPS[job.rule].folder
+        return f"{base}/{middle}/{job.name}"
+
+    def inputs(self, job: Job) -> dict[str, str]:
+        """Input name to artefact folder, as a manifest has them."""
+        index = {"index": f"{self.plan.base(job.dataset)}/index"}
+        if job.rule == "index":
+            return {}
+        if job.rule == "scores":
+            run = self.plan.base(job.dataset, job.seed)
+            return index | {"artefact": f"{run}/{SCORED[job.kind]}/{job.name}"}
+        if job.rule in ("summary", "study"):
+            read = self.plan.scores if job.rule == "summary" else self.plan.study_scores
+            return index | {f"scores.{n}": folder for n, folder in enumerate(read(job.dataset))}
+        return self.plan.upstream(job.rule, job.dataset, job.seed, job.name)
+
+    def settings(self, job: Job) -> Settings | None:
+        """The typed settings that a job's stage reads; what it does not read has its default."""
+        if job.rule == "study":
+            return None
+        if job.rule == "index":
+            return self.plan.config.recipes["datasets"][job.dataset]
+        values = json.loads(self.plan.settings(job.rule)(job.wildcards))
+        if job.rule in ("scores", "summary"):
+            return EvaluationSettings.read(values)
+        recipe = self.plan.recipe(job.rule, job.name)
+        part = STEPS[job.rule].part
+        return type(recipe if part is None else getattr(recipe, part)).read(values)
+
+    def flags(self, job: Job) -> str:
+        """Flags of a job's program that are no settings: its inputs, and what they are."""
+        made = {"scores": self.plan.score_flags, "summary": self.plan.summary_flags, "study": self.plan.study_flags}
+        return (made.get(job.rule) or self.plan.flags(job.rule))(job.wildcards, None)
+
+    def wanted(self, ablation: bool = False) -> list[Job]:
+        """Every job of the default target (or of ``ablation``), each after those it needs."""
+        if ablation:
+            self.plan.studies()  # says why there is no study
+        found: dict[Job, None] = {}
+
+        def need(job: Job) -> None:
+            if job not in found:
+                for folder in self.inputs(job).values():
+                    need(self.at(folder))
+                found[job] = None
+
+        for dataset in self.plan.config.dataset:
+            need(Job("study" if ablation else "summary", dataset))
+        return list(found)
+
+
+def checkout() -> Path | None:
+    """The checkout whose stages would run: the working directory, else where this package lies; None where it was
+    installed without one."""
+    return next((one for one in (Path.cwd(), ROOT) if (one / "stages").is_dir() and (one / "wsss").is_dir()), None)

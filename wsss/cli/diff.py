@@ -1,0 +1,127 @@
+"""``wsss diff``: what differs between two artefacts and all that they were made from."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wsss.cli.artefacts import Artefact, find, load, nice
+from wsss.cli.show import TOLD, images
+from wsss.cli.text import duration, memory, wrapped
+from wsss.cli.values import ABSENT, counted, differences, literal, own
+from wsss.errors import WsssError
+
+DIFFERENT = 1
+
+
+def diff(args: argparse.Namespace) -> int:
+    """Print what differs between ``args.a`` and ``args.b``; returns 1 if anything does. Raises ``WsssError``."""
+    a, b = find(args.a), find(args.b)
+    if a.folder == b.folder:
+        print(f"A and B are the same artefact: {a.title}")
+        return 0
+    found = _Comparison(args.all)
+    found.pair(a, b)
+    print(f"A  {a.title}\nB  {b.title}")
+    if not found.different:
+        print("No difference: settings, seeds, inputs, versions, devices, code and your files are the same.")
+    for line in (*found.lines, *found.notes):
+        print(line)
+    return DIFFERENT if found.different else 0
+
+
+class _Comparison:
+    """Walks up two chains side by side; what arises upstream is said first, and only there."""
+
+    def __init__(self, everything: bool) -> None:
+        self.everything = everything
+        self.lines: list[str] = []
+        self.notes: list[str] = []
+        self.different = False
+        self.seen: set[tuple[Path, Path]] = set()
+        self.said: set[tuple[str, str, str]] = set()
+
+    def pair(self, a: Artefact, b: Artefact) -> None:
+        """Two artefacts that stand in the same place of their chains."""
+        if a.folder == b.folder or (a.folder, b.folder) in self.seen:
+            return
+        self.seen.add((a.folder, b.folder))
+        inputs_a, inputs_b = a.inputs, b.inputs
+        for name in inputs_a:
+            if name in inputs_b:
+                self._inputs(a, b, name)
+        lines = list(self._here(a, b))
+        self.different |= bool(lines)
+        if self.everything:
+            lines += self._results(a, b)
+        if lines:
+            where = a.stage if a.stage == b.stage else f"{a.stage} | {b.stage}"
+            self.lines += ["", f"{where}: {a.title} | {b.title}"]
+            for line in lines:
+                self.lines += wrapped(line, "  ", "      ")
+
+    def _inputs(self, a: Artefact, b: Artefact, name: str) -> None:
+        there = []
+        for one in (a, b):
+            try:
+                there.append(load(one.inputs[name]))
+            except WsssError as error:
+                self.notes.append(f"not compared: input {name} of {one.title}: {error}")
+                continue
+            if not one.unchanged(name):
+                self.notes.append(
+                    f"mind: {nice(one.inputs[name])} was made again since {one.title} read it; what it was then is lost"
+                )
+        if len(there) == 2:
+            self.pair(*there)
+
+    def _here(self, a: Artefact, b: Artefact) -> Iterator[str]:
+        """What differs between the two themselves."""
+        yield from self._line("stage", a.stage, b.stage)
+        for key, one, other in differences(_telling(a, b), _telling(b, a)):
+            yield from self._line(key, one, other)
+        for name in dict.fromkeys((*a.inputs, *b.inputs)):
+            if (name in a.inputs) != (name in b.inputs):
+                given = [nice(one.inputs[name]) if name in one.inputs else ABSENT for one in (a, b)]
+                yield from self._line(f"input {name}", *given)
+        for key in ("seed", "dataset", "device"):
+            yield from self._once(key, a.manifest.get(key, ABSENT), b.manifest.get(key, ABSENT))
+        of_a, of_b = (one.manifest.get("versions", {}) for one in (a, b))
+        for name in dict.fromkeys((*of_a, *of_b)):
+            yield from self._once(f"version of {name}", of_a.get(name, ABSENT), of_b.get(name, ABSENT))
+        for key, label in (("code", "code"), ("content", "your files")):
+            yield from self._line(label, a.manifest.get(key, ABSENT), b.manifest.get(key, ABSENT))
+
+    @staticmethod
+    def _line(label: str, one: Any, other: Any) -> Iterator[str]:
+        if one != other:
+            yield f"{label}: {literal(one)} | {literal(other)}"
+
+    def _once(self, label: str, one: Any, other: Any) -> Iterator[str]:
+        """The same pair of versions or seeds runs through a whole chain; it is said where it first stands."""
+        if (label, str(one), str(other)) not in self.said:
+            self.said.add((label, str(one), str(other)))
+            yield from self._line(label, one, other)
+
+    @staticmethod
+    def _results(a: Artefact, b: Artefact) -> list[str]:
+        """What came out: consequences, not causes."""
+        facts: list[dict[str, str]] = []
+        for one in (a, b):
+            about = one.manifest
+            noted = {key: literal(value) for key, value in about.items() if key not in TOLD}
+            took = {"wall time": duration(about.get("wall_seconds")), "memory": memory(about.get("peak_memory_mib"))}
+            facts.append({"images": images(about), **noted, **took, "made": str(about.get("made", ""))})
+        names = dict.fromkeys((*facts[0], *facts[1]))
+        lines = [(name, facts[0].get(name, "(absent)"), facts[1].get(name, "(absent)")) for name in names]
+        return [f"({name}: {one} | {other})" for name, one, other in lines if one != other]
+
+
+def _telling(one: Artefact, other: Artefact) -> dict[str, Any]:
+    """Settings of ``one`` that ``other`` has too, and those that differ from the defaults: a setting that another
+    objective, or an older version, does not have says nothing as long as it has its default."""
+    chosen = {key.partition(".")[0] for key, _ in own(one.stage, one.settings)}
+    settings = counted(one.stage, one.settings)
+    return {key: value for key, value in settings.items() if key in chosen or key in other.settings}

@@ -1,0 +1,262 @@
+"""``wsss plan``: the jobs of a configuration, and what they will take."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wsss.cli.artefacts import load
+from wsss.cli.chain import Chain, Job, checkout
+from wsss.cli.forecast import Forecast, History, Past, dataset_key, images_key, past
+from wsss.cli.state import Judge
+from wsss.cli.text import count, duration, memory, table, wrapped
+from wsss.errors import WsssError
+from wsss.settings import ScenesSettings
+from wsss.steps import STEPS
+
+TOGETHER = ("summary", "study")
+"""Stages whose work is the number of scores they put together."""
+
+
+@dataclass
+class Entry:
+    """A job: why it has to run (nothing: it is done), on how many images, and what it takes or took."""
+
+    job: Job
+    folder: str
+    reasons: list[str]
+    images: int | None
+    forecast: Forecast
+    inputs: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return not self.reasons
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a rule asks a cluster for: memory in MB, minutes, GPUs; None where the rule does not say it in numbers."""
+
+    megabytes: int | None = None
+    minutes: int | None = None
+    gpus: int | None = None
+
+    def __str__(self) -> str:
+        parts = [
+            f"{self.megabytes} MB" if self.megabytes else "",
+            duration(60 * self.minutes) if self.minutes else "",
+            f"{self.gpus} GPU" if self.gpus else "",
+        ]
+        return ", ".join(filter(None, parts)) or "-"
+
+
+def plan(args: argparse.Namespace) -> int:
+    """Print jobs, images, time and memory. Raises ``WsssError`` where the configuration has problems."""
+    chain = Chain.read(args.configfile)
+    for folder in args.history:
+        if not folder.is_dir():
+            raise WsssError(f"--history {folder}: no such folder")
+    history = History([Path(chain.plan.config.results), *args.history], args.device)
+    judge = Judge(chain, checkout())
+    entries = list(_entries(chain, judge, history, args.ablation))
+    asked = asked_by_rules(checkout())
+    for dataset in chain.plan.config.dataset:
+        mine = [one for one in entries if one.job.dataset == dataset]
+        done = sum(one.done for one in mine)
+        print(f"{chain.plan.base(dataset)} ({chain.title}): {done} of {count(len(mine), 'job')} done\n")
+        print("\n".join([*_table(mine, asked), ""]))
+    if args.jobs:
+        print("\n".join([*_listed(entries), ""]))
+    print("\n".join(_totals(entries, asked, judge)))
+    return 0
+
+
+def _entries(chain: Chain, judge: Judge, history: History, ablation: bool) -> Iterator[Entry]:
+    for job in chain.wanted(ablation):
+        folder = chain.folder(job)
+        reasons = judge.reasons(folder)
+        settings = chain.settings(job)
+        values = settings.model_dump(mode="json") if settings is not None else {}
+        images = images_of(chain, job, settings, history)
+        if reasons:
+            wanted = Past(
+                task=f"scores of {job.kind}" if job.rule == "scores" else job.rule,
+                settings=values,
+                dataset=dataset_key(dataset_settings(chain, job.dataset)),
+                index=Path(os.path.abspath(f"{chain.plan.base(job.dataset)}/index")),
+                work=images * values.get("epochs", 1) if images is not None else None,
+            )
+            forecast = history.forecast(wanted)
+        else:
+            forecast = _measured(folder)
+        yield Entry(job, folder, reasons, images, forecast, list(chain.inputs(job).values()))
+
+
+def _measured(folder: str) -> Forecast:
+    run = past(load(folder))
+    if run is None:
+        return Forecast(basis="done, time not recorded")
+    return Forecast(run.seconds, run.mib, run.gpu_mib, "done", run.device)
+
+
+def images_of(chain: Chain, job: Job, settings: Any, history: History) -> int | None:
+    """How many images a job works on (scores, for the tables); None where nothing tells yet."""
+    if job.rule in TOGETHER:
+        return len(chain.inputs(job)) - 1
+    splits = dataset_images(chain, job.dataset, history)
+    if splits is None:
+        return None
+    return sum(splits[split] for split in splits_of(chain, job, settings))
+
+
+def splits_of(chain: Chain, job: Job, settings: Any) -> tuple[str, ...]:
+    """The splits whose images a job works on."""
+    if job.rule == "index":
+        return ("train", "val")
+    if job.rule == "scores":
+        if job.kind == "classifiers":
+            return ("val",)
+        artefact = chain.at(chain.inputs(job)["artefact"])
+        return splits_of(chain, artefact, chain.settings(artefact))
+    if job.rule == "saliency_masks":
+        return chain.plan.recipe(job.rule, job.name).maps.splits
+    return getattr(settings, "splits", ("train",))
+
+
+def dataset_settings(chain: Chain, dataset: str) -> dict[str, Any]:
+    return chain.plan.config.recipes["datasets"][dataset].model_dump(mode="json")
+
+
+def dataset_images(chain: Chain, dataset: str, history: History) -> dict[str, int] | None:
+    """Images of each split: as the settings say, or as an index of the same dataset counted them; None where neither
+    tells."""
+    settings = chain.plan.config.recipes["datasets"][dataset]
+    if isinstance(settings, ScenesSettings):
+        return {"train": settings.train, "val": settings.val}
+    counted = history.images.get(images_key(dataset_settings(chain, dataset)))
+    return {"train": 0, "val": 0} | counted if counted is not None else None
+
+
+def asked_by_rules(root: Path | None) -> dict[str, Asked]:
+    """Rule name to what it asks for, read from the text of the rules; rules that compute it are left out."""
+    found: dict[str, Asked] = {}
+    for path in sorted((root / "workflow" / "rules").glob("*.smk")) if root else ():
+        for name, block in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", path.read_text("utf-8"), re.M | re.S):
+            values = {
+                key: re.search(rf"^\s+{key}=(?:plan\.\w+\()?(\d+)\)?,", block, re.M)
+                for key in ("mem_mb", "runtime", "gpu")
+            }
+            found[name] = Asked(*(int(one[1]) if one else None for one in values.values()))
+    return found
+
+
+def _by_stage(entries: list[Entry]) -> dict[str, list[Entry]]:
+    order = ["index", *STEPS, "scores", "summary", "study"]
+    present = {one.job.rule for one in entries}
+    return {rule: [one for one in entries if one.job.rule == rule] for rule in order if rule in present}
+
+
+def _span(values: Sequence[float], text: Callable[[Any], str]) -> str:
+    """One value, or the smallest and the largest."""
+    low, high = text(min(values)), text(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def _table(entries: list[Entry], asked: dict[str, Asked]) -> list[str]:
+    rows = []
+    for rule, every in _by_stage(entries).items():
+        todo = [one for one in every if not one.done]
+        told = [one for one in todo or every if one.forecast.seconds is not None]
+        unknown = len(todo or every) - len(told)
+        time = _span([one.forecast.seconds for one in told], duration) if told else "unknown"
+        time += f" ({unknown} unknown)" if told and unknown else ""
+        peak = _span([one.forecast.mib for one in told], memory) if told else "unknown"
+        on_gpu = [one.forecast.gpu_mib for one in told if one.forecast.gpu_mib is not None]
+        peak += f", GPU {memory(max(on_gpu))}" if on_gpu else ""
+        numbers = [one.images for one in todo or every if one.images is not None]
+        images = _span(numbers, str) if numbers else "unknown"
+        images = "-" if rule in TOGETHER else images
+        basis = ", ".join(dict.fromkeys(one.forecast.basis for one in todo or every))
+        rows.append(
+            [
+                rule,
+                str(len(todo)),
+                str(len(every) - len(todo)),
+                images,
+                time,
+                peak,
+                str(asked.get(rule, Asked())),
+                basis,
+            ]
+        )
+    head = ["stage", "to do", "done", "images", "time a job", "memory", "its rule asks for", "known from"]
+    return table(head, rows, right=(1, 2, 3))
+
+
+def _listed(entries: list[Entry]) -> Iterator[str]:
+    """Every job to do, with the first reason."""
+    todo = [one for one in entries if not one.done]
+    yield "Jobs to do, in an order in which they can run:" if todo else "No job to do."
+    for one in todo:
+        more = f" (and {len(one.reasons) - 1} more)" if len(one.reasons) > 1 else ""
+        yield from wrapped(f"{one.folder}: {duration(one.forecast.seconds)}; {one.reasons[0]}{more}", "  ", "      ")
+
+
+def _totals(entries: list[Entry], asked: dict[str, Asked], judge: Judge) -> Iterator[str]:
+    todo = [one for one in entries if not one.done]
+    if not todo:
+        yield "Nothing to do."
+    else:
+        known = [one.forecast.seconds for one in todo if one.forecast.seconds is not None]
+        unknown = len(todo) - len(known)
+        least = "at least " if unknown else ""
+        yield f"To do: {count(len(todo), 'job')}" + (
+            f", {least}{duration(sum(known))} one after another, {least}{duration(longest(entries))} with room for all "
+            "at once (the longest chain)."
+            if known
+            else "."
+        )
+        if unknown:
+            yield (
+                f"How long {count(unknown, 'job')} will take is unknown: no earlier run to go by (--history names "
+                "other results)."
+            )
+        devices = sorted({one.forecast.device for one in todo if one.forecast.device})
+        if devices:
+            yield f"Times are those of: {'; '.join(devices)}. An estimate, not a promise: leave room in a time limit."
+        yield from _too_little(todo, asked)
+    if judge.uncertain:
+        yield f"{count(len(judge.uncertain), 'manifest')} did not say which code made them; `snakemake -n` knows."
+
+
+def longest(entries: list[Entry]) -> float:
+    """Seconds of the longest chain of jobs to do that wait for each other; unknown ones count nothing."""
+    ends: dict[str, float] = {}
+    for one in entries:  # each after those it needs
+        own = 0.0 if one.done else one.forecast.seconds or 0.0
+        ends[one.folder] = own + max((ends.get(folder, 0.0) for folder in one.inputs), default=0.0)
+    return max(ends.values(), default=0.0)
+
+
+def _too_little(todo: list[Entry], asked: dict[str, Asked]) -> Iterator[str]:
+    """Rules that ask for less than their jobs are expected to take."""
+    for rule, every in _by_stage(todo).items():
+        limits = asked.get(rule, Asked())
+        seconds = max((one.forecast.seconds for one in every if one.forecast.seconds is not None), default=0.0)
+        mib = max((one.forecast.mib for one in every if one.forecast.mib is not None), default=0.0)
+        wanted = []
+        if limits.minutes and seconds > 60 * limits.minutes:
+            wanted.append(f"runtime: {round(seconds * 1.5 / 60)}")
+        if limits.megabytes and mib * 1.048576 > limits.megabytes:
+            wanted.append(f"mem_mb: {round(mib * 1.3)}")
+        if wanted:
+            yield from wrapped(
+                f"{rule} asks for {limits}, less than expected ({duration(seconds)}, {memory(mib)}): on a cluster put "
+                f"'{rule}: {{{', '.join(wanted)}}}' under set-resources in its profile.", "  ! ",
+            )  # fmt: skip

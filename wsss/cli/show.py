@@ -1,0 +1,213 @@
+"""``wsss show``: how an artefact was made, whether it is stale, and the commands that make it again."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wsss.cli.artefacts import Artefact, find, load, nice
+from wsss.cli.chain import Chain, checkout
+from wsss.cli.commands import snakemake_command, stage_command, why_not
+from wsss.cli.state import Judge
+from wsss.cli.text import count, duration, memory, pairs, wrapped
+from wsss.cli.values import counted, every, literal, own
+from wsss.errors import WsssError
+from wsss.evaluate.provenance import supervision
+
+TOLD = {
+    *("stage", "settings", "seed", "inputs", "images", "dropped", "versions", "device", "threads", "code", "content"),
+    *("wall_seconds", "peak_memory_mib", "peak_gpu_memory_mib", "made", "dataset"),
+}
+"""Keys of a manifest that have a line of their own; the rest is what the stage noted."""
+
+
+def show(args: argparse.Namespace) -> int:
+    """Print all about ``args.path``. Raises ``WsssError`` where it is no artefact."""
+    made = find(args.path)
+    chain, problem = None, ""
+    try:
+        chain = Chain.read(args.configfile)
+    except WsssError as error:
+        if args.configfile:
+            raise
+        problem = str(error)
+    print("\n".join(_lines(made, chain, problem, args.all)))
+    return 0
+
+
+def _lines(made: Artefact, chain: Chain | None, problem: str, everything: bool) -> Iterator[str]:
+    judge = Judge(chain, checkout())
+    yield made.title
+    yield from pairs(_facts(made))
+    yield ""
+    yield from _state(made, judge, problem)
+    yield ""
+    yield from _settings(made, everything)
+    if noted := {key: literal(value) for key, value in made.manifest.items() if key not in TOLD}:
+        yield "found on the way"
+        yield from pairs(noted)
+        yield ""
+    yield from _tree(made, judge)
+    if warnings := list(_warnings(made)):
+        yield "mind"
+        for warning in warnings:
+            yield from wrapped(warning, "  - ")
+        yield ""
+    yield from _commands(made, chain, bool(judge.reasons(made.folder)))
+
+
+def _facts(made: Artefact) -> dict[str, str]:
+    about = made.manifest
+    peak = f"at most {memory(about.get('peak_memory_mib'))}"
+    if "peak_gpu_memory_mib" in about:
+        peak += f", on the GPU {memory(about['peak_gpu_memory_mib'])}"
+    threads = f", {count(about['threads'], 'thread')}" if "threads" in about else ""
+    facts = {
+        "stage": made.stage,
+        "seed": str(about.get("seed", "unknown")),
+        "images": images(about),
+        "supervision": ", ".join(supervision(made.folder)),
+        "made": f"{str(about.get('made', 'unknown')).replace('T', ' ')}",
+        "device": f"{about.get('device', 'unknown')}{threads}",
+        "took": f"{duration(about.get('wall_seconds'))}, {peak}",
+        "versions": ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items()),
+        "code": about.get("code", "not recorded"),
+        "your files": about.get("content", ""),
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def images(manifest: dict[str, Any]) -> str:
+    """``800``, ``train 640, val 160``, or nothing."""
+    number = manifest.get("images")
+    if isinstance(number, dict):
+        return ", ".join(f"{split} {n}" for split, n in number.items())
+    return "" if number is None else str(number)
+
+
+def _state(made: Artefact, judge: Judge, problem: str) -> Iterator[str]:
+    reasons, uncompared = judge.reasons(made.folder), []
+    if judge.chain is None:
+        uncompared.append(f"settings ({problem.splitlines()[0]})")
+    elif judge.job(made.folder) is None:
+        try:
+            judge.chain.at(made.folder)
+        except WsssError as error:
+            uncompared.append(f"settings ({error})")
+    if judge.root is None:
+        uncompared.append("code (no checkout with stages/ here)")
+    elif "code" not in made.manifest:
+        uncompared.append("code (the manifest does not say which made it)")
+    against = f" with {judge.chain.title}" if judge.chain and judge.job(made.folder) else ""
+    if reasons:
+        yield f"STALE, compared{against}"
+        for reason in reasons:
+            yield from wrapped(reason, "  - ")
+    else:
+        yield f"up to date{against}" + (" as far as it can be compared" if uncompared else "")
+    for one in uncompared:
+        yield from wrapped(f"not compared: {one}", "  ")
+
+
+def _settings(made: Artefact, everything: bool) -> Iterator[str]:
+    if not made.settings:
+        return
+    different = own(made.stage, made.settings)
+    chosen = list(every(counted(made.stage, made.settings))) if everything else different
+    yield "settings" if everything else "settings that differ from the defaults, or have none (--all shows all)"
+    marked = {key for key, _ in different}
+    for key, value in chosen:
+        mark = "*" if everything and any(key == one or key.startswith(f"{one}.") for one in marked) else " "
+        yield from wrapped(literal(value), f" {mark}{key}: ")
+    if not chosen:
+        yield "  none"
+    if everything:
+        yield "  (* differs from the default, or has none)"
+    yield ""
+
+
+def _tree(made: Artefact, judge: Judge) -> Iterator[str]:
+    if not made.inputs:
+        return
+    yield "made from"
+    yield from _branches(made, judge, 1, set())
+    yield ""
+
+
+def _branches(made: Artefact, judge: Judge, depth: int, seen: set[Path]) -> Iterator[str]:
+    """The inputs of an artefact with their own recipes, each folder once."""
+    indent = "  " * depth
+    for name, folder in made.inputs.items():
+        try:
+            one = load(folder)
+        except WsssError as error:
+            yield f"{indent}{name}: {error}"
+            continue
+        if folder in seen:
+            yield f"{indent}{name}: {nice(folder)} (as above)"
+            continue
+        seen.add(folder)
+        states = [] if made.unchanged(name) else ["made again since"]
+        states += ["stale"] if judge.reasons(folder) else []
+        number = f", {images(one.manifest)} images" if images(one.manifest) else ""
+        about = f"{one.stage}, seed {one.manifest.get('seed')}{number}, {duration(one.manifest.get('wall_seconds'))}"
+        yield f"{indent}{name}: {nice(folder)} ({'; '.join([about, *states])})"
+        recipe = "; ".join(f"{key}: {literal(value)}" for key, value in own(one.stage, one.settings))
+        yield from wrapped(recipe, f"{indent}    ") if recipe else ()
+        yield from _branches(one, judge, depth + 1, seen)
+
+
+def _warnings(made: Artefact) -> Iterator[str]:
+    """What a reader of the result should know, all the way up."""
+    versions: dict[str, dict[str, str]] = {}
+    for one in chain_of(made):
+        dropped = one.manifest.get("dropped")
+        dropped = sum(dropped.values()) if isinstance(dropped, dict) else dropped
+        if dropped:
+            yield f"{one.title}: {count(dropped, 'image')} dropped as broken (the index's report.json names them)"
+        if one.settings.get("supervision") == "masks":
+            yield f"{one.title}: trained on true masks"
+        if one.settings.get("source") == "external":
+            said = one.settings.get("supervision", "not stated")
+            yield f"{one.title}: made elsewhere; what went into it: {said}"
+        policy = (one.manifest.get("threshold") or {}).get("policy")
+        if policy == "oracle":
+            yield f"{one.title}: its threshold was chosen on all true masks (oracle), an upper bound and no result"
+        if one.manifest.get("inverted"):
+            yield f"{one.title}: foreground and background were swapped, as the border test said"
+        for name, version in one.manifest.get("versions", {}).items():
+            versions.setdefault(name, {}).setdefault(version, one.title)
+    for name, found in versions.items():
+        if len(found) > 1:
+            places = ", ".join(f"{version} ({place})" for version, place in found.items())
+            yield f"made with different versions of {name}: {places}"
+
+
+def chain_of(made: Artefact) -> Iterator[Artefact]:
+    """An artefact and all it was made from, as far as it is there, each once."""
+    pending, seen = [made], {made.folder}
+    while pending:
+        one = pending.pop(0)
+        yield one
+        for folder in one.inputs.values():
+            if folder not in seen:
+                seen.add(folder)
+                try:
+                    pending.append(load(folder))
+                except WsssError:
+                    continue
+
+
+def _commands(made: Artefact, chain: Chain | None, stale: bool) -> Iterator[str]:
+    if chain is not None:
+        try:
+            command = snakemake_command(chain, made.folder, force=not stale)
+            yield "make it again, with what it needs"
+            yield f"  {command}".replace("\n", "\n  ")
+        except WsssError as error:
+            yield why_not(error)
+    if (command := stage_command(made)) is not None:
+        yield "this step alone, with the settings and inputs of then"
+        yield f"  {command}".replace("\n", "\n  ")
