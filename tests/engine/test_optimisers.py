@@ -9,6 +9,8 @@ import torch
 from wsss.data.loading import Order
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier
+from wsss.models.disentangler import Disentangler
+from wsss.models.segmenter import Segmenter
 from wsss.optimisers import build_optimiser, parameter_groups, rate_at, set_rate
 from wsss.settings import VanillaSettings
 
@@ -32,6 +34,27 @@ def test_fixed_batch_norm_is_in_no_group_and_stays_in_eval():
     assert norms and not any(m.training for m in norms) and network.head.training
     held = {id(p) for m in norms for p in m.parameters()}
     assert not held & {id(p) for g in parameter_groups(network, VanillaSettings()) for p in g["params"]}
+
+
+@pytest.mark.parametrize(
+    "network",
+    [Segmenter("deeplabv3plus", "test_resnet", 3), Disentangler("test_resnet", 16)],
+    ids=["segmenter", "disentangler"],
+)
+def test_fixed_batch_norm_leaves_new_layers_alone(network):
+    """Statistics that were never estimated cannot be kept: new layers would stay the identity for good."""
+    network.fix_batch_norm()
+    network.train()
+    x = torch.randn(2, 3, 64, 64)
+    norms = {n: m for n, m in network.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    before = {n: m.running_mean.clone() for n, m in norms.items()}
+    network(x)
+    new = {n for n in norms if network.is_new(f"{n}.weight")}
+    assert new and new < set(norms)
+    trained = {id(p) for g in parameter_groups(network, VanillaSettings()) for p in g["params"]}
+    for name, module in norms.items():
+        assert module.training == (name in new) == (id(module.weight) in trained) == (id(module.bias) in trained)
+        assert torch.equal(module.running_mean, before[name]) == (name not in new)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 
 import timm
@@ -152,7 +152,8 @@ class Trainable(nn.Module):
     """A network that knows which of its parameters are new, and that can keep its batch normalisation fixed.
 
     Attributes:
-        fixed_batch_norm: Running statistics are used even in training, and affine parameters get no gradient.
+        fixed_batch_norm: Running statistics are used even in training, and affine parameters get no gradient; new
+            layers are left out, since their statistics are those of no data yet.
     """
 
     fixed_batch_norm = False
@@ -162,21 +163,25 @@ class Trainable(nn.Module):
         return True
 
     def fix_batch_norm(self) -> None:
-        """From now on use running statistics only, and do not train scale and offset."""
+        """From now on use running statistics only, and do not train scale and offset, in all layers but the new
+        ones."""
         self.fixed_batch_norm = True
-        for module in self.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                for parameter in module.parameters():
-                    parameter.requires_grad_(False)
+        for module in self._old_batch_norms():
+            for parameter in module.parameters():
+                parameter.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Trainable:
         super().train(mode)
         if self.fixed_batch_norm:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            for module in self._old_batch_norms():
+                module.eval()
         return self
+
+    def _old_batch_norms(self) -> Iterator[nn.Module]:
+        for name, module in self.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not self.is_new(f"{name}.weight"):
+                yield module
 
 
 def input_size(images: torch.Tensor) -> tuple[int, int]:
