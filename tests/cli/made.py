@@ -47,7 +47,8 @@ class Results:
         """Write what one job's stage would, with the keys in its order."""
         folder, settings = self.folder / chain.folder(job), chain.settings(job)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES.get(job.rule) or BULK.get(STEPS[job.rule].folder, ()):
+        beside = FILES.get(job.rule, ()) if job.rule not in STEPS else BULK.get(STEPS[job.rule].folder, ())
+        for name in beside:
             (folder / name).write_text("id,height,width\na,10,20\n" if name == "index.csv" else "")
         self.clock += 1
         inputs = {name: Path(given) for name, given in chain.inputs(job).items()}

@@ -109,7 +109,7 @@ STALE = {
     ),
     "a setting upstream": (
         changed("classifiers", "vanilla", "lr", value=0.2),
-        "input cams: results/scenes/s0/cams/p-noc is stale itself",
+        "input cams: results/scenes/s0/cams/p-noc is to be made again",
     ),
     "another input": (
         changed("masks", "p-noc", "cams", value="vanilla"),
@@ -133,7 +133,7 @@ def test_stale_by_the_configuration(results, wsss, case: str) -> None:
     said = wsss("show", "results/scenes/s0/masks/p-noc")[1]
     assert "STALE, compared with config.yaml" in said and f"  - {reason}" in said
     assert re.search(
-        r"^  snakemake --cores all results/scenes/s0/masks/p-noc/manifest.json( --snakefile .*)?$", said, re.M
+        r"^  snakemake --cores all --force results/scenes/s0/masks/p-noc/manifest.json( --snakefile .*)?$", said, re.M
     )
 
 
@@ -142,7 +142,7 @@ def test_stale_without_a_change_of_settings(results, wsss) -> None:
     chain = results.configure(CONFIG)
     job = chain.at("results/scenes/s0/masks/p-noc")
     results.job(chain, job)
-    assert "  - input masks: made again since" in wsss(*show)[1]
+    assert "  - input masks: results/scenes/s0/masks/p-noc was made again since" in wsss(*show)[1]
     results.make(chain)
     (results.run / "segmenters/p-noc/model.safetensors").unlink()
     assert "  - model.safetensors is gone" in wsss(*show)[1]
@@ -152,8 +152,12 @@ def test_stale_without_a_change_of_settings(results, wsss) -> None:
     results.make(chain)
     (results.run / "masks/p-noc/manifest.json").unlink()
     said = wsss(*show)[1]
-    assert "input masks: results/scenes/s0/masks/p-noc is stale itself" in said
+    assert "up to date" in said  # nothing is made again for that alone
     assert "masks: results/scenes/s0/masks/p-noc: never finished" in said
+    results.configure({**CONFIG, "segmenters": {"p-noc": {"masks": "p-noc", "lr": 0.5}}})
+    said = wsss(*show)[1]
+    assert re.search(r"  - lr: was [\d.]+, is 0.5", said)
+    assert "  - input masks: results/scenes/s0/masks/p-noc is to be made again" in said
 
 
 def test_files_of_ones_own(results, wsss, tmp_path: Path) -> None:

@@ -39,12 +39,12 @@ def stage_command(made: Artefact) -> str | None:
     return broken(parts)
 
 
-def snakemake_command(chain: Chain, folder: Path, force: bool) -> str:
-    """What makes the artefact through the workflow, with all it needs. ``force``: even if nothing changed.
+def snakemake_command(chain: Chain, folder: Path) -> str:
+    """What makes the artefact again through the workflow, even if nothing changed, and before it all that is stale.
 
     Raises ``WsssError`` where the configuration does not make this folder."""
     target = f"{chain.folder(chain.at(folder))}/{NAME}"
-    parts = ["snakemake --cores all", *(["--force"] if force else []), shlex.quote(target)]
+    parts = ["snakemake --cores all --force", shlex.quote(target)]
     root = checkout()
     if root is not None and not os.path.samefile(root, "."):
         parts.append(f"--snakefile {shlex.quote(nice(root / 'Snakefile'))}")

@@ -78,9 +78,11 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def _entries(chain: Chain, judge: Judge, history: History, ablation: bool) -> Iterator[Entry]:
-    for job in chain.wanted(ablation):
+    jobs = chain.wanted(ablation)
+    stale = judge.stale(chain.folder(job) for job in jobs if job.rule in TOGETHER)
+    for job in jobs:
         folder = chain.folder(job)
-        reasons = judge.reasons(folder)
+        reasons = stale.get(Path(os.path.abspath(folder)), [])
         settings = chain.settings(job)
         values = settings.model_dump(mode="json") if settings is not None else {}
         images = images_of(chain, job, settings, history)
@@ -94,12 +96,16 @@ def _entries(chain: Chain, judge: Judge, history: History, ablation: bool) -> It
             )
             forecast = history.forecast(wanted)
         else:
-            forecast = _measured(folder)
+            forecast = measured(folder)
         yield Entry(job, folder, reasons, images, forecast, list(chain.inputs(job).values()))
 
 
-def _measured(folder: str) -> Forecast:
-    run = past(load(folder))
+def measured(folder: str) -> Forecast:
+    """What a job that is done took. One that is gone but that nothing needs counts as done too."""
+    try:
+        run = past(load(folder))
+    except WsssError:
+        return Forecast(basis="gone, but not needed")
     if run is None:
         return Forecast(basis="done, time not recorded")
     return Forecast(run.seconds, run.mib, run.gpu_mib, "done", run.device)

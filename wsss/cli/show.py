@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +39,24 @@ def show(args: argparse.Namespace) -> int:
 
 def _lines(made: Artefact, chain: Chain | None, problem: str, everything: bool) -> Iterator[str]:
     judge = Judge(chain, checkout())
+    stale = judge.stale([made.folder])
     yield made.title
     yield from pairs(_facts(made))
     yield ""
-    yield from _state(made, judge, problem)
+    yield from _state(made, judge, stale.get(made.folder, []), problem)
     yield ""
     yield from _settings(made, everything)
     if noted := {key: literal(value) for key, value in made.manifest.items() if key not in TOLD}:
         yield "found on the way"
         yield from pairs(noted)
         yield ""
-    yield from _tree(made, judge)
+    yield from _tree(made, stale)
     if warnings := list(_warnings(made)):
         yield "mind"
         for warning in warnings:
             yield from wrapped(warning, "  - ")
         yield ""
-    yield from _commands(made, chain, bool(judge.reasons(made.folder)))
+    yield from _commands(made, chain)
 
 
 def _facts(made: Artefact) -> dict[str, str]:
@@ -87,8 +88,8 @@ def images(manifest: dict[str, Any]) -> str:
     return "" if number is None else str(number)
 
 
-def _state(made: Artefact, judge: Judge, problem: str) -> Iterator[str]:
-    reasons, uncompared = judge.reasons(made.folder), []
+def _state(made: Artefact, judge: Judge, reasons: list[str], problem: str) -> Iterator[str]:
+    uncompared = []
     if judge.chain is None:
         uncompared.append(f"settings ({problem.splitlines()[0]})")
     elif judge.job(made.folder) is None:
@@ -128,15 +129,15 @@ def _settings(made: Artefact, everything: bool) -> Iterator[str]:
     yield ""
 
 
-def _tree(made: Artefact, judge: Judge) -> Iterator[str]:
+def _tree(made: Artefact, stale: Collection[Path]) -> Iterator[str]:
     if not made.inputs:
         return
     yield "made from"
-    yield from _branches(made, judge, 1, set())
+    yield from _branches(made, stale, 1, set())
     yield ""
 
 
-def _branches(made: Artefact, judge: Judge, depth: int, seen: set[Path]) -> Iterator[str]:
+def _branches(made: Artefact, stale: Collection[Path], depth: int, seen: set[Path]) -> Iterator[str]:
     """The inputs of an artefact with their own recipes, each folder once."""
     indent = "  " * depth
     for name, folder in made.inputs.items():
@@ -150,13 +151,13 @@ def _branches(made: Artefact, judge: Judge, depth: int, seen: set[Path]) -> Iter
             continue
         seen.add(folder)
         states = [] if made.unchanged(name) else ["made again since"]
-        states += ["stale"] if judge.reasons(folder) else []
+        states += ["stale"] if folder in stale else []
         number = f", {images(one.manifest)} images" if images(one.manifest) else ""
         about = f"{one.stage}, seed {one.manifest.get('seed')}{number}, {duration(one.manifest.get('wall_seconds'))}"
         yield f"{indent}{name}: {nice(folder)} ({'; '.join([about, *states])})"
         recipe = "; ".join(f"{key}: {literal(value)}" for key, value in own(one.stage, one.settings))
         yield from wrapped(recipe, f"{indent}    ") if recipe else ()
-        yield from _branches(one, judge, depth + 1, seen)
+        yield from _branches(one, stale, depth + 1, seen)
 
 
 def _warnings(made: Artefact) -> Iterator[str]:
@@ -200,10 +201,10 @@ def chain_of(made: Artefact) -> Iterator[Artefact]:
                     continue
 
 
-def _commands(made: Artefact, chain: Chain | None, stale: bool) -> Iterator[str]:
+def _commands(made: Artefact, chain: Chain | None) -> Iterator[str]:
     if chain is not None:
         try:
-            command = snakemake_command(chain, made.folder, force=not stale)
+            command = snakemake_command(chain, made.folder)
             yield "make it again, with what it needs"
             yield f"  {command}".replace("\n", "\n  ")
         except WsssError as error:
