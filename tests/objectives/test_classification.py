@@ -35,9 +35,16 @@ def test_weights_that_a_setting_stands_for():
     frequencies = torch.tensor([0.5, 0.2, 0.001, 0.0, 1.0], dtype=torch.float64)
     assert positive_weights(None, 5, frequencies) is None
     assert positive_weights(3, 2, None).tolist() == [3.0, 3.0]
-    assert positive_weights("balanced", 5, frequencies).tolist() == [1.0, 4.0, 100.0, 100.0, 0.0]
+    assert positive_weights("balanced", 5, frequencies).tolist() == pytest.approx([1, 4, 100, 100, 0.01])
     with pytest.raises(ValueError, match="needs the frequencies"):
         positive_weights("balanced", 5, None)
+
+
+def test_a_class_that_every_image_has_is_learnt():
+    scores = torch.zeros(2, 2, requires_grad=True)
+    loss = Classification(VanillaSettings(positive_weight="balanced", label_smoothing=0), 2, torch.tensor([1.0, 0.5]))
+    loss(scores, torch.tensor([[1.0, 0.0], [1.0, 1.0]])).backward()
+    assert (scores.grad[:, 0] < 0).all()
 
 
 def test_off_it_is_the_plain_loss_to_the_last_bit():

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from wsss.settings import ClassifierSettings
 
 HEAVIEST = 100.0
-"""Largest weight of ``positive_weight: balanced``: one tag of a class with a handful of images must not decide a
-step."""
+"""Largest weight of ``positive_weight: balanced``, and the inverse of its smallest: one tag of a class with a handful
+of images must not decide a step, and a class that every image has must still be learnt."""
 
 
 def smooth(labels: torch.Tensor, amount: float) -> torch.Tensor:
@@ -36,7 +36,8 @@ def positive_weights(wanted: str | float | None, classes: int, frequencies: torc
     """Weights (C,) that a setting ``positive_weight`` stands for; None: no weights.
 
     Args:
-        wanted: A number for all classes, or ``balanced``: (1 - f) / f of each class, at most ``HEAVIEST``.
+        wanted: A number for all classes, or ``balanced``: (1 - f) / f of each class, kept within 1 / ``HEAVIEST``
+            and ``HEAVIEST``.
         classes: C.
         frequencies: Share f of the training images that have each class, (C,) in [0, 1].
 
@@ -49,7 +50,7 @@ def positive_weights(wanted: str | float | None, classes: int, frequencies: torc
         return torch.full((classes,), float(wanted))
     if frequencies is None:
         raise ValueError("positive_weight: balanced needs the frequencies of the classes")
-    return ((1 - frequencies) / frequencies).clamp(max=HEAVIEST).float()
+    return ((1 - frequencies) / frequencies).clamp(1 / HEAVIEST, HEAVIEST).float()
 
 
 class Classification:

@@ -27,7 +27,7 @@ class ClassifierSettings(TrainingSettings):
     images, so that rare classes are seen as often as common ones."""
     positive_weight: Literal["balanced"] | Positive | None = None
     """Weight of the positive half of the classification loss; ``balanced``: of each class, its images without over its
-    images with (at most 100); null: 1."""
+    images with (within 1/100 and 100); null: 1."""
 
 
 class VanillaSettings(ClassifierSettings):
