@@ -70,6 +70,9 @@ class Trainer:
         identity: What the training depends on besides settings and seed (digests of inputs, code); a checkpoint of
             another identity is not resumed.
         chances: As for ``wsss.data.loading.Order``; None: every view once an epoch.
+
+    Raises:
+        WsssError: The training is too short for one optimiser step.
     """
 
     def __init__(
@@ -102,7 +105,13 @@ class Trainer:
         self.scalers = {n: torch.amp.GradScaler(device.type, enabled=scaled) for n in self.networks}
         self.per_epoch = len(views) // settings.batch_size
         self.micro_steps = self.per_epoch * settings.epochs
-        self.steps = max(1, self.micro_steps // settings.accumulate)
+        self.steps = self.micro_steps // settings.accumulate
+        if 0 < self.micro_steps < settings.accumulate:
+            raise WsssError(
+                f"{settings.epochs} epochs of {self.per_epoch} micro-batches are fewer than the {settings.accumulate} "
+                "of one optimiser step, so nothing would be trained: raise 'epochs', lower 'batch_size' "
+                f"({settings.batch_size}, for {len(views)} images), or lower 'accumulate'"
+            )
         self.checkpoint = run.state / "checkpoint.pt"
         self.metrics = run.state / "metrics.jsonl"
         facts = [json.loads(settings.canonical(exclude=APPLIED & set(type(settings).model_fields)))]

@@ -107,6 +107,14 @@ def test_accumulated_mean_equals_the_large_batch_and_sum_is_twice_that_step(tiny
     torch.testing.assert_close(moved["sum"], 2 * moved["large"])
 
 
+def test_a_training_without_an_optimiser_step_is_refused(tiny_index, make_run):
+    trainer(tiny_index, make_run(None, {}), epochs=2, batch_size=6, accumulate=4)
+    with pytest.raises(WsssError, match="'epochs', lower 'batch_size' .6, for 12 images., or lower 'accumulate'"):
+        trainer(tiny_index, make_run(None, {}), epochs=2, batch_size=6, accumulate=5)
+    with pytest.raises(WsssError, match="only 12 training images for a batch of 13"):
+        trainer(tiny_index, make_run(None, {}), batch_size=13, accumulate=2).train()
+
+
 def test_a_loss_that_is_not_finite_stops_the_training(tiny_index, make_run):
     it = trainer(tiny_index, make_run(None, {}))
     with torch.no_grad():
