@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsss.data.index import Item
+from wsss.errors import WsssError
 from wsss.fingerprint import ROOT, fingerprint
 from wsss.stage import Interrupted, Run, say
 from wsss.store.manifest import NAME, digest
-from wsss.store.maps import MapWriter, shard_name
+from wsss.store.maps import MapShard, MapWriter, shard_name
 
 Maps = tuple[Item, Sequence[int] | np.ndarray, Sequence[np.ndarray]]
 """An image, its n classes (0-based), and float32 (n, h_s, w_s) for each scale; see ``MapWriter.add``."""
@@ -45,7 +47,7 @@ def write_shards(
     shards = min(run.settings.shards, len(items))
     for number in range(shards):
         name = shard_name(number, shards)
-        if (run.out / name).exists():
+        if _is_whole(run.out / name):
             say(f"{name} is complete: kept")
             continue
         part = items[number * len(items) // shards : (number + 1) * len(items) // shards]
@@ -65,6 +67,19 @@ def write_shards(
     run.note(images=len(items), shards=shards)
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether the shard is there and can be read; one that a failing disk spoilt is deleted."""
+    if not path.exists():
+        return False
+    try:
+        MapShard(path)
+    except WsssError as error:
+        say(f"{path.name} is made again: {error}")
+        path.unlink()
+        return False
+    return True
+
+
 def shard_key(run: Run, content: str = "") -> str:
     """What a shard depends on, in 16 hex digits: settings, the content of all inputs, the code of the stage, and
     ``content``."""
@@ -75,7 +90,10 @@ def shard_key(run: Run, content: str = "") -> str:
 
 
 def forget_other_shards(run: Run, key: str) -> None:
-    """Delete the shards of a killed run unless they were made under the same key."""
+    """Delete the shards of a killed run unless they were made under the same key, and what its writer left half
+    done."""
+    for left in run.out.glob(".shard-*.tmp"):  # the lock of the stage says that nobody writes it any more
+        left.unlink()
     mark = run.state / "key"
     if not (mark.exists() and mark.read_text() == key):
         for shard in run.out.glob("shard-*.h5"):

@@ -17,9 +17,10 @@ from wsss.inference import class_activation_maps, pixel_probabilities, tag_proba
 from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
 from wsss.settings import CamsSettings, CrfSettings, InferenceSettings, PredictSettings
+from wsss.shards import shard_key
 from wsss.stage import Interrupted
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapStore
+from wsss.store.maps import MapShard, MapStore
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
 
@@ -148,6 +149,24 @@ def test_an_interrupted_cam_stage_keeps_whole_shards_and_no_others(tiny_index, c
     run.settings = CamsSettings(classifier="x", scales=(0.5,), shards=4)
     write_cams(run)
     assert len(seen_items) == 6 + 12 + 16
+
+
+def test_a_damaged_shard_is_made_again_and_half_written_ones_go(tiny_index, classifier, make_run, capsys):
+    settings = CamsSettings(classifier="x", scales=(1.0,), shards=3)
+    run = make_run(settings, {"index": tiny_index, "classifier": classifier[1]})
+    write_cams(run)
+    whole = {path.name: path.read_bytes() for path in run.out.glob("shard-*.h5")}
+    first, second, third = (run.out / name for name in sorted(whole))
+    (run.state / "key").write_text(shard_key(run))  # as if the run had been killed before its end
+    first.write_bytes(whole[first.name][:1000])
+    third.unlink()
+    (run.out / f".{third.name}.4711.tmp").write_bytes(b"half a shard")
+    stamp = second.stat().st_mtime_ns
+    write_cams(run)
+    said = capsys.readouterr().err
+    assert f"{first.name} is made again" in said and f"{second.name} is complete: kept" in said
+    assert second.stat().st_mtime_ns == stamp and not list(run.out.glob(".shard-*"))
+    assert sum(len(MapShard(run.out / name).ids) for name in whole) == 16
 
 
 def test_predictions_with_and_without_crf(tiny_index, segmenter, make_run):

@@ -171,6 +171,17 @@ def test_killed_writer_leaves_no_shard(tmp_path):
         MapStore(tmp_path)
 
 
+def test_a_shard_lies_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, order = tmp_path / shard_name(0, 1), []
+    flush, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (order.append(os.readlink(f"/proc/self/fd/{file}")), flush(file)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (order.append(str(b)), rename(a, b)))
+    with MapWriter(path, scales=[1], flip=False, stride=16) as writer:
+        writer.add("a", [0], (8, 8), [np.ones((1, 2, 2), np.float32)])
+    flushed, renamed = order
+    assert flushed.endswith(".tmp") and renamed == str(path) and MapShard(path).ids == ["a"]
+
+
 def test_exception_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), MapWriter(tmp_path / shard_name(0, 1), scales=[1], flip=False, stride=16):
         raise RuntimeError

@@ -42,6 +42,7 @@ import h5py
 import numpy as np
 
 from wsss.errors import WsssError
+from wsss.store.manifest import flush_to_disk
 
 FORMAT = "wsss-maps"
 VERSION = 1
@@ -166,6 +167,7 @@ class MapWriter:
         }.items():
             self._file.create_dataset(name, data=np.asarray(self._rows[name], dtype).reshape(shape))
         self._file.close()
+        flush_to_disk(self._temporary)
         os.replace(self._temporary, self.path)
 
     def __enter__(self) -> MapWriter:
