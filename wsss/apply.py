@@ -23,8 +23,8 @@ from wsss.stage import Interrupted, Run
 from wsss.store.masks import MaskFolder
 from wsss.workers import over
 
-CHUNK = 64
-"""Images whose probabilities wait in memory for their CRF."""
+WAITING = 512 << 20
+"""Bytes of probabilities that wait in memory for their CRF; one image may be more."""
 PRUNE = 0.02
 """Labels that nowhere reach this probability, and are nowhere the best, take no part in the CRF."""
 
@@ -60,9 +60,13 @@ def write_predictions(run: Run) -> None:
         finish = Finish(settings, MaskFolder(scratch))
         waiting: list[tuple[Item, np.ndarray]] = []
         for pair in pixel_probabilities(network, items, settings, device, run.args.threads):
-            waiting.append(pair)
-            if len(waiting) == CHUNK:
-                waiting = finish.all(waiting, run.args.threads)
+            if settings.crf is None:
+                finish(pair)
+            else:
+                waiting.append(pair)
+            if sum(scores.nbytes for _, scores in waiting) >= WAITING:
+                finish.all(waiting, run.args.threads)
+                waiting = []
             if run.stop:
                 raise Interrupted(run.stop)
         finish.all(waiting, run.args.threads)
@@ -84,12 +88,10 @@ class Finish:
             labels = refine_scores(read_image(item.image), scores, self.settings.crf, keep_above=PRUNE)
         self.masks.write(item.id, labels.astype(np.uint8))
 
-    def all(self, pairs: list[tuple[Item, np.ndarray]], threads: int) -> list[tuple[Item, np.ndarray]]:
-        """Finish a chunk, in processes where the CRF makes it worth while; the list that waits is empty then."""
-        processes = threads if self.settings.crf is not None else 1
-        for _ in over(pairs, self, processes, "masks", lambda pair: pair[0].id) if pairs else ():
+    def all(self, pairs: list[tuple[Item, np.ndarray]], threads: int) -> None:
+        """Finish the images that wait, in processes."""
+        for _ in over(pairs, self, threads, "masks", lambda pair: pair[0].id) if pairs else ():
             pass
-        return []
 
 
 def open_network(

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from wsss.apply import network_stride, write_cams, write_predictions
+from wsss.apply import Finish, network_stride, write_cams, write_predictions
 from wsss.data.images import read_image
 from wsss.data.index import Index
 from wsss.data.transforms import normalise
@@ -180,6 +180,35 @@ def test_predictions_with_and_without_crf(tiny_index, segmenter, make_run):
         if crf is None:
             for item, scores in pixel_probabilities(segmenter[0], items, settings, CPU, 1):
                 assert np.array_equal(masks.read(item.id), scores.argmax(0))
+
+
+@pytest.mark.parametrize("crf, most", [(None, 1), (CrfSettings(unary="scores", iterations=1), 2)])
+def test_few_probabilities_wait_in_memory(tiny_index, segmenter, make_run, monkeypatch, crf, most):
+    """Without a CRF a mask is written at once; with one, probabilities wait up to a number of bytes."""
+    import wsss.apply as apply
+
+    original, handed, written, waiting = apply.pixel_probabilities, [], [], []
+
+    def counting(*given):
+        for pair in original(*given):
+            handed.append(pair)
+            yield pair
+            waiting.append(len(handed) - len(written))
+
+    write = MaskFolder.write
+    monkeypatch.setattr(MaskFolder, "write", lambda self, id, mask: (written.append(id), write(self, id, mask)))
+    monkeypatch.setattr(apply, "pixel_probabilities", counting)
+    monkeypatch.setattr(apply, "WAITING", most * 3 * 40 * 48 * 4, raising=False)
+    settings = PredictSettings(scales=(1.0,), crf=crf)
+    run = make_run(settings, {"index": tiny_index, "segmenter": segmenter[1]})
+    write_predictions(run)
+    assert max(waiting) == most - 1 and len(written) == 4
+    at_once = Finish(settings, MaskFolder(run.out / "again"))
+    (run.out / "again").mkdir()
+    for pair in handed:
+        at_once(pair)
+        names = (run.out / folder / f"{pair[0].id}.png" for folder in ("masks", "again"))
+        assert len({path.read_bytes() for path in names}) == 1
 
 
 def test_other_classes_are_refused(tiny_index, classifier, make_run, tmp_path):
