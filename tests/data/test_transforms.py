@@ -67,6 +67,13 @@ def test_views_repeat_with_the_generator_and_differ_without():
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
+def test_randaugment_is_refused_with_a_mask():
+    image = np.zeros((40, 40, 3), np.uint8)
+    options = {"crop": 32, "long_side": (40, 40), "augment": ("colour-jitter", "randaugment")}
+    with pytest.raises(ValueError, match="away from its mask"):
+        training_view(image, image[..., 0], np.random.default_rng(0), **options)
+
+
 @pytest.mark.parametrize("operation", range(len(_POOL)))
 @pytest.mark.parametrize("strength", [1, 9])
 def test_every_operation_of_the_pool_keeps_size_and_mode(operation, strength):

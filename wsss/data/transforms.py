@@ -143,7 +143,12 @@ def training_view(
 
     Returns:
         float32 (3, S, S), normalised, and uint8 (S, S) or None.
+
+    Raises:
+        ValueError: ``randaugment`` together with a mask.
     """
+    if mask is not None and "randaugment" in augment:
+        raise ValueError("randaugment moves the pixels of an image away from its mask; use colour-jitter or nothing")
     side = int(rng.integers(long_side[0], long_side[1] + 1))
     picture = RESIZE[resize](Image.fromarray(image), side, Image.Resampling.BICUBIC)
     near = Image.Resampling.BILINEAR if soft else Image.Resampling.NEAREST

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsss.settings.base import Count, Fraction, Positive, Precision, Ref, Settings
+from wsss.settings.base import Count, Fraction, Positive, Precision, Recolouring, Ref, Settings
 from wsss.settings.masks import Crf, CrfSettings
 from wsss.settings.training import TrainingSettings
 
@@ -46,6 +46,8 @@ class AffinitySettings(TrainingSettings):
     new_factor: Positive = 1.0
     bias_factor: Positive = 1.0
     label_smoothing: Literal[0] = 0
+    augment: Recolouring = ()
+    """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from labels)."""
     precision: Precision = "fp32"
 
     @model_validator(mode="after")

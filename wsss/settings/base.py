@@ -44,6 +44,8 @@ Count = Annotated[int, Field(ge=1)]
 Scales = Annotated[tuple[Annotated[float, BeforeValidator(as_number), Field(gt=0, le=4)], ...], Field(min_length=1)]
 Augmentation = Literal["colour-jitter", "randaugment"]
 Augment = Annotated[tuple[Augmentation, ...], BeforeValidator(as_list)]
+Recolouring = Annotated[tuple[Literal["colour-jitter"], ...], BeforeValidator(as_list)]
+"""Augmentation that leaves every pixel where it is: what trainings on masks or hints can have."""
 Split = Literal["train", "val"]
 Splits = Annotated[tuple[Split, ...], BeforeValidator(as_list), Field(min_length=1)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

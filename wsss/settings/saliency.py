@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from wsss.settings.base import Count, Fraction, NonNegative, Positive, Ref, Scales, Settings, Splits, as_list, as_number
+from wsss.settings.base import (
+    Count,
+    Fraction,
+    NonNegative,
+    Positive,
+    Recolouring,
+    Ref,
+    Scales,
+    Settings,
+    Splits,
+    as_number,
+)
 from wsss.settings.cams import Shards
 from wsss.settings.masks import Crf, CrfSettings, InferenceSettings
 from wsss.settings.training import TrainingSettings
@@ -53,7 +64,7 @@ class SaliencySettings(TrainingSettings):
     warm_start: Annotated[str, Ref("classifiers")] | None = None
     """A classifier whose backbone it starts from, for backbones without pretrained weights; null: ``pretrained``."""
     label_smoothing: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.0
-    augment: Annotated[tuple[Literal["colour-jitter"], ...], BeforeValidator(as_list)] = ()
+    augment: Recolouring = ()
     """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from hints and
     masks)."""
     maps: SaliencyMapSettings = SaliencyMapSettings()

@@ -1,0 +1,32 @@
+"""What the settings of a training refuse because it would have no effect, or a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from wsss.config import load
+from wsss.settings import AffinitySettings, C2amHSettings, C2amSettings
+from wsss.yamlfile import read_yaml
+
+CONFIG = """
+dataset: s
+datasets: {s: {kind: scenes}}
+classifiers: {plain: {}}
+cams: {plain: {classifier: plain}}
+affinity: {edges: {cams: plain}}
+defaults:
+  classifiers: &small {epochs: 2, augment: []}
+  affinity: {<<: *small, radius: 5}
+"""
+
+
+def test_augmentation_of_affinity_leaves_pixels_where_they_are(tmp_path: Path) -> None:
+    assert AffinitySettings.read({"cams": "x", "augment": "colour-jitter"}).augment == ("colour-jitter",)
+    with pytest.raises(ValidationError, match="augment"):
+        AffinitySettings.read({"cams": "x", "augment": ["randaugment"]})
+    (tmp_path / "shared.yaml").write_text(CONFIG)
+    edges = load(read_yaml(tmp_path / "shared.yaml")).recipes["affinity"]["edges"]
+    assert (edges.augment, edges.epochs, edges.radius) == ((), 2, 5)
