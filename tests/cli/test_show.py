@@ -160,6 +160,26 @@ def test_stale_without_a_change_of_settings(results, wsss) -> None:
     assert "  - input masks: results/scenes/s0/masks/p-noc is to be made again" in said
 
 
+def test_staleness_is_followed_to_where_it_begins(results, wsss) -> None:
+    config = changed("classifiers", "vanilla", "lr", value=0.2)
+    results.configure({**config, "datasets": {"scenes": {**CONFIG["datasets"]["scenes"], "difficulty": 0.25}}})
+    said = wsss("show", "results/scenes/s0/cams/p-noc")[1]
+    start = "  - input index: results/scenes/index is to be made again"
+    assert f"{start}\n  - input classifier: results/scenes/s0/classifiers/p-noc is to be made again\n" in said
+    assert "\n".join([
+        "  which goes back to",
+        "    - results/scenes/index: difficulty: was 0.5, is 0.25",
+        "    - results/scenes/s0/classifiers/vanilla: lr: was 0.1, is 0.2",
+        "",
+    ]) in said  # fmt: skip
+    results.edit("s0/cams/p-noc", code="0")
+    many = {f"s0/{path}": "1" for path in ("classifiers/vanilla", "classifiers/p-noc", "cams/vanilla", "masks/p-noc")}
+    many |= {f"s0/scores/{kind}": "1" for kind in ("cams/p-noc", "cams/vanilla", "masks/p-noc", "segmenters/p-noc")}
+    for path, value in many.items():
+        results.edit(path, code=value)
+    assert "    ... and 1 more" in wsss("show", "results/scenes")[1]
+
+
 def test_files_of_ones_own(results, wsss, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"weights")
     chain = results.configure(changed("classifiers", "vanilla", "pretrained", value="w.safetensors"))

@@ -92,7 +92,8 @@ class _Comparison:
         for name in dict.fromkeys((*of_a, *of_b)):
             yield from self._once(f"version of {name}", of_a.get(name, ABSENT), of_b.get(name, ABSENT))
         for key, label in (("code", "code"), ("content", "your files")):
-            yield from self._line(label, a.manifest.get(key, ABSENT), b.manifest.get(key, ABSENT))
+            if key != "code" or a.stage == b.stage:
+                yield from self._line(label, a.manifest.get(key, ABSENT), b.manifest.get(key, ABSENT))
 
     @staticmethod
     def _line(label: str, one: Any, other: Any) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from wsss.cli.artefacts import Artefact, find, load, nice
 from wsss.cli.chain import Chain, checkout
 from wsss.cli.commands import snakemake_command, stage_command, why_not
-from wsss.cli.state import Judge
+from wsss.cli.state import AGAIN, Judge
 from wsss.cli.text import count, duration, memory, pairs, wrapped
 from wsss.cli.values import counted, every, literal, own
 from wsss.errors import WsssError
@@ -21,6 +21,10 @@ TOLD = {
     *("wall_seconds", "peak_memory_mib", "peak_gpu_memory_mib", "made", "dataset"),
 }
 """Keys of a manifest that have a line of their own; the rest is what the stage noted."""
+
+
+MOST = 10
+"""Lines of a list that is cut short."""
 
 
 def show(args: argparse.Namespace) -> int:
@@ -43,7 +47,7 @@ def _lines(made: Artefact, chain: Chain | None, problem: str, everything: bool) 
     yield made.title
     yield from pairs(_facts(made))
     yield ""
-    yield from _state(made, judge, stale.get(made.folder, []), problem)
+    yield from _state(made, judge, stale, problem)
     yield ""
     yield from _settings(made, everything)
     if noted := {key: literal(value) for key, value in made.manifest.items() if key not in TOLD}:
@@ -88,8 +92,8 @@ def images(manifest: dict[str, Any]) -> str:
     return "" if number is None else str(number)
 
 
-def _state(made: Artefact, judge: Judge, reasons: list[str], problem: str) -> Iterator[str]:
-    uncompared = []
+def _state(made: Artefact, judge: Judge, stale: dict[Path, list[str]], problem: str) -> Iterator[str]:
+    reasons, uncompared = stale.get(made.folder, []), []
     if judge.chain is None:
         uncompared.append(f"settings ({problem.splitlines()[0]})")
     elif judge.job(made.folder) is None:
@@ -106,10 +110,27 @@ def _state(made: Artefact, judge: Judge, reasons: list[str], problem: str) -> It
         yield f"STALE, compared{against}"
         for reason in reasons:
             yield from wrapped(reason, "  - ")
+        yield from _origins(made, stale)
     else:
         yield f"up to date{against}" + (" as far as it can be compared" if uncompared else "")
     for one in uncompared:
         yield from wrapped(f"not compared: {one}", "  ")
+
+
+def _origins(made: Artefact, stale: dict[Path, list[str]]) -> Iterator[str]:
+    """Where the staleness of inputs begins."""
+    lines = [
+        f"{nice(folder)}: {reason}"
+        for folder, reasons in stale.items()
+        for reason in reasons
+        if folder != made.folder and not reason.endswith(AGAIN)
+    ]
+    if lines:
+        yield "  which goes back to"
+        for line in lines[:MOST]:
+            yield from wrapped(line, "    - ")
+        if len(lines) > MOST:
+            yield f"    ... and {len(lines) - MOST} more"
 
 
 def _settings(made: Artefact, everything: bool) -> Iterator[str]:

@@ -24,6 +24,10 @@ FILES = {"index": ("index.csv",), "summary": ("summary.md",)}
 """What has to lie beside the manifest, for the stages without a recipe; for the others see ``wsss.steps.BULK``."""
 
 
+AGAIN = "is to be made again"
+"""Ends the reasons that are inherited from an input."""
+
+
 class Judge:
     """Says why artefacts are stale.
 
@@ -54,7 +58,7 @@ class Judge:
             changing = False
             for folder, given in inputs.items():  # each after those it needs
                 for name, other in given.items():
-                    why = f"input {name}: {nice(other)} is to be made again"
+                    why = f"input {name}: {nice(other)} {AGAIN}"
                     if other in found and why not in found.get(folder, ()):
                         found.setdefault(folder, []).append(why)
                         changing = True
