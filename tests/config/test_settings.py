@@ -14,8 +14,8 @@ from wsss.yamlfile import read_yaml
 CONFIG = """
 dataset: s
 datasets: {s: {kind: scenes}}
-classifiers: {plain: {}}
-cams: {plain: {classifier: plain}}
+classifiers: {plain: {objective: vanilla}}
+cams: {plain: {source: classifier, classifier: plain}}
 affinity: {edges: {cams: plain}}
 defaults:
   classifiers: &small {epochs: 2, augment: []}
@@ -30,3 +30,14 @@ def test_augmentation_of_affinity_leaves_pixels_where_they_are(tmp_path: Path) -
     (tmp_path / "shared.yaml").write_text(CONFIG)
     edges = load(read_yaml(tmp_path / "shared.yaml")).recipes["affinity"]["edges"]
     assert (edges.augment, edges.epochs, edges.radius) == ((), 2, 5)
+
+
+def test_what_has_no_effect_cannot_be_set() -> None:
+    assert AffinitySettings(cams="x").batch_norm == "fixed"
+    with pytest.raises(ValidationError, match="batch_norm"):
+        AffinitySettings.read({"cams": "x", "batch_norm": "normal"})
+    assert C2amSettings().label_smoothing == 0
+    with pytest.raises(ValidationError, match="label_smoothing"):
+        C2amSettings.read({"label_smoothing": 0.1})
+    assert C2amHSettings.read({"hints": "x"}).label_smoothing == 0.1
+    assert C2amHSettings.read({"hints": "x", "label_smoothing": 0.2}).label_smoothing == 0.2

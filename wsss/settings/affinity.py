@@ -46,6 +46,8 @@ class AffinitySettings(TrainingSettings):
     new_factor: Positive = 1.0
     bias_factor: Positive = 1.0
     label_smoothing: Literal[0] = 0
+    batch_norm: Literal["fixed"] = "fixed"
+    """Its backbone is frozen."""
     augment: Recolouring = ()
     """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from labels)."""
     precision: Precision = "fp32"

@@ -77,6 +77,8 @@ class C2amSettings(SaliencySettings):
     """C2AM (Xie et al. 2022): foreground and background features told apart by contrast, without labels."""
 
     objective: Literal["c2am"] = "c2am"
+    label_smoothing: Literal[0] = 0
+    """It has no targets to smooth."""
     alpha: NonNegative = 0.25
     """Decay of the weight of positive pairs with their rank, exp(-alpha (rank - 1))."""
     epochs: Annotated[int, Field(ge=1)] = 10

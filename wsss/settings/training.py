@@ -45,7 +45,7 @@ class TrainingSettings(NetworkSettings):
     momentum: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.0
     """Momentum of SGD; Nesterov's form where it is above 0. The published recipes train with none."""
     weight_decay: NonNegative = 1e-4
-    """Weight decay of weights; biases and normalisation offsets have none under SGD."""
+    """Weight decay of weights; biases and normalisation offsets have none."""
     new_factor: Positive = 10.0
     """Rate of newly initialised weights relative to pretrained ones."""
     bias_factor: Positive = 2.0
