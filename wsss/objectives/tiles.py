@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 
 EPSILON = 1e-5
+FLAT = 0.01
+"""Under ``contrast``: share of a map's mean absolute value that is added to its standard deviation. A map without any
+contrast then costs at most about 1 / FLAT for each part in one that its tiles differ by, and its gradient is finite."""
 LEAST = -1e30
 """Stands for minus infinity: its softmax is 0 and its gradient is no NaN."""
 
@@ -40,7 +43,9 @@ def reconstruction_loss(
             classes.
         norm: ``none``: published. ``scale``, ``relative``: each image's difference is divided by the mean absolute
             value of the present maps of ``whole``, which gets no gradient (``scale``) or its own (``relative``).
-            ``contrast``: each map's difference is divided by the standard deviation over the cells of ``whole``.
+            ``contrast``: each map's difference is divided by s + 0.01 m with s and m the standard deviation and the mean
+            absolute value over the cells of ``whole``; s has its gradient, m, which bounds the value on flat maps, has
+            none.
 
     The published loss can be lowered without any agreement, by shrinking all maps; with many classes and long
     trainings the classification loss holds against that, with few and short ones the maps go flat. Neither norm lets
@@ -50,7 +55,8 @@ def reconstruction_loss(
     whole, merged = whole.float(), merged.float()
     difference = (whole - merged).abs().mean((2, 3))
     if norm == "contrast":
-        difference = difference / (whole.std((2, 3), correction=0) + EPSILON)
+        floor = FLAT * whole.detach().abs().mean((2, 3)) + EPSILON
+        difference = difference / (whole.std((2, 3), correction=0) + floor)
     difference = difference * labels
     if norm in ("scale", "relative"):
         scale = (whole.abs().mean((2, 3)) * labels).sum(1) / labels.sum(1).clamp(min=1)

@@ -52,8 +52,9 @@ class TiledSettings(ClassifierSettings):
     """``none``: the difference of the raw maps (published); on few classes and in short trainings it flattens them, for
     flat maps agree. ``scale``: over the mean absolute value of the image's present maps, as a constant: the loss does
     not fall when maps shrink. ``relative``: as ``scale``, and the divisor has its gradient too, so that shrinking both
-    maps is not even tried. ``contrast``: over the standard deviation of each map over its cells, with its gradient:
-    neither shrinking nor flattening helps."""
+    maps is not even tried. ``contrast``: over the standard deviation of each map over its cells, with its gradient
+    (plus a hundredth of its mean absolute value, so that flat maps do not cost without bound): neither shrinking nor
+    flattening helps."""
     entropy: Ramp = Ramp(start=0.0, end=0.0, share=1.0)
     """Weight of the entropy of each cell's distribution over the present classes."""
 
