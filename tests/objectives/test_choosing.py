@@ -41,6 +41,13 @@ def test_random_is_the_uniform_choice_and_scores_do_not_matter():
         assert torch.equal(choose_weighted(LABELS, draws, torch.zeros(5)), choose_class(LABELS, draws))
 
 
+@pytest.mark.parametrize("draw", [1.0, 1 - 2.0**-24])
+def test_draws_that_rounding_takes_to_one_choose_the_last_class(draw):
+    for strategy in ("random", "balanced", "least-chosen", "focal"):
+        one = chooser(strategy, torch.full((5,), 0.5), gamma=0.0)
+        assert one(LABELS, torch.full((4,), draw), SCORES).tolist() == [4, 0, 4, 4], strategy
+
+
 def test_balanced_against_its_slow_twin_and_by_hand():
     frequencies = torch.tensor([0.5, 0.1, 0.2, 0.4, 0.05])
     by_frequency = chooser("balanced", frequencies)

@@ -25,6 +25,8 @@ from wsss.settings import TrainingSettings
 
 Visit = tuple[int, int]
 """(epoch, position in the list of items); together they decide the view."""
+BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
+"""Largest float32 below 1."""
 
 
 @dataclass
@@ -66,6 +68,9 @@ class TrainingViews(Dataset):
         seed: Seed of every draw.
         mask_of: An item's target: the path of its mask of labels, or strengths 0 to 254, uint8 (H, W), of the image's
             size; both become 255 outside the image. None for trainings on tags, which never open one.
+
+    Raises:
+        WsssError: (when a view is asked for) an image or a mask cannot be read, or they differ in size.
     """
 
     def __init__(
@@ -85,13 +90,20 @@ class TrainingViews(Dataset):
         epoch, position = visit
         item = self.items[position]
         rng = np.random.default_rng((self.seed, epoch, position))
-        draw = rng.random()
+        draw = min(rng.random(), BELOW_ONE)  # the largest float64 below 1 would be rounded to 1
         target = None if self.mask_of is None else self.mask_of(item)
         soft = isinstance(target, np.ndarray)
         s = self.settings
+        picture = read_image(item.image)
+        given = target if soft or target is None else read_mask(target)
+        if given is not None and given.shape != picture.shape[:2]:
+            raise WsssError(
+                f"{'target' if soft else target} of {item.id!r}: it is {given.shape[0]} x {given.shape[1]}, the image "
+                f"{item.image} is {picture.shape[0]} x {picture.shape[1]}; make the one from the other again"
+            )
         image, mask = training_view(
-            read_image(item.image),
-            target if soft or target is None else read_mask(target),
+            picture,
+            given,
             rng,
             crop=s.crop,
             long_side=s.long_side,

@@ -25,7 +25,8 @@ def choose_class(labels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     present = labels.sum(1)
     if bool((present == 0).any()):
         raise ValueError("an image without labels cannot have a class erased")
-    rank = (draws * present).floor() + 1  # erase the rank-th present class
+    # erase the rank-th present class; close below 1 the product is rounded up to their number
+    rank = (draws * present).floor().clamp(max=present - 1) + 1
     return ((labels.cumsum(1) >= rank[:, None]) & (labels > 0)).int().argmax(1)
 
 

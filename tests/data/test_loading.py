@@ -1,0 +1,42 @@
+"""Training views: the draw of each, and masks that do not belong to their image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import wsss.data.loading
+from wsss.data.index import Item
+from wsss.data.loading import TrainingViews
+from wsss.errors import WsssError
+from wsss.settings import VanillaSettings
+
+SETTINGS = VanillaSettings(crop=32, long_side=(32, 32), augment=())
+
+
+@pytest.fixture
+def item(tmp_path):
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "image.png")
+    return Item("photo 1", "train", tmp_path / "image.png", None, 20, 30, (0,), True)
+
+
+def test_the_draw_stays_below_one(item, monkeypatch):
+    """numpy's largest draw is 1 - 2^-53, which float32 rounds to 1."""
+
+    class Largest(np.random.Generator):
+        def random(self, *args, **kwargs):
+            return 1 - 2.0**-53
+
+    monkeypatch.setattr(wsss.data.loading.np.random, "default_rng", lambda seed: Largest(np.random.PCG64(0)))
+    draw = TrainingViews([item], 1, SETTINGS, 0)[(0, 0)].draws
+    assert 0.9999999 < draw.item() < 1
+
+
+def test_a_mask_of_another_size_is_refused(item, tmp_path):
+    path = tmp_path / "mask.png"
+    Image.fromarray(np.zeros((30, 20), np.uint8)).save(path)
+    with pytest.raises(WsssError, match=rf"{path} of 'photo 1': it is 30 x 20, the image .*image.png is 20 x 30"):
+        TrainingViews([item], 1, SETTINGS, 0, lambda _: path)[(0, 0)]
+    with pytest.raises(WsssError, match="'photo 1': it is 5 x 5"):
+        TrainingViews([item], 1, SETTINGS, 0, lambda _: np.zeros((5, 5), np.uint8))[(0, 0)]
