@@ -133,7 +133,7 @@ def test_a_few_steps_find_the_border(goal):
 
 
 def test_the_mean_over_devices_is_the_loss_of_the_whole_batch(monkeypatch):
-    import wsss.objectives.affinity as module
+    import wsss.objectives.means as module
 
     generator = torch.Generator().manual_seed(5)
     weights = torch.rand(4, 3, 5, generator=generator)

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from wsss.data.loading import Batch
 from wsss.models.edge_network import STRIDE, build_edge_network
 from wsss.objectives.base import Loss, Moment, Objective
+from wsss.objectives.means import over_devices
 from wsss.refine.paths import Pairs, affinities, pairs
 from wsss.settings import AffinitySettings
 
@@ -43,11 +43,7 @@ def affinity_loss(weights: torch.Tensor, kinds: Pairs) -> tuple[torch.Tensor, di
     Returns:
         The loss (a scalar), and its three terms before weighting, detached, by name.
     """
-    counts = torch.stack([kind.sum() for kind in kinds]).float()
-    devices = 1
-    if dist.is_available() and dist.is_initialized():
-        devices = dist.get_world_size()
-        dist.all_reduce(counts)
+    counts, devices = over_devices(torch.stack([kind.sum() for kind in kinds]).float())
     terms = []
     for kind, count in zip(kinds, counts, strict=True):
         wanted = 1 - weights if kind is kinds.different else weights

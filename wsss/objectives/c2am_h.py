@@ -7,13 +7,13 @@ which of its two sides is which. Only the foreground is hinted at: what the maps
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch.nn import functional as F
 
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
 from wsss.models.disentangler import Disentangled
 from wsss.objectives import c2am
+from wsss.objectives.means import batch_mean
 
 STRONGEST = 254
 """Strength of a hint that stands for 1."""
@@ -47,11 +47,7 @@ def hint_loss(logits: torch.Tensor, hinted: torch.Tensor, label_smoothing: float
     """
     target = torch.full_like(logits, 1 - label_smoothing / 2, dtype=torch.float32)
     each = F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
-    count, devices = hinted.sum(), 1
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        devices = dist.get_world_size()  # the engine takes the mean over devices
-        dist.all_reduce(count)
-    return (each * hinted).sum() * devices / count.clamp(min=1)
+    return batch_mean((each * hinted).sum(), hinted.sum())
 
 
 class Goal(c2am.Goal):

@@ -13,11 +13,13 @@ from wsss.data.transforms import IGNORE
 from wsss.models.saliency_net import build_saliency_net
 from wsss.objectives.base import Loss, Moment, Objective
 from wsss.objectives.classification import smooth
+from wsss.objectives.means import batch_mean
 from wsss.settings import SaliencyNetSettings
 
 
 def saliency_loss(logits: torch.Tensor, masks: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-    """Binary cross entropy with logits, mean over the pixels of the batch that are not 255, in fp32; 0 where all are.
+    """Binary cross entropy with logits, mean over the pixels of the batch (on all devices) that are not 255, in fp32; 0
+    where all are.
 
     The published loss is the sum over an image's pixels, a tenth of it, added up over ten images: the same direction,
     some 10^4 times longer, which Adam's steps hardly notice, but which would make rates and clipping depend on the
@@ -31,7 +33,7 @@ def saliency_loss(logits: torch.Tensor, masks: torch.Tensor, label_smoothing: fl
     known = masks != IGNORE
     targets = smooth((masks == 1).float(), label_smoothing)
     each = F.binary_cross_entropy_with_logits(logits[:, 0].float(), targets, reduction="none")
-    return (each * known).sum() / known.sum().clamp(min=1)
+    return batch_mean((each * known).sum(), known.sum())
 
 
 class Goal(Objective):

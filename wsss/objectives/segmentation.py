@@ -11,11 +11,12 @@ from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
 from wsss.models.segmenter import build_segmenter
 from wsss.objectives.base import Loss, Moment, Objective
+from wsss.objectives.means import batch_mean
 from wsss.settings import SegmenterSettings
 
 
 def segmentation_loss(scores: torch.Tensor, masks: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-    """Cross entropy, mean over pixels that are not 255, in fp32; 0 where every pixel is 255.
+    """Cross entropy, mean over the pixels of the batch (on all devices) that are not 255, in fp32; 0 where all are.
 
     Args:
         scores: Logits (B, C + 1, H, W).
@@ -25,7 +26,7 @@ def segmentation_loss(scores: torch.Tensor, masks: torch.Tensor, label_smoothing
     total = F.cross_entropy(
         scores.float(), masks, ignore_index=IGNORE, label_smoothing=label_smoothing, reduction="sum"
     )
-    return total / (masks != IGNORE).sum().clamp(min=1)
+    return batch_mean(total, (masks != IGNORE).sum())
 
 
 class Goal(Objective):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from wsss.objectives.means import batch_mean
+
 EPSILON = 1e-5
 FLAT = 0.01
 """Under ``contrast``: share of a map's mean absolute value that is added to its standard deviation. A map without any
@@ -39,13 +41,13 @@ def reconstruction_loss(
         whole, merged: Maps of the image, and of its tiles after merging. Both get gradients.
         labels: Raw labels (B, C) in {0, 1}.
         over: ``all``: mean over all B C h w entries, absent classes counting as 0 (published; Puzzle-CAM eq. 5).
-            ``present``: mean over the maps of present classes, so that its pull does not depend on the number of
-            classes.
+            ``present``: mean over the maps of present classes (of the batch on all devices), so that its pull does not
+            depend on the number of classes.
         norm: ``none``: published. ``scale``, ``relative``: each image's difference is divided by the mean absolute
             value of the present maps of ``whole``, which gets no gradient (``scale``) or its own (``relative``).
-            ``contrast``: each map's difference is divided by s + 0.01 m with s and m the standard deviation and the mean
-            absolute value over the cells of ``whole``; s has its gradient, m, which bounds the value on flat maps, has
-            none.
+            ``contrast``: each map's difference is divided by s + 0.01 m with s and m the standard deviation and the
+            mean absolute value over the cells of ``whole``; s has its gradient, m, which bounds the value on flat maps,
+            has none.
 
     The published loss can be lowered without any agreement, by shrinking all maps; with many classes and long
     trainings the classification loss holds against that, with few and short ones the maps go flat. Neither norm lets
@@ -61,7 +63,7 @@ def reconstruction_loss(
     if norm in ("scale", "relative"):
         scale = (whole.abs().mean((2, 3)) * labels).sum(1) / labels.sum(1).clamp(min=1)
         difference = difference / ((scale.detach() if norm == "scale" else scale)[:, None] + EPSILON)
-    return difference.mean() if over == "all" else difference.sum() / labels.sum().clamp(min=1)
+    return difference.mean() if over == "all" else batch_mean(difference.sum(), labels.sum())
 
 
 def present_entropy(maps: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
