@@ -26,6 +26,7 @@ from wsss.devices import autocast_type, loader_workers, tune_for
 from wsss.errors import WsssError
 from wsss.objectives.base import Moment, Objective
 from wsss.optimisers import build_optimiser, rate_at, set_rate
+from wsss.processes import ranks, share
 from wsss.progress import Progress
 from wsss.settings import TrainingSettings
 from wsss.stage import Interrupted, Run, say
@@ -37,25 +38,6 @@ RECORDS_AN_EPOCH = 4
 """Lines in metrics.jsonl."""
 APPLIED = {"predict", "maps", "refine"}
 """Settings of how a trained network is applied: they do not change its training."""
-
-
-def ranks() -> tuple[int, int]:
-    """This process's number and how many there are."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-
-
-def average_gradients(network: nn.Module) -> None:
-    """Mean of the gradients over all processes, in one message; nothing to do in a single one."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    if not gradients:
-        return
-    flat = torch.cat([g.reshape(-1) for g in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
 
 
 class Trainer:
@@ -118,7 +100,7 @@ class Trainer:
         facts += [run.args.seed, identity, str(self.type)]
         self.key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         self.sums: dict[str, torch.Tensor] = {}
-        self.counted = 0
+        self.counted: dict[str, int] = {}
         self.step = 0
 
     def train(self) -> nn.Module:
@@ -126,7 +108,7 @@ class Trainer:
 
         Raises:
             Interrupted: A signal asked to stop; the state is saved.
-            WsssError: The loss is not finite.
+            WsssError: A loss or a weight is not finite.
         """
         self._resume()
         order = Order(
@@ -140,19 +122,18 @@ class Trainer:
             self.chances,
         )
         workers = loader_workers(self.run.args.threads, self.device)
-        saved = time.monotonic()
+        self._saved = time.monotonic()
         with Progress(self.micro_steps, self.step, "training", self.rank == 0) as progress:
             for batch in training_loader(self.views, order, workers) if len(order) else ():
                 self._micro_step(batch.to(self.device))
                 progress.advance(self._latest)
                 if (self.step % self.settings.accumulate) and self.step < self.micro_steps:
                     continue  # half an optimiser step is never saved
-                if self._must_stop():
+                stop, late = self._must()
+                if stop or late:
                     self._save()
+                if stop:
                     raise Interrupted(self.run.stop)
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self._save()
-                    saved = time.monotonic()
         self._save()
         self.average.finish()
         return self.networks[self.objective.product].eval()
@@ -182,7 +163,7 @@ class Trainer:
         factor = rate_at(self.step // self.settings.accumulate - 1, self.steps, self.settings)
         for name, optimiser in self.optimisers.items():
             scaler = self.scalers[name]
-            average_gradients(self.networks[name])
+            share((p.grad for p in self.networks[name].parameters() if p.grad is not None), mean=True)
             set_rate(optimiser, factor, self.settings)
             if not any(p.grad is not None for group in optimiser.param_groups for p in group["params"]):
                 continue
@@ -193,6 +174,8 @@ class Trainer:
             scaler.update()
         for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
+        # each process has its own statistics of batch normalisation, and a checkpoint holds those of the first
+        share((b for n in self.networks.values() for b in n.buffers() if b.is_floating_point()), mean=False)
         self.average.after_step(self.step // self.settings.accumulate - 1)
 
     def _autocast(self) -> Any:
@@ -203,37 +186,57 @@ class Trainer:
     def _record(self, parts: dict[str, torch.Tensor]) -> None:
         for name, value in parts.items():
             self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value.float()
-        self.counted += 1
+            self.counted[name] = self.counted.get(name, 0) + 1
         self._latest = ""
         position = self.step % self.per_epoch or self.per_epoch
-        if position * RECORDS_AN_EPOCH // self.per_epoch == (position - 1) * RECORDS_AN_EPOCH // self.per_epoch:
+        due = position * RECORDS_AN_EPOCH // self.per_epoch != (position - 1) * RECORDS_AN_EPOCH // self.per_epoch
+        if due or self.step % self.settings.accumulate == 0:
+            share(
+                self.sums.values(), mean=True
+            )  # a checkpoint may follow, and all processes must judge the same numbers
+        if not due:
             return
-        means = {name: float(total) / self.counted for name, total in self.sums.items()}
-        wrong = [name for name, value in means.items() if not math.isfinite(value)]
-        if wrong:
-            raise WsssError(
-                f"training step {self.step}: {', '.join(wrong)} is not finite; lower 'lr', or set 'clip_norm' or "
-                f"'precision: fp32' (the last sound checkpoint is {self.checkpoint})"
-            )
+        self._check_finite()
+        means = {name: float(total) / self.counted[name] for name, total in self.sums.items()}
         factor = rate_at((self.step - 1) // self.settings.accumulate, self.steps, self.settings)
         record = {"step": self.step, "epoch": round(self.step / self.per_epoch, 3), "lr": self.settings.lr * factor}
         record |= {name: round(value, 6) for name, value in means.items()}
         if self.rank == 0:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
-        self.sums, self.counted = {}, 0
+        self.sums, self.counted = {}, {}
         self._latest = " ".join(f"{name} {value:.3f}" for name, value in means.items())
 
-    def _must_stop(self) -> bool:
+    def _check_finite(self) -> None:
+        """Raise, in all processes or in none, if a loss since the last record or a weight is not finite."""
+        wrong = [name for name, total in self.sums.items() if not math.isfinite(float(total))]
+        finite = [p.isfinite().all() for network in self.networks.values() for p in network.parameters()]
+        if not wrong and not torch.stack(finite).all():
+            wrong = ["a weight"]
+        if wrong:
+            last = (
+                f"the last sound checkpoint is {self.checkpoint}" if self.checkpoint.exists() else "no checkpoint yet"
+            )
+            raise WsssError(
+                f"training step {self.step}: {', '.join(wrong)} is not finite; lower 'lr', or set 'clip_norm' or "
+                f"'precision: fp32' ({last})"
+            )
+
+    def _must(self) -> tuple[bool, bool]:
+        """Whether to stop, and whether a checkpoint is due: the same answer in all processes."""
+        late = time.monotonic() - self._saved > CHECKPOINT_SECONDS
         if self.ranks == 1:
-            return self.run.stop is not None
-        told = torch.tensor(float(self.run.stop is not None), device=self.device)
+            return self.run.stop is not None, late
+        told = torch.tensor([self.run.stop is not None, late], dtype=torch.float32, device=self.device)
         dist.all_reduce(told, dist.ReduceOp.MAX)
-        if told and self.run.stop is None:
+        stop, late = told.bool().tolist()
+        if stop and self.run.stop is None:
             self.run.stop = "a signal to another process"
-        return bool(told)
+        return stop, late
 
     def _save(self) -> None:
+        self._check_finite()
+        self._saved = time.monotonic()
         if self.rank != 0:
             return
         state = {

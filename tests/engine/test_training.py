@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import socket
@@ -70,12 +71,12 @@ class Goal(Objective):
         yield Loss("line", loss, {"loss": loss.detach()})
 
 
-def trainer(index_folder, run, **settings):
+def trainer(index_folder, run, objective=None, **settings):
     settings = VanillaSettings(**{**SMALL, "augment": (), **settings})
     index = Index.load(index_folder)
     views = TrainingViews(index.labelled("train"), 2, settings, 0)
     run.settings = settings
-    return Trainer(Goal(), views, settings, run, torch.device("cpu"), {})
+    return Trainer(objective or Goal(), views, settings, run, torch.device("cpu"), {})
 
 
 def test_a_step_of_sgd_by_hand(tiny_index, make_run):
@@ -121,6 +122,59 @@ def test_a_loss_that_is_not_finite_stops_the_training(tiny_index, make_run):
         it.networks["line"].layer.weight.fill_(float("nan"))
     with pytest.raises(WsssError, match="not finite; lower 'lr'"):
         it.train()
+
+
+class Failing(Goal):
+    """From step 4 on (from 0) the loss is no number; or it is one, and its gradient is not."""
+
+    def __init__(self, where) -> None:
+        super().__init__()
+        self.where = where
+
+    def losses(self, batch, moment):
+        for network, value, parts in super().losses(batch, moment):
+            if moment.step >= 4 and self.where == "loss":
+                value, parts = value * math.nan, {"loss": parts["loss"] * math.nan}
+            if moment.step >= 4 and self.where == "gradient":
+                value.register_hook(lambda gradient: gradient * math.inf)
+            yield Loss(network, value, parts)
+
+
+@pytest.mark.parametrize("where, wrong", [("loss", "loss"), ("gradient", "a weight")])
+def test_no_checkpoint_holds_what_is_not_finite(tiny_index, make_run, monkeypatch, where, wrong):
+    """Records come every third step here: the loss of the fifth stands in none yet when it is saved."""
+    monkeypatch.setattr(wsss.engine, "CHECKPOINT_SECONDS", 0.0)
+    it = trainer(tiny_index, make_run(None, {}), Failing(where), batch_size=1)
+    with pytest.raises(WsssError, match=f"step 5: {wrong} is not finite.*the last sound checkpoint is"):
+        it.train()
+    state = torch.load(it.checkpoint, weights_only=True)
+    assert state["step"] == 4 and all(v.isfinite().all() for v in state["networks"]["line"].values())
+
+
+class Seldom(Goal):
+    """A part of every second step, of value 6."""
+
+    def losses(self, batch, moment):
+        for network, value, parts in super().losses(batch, moment):
+            yield Loss(network, value, parts | ({} if moment.step % 2 else {"seldom": torch.tensor(6.0)}))
+
+
+def test_means_are_over_the_steps_that_have_the_part(tiny_index, make_run):
+    """Also where the training is cut after every step."""
+    texts = []
+    for cut in (False, True):
+        run = make_run(None, {}, f"cut{cut}")
+        while True:
+            it = trainer(tiny_index, run, Seldom(), batch_size=1)
+            run.stop = "a test" if cut else None
+            try:
+                it.train()
+                break
+            except Interrupted:
+                pass
+        texts.append(it.metrics.read_text())
+    assert texts[0] == texts[1]
+    assert [json.loads(line)["seldom"] for line in texts[0].splitlines()] == [6.0] * 8
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -296,6 +350,57 @@ def test_two_processes_train_like_one(tiny_index, trained_ordinary, tmp_path):
         torch.testing.assert_close(first[key], one[key], atol=1e-4, rtol=1e-3)
     start, _ = load_weights(trained_ordinary / "model.safetensors")
     assert (one["head.weight"] - start["head.weight"]).abs().max() > 1e-3
+
+
+def _cut_process(rank, port, index, ordinary, folder, results):
+    from types import SimpleNamespace
+
+    from wsss.objectives.p_noc import Goal as PNoc
+    from wsss.stage import Run
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    settings = PNocSettings(**SMALL, ordinary="vanilla", adversary_batch_norm="normal")
+
+    def run_of(name, settings):
+        (Path(folder) / name).mkdir(exist_ok=True)
+        return Run(SimpleNamespace(out=Path(folder) / name, state=None, seed=0, threads=1, device="cpu"), settings, {})
+
+    for name, stops in (("whole", ()), ("cut", (1,))):
+        for attempt in range(2):
+            torch.manual_seed(0)
+            run = run_of(name, settings)
+            views = TrainingViews(Index.load(index).labelled("train"), 2, settings, 0)
+            it = Trainer(PNoc(settings, 2, {"ordinary": ordinary}), views, settings, run, torch.device("cpu"), {})
+            run.stop = "a test" if attempt == 0 and rank in stops else None  # the signal reaches one process only
+            try:
+                it.train()
+                break
+            except Interrupted:
+                assert name == "cut" and it.step == 1
+                dist.barrier()  # the first process has saved
+        state = {f"{n}.{k}": v.tolist() for n, m in it.networks.items() for k, v in m.state_dict().items()}
+        results[rank, name] = state, it.metrics.read_text()
+    failing = Failing("loss" if rank == 1 else "nothing")
+    try:
+        trainer(index, run_of("failing", settings), failing, batch_size=2).train()
+    except WsssError as error:
+        results[rank, "failing"] = str(error)
+    dist.destroy_process_group()
+
+
+def test_two_processes_agree_resume_and_fail_together(tiny_index, trained_ordinary, tmp_path):
+    """Batch normalisation is not fixed: each process sees statistics of its own, of which one set is saved."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with mp.Manager() as manager:
+        results = manager.dict()
+        mp.spawn(_cut_process, (port, str(tiny_index), trained_ordinary, str(tmp_path), results), nprocs=2)
+        results = dict(results)
+    one = results[0, "whole"]
+    assert all(results[rank, name] == one for rank in (0, 1) for name in ("whole", "cut"))
+    assert results[0, "failing"] == results[1, "failing"] and "loss is not finite" in results[0, "failing"]
 
 
 def test_environment_is_left_alone():
