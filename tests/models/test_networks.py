@@ -130,3 +130,8 @@ def test_segmenters_answer_at_any_size(architecture):
     network = Segmenter(architecture, "test_resnet", 4).eval()
     with torch.inference_mode():
         assert network(torch.zeros(1, 3, 70, 101)).shape == (1, 4, 70, 101)
+
+
+def test_wide_resnet_says_which_parts_it_serves():
+    with pytest.raises(WsssError, match="wide_resnet38d: it serves classifiers, affinity networks, C2AM and PoolNet"):
+        Segmenter("deeplabv3plus", "wide_resnet38d", 3)

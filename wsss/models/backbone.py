@@ -20,6 +20,11 @@ OWN: dict[str, tuple[Callable[[], nn.Module], int]] = {"wide_resnet38d": (WideRe
 
 def check_name(name: str) -> None:
     """Raise ``WsssError`` with the nearest names unless timm has a model of this name."""
+    if name in OWN:
+        raise WsssError(
+            f"backbone {name}: it serves classifiers, affinity networks, C2AM and PoolNet, but not the architectures "
+            "of segmentation-models-pytorch; take a timm model there"
+        )
     if not timm.is_model(name):
         near = get_close_matches(name, [*timm.list_models(), *OWN], n=3, cutoff=0.4)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
