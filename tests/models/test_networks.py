@@ -132,6 +132,16 @@ def test_segmenters_answer_at_any_size(architecture):
         assert network(torch.zeros(1, 3, 70, 101)).shape == (1, 4, 70, 101)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_stride_without_effect_is_said_at_training(architecture, capsys):
+    settings = {"architecture": architecture, "backbone": "test_resnet", "pretrained": False, "supervision": "masks"}
+    for stride in (16, 8 if architecture.startswith("deeplab") else 32):
+        network = build_segmenter(SegmenterSettings(**settings, output_stride=stride), 2)
+        found = network.network.encoder(torch.zeros(1, 3, 128, 128))[-1].shape[-1]
+        told = f"output_stride {stride} has no effect on {architecture}" in capsys.readouterr().err
+        assert told == (128 // found != stride)
+
+
 def test_wide_resnet_says_which_parts_it_serves():
     with pytest.raises(WsssError, match="wide_resnet38d: it serves classifiers, affinity networks, C2AM and PoolNet"):
         Segmenter("deeplabv3plus", "wide_resnet38d", 3)

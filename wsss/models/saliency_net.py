@@ -13,7 +13,7 @@ from wsss.models.backbone import Trainable
 from wsss.models.disentangler import Disentangler
 from wsss.models.encoder import take_backbone
 from wsss.models.poolnet import PoolNet
-from wsss.models.segmenter import Segmenter, load_encoder
+from wsss.models.segmenter import Segmenter, load_encoder, say_unused_stride
 from wsss.settings import SaliencyNetSettings
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights
@@ -28,6 +28,7 @@ def build_saliency_net(settings: SaliencyNetSettings, warm_start: Path | None = 
         network = PoolNet(s.backbone, s.output_stride, pretrained)
         encoder = network.encoder
     else:
+        say_unused_stride(s.architecture, s.output_stride)
         network = Segmenter(s.architecture, s.backbone, 1, s.output_stride, pretrained=pretrained is True)
         encoder = network.network.encoder.model
         if isinstance(pretrained, str):

@@ -11,9 +11,12 @@ from torch import nn
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable, check_name, load_pretrained
 from wsss.settings import SegmenterSettings
+from wsss.stage import say
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights
 
+DILATING = ("deeplabv3plus", "deeplabv3", "pan")
+"""Architectures whose encoder dilates to an output stride; the others use all its stages, down to stride 32."""
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "deeplabv3plus": smp.DeepLabV3Plus,
     "deeplabv3": smp.DeepLabV3,
@@ -26,6 +29,10 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
 
 class Segmenter(Trainable):
     """A segmentation network over background and C object classes.
+
+    Two differences to the published DeepLabV3+ of this line of work: the decoder has ordinary batch normalisation, as
+    in the library (published: group normalisation with 4 groups); and the last epoch is what is kept (published: the
+    epoch with the best mIoU on the pseudo masks of the validation images).
 
     Args:
         architecture: Key of ``ARCHITECTURES``.
@@ -72,6 +79,7 @@ class Segmenter(Trainable):
 
 def build_segmenter(settings: SegmenterSettings, classes: int) -> Segmenter:
     """A network for C object classes with the encoder weights that the settings say."""
+    say_unused_stride(settings.architecture, settings.output_stride)
     network = Segmenter(
         settings.architecture,
         settings.backbone,
@@ -83,6 +91,12 @@ def build_segmenter(settings: SegmenterSettings, classes: int) -> Segmenter:
     if isinstance(settings.pretrained, str):
         load_encoder(network, settings.pretrained)
     return network
+
+
+def say_unused_stride(architecture: str, output_stride: int) -> None:
+    """Say on stderr that an architecture takes no notice of ``output_stride``, where it takes none."""
+    if architecture not in DILATING and output_stride != 32:
+        say(f"output_stride {output_stride} has no effect on {architecture}: its encoder is not dilated")
 
 
 def load_encoder(network: Segmenter, path: str) -> None:

@@ -31,6 +31,9 @@ class SegmenterSettings(TrainingSettings):
     """``masks``: learn from the true masks (fully supervised upper bound)."""
     architecture: Literal["deeplabv3plus", "deeplabv3", "unet", "fpn", "pan", "upernet"] = "deeplabv3plus"
     """Architecture of segmentation-models-pytorch."""
+    output_stride: Literal[8, 16, 32] = 16
+    """Input pixels per cell of the encoder's deepest map, for the two DeepLabs (8 or 16) and PAN (16 or 32), which
+    dilate; the others take no notice of it."""
     atrous_rates: tuple[Count, Count, Count] = (6, 12, 18)
     """Dilations of the ASPP, for the two DeepLabs."""
     lr: Positive = 0.007
