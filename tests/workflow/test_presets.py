@@ -102,3 +102,9 @@ def test_published_numbers(
     assert (network.lr, network.weight_decay, network.label_smoothing) == (network_rate, 4e-5, 0.1)
     assert (network.crop, network.momentum, network.masks) == (crop, 0, "walk")
     assert (network.predict.scales, network.predict.flip) == ((0.5, 1.0, 1.5, 2.0), True)
+    assert (network.augment, network.batch_norm, network.predict.combine_flips) == ((), "normal", "add")
+    crf = network.predict.crf
+    if name == "coco14":
+        assert crf is None
+    else:
+        assert (crf.unary, crf.iterations, crf.gaussian, crf.bilateral) == ("scores", 10, (3, 3), (50, 5, 10))
