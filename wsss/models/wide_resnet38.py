@@ -78,6 +78,9 @@ class Bottleneck(nn.Module):
 class WideResNet38(nn.Module):
     """The network without its classification head.
 
+    Its dropout is on wherever it is in training mode: as published, also while P-NOC trains it as the ordinary
+    classifier, in step (b).
+
     Args:
         width: Channels of the first convolution; every other width is a multiple of it (published: 64).
 

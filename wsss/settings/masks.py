@@ -25,9 +25,10 @@ CRF_PRESETS: dict[str, dict[str, Any]] = {
     "labels": {"unary": "labels", "confidence": 0.7, "iterations": 10, "gaussian": [3, 3], "bilateral": [50, 5, 10]},
     # P-NOC: pseudo masks after the random walk
     "labels-1": {"unary": "labels", "confidence": 0.9, "iterations": 1, "gaussian": [3, 3], "bilateral": [50, 5, 10]},
-    # DeepLabV2's set, P-NOC's segmentation inference
+    # DeepLabV2's set, segmentation inference of P-NOC's later code
     "deeplab": {"unary": "scores", "iterations": 10, "gaussian": [1, 3], "bilateral": [67, 3, 4]},
-    # PSA, OC-CSE, Puzzle-CAM's segmentation inference
+    # PSA, OC-CSE, Puzzle-CAM's segmentation inference. The kernels alone: the background score (1 - max_c)^alpha that
+    # PSA and OC-CSE put beside the maps is not offered
     "psa": {"unary": "scores", "iterations": 10, "gaussian": [3, 3], "bilateral": [80, 13, 10]},
 }
 
