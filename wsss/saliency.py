@@ -68,7 +68,7 @@ def train_saliency(run: Run) -> None:
         run.note(inverted=about["inverted"])
     save_weights(run.out / "model.safetensors", network.state_dict(), about)
     keep_product(run)
-    run.note(images=len(items))
+    run.note(images=len(items), untagged_left_out=len(index.split("train")) - len(items))
 
 
 def _target(
@@ -134,7 +134,8 @@ def border_test(
         items: Training images.
         side: Longest side of the images in pixels.
     """
-    chosen = items[:: max(1, len(items) // SIGN_IMAGES)][:SIGN_IMAGES]
+    spaced = np.linspace(0, len(items) - 1, min(SIGN_IMAGES, len(items))).round().astype(int)
+    chosen = [items[n] for n in spaced]
     view = InferenceSettings(scales=(1.0,), flip=False, max_side=max(32, side))
     found = []
     for _, (image,) in views_of(chosen, view, device, threads, "border test"):

@@ -152,6 +152,20 @@ def test_the_sign_is_found_both_ways(index_folder):
         border_test(Bright(1, 32), items[:2], 64, CPU, 1)
 
 
+def test_the_images_that_decide_the_sign_span_the_whole_list(monkeypatch):
+    import wsss.saliency
+
+    seen = []
+    monkeypatch.setattr(wsss.saliency, "views_of", lambda chosen, *_: seen.append(list(chosen)) or iter(()))
+    for count in (1, 64, 100, 127, 1000):
+        with pytest.raises(WsssError, match="all of it border"):
+            border_test(Bright(1), list(range(count)), 64, CPU, 1)
+        chosen = seen.pop()
+        steps = {b - a for a, b in zip(chosen, chosen[1:], strict=False)}
+        assert len(chosen) == min(64, count) and chosen[0] == 0 and chosen[-1] == count - 1
+        assert not steps or max(steps) - min(steps) <= 1 and min(steps) >= 1
+
+
 def test_plain_c2am_records_its_sign_and_an_inverted_one_is_turned(index_folder, at, monkeypatch):
     import wsss.saliency
 
@@ -162,7 +176,7 @@ def test_plain_c2am_records_its_sign_and_an_inverted_one_is_turned(index_folder,
         monkeypatch.setattr(wsss.saliency, "border_test", lambda *_, i=inverted: (0.6, 0.4) if i else (0.3, 0.4))
         run = at("saliency", C2amSettings(**SMALL), {"index": index_folder}, f"c2am{inverted}")
         train_saliency(run)
-        assert run.facts["inverted"] is inverted and run.facts["images"] == 8
+        assert run.facts["inverted"] is inverted and run.facts["images"] == 8 and run.facts["untagged_left_out"] == 1
         assert load_weights(run.out / "model.safetensors")[1]["inverted"] is inverted
         network, about = load_saliency(finished(run))
         maps[inverted] = [m[0] for _, _, m in saliency_maps(network.eval(), items, settings, False, CPU, 1)]

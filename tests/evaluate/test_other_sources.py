@@ -145,6 +145,26 @@ def test_tags_are_not_supervision_of_c2am(run):
     assert supervision(run / "saliency-maps/c2am") == ["ImageNet"]
 
 
+def test_untagged_images_that_c2am_left_out_were_told_by_their_tags(run):
+    folder = run / "saliency/c2am"
+    write_manifest(folder, read_manifest(folder) | {"untagged_left_out": 3})
+    assert supervision(run / "saliency-maps/c2am") == ["ImageNet", "image tags (whether there are any)"]
+    settings = {"objective": "c2am-h", "pretrained": True}
+    inputs = {"hints": {"path": "../../cams/plain"}}
+    write_manifest(folder, {"settings": settings, "inputs": inputs, "untagged_left_out": 3})
+    assert supervision(run / "saliency-maps/c2am") == ["image tags", "ImageNet"]
+
+
+def test_pretrained_does_not_count_where_a_warm_start_replaces_it(run):
+    write_manifest(run / "classifiers/plain", {"settings": {"objective": "vanilla", "pretrained": False}, "inputs": {}})
+    settings = {"objective": "c2am", "pretrained": True, "warm_start": "plain"}
+    inputs = {"warm_start": {"path": "../../classifiers/plain"}}
+    write_manifest(run / "saliency/c2am", {"settings": settings, "inputs": inputs})
+    assert supervision(run / "saliency-maps/c2am") == ["image tags"]
+    write_manifest(run / "classifiers/plain", {"settings": {"objective": "vanilla", "pretrained": True}, "inputs": {}})
+    assert supervision(run / "saliency-maps/c2am") == ["image tags", "ImageNet"]
+
+
 def test_paint_saliency_by_hand():
     image = np.full((1, 2, 3), 200, np.uint8)
     assert paint_saliency(image, np.array([[0.0, 1.0]])).tolist() == [[[30] * 3, [200] * 3]]

@@ -14,6 +14,8 @@ PICTURED = {"cams": "cams", "saliency": "saliency-maps", "masks": "masks", "segm
 """Kind of a score, and the folder that its artefacts lie in."""
 TAGLESS = ("c2am", "c2am-h", "saliency")
 """Objectives that read no tags themselves; hints and masks that they learn from have a lineage of their own."""
+CHOICE = "image tags (whether there are any)"
+"""What a training without tags knows that leaves untagged images out."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def lineage(artefact: Path) -> dict[Path, dict[str, Any]]:
 
 def supervision(artefact: Path) -> list[str]:
     """What was supplied for an artefact, beside the images: tags, pretrained weights, true masks, and for what was made
-    elsewhere the words of its recipe. Maps made elsewhere are of the tagged classes, so tags went into them too."""
+    elsewhere the words of its recipe. Maps made elsewhere are of the tagged classes, so tags went into them too.
+    Weights that a classifier's take the place of (``warm_start``) do not count; that classifier's own do."""
     supplied: dict[str, None] = {}
     for manifest in lineage(artefact).values():
         settings = manifest.get("settings") or {}
@@ -82,7 +85,9 @@ def supervision(artefact: Path) -> list[str]:
             supplied["true masks"] = None
         elif settings.get("objective", TAGLESS[0]) not in TAGLESS:
             supplied["image tags"] = None
-        weights = settings.get("pretrained")
+        elif manifest.get("untagged_left_out"):
+            supplied[CHOICE] = None
+        weights = None if settings.get("warm_start") else settings.get("pretrained")
         if weights is True:
             supplied["ImageNet"] = None
         elif isinstance(weights, str):
@@ -94,6 +99,8 @@ def supervision(artefact: Path) -> list[str]:
             supplied[f"all {threshold['masks_looked_at']} scored training masks (threshold)"] = None
         if looked_at := (manifest.get("weighting") or {}).get("masks_looked_at"):
             supplied[f"{looked_at} true masks (weights of the ensemble)"] = None
+    if "image tags" in supplied:
+        supplied.pop(CHOICE, None)
     return sorted(supplied, key=lambda s: (s != "image tags", s))
 
 
