@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,15 @@ from wsss.objectives.segmentation import Goal as Segmentation
 from wsss.settings import ClassifierSettings, InferenceSettings, SegmenterSettings, TrainingSettings
 from wsss.stage import Run, say
 from wsss.store.manifest import NAME, atomic_path, digest
-from wsss.store.weights import save_weights
+from wsss.store.weights import load_weights, save_weights
 
 
 def train_classifier(run: Run) -> None:
     """Train the classifier of ``run.settings``; write weights, metrics and tag probabilities of the validation images.
 
     Raises:
-        WsssError: No labelled training image, or a classifier that the objective needs was not given.
+        WsssError: No labelled training image, or a classifier that the objective needs was not given or has other
+            classes.
     """
     settings: ClassifierSettings = run.settings
     index = Index.load(run.inputs["index"])
@@ -39,6 +40,8 @@ def train_classifier(run: Run) -> None:
     if not items:
         raise WsssError(f"{index.folder}: no training image has a label; see report.json there")
     given = given_classifiers(run, settings)
+    for folder in given.values():
+        check_classes(folder, index.classes)
     device = prepare(run)
     classes = len(index.classes)
     frequencies = torch.from_numpy(class_counts(items, classes) / len(items))
@@ -124,6 +127,18 @@ def given_classifiers(run: Run, settings: TrainingSettings) -> dict[str, Path]:
     return given
 
 
+def check_classes(folder: Path, classes: Sequence[str]) -> None:
+    """Raise :class:`WsssError` if the classifier in ``folder`` has other classes than ``classes``, or in another order:
+    its outputs would be taken for those of other classes."""
+    _, about = load_weights(folder / "model.safetensors")
+    known = about.get("classes")
+    if known is not None and list(known) != list(classes):
+        raise WsssError(
+            f"{folder}: this classifier was trained on the classes {', '.join(known)}; the dataset has "
+            f"{', '.join(classes)}; train it on this dataset, or bring the classes into the same order"
+        )
+
+
 def prepare(run: Run) -> torch.device:
     """Seed the initial weights, set the CPU up, and choose the device."""
     prepare_cpu(run.args.threads)
@@ -144,12 +159,15 @@ def train(
 
     ``mask_of`` is as for ``TrainingViews``, ``chances`` as for ``Order``.
 
-    A checkpoint is resumed only if the settings, the seed, the content of every input folder and the code of this stage
-    and objective are those that it was made with.
+    A checkpoint is resumed only if the settings, the seed, the content of every input folder and of a local file of
+    pretrained weights, and the code of this stage and objective are those that it was made with.
     """
     views = TrainingViews(items, classes, run.settings, run.args.seed, mask_of)
     identity = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
     identity["code"] = fingerprint(ROOT / "stages" / f"{run.stage}.py", ROOT, [type(objective).__module__])
+    weights = run.settings.pretrained
+    if isinstance(weights, str) and "warm_start" not in run.inputs:
+        identity["pretrained"] = digest(Path(weights))
     trainer = Trainer(objective, views, run.settings, run, device, identity, chances)
     say(f"{len(items)} images, {trainer.micro_steps} steps on {device} in {str(trainer.type).removeprefix('torch.')}")
     return trainer.train()
