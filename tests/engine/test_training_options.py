@@ -1,0 +1,135 @@
+"""Options of the training loop against a plain second writing of it: clipping, momentum, schedule, factors, fp16."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from wsss.data.index import Index
+from wsss.data.loading import Order, TrainingViews
+from wsss.engine import Trainer
+from wsss.models.backbone import Trainable
+from wsss.objectives.base import Loss, Objective
+from wsss.objectives.classification import classification_loss
+from wsss.settings import VanillaSettings
+from wsss.stage import Interrupted
+
+USUAL = {"epochs": 2, "batch_size": 6, "lr": 0.1, "weight_decay": 0.01}
+SMALL = {"backbone": "test_resnet", "crop": 64, "long_side": (56, 72), "augment": (), "precision": "fp32"}
+
+
+class HalfNew(Trainable):
+    """One linear map of the mean colour; its weight is new, its bias is pretrained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, images):
+        return self.layer(images.mean((2, 3)))
+
+    def is_new(self, name):
+        return name == "layer.weight"
+
+
+class Goal(Objective):
+    """The classification loss, many times over where wanted; in step ``overflow`` its gradient is infinite."""
+
+    product = "line"
+
+    def __init__(self, scale=1.0, overflow=None) -> None:
+        self.networks = {"line": HalfNew()}
+        self.scale, self.overflow = scale, overflow
+
+    def losses(self, batch, moment):
+        loss = self.scale * classification_loss(self.networks["line"](batch.images), batch.labels)
+        if moment.step == self.overflow:
+            loss.register_hook(lambda gradient: gradient * torch.inf)
+        yield Loss("line", loss, {"loss": loss.detach()})
+
+
+def trainer(index_folder, run, goal=None, **settings):
+    settings = VanillaSettings(**{**SMALL, **USUAL, **settings})
+    views = TrainingViews(Index.load(index_folder).labelled("train"), 2, settings, 0)
+    run.settings = settings
+    return Trainer(goal or Goal(), views, settings, run, torch.device("cpu"), {})
+
+
+def by_hand(it, rates, scale=1.0, clip=None, momentum=0.0, new_factor=10.0, bias_factor=2.0):
+    """Weight and bias after one step a rate."""
+    state = it.networks["line"].state_dict()
+    weight, bias = state["layer.weight"].clone(), state["layer.bias"].clone()
+    speed = [torch.zeros_like(weight), torch.zeros_like(bias)]
+    norms = []
+    for rate, visits in zip(rates, Order(12, 6, 2, 0), strict=True):
+        views = [it.views[visit] for visit in visits]
+        x = torch.stack([v.images for v in views]).mean((2, 3))
+        y = torch.stack([v.labels for v in views])
+        residual = scale * (torch.sigmoid(x @ weight.T + bias) - y) / y.numel()
+        slopes = [residual.T @ x, residual.sum(0)]
+        norm = sum((s**2).sum() for s in slopes).sqrt()
+        norms.append(norm.item())
+        if clip is not None and norm > clip:
+            slopes = [s * clip / norm for s in slopes]
+        slopes[0] = slopes[0] + 0.01 * weight
+        speed = [momentum * v + s for v, s in zip(speed, slopes, strict=True)]
+        moves = [s + momentum * v for v, s in zip(speed, slopes, strict=True)]  # Nesterov: one step ahead
+        weight = weight - rate * 0.1 * new_factor * moves[0]
+        bias = bias - rate * 0.1 * bias_factor * moves[1]
+    return weight, bias, norms
+
+
+LINEAR = [1, 0.75, 0.5, 0.25]
+OPTIONS = {
+    "clip": ({"clip_norm": 0.05, "power": 1.0}, LINEAR, {"clip": 0.05, "scale": 30.0}),
+    "momentum": ({"momentum": 0.9, "power": 1.0}, LINEAR, {"momentum": 0.9}),
+    "power": ({"power": 2.0}, [1, 0.5625, 0.25, 0.0625], {}),
+    "constant": ({"power": 0.0}, [1, 1, 1, 1], {}),
+    "warmup": ({"warmup": 0.5, "power": 1.0}, [0.5, 1, 1, 0.5], {}),
+    "factors": (
+        {"new_factor": 3.0, "bias_factor": 0.5, "power": 1.0},
+        LINEAR,
+        {"new_factor": 3.0, "bias_factor": 0.5},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_by_hand(tiny_index, make_run, name):
+    settings, rates, written = OPTIONS[name]
+    it = trainer(tiny_index, make_run(None, {}), Goal(written.get("scale", 1.0)), **settings)
+    weight, bias, norms = by_hand(it, rates, **written)
+    other, _, _ = by_hand(it, LINEAR, scale=written.get("scale", 1.0))
+    network = it.train()
+    torch.testing.assert_close(network.layer.weight.detach(), weight, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(network.layer.bias.detach(), bias, atol=1e-5, rtol=1e-4)
+    assert (weight - other).abs().max() > 1e-3, "the option makes a difference"
+    if name == "clip":
+        assert min(norms) > 10 * 0.05
+
+
+def test_fp16_skips_a_step_that_overflows_and_goes_on(tiny_index, make_run):
+    """The CPU's scaler stands for the GPU's; gradients are scaled by 65,536 and unscaled before clipping and step."""
+    full = trainer(tiny_index, make_run(None, {}, "fp32"), clip_norm=0.02).train()
+    half = trainer(tiny_index, make_run(None, {}, "fp16"), clip_norm=0.02, precision="fp16")
+    assert half.type == torch.float16
+    torch.testing.assert_close(half.train().layer.weight, full.layer.weight, atol=5e-3, rtol=1e-2)
+    products = []
+    for cut in (False, True):
+        run = make_run(None, {}, f"cut{cut}")
+        seen = []
+        while True:
+            it = trainer(tiny_index, run, Goal(overflow=1), precision="fp16")
+            run.stop = "a test" if cut else None
+            try:
+                products.append(it.train().layer.weight.detach())
+                break
+            except Interrupted:
+                seen.append((it.networks["line"].layer.weight.detach().clone(), it.scalers["line"].get_scale()))
+        assert it.scalers["line"].get_scale() == 32768
+    assert torch.equal(*products) and products[0].isfinite().all()
+    (first, before), (second, after), (third, _) = seen[:3]
+    assert torch.equal(first, second) and not torch.equal(second, third)
+    assert (before, after) == (65536, 32768)
