@@ -148,6 +148,27 @@ def test_table_of_two_seeds(tmp_path: Path) -> None:
         write_study(Run(args, None, given, "study"))
 
 
+def test_each_objective_says_its_augmentation(tmp_path: Path) -> None:
+    out, index, layout, given = tmp_path / "out", tmp_path / "index", [], []
+    for name, augment in (("vanilla", []), ("vanilla-ra", ["randaugment"]), ("p-oc", ["colour-jitter", "randaugment"])):
+        given.append(scores(tmp_path, "classifiers", name, 0, {"val": policies(0.5, "map", "")}))
+        write_manifest(tmp_path / "s0/classifiers" / name, {"settings": {"augment": augment}, "inputs": {}})
+        layout.append(["priors", name.upper(), {"tags": ["classifiers", name]}])
+    given.append(scores(tmp_path, "cams", "p-oc", 0, {"val": policies(0.4)}))
+    layout.append(["chain", "maps", {"masks": ["cams", "p-oc"]}])
+    for folder in (out, index):
+        folder.mkdir()
+    write_index(index, ["a"], [])
+    args = SimpleNamespace(out=out, state=None, seed=0, layout=json.dumps(layout), dataset="d")
+    inputs = {"index": index, **{f"scores.{n}": folder for n, folder in enumerate(given)}}
+    write_study(Run(args, None, inputs, "study"))
+    said = (out / "ablation.md").read_text()
+    assert "|  | augmentation | tags, val |" in said
+    assert "| VANILLA | none | 50.0 |" in said and "| VANILLA-RA | randaugment | 50.0 (+0.0) |" in said
+    assert "| P-OC | colour-jitter, randaugment | 50.0 (+0.0) |" in said
+    assert "|  | masks, val |" in said and "| maps | 40.0 |" in said
+
+
 def test_values_prefer_the_calibrated_threshold(tmp_path: Path) -> None:
     from wsss.evaluate.provenance import read_scored
 

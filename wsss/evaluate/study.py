@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
+from types import MappingProxyType
 from typing import Any
 
 from wsss.data.index import SPLITS
@@ -13,7 +14,7 @@ from wsss.evaluate.provenance import Scored, read_scored
 from wsss.evaluate.scoring import write_rows
 from wsss.evaluate.tables import markdown, spread
 from wsss.stage import Run, say
-from wsss.store.manifest import atomic_path
+from wsss.store.manifest import atomic_path, read_manifest
 
 COLUMNS = ("dataset", "part", "step", "column", "split", "metric", "mean", "standard_deviation", "difference", "seeds")
 HEADINGS = {
@@ -25,8 +26,9 @@ INTRODUCTION = """\
 Percentages; mean ± standard deviation over the seeds, and in brackets the difference to the first row of the table
 (paired by seed, with its own standard deviation). Maps are taken at the threshold that was calibrated on a few true
 masks of training images, or at the fixed one where there are no masks. Every row was trained with the configuration's
-defaults and differs from the others only in what its name says. Maps and masks know the true tags of their images,
-the segmentation networks do not.
+defaults and differs from the others in what its name says, and objectives also in their augmentation where the table
+shows different ones (`ablation.augment` gives all but vanilla the same). Maps and masks know the true tags of their
+images, the segmentation networks do not.
 """
 
 
@@ -50,7 +52,7 @@ def write_study(run: Run) -> None:
     ]
     dataset = run.args.dataset or "dataset"
     with atomic_path(run.out / "ablation.md") as path:
-        path.write_text(page(dataset, rows), encoding="utf-8")
+        path.write_text(page(dataset, rows, augmentations(layout, found)), encoding="utf-8")
     write_rows(run.out / "ablation.csv", COLUMNS, long_form(dataset, rows))
     say(f"{run.out / 'ablation.md'}: {len(rows)} rows")
     run.note(scores=len(run.several("scores")))
@@ -73,8 +75,19 @@ def values_of(scored: dict[int, Scored]) -> Values:
     return found
 
 
-def page(dataset: str, rows: Rows) -> str:
-    """``ablation.md``."""
+def augmentations(layout: Sequence, found: dict[tuple[str, str], dict[int, Scored]]) -> dict[tuple[str, str], str]:
+    """What the classifiers of the rows were trained with, by part and title of the row."""
+    said = {}
+    for part, title, shown in layout:
+        for kind, name in shown.values():
+            if kind == "classifiers":
+                settings = read_manifest(next(iter(found[kind, name].values())).artefact).get("settings") or {}
+                said[part, title] = ", ".join(settings.get("augment") or ()) or "none"
+    return said
+
+
+def page(dataset: str, rows: Rows, augmented: Mapping[tuple[str, str], str] = MappingProxyType({})) -> str:
+    """``ablation.md``; ``augmented`` is what ``augmentations`` found."""
     parts = [f"# Ablation study on {dataset}\n", INTRODUCTION]
     for part, heading in HEADINGS.items():
         chosen = [(title, shown) for p, title, shown in rows if p == part]
@@ -85,12 +98,18 @@ def page(dataset: str, rows: Rows) -> str:
         if not chosen:
             continue
         first = chosen[0][1]
+        known = any((part, title) in augmented for title, _ in chosen)
         table = [
-            [title, *(cell(shown.get(c, {}).get(s, {}), first.get(c, {}).get(s, {})) for c, s in heads)]
+            [
+                title,
+                *([augmented.get((part, title), "–")] if known else []),
+                *(cell(shown.get(c, {}).get(s, {}), first.get(c, {}).get(s, {})) for c, s in heads),
+            ]
             for title, shown in chosen
         ]
         seeds = max((len(v) for _, shown in chosen for values in shown.values() for v in values.values()), default=0)
-        parts += [f"## {heading}\n", markdown(["", *(f"{c}, {s}" for c, s in heads)], table), f"{seeds} seeds.\n"]
+        titles = ["", *(["augmentation"] if known else []), *(f"{c}, {s}" for c, s in heads)]
+        parts += [f"## {heading}\n", markdown(titles, table), f"{seeds} seeds.\n"]
     return "\n".join(parts)
 
 

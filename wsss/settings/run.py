@@ -26,7 +26,8 @@ class AblationSettings(Settings):
     ordinary: Literal["vanilla", "vanilla-ra"] = "vanilla-ra"
     """Which plain classifier judges erased images: without or with RandAugment."""
     augment: Augment | None = None
-    """Augmentation of the objectives other than vanilla; null: what each has by default."""
+    """Augmentation of the objectives other than vanilla; null: what each has by default, so that rows
+    differ in it too (the table says which)."""
     warm_start: bool = False
     """Saliency and affinity start from the backbone of that plain classifier, for backbones without pretrained
     weights."""
