@@ -83,11 +83,20 @@ def walk_together(starts: list[Start], settings: WalkSettings) -> Iterator[Maps]
 
 
 def walked_maps(
-    network: EdgeNetwork, store: MapStore, items: list[Item], settings: WalkSettings, device: torch.device, threads: int
+    network: EdgeNetwork,
+    store: MapStore,
+    items: list[Item],
+    settings: WalkSettings,
+    device: torch.device,
+    threads: int,
+    together: int | None = None,
 ) -> Iterator[Maps]:
-    """The walked maps of each item, in no particular order; an image does not depend on those it walks with."""
+    """The walked maps of each item, in no particular order; an image does not depend on those it walks with.
+
+    ``together`` images of one size walk at once (None: what suits the device); no more than four times as many wait.
+    """
     waiting: dict[tuple[int, int], list[Start]] = {}
-    together = TOGETHER if device.type == "cuda" else 1
+    together = together or (TOGETHER if device.type == "cuda" else 1)
     tagged = [item for item in items if len(store[item.id].classes)]
     for item in items:
         if not len(store[item.id].classes):

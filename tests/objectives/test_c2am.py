@@ -159,6 +159,22 @@ def test_hints_are_added_to_c2am():
     assert none.parts["hints"] == 0 and torch.isfinite(none.value)
 
 
+def test_the_threshold_of_hints_is_set():
+    masks = torch.zeros(4, 64, 64, dtype=torch.long)
+    masks[:2], masks[2:] = round(0.8 * 254), round(0.5 * 254)
+    found = {}
+    for threshold in (0.4, 0.6, 0.9):
+        torch.manual_seed(0)
+        goal = find("c2am-h")(C2amHSettings(**TINY, hints="x", hint_threshold=threshold, label_smoothing=0.0))
+        (loss,) = goal.losses(batch(masks), Moment(0, 0.0))
+        found[threshold] = loss.parts["hints"].item()
+    torch.manual_seed(0)
+    each = torch.nn.functional.softplus(-goal.networks["disentangler"].train()(batch().images).logits)
+    assert found[0.4] == pytest.approx(each.mean().item(), rel=1e-3)
+    assert found[0.6] == pytest.approx(each[:2].mean().item(), rel=1e-3)
+    assert found[0.9] == 0 and abs(found[0.4] - found[0.6]) > 1e-3
+
+
 def test_saliency_loss_by_hand():
     logits = torch.tensor([[[[0.0, 2.0, -9.0]]]], requires_grad=True)
     masks = torch.tensor([[[1, 0, 255]]])

@@ -79,7 +79,7 @@ def test_the_leak_of_the_published_code_can_be_had(batch):
     assert gradients(goal.networks["ordinary"]) == trained(goal.networks["ordinary"])
 
 
-def plain_losses(goal, batch, progress):
+def plain_losses(goal, batch, progress, threshold=0.2, over="image"):
     """The text of the method, image by image."""
     f, oc = goal.networks["generator"], goal.networks["ordinary"]
     x, y = batch.images, batch.labels
@@ -111,7 +111,8 @@ def plain_losses(goal, batch, progress):
     erased = bce(oc(x * (1 - psi)).mean((2, 3)), 0.9 * rest + 0.05)
     first = bce(maps.mean((2, 3)), soft) + bce(merged.mean((2, 3)), soft)
     first = first + 0.3 * min(1, progress / 0.5) * rebuilt + (0.3 + 0.7 * progress) * erased
-    kept = torch.stack([(u / (u.max() + 1e-5) <= 0.2).float() for u in up.detach()])
+    largest = [up.max() if over == "batch" else u.max() for u in up]
+    kept = torch.stack([(u / (m + 1e-5) <= threshold).float() for u, m in zip(up, largest, strict=True)]).detach()
     second = progress * bce(oc(x * kept).mean((2, 3)), soft)
     return first, second
 
@@ -123,6 +124,18 @@ def test_losses_against_a_plain_second_writing(batch, progress, tiles):
     losses = goal.losses(batch, Moment(0, progress))
     torch.testing.assert_close(next(losses).value, first)
     torch.testing.assert_close(next(losses).value, second)
+
+
+@pytest.mark.parametrize("threshold, over", [(0.6, "image"), (0.2, "batch"), (0.6, "batch")])
+def test_what_the_ordinary_classifier_sees_is_set(batch, threshold, over):
+    """Threshold and divisor of the hard mask; the generator's phase does not know them."""
+    goal = objective(adversary_threshold=threshold, adversary_max=over)
+    first, second = plain_losses(goal, batch, 0.5, threshold, over)
+    losses = goal.losses(batch, Moment(0, 0.5))
+    torch.testing.assert_close(next(losses).value, first)
+    torch.testing.assert_close(next(losses).value, second)
+    _, published = plain_losses(goal, batch, 0.5)
+    assert abs(second.item() - published.item()) > 1e-4
 
 
 def test_published_reconstruction_and_interval(batch):
