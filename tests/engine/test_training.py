@@ -401,7 +401,3 @@ def test_two_processes_agree_resume_and_fail_together(tiny_index, trained_ordina
     one = results[0, "whole"]
     assert all(results[rank, name] == one for rank in (0, 1) for name in ("whole", "cut"))
     assert results[0, "failing"] == results[1, "failing"] and "loss is not finite" in results[0, "failing"]
-
-
-def test_environment_is_left_alone():
-    assert "MASTER_ADDR" not in os.environ
