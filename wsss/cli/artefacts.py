@@ -93,6 +93,10 @@ def find(path: Path) -> Artefact:
     raise WsssError(f"{path}: is no artefact and lies in none{_nearest(below)}")
 
 
+DEPTH = 5
+"""Levels from an artefact up to the folder above the results: name, kind, seed, dataset, results."""
+
+
 def below_folder(folder: Path) -> Iterator[Path]:
     """Folders of all finished artefacts at or below a folder, in order of their names."""
     for here, folders, files in os.walk(folder):
@@ -103,8 +107,12 @@ def below_folder(folder: Path) -> Iterator[Path]:
 
 
 def _nearest(path: Path) -> str:
-    """``; the nearest artefact is ...``, looked for in the folder of results around the path, else in ``results``."""
-    for root in (*path.parents, Path.cwd() / "results"):
+    """``; the nearest artefact is ...``, looked for in the folder of results around the path, else in ``results``.
+
+    Folders above the working directory are not looked through: what lies there is somebody else's."""
+    here = Path.cwd()
+    around = [one for one in path.parents if one == here or here in one.parents] or path.parents[:DEPTH]
+    for root in (*around, here / "results"):
         if root.is_dir() and any(any(root.glob(one)) for one in (f"*/index/{NAME}", f"index/{NAME}", f"*/{NAME}")):
             known = {os.path.relpath(one, root): one for one in below_folder(root)}
             close = difflib.get_close_matches(os.path.relpath(path, root), known, n=1, cutoff=0)
