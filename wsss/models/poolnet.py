@@ -3,6 +3,9 @@
 The coarsest map is read twice: by the *global guidance module*, a pyramid of pools that tells every level what the
 whole image shows, and by the decoder, which goes from coarse to fine: a *feature aggregation module* (sums of pooled
 copies) smooths the map, it grows to the next level's size, and that level's own (lateral) features and guidance join.
+
+The recipe's defaults train it with AdamW, whose weight decay stands apart from the gradient; published is Adam with the
+decay inside the gradient, which pulls harder at this small rate.
 """
 
 from __future__ import annotations
