@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from wsss.data.index import Item, write_index
+from wsss.engine import Trainer
 from wsss.settings import SegmenterSettings
-from wsss.stage import Run
+from wsss.stage import Interrupted, Run
 from wsss.store.manifest import write_json, write_manifest
 
 COLOURS = np.array([[200, 40, 40], [40, 200, 40]], np.uint8)
@@ -54,3 +55,27 @@ def make_run(tmp_path):
         return Run(SimpleNamespace(out=out, state=None, seed=seed, threads=1, device="cpu"), settings, inputs, stage)
 
     return make
+
+
+@pytest.fixture
+def stopped_at_every_step(monkeypatch):
+    """``stopped_at_every_step(train, run)``: stops the training after each micro-step and starts it again, until it
+    ends; how often it was stopped."""
+    original = Trainer._micro_step
+
+    def train_on(train, run):
+        def cut(self, batch):
+            original(self, batch)
+            run.stop = "a test"
+
+        monkeypatch.setattr(Trainer, "_micro_step", cut)
+        stops = 0
+        while True:
+            run.stop = None
+            try:
+                train(run)
+                return stops
+            except Interrupted:
+                stops += 1
+
+    return train_on

@@ -159,28 +159,15 @@ RESUMED = {
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, monkeypatch, request, name):
+def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_every_step, request, name):
     settings = RESUMED[name]
     inputs = {"index": tiny_index}
     if hasattr(settings, "ordinary"):
         inputs["ordinary"] = request.getfixturevalue("ordinary")
     train_classifier(make_run(settings, inputs, "whole"))
     run = make_run(settings, inputs, "cut")
-    original, cuts = Trainer._micro_step, []
-
-    def cut(self, batch):
-        original(self, batch)
-        run.stop = "a test"
-
-    monkeypatch.setattr(Trainer, "_micro_step", cut)
-    while True:
-        run.stop = None
-        try:
-            train_classifier(run)
-            break
-        except Interrupted:
-            cuts.append(1)
-    assert len(cuts) == (5 if name == "average_last" else 9)
+    cuts = stopped_at_every_step(train_classifier, run)
+    assert cuts == (5 if name == "average_last" else 9)
     for file in ("model.safetensors", "metrics.jsonl", "predictions.csv"):
         assert (run.out.parent / "whole" / file).read_bytes() == (run.out / file).read_bytes(), file
 

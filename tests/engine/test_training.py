@@ -191,25 +191,12 @@ def test_a_classifier_learns_the_colours(tiny_index, make_run, precision):
     assert not (run.state / "checkpoint.pt").exists()
 
 
-def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, monkeypatch):
+def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_every_step):
     settings = VanillaSettings(**SMALL, label_smoothing=0.1)
     train_classifier(make_run(settings, {"index": tiny_index}, "whole"))
     run = make_run(settings, {"index": tiny_index}, "cut")
-    original, cuts = Trainer._micro_step, []
-
-    def cut(self, batch):
-        original(self, batch)
-        run.stop = "a test"
-
-    monkeypatch.setattr(Trainer, "_micro_step", cut)
-    while True:
-        run.stop = None
-        try:
-            train_classifier(run)
-            break
-        except Interrupted:
-            cuts.append(1)
-    assert len(cuts) == 6
+    cuts = stopped_at_every_step(train_classifier, run)
+    assert cuts == 6
     whole, pieces = (run.out.parent / n / "model.safetensors" for n in ("whole", "cut"))
     assert whole.read_bytes() == pieces.read_bytes()
     assert (whole.parent / "metrics.jsonl").read_text() == (pieces.parent / "metrics.jsonl").read_text()
