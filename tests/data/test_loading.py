@@ -8,7 +8,7 @@ from PIL import Image
 
 import wsss.data.loading
 from wsss.data.index import Item
-from wsss.data.loading import TrainingViews
+from wsss.data.loading import Order, TrainingViews
 from wsss.errors import WsssError
 from wsss.settings import VanillaSettings
 
@@ -40,3 +40,21 @@ def test_a_mask_of_another_size_is_refused(item, tmp_path):
         TrainingViews([item], 1, SETTINGS, 0, lambda _: path)[(0, 0)]
     with pytest.raises(WsssError, match="'photo 1': it is 5 x 5"):
         TrainingViews([item], 1, SETTINGS, 0, lambda _: np.zeros((5, 5), np.uint8))[(0, 0)]
+
+
+def test_order_and_views_draw_from_streams_of_their_own(item, monkeypatch):
+    """numpy takes the keys (3, 1) and (3, 1, 0) for the same."""
+    made, states = np.random.default_rng, []
+
+    def recorded(key):
+        states.append(tuple(np.random.SeedSequence(key).generate_state(4)))
+        return made(key)
+
+    monkeypatch.setattr(wsss.data.loading.np.random, "default_rng", recorded)
+    for seed in range(3):
+        views = TrainingViews([item] * 4, 1, SETTINGS, seed)
+        for batch in Order(4, 2, 3, seed):
+            for visit in batch:
+                views[visit]
+    assert len(states) == 3 * (3 + 3 * 4)
+    assert len(set(states)) == len(states)

@@ -27,6 +27,8 @@ Visit = tuple[int, int]
 """(epoch, position in the list of items); together they decide the view."""
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 """Largest float32 below 1."""
+VIEW, ORDER = 1, 2
+"""Ends a stream's key, so that views and order never share one. (A key that ends with 0 equals the key without it.)"""
 
 
 @dataclass
@@ -89,7 +91,7 @@ class TrainingViews(Dataset):
     def __getitem__(self, visit: Visit) -> Batch:
         epoch, position = visit
         item = self.items[position]
-        rng = np.random.default_rng((self.seed, epoch, position))
+        rng = np.random.default_rng((self.seed, epoch, position, VIEW))
         draw = min(rng.random(), BELOW_ONE)  # the largest float64 below 1 would be rounded to 1
         target = None if self.mask_of is None else self.mask_of(item)
         soft = isinstance(target, np.ndarray)
@@ -168,7 +170,7 @@ class Order(Sampler):
                 yield order[begin : begin + share]
 
     def _epoch(self, epoch: int) -> list[Visit]:
-        rng = np.random.default_rng((self.seed, epoch))
+        rng = np.random.default_rng((self.seed, epoch, 0, ORDER))
         if self.chances is None:
             return [(epoch, int(p)) for p in rng.permutation(self.length)]
         visits, drawn = [], Counter()
