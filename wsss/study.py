@@ -2,7 +2,8 @@
 
 The study asks what each step is worth, on whatever dataset and with whatever ``defaults`` a configuration has. A step
 that the configuration already holds under another name (the same settings, leading to the same recipes) is taken from
-there, so that nothing is computed twice.
+there, so that nothing is computed twice. A recipe that the configuration itself calls ``ablation-puzzle``, say, stands
+for the study's: so a study gets other schedules, or maps of fewer images.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from wsss.settings import KINDS, AblationSettings, FolderSettings, Settings, cla
 from wsss.wording import check, hints, reference
 
 PREFIX = "ablation-"
-"""Begins the names of recipes that only the study needs."""
+"""Begins the names of the study's own recipes."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,9 @@ def with_study(raw: dict[str, Any]) -> Study:
     both = {**raw, **{kind: dict(raw.get(kind) or {}) for kind in KINDS}}
     names: dict[tuple[str, str], str] = {}
     for kind, name in _ordered(wanted):
+        if f"{PREFIX}{name}" in own.recipes[kind]:
+            names[kind, name] = f"{PREFIX}{name}"
+            continue
         values = _renamed(kind, wanted[kind][name], names)
         settings = _settings(kind, values, (raw.get("defaults") or {}).get(kind) or {})
         same = [n for n, one in own.recipes[kind].items() if one == settings]

@@ -74,6 +74,19 @@ def test_choices_of_the_study() -> None:
     assert shown(study)["random walk"]["masks"] == ("cams", "ablation-walk")
 
 
+def test_a_recipe_of_the_users_under_the_studys_name_stands_for_it() -> None:
+    raw = copy.deepcopy(CONFIG)
+    raw["classifiers"]["ablation-puzzle"] = {"objective": "puzzle", "epochs": 1, "warm_start": "mine"}
+    raw["cams"]["ablation-puzzle"] = {"classifier": "ablation-puzzle", "scales": [1.0]}
+    study = with_study(raw)
+    recipes = study.config.recipes
+    assert recipes["classifiers"]["ablation-puzzle"].warm_start == "mine"
+    assert recipes["classifiers"]["ablation-p-oc"].epochs == 3
+    assert recipes["cams"]["ablation-puzzle"].scales == (1.0,) != recipes["cams"]["ablation-p-oc"].scales
+    assert recipes["masks"]["ablation-puzzle"].cams == "ablation-puzzle"
+    assert shown(study)["Puzzle"]["tags"] == ("classifiers", "ablation-puzzle")
+
+
 def test_without_true_masks_thresholds_are_fixed() -> None:
     raw = copy.deepcopy(CONFIG)
     raw["datasets"]["scenes"] = {"kind": "folder", "images": "i", "labels": "l.csv"}

@@ -21,7 +21,8 @@ class EvaluationSettings(Settings):
 
 
 class AblationSettings(Settings):
-    """The study that ``snakemake ablation`` builds."""
+    """The study that ``snakemake ablation`` builds. Its recipes are called ``ablation-vanilla``, ``ablation-puzzle``
+    and so on; one that stands in the configuration under such a name takes the place of the study's."""
 
     ordinary: Literal["vanilla", "vanilla-ra"] = "vanilla-ra"
     """Which plain classifier judges erased images: without or with RandAugment."""
