@@ -1,0 +1,149 @@
+"""The tiny chain: every stage program with a command that takes about a second."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENES = {"kind": "scenes", "train": 10, "val": 4, "size": 64, "classes": 3}
+SMALL = {
+    **{"backbone": "resnet10t", "pretrained": False, "output_stride": 16, "crop": 64, "long_side": [56, 72]},
+    **{"optimizer": "adamw", "lr": 1e-3, "epochs": 2, "batch_size": 4},
+}
+INDEX, RUN, ELSEWHERE = "results/scenes/index", "results/scenes/s0", "elsewhere"
+CRF = {"preset": "labels", "iterations": 2}
+LAYOUT = [["priors", "vanilla", {"mIoU": ["cams", "vanilla"]}], ["priors", "p-noc", {"mIoU": ["cams", "p-noc"]}]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage's command, to be run in the folder of the house.
+
+    Attributes:
+        stage: Program in ``stages/``.
+        out: Its artefact folder.
+        args: What follows ``--out``.
+        outputs: What the workflow's rule declares beside the manifest: Snakemake deletes it before each attempt.
+        threads: Pools of worker processes have so many.
+    """
+
+    stage: str
+    out: str
+    args: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
+    threads: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage} {Path(self.out).name}"
+
+    @property
+    def argv(self) -> list[str]:
+        return ["--out", self.out, "--threads", str(self.threads), "--device", "cpu", *self.args]
+
+
+@dataclass
+class Jobs:
+    """Collects jobs in the order in which they can be run."""
+
+    found: list[Job] = field(default_factory=list)
+
+    def add(
+        self,
+        stage: str,
+        out: str,
+        settings: Any = None,
+        *args: str,
+        outputs: tuple[str, ...] = (),
+        threads: int = 1,
+        index: bool = True,
+    ) -> str:
+        given = ["--index", INDEX] if index else []
+        given += [] if settings is None else ["--settings", json.dumps(settings)]
+        self.found.append(Job(stage, out, (*given, *args), outputs, threads))
+        return out
+
+
+def jobs() -> list[Job]:
+    """The chain, each job after those whose artefacts it reads."""
+    all_of = Jobs()
+    add = all_of.add
+    trained, masked = ("model.safetensors", "metrics.jsonl"), ("masks",)
+    listed = ("index.csv", "classes.txt", "report.json")
+    add("index", INDEX, SCENES, "--dataset", "scenes", index=False, outputs=listed, threads=2)
+    predicted = (*trained, "predictions.csv")
+    vanilla = add("classifier", f"{RUN}/classifiers/vanilla", {"objective": "vanilla", **SMALL}, outputs=predicted)
+    p_noc = {"objective": "p-noc", "ordinary": "vanilla", **SMALL}
+    p_noc = add("classifier", f"{RUN}/classifiers/p-noc", p_noc, "--ordinary", vanilla, outputs=predicted)
+    cams = {"scales": [0.5, 1.0], "shards": 3}
+    first = add("cams", f"{RUN}/cams/vanilla", {"classifier": "vanilla", **cams}, "--classifier", vanilla)
+    second = add("cams", f"{RUN}/cams/p-noc", {"classifier": "p-noc", **cams}, "--classifier", p_noc)
+    net = {"objective": "c2am-h", "hints": "p-noc", **SMALL}
+    net = add("saliency", f"{RUN}/saliency/c2am-h", net, "--hints", second, outputs=trained)
+    maps = {"scales": [1.0], "shards": 2}
+    maps = add("saliency_maps", f"{RUN}/saliency-maps/c2am-h", maps, "--saliency", net)
+    out = f"{RUN}/saliency-masks/c2am-h"
+    salient = add("saliency_masks", out, {"crf": CRF}, "--maps", maps, outputs=masked, threads=2)
+    learnt = {"objective": "saliency", "saliency": "c2am-h", "architecture": "unet", **SMALL}
+    add("saliency", f"{RUN}/saliency/unet", learnt, "--saliency", salient, outputs=trained)
+    both = ("--cams", second, "--saliency", maps)
+    out = f"{RUN}/affinity-labels/p-noc"
+    labels = add("affinity_labels", out, {"crf": CRF}, *both, outputs=masked, threads=2)
+    edges = {"cams": "p-noc", "radius": 4, **SMALL}
+    edges = add("affinity", f"{RUN}/affinity/p-noc", edges, "--labels", labels, outputs=trained)
+    walk = {"source": "walk", "cams": "p-noc", "affinity": "p-noc", "steps": 8, "shards": 2}
+    walk = add("walk", f"{RUN}/cams/walk", walk, "--cams", second, "--affinity", edges)
+    together = {"source": "ensemble", "members": ["vanilla", "p-noc"], "shards": 2}
+    out, agreed = f"{RUN}/cams/both", ("agreement.csv",)
+    add("ensemble", out, together, "--members", first, second, outputs=agreed, threads=2)
+    taken = {"source": "external", "path": f"{ELSEWHERE}/maps", "shards": 2}
+    add("external_cams", f"{RUN}/cams/elsewhere", taken, threads=2)
+    scored = ("scores.json", "scores.csv")
+    scores = [
+        add("scores", f"{RUN}/scores/cams/{name}", {"calibration_images": 4}, "--kind", "cams", "--artefact", artefact,
+            outputs=scored, threads=2)
+        for name, artefact in (("vanilla", first), ("p-noc", second))
+    ]  # fmt: skip
+    made = {"cams": "p-noc", "crf": CRF, "threshold": {"policy": "calibrated"}}
+    out, given = f"{RUN}/masks/p-noc", ("--cams", second, "--scores", scores[1])
+    masks = add("masks", out, made, *given, outputs=masked, threads=2)
+    plain = {"cams": "walk", "saliency": "c2am-h", "crf": None}
+    walked = add("masks", f"{RUN}/masks/walk", plain, "--cams", walk, "--saliency", maps, outputs=masked, threads=2)
+    ballot = {"source": "vote", "members": ["p-noc", "walk"], "rule": "agreement"}
+    out, voted = f"{RUN}/masks/voted", (*masked, *agreed)
+    add("vote", out, ballot, "--members", masks, walked, outputs=voted, threads=2)
+    taken = {"source": "external", "path": f"{ELSEWHERE}/masks"}
+    add("external_masks", f"{RUN}/masks/elsewhere", taken, outputs=masked, threads=2)
+    segmenter = {"masks": "p-noc", **SMALL}
+    segmenter = add("segmenter", f"{RUN}/segmenters/p-noc", segmenter, "--masks", masks, outputs=trained)
+    out, predict = f"{RUN}/predictions/p-noc", {"scales": [1.0], "crf": "deeplab", "splits": ["train", "val"]}
+    predicted = add("predictions", out, predict, "--segmenter", segmenter, outputs=masked, threads=2)
+    for kind, artefact in (("masks", masks), ("segmenters", predicted), ("classifiers", p_noc)):
+        given = ("--kind", kind, "--artefact", artefact)
+        scores.append(add("scores", f"{RUN}/scores/{kind}/p-noc", {}, *given, outputs=scored, threads=2))
+    tables, given = ("ablation.md", "ablation.csv"), ("--scores", *scores[:2])
+    add("study", "results/ablation", None, "--layout", json.dumps(LAYOUT), *given, outputs=tables)
+    given = ("--scores", *scores, "--results", "results/scenes")
+    add("summary", "results/summary", {}, *given, outputs=("summary.md", "summary.csv", "panels"))
+    return all_of.found
+
+
+def check_complete(chain: list[Job]) -> None:
+    """Every program of ``stages/`` is in the chain: a new stage is killed like the others, or this says so."""
+    programs = {path.stem for path in (ROOT / "stages").glob("*.py") if not path.name.startswith("_")}
+    lacking = programs - {job.stage for job in chain}
+    if lacking:
+        raise SystemExit(f"tests/chaos/house.py has no job for {', '.join(sorted(lacking))}: add one to jobs()")
+
+
+def bring_in(house: Path, job: Job) -> None:
+    """Put what was made elsewhere into the house, where the next job reads it: copies of what the chain has made."""
+    source = {"external_cams": f"{RUN}/cams/vanilla", "external_masks": f"{RUN}/masks/p-noc/masks"}.get(job.stage)
+    if source is None:
+        return
+    target = house / ELSEWHERE / job.stage.removeprefix("external_").replace("cams", "maps")
+    shutil.copytree(house / source, target, ignore=shutil.ignore_patterns(".lock", "state", "manifest.json"))

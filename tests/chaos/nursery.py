@@ -1,0 +1,147 @@
+"""Runs stages in forks of this process, which has imported everything: an attempt costs no start of Python.
+
+A fork copies one thread alone, so nothing here may start threads; ``check_alone`` sees to it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import os
+import pkgutil
+import runpy
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.house import Job
+
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+HANGING = 180.0
+"""Seconds after which a stage counts as hanging."""
+
+
+@dataclass
+class Ended:
+    """How an attempt ended: exit code (negative: the signal that ended it), or None where it hung; seconds; what it
+    said; its session, whose number is that of its processes' group."""
+
+    code: int | None
+    seconds: float
+    said: str
+    session: int
+
+
+class Nursery:
+    """Starts stages of the checkout ``root`` in the folder ``house``."""
+
+    def __init__(self, root: Path, house: Path, scratch: Path) -> None:
+        self.root, self.house, self.scratch = root, house, scratch
+        self.sessions: list[int] = []
+
+    def load(self) -> None:
+        """Import all that stages import, and hash the stages' code, so that no attempt does."""
+        os.environ.update(ONE_THREAD)
+        sys.path.insert(0, str(self.root / "stages"))
+        sys.path.insert(0, str(self.root))
+        import wsss
+
+        for module in pkgutil.walk_packages(wsss.__path__, "wsss."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+        for name in ("_house", "matplotlib.backends.backend_agg", "matplotlib.font_manager", "pydensecrf.densecrf"):
+            importlib.import_module(name)
+        import wsss.engine
+
+        wsss.engine.CHECKPOINT_SECONDS = 0.0  # a checkpoint at every step: the more to be cut off
+        self.check_alone()
+
+    def check_alone(self) -> None:
+        """Raise where this process has threads."""
+        count = len(os.listdir("/proc/self/task"))
+        if count != 1:
+            raise RuntimeError(f"{count} threads where there must be one: forks of this process would hang")
+
+    def start(self, job: Job, prepare: Callable[[], None] = lambda: None) -> int:
+        """Start a stage in a session of its own; its process number. ``prepare`` is called in the new process."""
+        log = self.scratch / "said.txt"
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._be(job, log.with_name(f"said-{os.getpid()}.txt"), prepare)
+        self.sessions.append(pid)
+        return pid
+
+    def said(self, pid: int) -> str:
+        """What a stage printed."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.scratch / f"said-{pid}.txt").read_text("utf-8", errors="replace")
+        return ""
+
+    def wait(self, pid: int, begun: float, seconds: float = HANGING) -> Ended:
+        """Wait for the end of a stage; kill it, workers and all, where it hangs."""
+        while True:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                code = os.waitstatus_to_exitcode(status)
+                break
+            if time.monotonic() - begun > seconds:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                code = None
+                break
+            time.sleep(0.005)
+        return Ended(code, time.monotonic() - begun, self.said(pid), pid)
+
+    def run(self, job: Job, prepare: Callable[[], None] = lambda: None) -> Ended:
+        """Run a stage to its end."""
+        begun = time.monotonic()
+        return self.wait(self.start(job, prepare), begun)
+
+    def _be(self, job: Job, log: Path, prepare: Callable[[], None]) -> None:
+        """Be that stage, and never return."""
+        code = 1
+        try:
+            os.setsid()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            for stream in (1, 2):
+                os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), stream)
+            os.chdir(self.house)
+            program = self.root / "stages" / f"{job.stage}.py"
+            sys.argv = [str(program), *job.argv]
+            prepare()
+            runpy.run_path(str(program), run_name="__main__")
+            code = 0
+        except SystemExit as request:
+            code = request.code if isinstance(request.code, int) else int(request.code is not None)
+        except KeyboardInterrupt:
+            traceback.print_exc()
+            code = 130
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(BaseException):
+                threading._shutdown()
+                atexit._run_exitfuncs()
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def alive(self) -> list[int]:
+        """Process numbers of what is left of the stages that were started."""
+        ours, left = set(self.sessions), []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                    if fields[0] != "Z" and int(fields[3]) in ours:
+                        left.append(int(entry.name))
+        return left
