@@ -241,11 +241,6 @@ class Plan:
         return lambda wildcards, output: shlex.join([sys.executable, str(self.root / "stages" / f"{rule}.py")])
 
     @staticmethod
-    def memory(megabytes: int) -> Callable[[Any, int], int]:
-        """What a job asks a cluster for; each new attempt asks for more."""
-        return lambda wildcards, attempt: megabytes * attempt
-
-    @staticmethod
     def out(wildcards: Any, output: Any) -> str:
         """The artefact folder: where the first output lies."""
         return str(Path(output[0]).parent)

@@ -17,8 +17,8 @@ rule affinity_labels:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=plan.memory(8000),
-        runtime=480,
+        mem_mb=NEEDS["affinity_labels"].memory,
+        runtime=NEEDS["affinity_labels"].minutes,
     params:
         settings=plan.settings("affinity_labels"),
         code=plan.code("affinity_labels"),
@@ -52,8 +52,8 @@ rule affinity:
     threads: GPU_CORES
     resources:
         gpu=1,
-        mem_mb=plan.memory(16000),
-        runtime=480,
+        mem_mb=NEEDS["affinity"].memory,
+        runtime=NEEDS["affinity"].minutes,
     params:
         settings=plan.settings("affinity"),
         code=plan.code("affinity"),
@@ -86,8 +86,8 @@ rule walk:
     threads: GPU_CORES
     resources:
         gpu=1,
-        mem_mb=plan.memory(16000),
-        runtime=480,
+        mem_mb=NEEDS["walk"].memory,
+        runtime=NEEDS["walk"].minutes,
     params:
         settings=plan.settings("walk"),
         code=plan.code("walk"),

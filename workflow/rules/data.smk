@@ -17,8 +17,8 @@ rule index:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=NEEDS["index"].memory,
+        runtime=NEEDS["index"].minutes,
     params:
         settings=plan.settings("index"),
         code=plan.code("index"),

@@ -20,8 +20,8 @@ rule classifier:
     threads: GPU_CORES
     resources:
         gpu=1,
-        mem_mb=plan.memory(16000),
-        runtime=720,
+        mem_mb=NEEDS["classifier"].memory,
+        runtime=NEEDS["classifier"].minutes,
     params:
         settings=plan.settings("classifier"),
         code=plan.code("classifier"),
@@ -54,8 +54,8 @@ rule cams:
     threads: GPU_CORES
     resources:
         gpu=1,
-        mem_mb=plan.memory(16000),
-        runtime=480,
+        mem_mb=NEEDS["cams"].memory,
+        runtime=NEEDS["cams"].minutes,
     params:
         settings=plan.settings("cams"),
         code=plan.code("cams"),
@@ -87,8 +87,8 @@ rule ensemble:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=plan.memory(8000),
-        runtime=240,
+        mem_mb=NEEDS["ensemble"].memory,
+        runtime=NEEDS["ensemble"].minutes,
     params:
         settings=plan.settings("ensemble"),
         code=plan.code("ensemble"),
@@ -119,8 +119,8 @@ rule external_cams:
         "../../envs/environment.yml"
     threads: min(4, CORES)
     resources:
-        mem_mb=plan.memory(8000),
-        runtime=240,
+        mem_mb=NEEDS["external_cams"].memory,
+        runtime=NEEDS["external_cams"].minutes,
     params:
         settings=plan.settings("external_cams"),
         code=plan.code("external_cams"),

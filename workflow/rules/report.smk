@@ -16,8 +16,8 @@ rule scores:
         "../../envs/environment.yml"
     threads: min(4, CORES)
     resources:
-        mem_mb=plan.memory(4000),
-        runtime=120,
+        mem_mb=NEEDS["scores"].memory,
+        runtime=NEEDS["scores"].minutes,
     params:
         settings=plan.settings("scores"),
         code=plan.code("scores"),
@@ -56,8 +56,8 @@ rule summary:
         "../../envs/environment.yml"
     threads: min(4, CORES)
     resources:
-        mem_mb=plan.memory(4000),
-        runtime=60,
+        mem_mb=NEEDS["summary"].memory,
+        runtime=NEEDS["summary"].minutes,
     params:
         settings=plan.settings("summary"),
         code=plan.code("summary"),

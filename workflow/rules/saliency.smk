@@ -19,8 +19,8 @@ rule saliency:
     threads: GPU_CORES
     resources:
         gpu=1,
-        mem_mb=plan.memory(16000),
-        runtime=720,
+        mem_mb=NEEDS["saliency"].memory,
+        runtime=NEEDS["saliency"].minutes,
     params:
         settings=plan.settings("saliency"),
         code=plan.code("saliency"),
@@ -53,8 +53,8 @@ rule saliency_maps:
     threads: GPU_CORES
     resources:
         gpu=1,
-        mem_mb=plan.memory(16000),
-        runtime=480,
+        mem_mb=NEEDS["saliency_maps"].memory,
+        runtime=NEEDS["saliency_maps"].minutes,
     params:
         settings=plan.settings("saliency_maps"),
         code=plan.code("saliency_maps"),
@@ -86,8 +86,8 @@ rule saliency_masks:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=plan.memory(8000),
-        runtime=480,
+        mem_mb=NEEDS["saliency_masks"].memory,
+        runtime=NEEDS["saliency_masks"].minutes,
     params:
         settings=plan.settings("saliency_masks"),
         code=plan.code("saliency_masks"),

@@ -17,8 +17,8 @@ rule masks:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=plan.memory(8000),
-        runtime=480,
+        mem_mb=NEEDS["masks"].memory,
+        runtime=NEEDS["masks"].minutes,
     params:
         settings=plan.settings("masks"),
         code=plan.code("masks"),
@@ -51,8 +51,8 @@ rule vote:
         "../../envs/environment.yml"
     threads: min(4, CORES)
     resources:
-        mem_mb=plan.memory(4000),
-        runtime=240,
+        mem_mb=NEEDS["vote"].memory,
+        runtime=NEEDS["vote"].minutes,
     params:
         settings=plan.settings("vote"),
         code=plan.code("vote"),
@@ -84,8 +84,8 @@ rule external_masks:
         "../../envs/environment.yml"
     threads: min(4, CORES)
     resources:
-        mem_mb=plan.memory(4000),
-        runtime=240,
+        mem_mb=NEEDS["external_masks"].memory,
+        runtime=NEEDS["external_masks"].minutes,
     params:
         settings=plan.settings("external_masks"),
         code=plan.code("external_masks"),
@@ -120,8 +120,8 @@ rule segmenter:
     threads: GPU_CORES
     resources:
         gpu=1,
-        mem_mb=plan.memory(16000),
-        runtime=1440,
+        mem_mb=NEEDS["segmenter"].memory,
+        runtime=NEEDS["segmenter"].minutes,
     params:
         settings=plan.settings("segmenter"),
         code=plan.code("segmenter"),
@@ -155,8 +155,8 @@ rule predictions:
     threads: GPU_CORES
     resources:
         gpu=1,
-        mem_mb=plan.memory(16000),
-        runtime=480,
+        mem_mb=NEEDS["predictions"].memory,
+        runtime=NEEDS["predictions"].minutes,
     params:
         settings=plan.settings("predictions"),
         code=plan.code("predictions"),

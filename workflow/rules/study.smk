@@ -20,8 +20,8 @@ rule study:
         "../../envs/environment.yml"
     threads: 1
     resources:
-        mem_mb=plan.memory(2000),
-        runtime=30,
+        mem_mb=NEEDS["study"].memory,
+        runtime=NEEDS["study"].minutes,
     params:
         layout=plan.study_layout,
         code=plan.code("study"),

@@ -1,0 +1,104 @@
+"""What jobs ask for on one machine and on a cluster, and where a cluster puts them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from house import ROOT
+from planned import dag
+from snakemake.settings.types import WorkflowSettings
+from snakemake_interface_executor_plugins.settings import ExecMode
+
+from wsss.needs import NEEDS
+
+PROFILES = ROOT / "workflow" / "profiles"
+ON_GPU = {
+    *("classifier", "cams", "saliency", "saliency_maps", "affinity", "walk", "segmenter", "predictions"),
+}
+IN_A_JOB = WorkflowSettings(exec_mode=ExecMode.REMOTE)
+
+
+def jobs_of(folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "", **given: Any) -> Iterator[Any]:
+    """A job of each rule, those of the run itself and of the study."""
+    monkeypatch.chdir(folder)
+    recipes = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
+    recipes["cams"]["theirs"] = {"source": "external", "path": "maps.h5"}
+    recipes["masks"]["theirs"] = {"source": "external", "path": "masks"}
+    (folder / "all.yaml").write_text(yaml.safe_dump(recipes) + more)
+    targets = frozenset({"results/scenes/summary.md", "results/scenes/ablation/manifest.json"})
+    with dag(ROOT / "Snakefile", folder, "all.yaml", targets, **given) as jobs:
+        yield from {job.rule.name: job for job in jobs.needrun_jobs()}.values()
+
+
+@pytest.fixture
+def on_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    return {job.rule.name: job for job in jobs_of(tmp_path, monkeypatch, cores=None, max_threads=8)}
+
+
+def test_every_rule_has_its_needs(on_a_cluster: dict[str, Any]) -> None:
+    assert set(on_a_cluster) == set(NEEDS)
+    for name, job in on_a_cluster.items():
+        first, second = (
+            job.rule.expand_resources(job.wildcards_dict, job.input, attempt, skip_evaluation=set())
+            for attempt in (1, 2)
+        )
+        assert (first.get("gpu", 0) > 0) == (name in ON_GPU), name
+        assert first["mem_mb"] >= 2000 and second["mem_mb"] == 2 * first["mem_mb"], name
+        assert 30 <= first["runtime"] == second["runtime"] <= 24 * 60, name
+
+
+def test_memory_grows_with_the_workers() -> None:
+    assert NEEDS["masks"].memory(None, attempt=1, threads=16) == 2000 + 16 * 700
+    assert NEEDS["masks"].memory(None, attempt=3, threads=1) == 3 * 2700
+    assert NEEDS["summary"].memory(None, attempt=1, threads=64) == 2000
+
+
+@pytest.mark.parametrize("gpus", [1, 4])
+def test_cores_on_one_machine_are_shared_by_its_gpus(
+    gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = f"\nworkstation: {{gpus: {gpus}}}\n"
+    threads = {job.rule.name: job.threads for job in jobs_of(tmp_path, monkeypatch, here, cores=16)}
+    assert threads["classifier"] == 16 // gpus and threads["masks"] == 16
+    # on a cluster that number says nothing, neither outside a job nor inside, where all cores of a node are given
+    outside = {"cores": None, "max_threads": 6}
+    inside = {"cores": 128, "max_threads": 6, "settings": IN_A_JOB}
+    for given in (outside, inside):
+        threads = {job.rule.name: job.threads for job in jobs_of(tmp_path, monkeypatch, here, **given)}
+        assert threads["classifier"] == threads["masks"] == 6
+
+
+def test_jobs_go_to_the_partition_that_suits_them(on_a_cluster: dict[str, Any]) -> None:
+    """Chosen by the plugin itself, from what a job asks for: no list of rules has to be kept."""
+    partitions = pytest.importorskip("snakemake_executor_plugin_slurm.partitions")
+    known = partitions.read_partition_file(PROFILES / "slurm" / "partitions.yaml")
+    chosen = {
+        name: partitions.get_best_partition(known, job, logging.getLogger(__name__))
+        for name, job in on_a_cluster.items()
+    }
+    assert {name for name, partition in chosen.items() if partition == "gpu"} == ON_GPU
+    assert {name for name, partition in chosen.items() if partition == "cpu"} == set(NEEDS) - ON_GPU
+
+
+def test_slurm_profile() -> None:
+    text = (PROFILES / "slurm" / "config.yaml").read_text()
+    profile = yaml.safe_load(text)
+    assert profile["retries"] >= 1  # here, for in a rule all tries would run in the first job's allocation
+    assert profile["slurm-status-command"] == "squeue"
+    assert profile["slurm-init-seconds-before-status-checks"] <= 100
+    assert "gpu_model" not in profile["default-resources"]  # it would ask for a GPU for every job
+    assert (PROFILES / "slurm" / profile["slurm-partition-config"]).is_file()
+    # what a site may uncomment names every rule that wants a GPU
+    lines = text[text.index("# set-resources:") :].splitlines()
+    models = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines))["set-resources"]
+    assert models == dict.fromkeys(ON_GPU, {"gpu_model": "a100"})
+
+
+def test_no_retries_in_rules() -> None:
+    for rules in (ROOT / "workflow" / "rules").glob("*.smk"):
+        assert "retries:" not in rules.read_text(), rules

@@ -1,0 +1,68 @@
+"""What each rule asks a cluster for, with the reason beside each number.
+
+A job asks for ``base + each x threads`` megabytes, as much again at each new attempt, and for ``minutes``. On one
+machine nothing is limited by them unless ``--resources mem_mb=N`` says so. Peaks and times below are from manifests,
+most of them in ``benchmarks/RESULTS.md``: 1,625 photos of 320 pixels, MobileNetV2, two cores, other work beside. No GPU
+was at hand. Snakemake itself takes 300 MB in each job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Need:
+    """Main memory in MB (``base``, and ``each`` of the job's threads), and the time limit in minutes."""
+
+    base: int
+    each: int
+    minutes: int
+
+    def memory(self, wildcards: Any, attempt: int, threads: int) -> int:
+        """Megabytes; a job that was killed for its memory gets more when it is tried again."""
+        return (self.base + self.each * threads) * attempt
+
+
+# Trainings. Peaks at crop 224 and batch 16, activations included: P-NOC 3.9 GB, C2AM-H 3.1, DeepLabV3+ 2.3, vanilla
+# 1.9, edges 1.2. With a GPU the activations lie there; 8 GB are for CUDA and the program, 1 for each thread's loader.
+_TRAINING = (8000, 1000)
+# Networks over images. Peaks at four scales: maps 3.6 GB, saliency 2.6, predictions 1.5, walk 1.1. They grow with the
+# area of the images, which wait a batch on each thread.
+_INFERENCE = (8000, 1000)
+# Processes on a CPU, one a thread. Peak: 0.6 GB each, part of it code that they share.
+_WORKERS = (2000, 700)
+
+NEEDS: dict[str, Need] = {
+    # 65 MB for 1,600 images; COCO's annotations are 450 MB of JSON and several times that once they are read.
+    "index": Need(4000, 0, 120),
+    # 6 minutes for 6 epochs of 1,400 photos (vanilla) or 2 (P-NOC). The time need not suffice: a training that reaches
+    # its limit goes on from its checkpoint when it is tried again.
+    "classifier": Need(*_TRAINING, 720),
+    "saliency": Need(*_TRAINING, 720),
+    "affinity": Need(*_TRAINING, 480),
+    # 17 minutes for 8 epochs of 1,400 photos; the published 50 epochs of 10,000 are 45 times as many images.
+    "segmenter": Need(*_TRAINING, 1440),
+    # 3 photos a second at four scales, saliency 5, walk 10: 16,000 photos take 1.5 hours. Larger networks take longer.
+    "cams": Need(*_INFERENCE, 480),
+    "saliency_maps": Need(*_INFERENCE, 480),
+    "predictions": Need(*_INFERENCE, 480),
+    "walk": Need(*_INFERENCE, 480),
+    # A dense CRF takes 0.13 s of a core for a photo, labels with two readings 0.25. COCO's 80,000 photos have four
+    # times the area: 1.5 and 3 hours on 8 cores.
+    "affinity_labels": Need(*_WORKERS, 480),
+    "saliency_masks": Need(*_WORKERS, 480),
+    "masks": Need(*_WORKERS, 480),
+    # Reading and writing, little in between; the rest is for slow disks.
+    "ensemble": Need(*_WORKERS, 240),
+    "external_cams": Need(*_WORKERS, 240),
+    "vote": Need(*_WORKERS, 240),
+    "external_masks": Need(*_WORKERS, 240),
+    # 0.6 GB, 3 to 6 s for 225 photos on one core: 36 minutes for 80,000.
+    "scores": Need(*_WORKERS, 120),
+    # 0.6 GB, 5 s.
+    "summary": Need(2000, 0, 60),
+    "study": Need(2000, 0, 30),
+}
+"""Rule -> what its jobs ask for."""
