@@ -3,3 +3,5 @@
 
 class WsssError(Exception):
     """Something the user can mend: the message names the file, the id and the fix. Stages print it and exit with 2."""
+
+    exit_code = 2

@@ -1,0 +1,106 @@
+"""Batch normalisation over the images of all processes.
+
+Several processes that train together share a micro-batch. Here each layer takes its mean and variance from the whole of
+it, so that the result of a training does not depend on how many processes it is spread over (but for rounding: sums are
+taken in another order). torch's own ``SyncBatchNorm`` does the same, on GPUs only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from timm.layers import BatchNormAct2d
+from torch import nn
+
+from wsss.errors import WsssError
+
+
+class _Normalise(torch.autograd.Function):
+    """(x - mean) / sqrt(var + eps) over all processes, with mean, biased variance and count, which have no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, eps: float) -> tuple[torch.Tensor, ...]:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        dims, shape = _layout(x)
+        count = wide.new_tensor([x.numel() / x.shape[1]])
+        local = wide.mean(dims)
+        told = torch.cat([local, (wide - local.view(shape)).square().sum(dims), count])
+        heard = [torch.empty_like(told) for _ in range(dist.get_world_size())]
+        dist.all_gather(heard, told)
+        means, squares, counts = torch.stack(heard).split([len(local), len(local), 1], dim=1)
+        count = counts.sum()
+        mean = (means * counts).sum(0) / count
+        # the spread inside each process, and that of their means (Chan et al. 1979): no cancellation, one message
+        variance = (squares + counts * (means - mean).square()).sum(0) / count
+        scale = (variance + eps).rsqrt()
+        ctx.save_for_backward(x, mean, scale, count)
+        ctx.mark_non_differentiable(mean, variance, count)
+        return ((wide - mean.view(shape)) * scale.view(shape)).to(x.dtype), mean, variance, count
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[torch.Tensor, None]:
+        x, mean, scale, count = ctx.saved_tensors
+        dims, shape = _layout(x)
+        gradient = gradient.to(mean.dtype)
+        normal = (x.to(mean.dtype) - mean.view(shape)) * scale.view(shape)
+        sums = torch.stack([gradient.sum(dims), (gradient * normal).sum(dims)])
+        dist.all_reduce(sums)
+        along, across = (sums / count).unbind()
+        moved = gradient - along.view(shape) - normal * across.view(shape)
+        return (moved * scale.view(shape)).to(x.dtype), None
+
+
+def _layout(x: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes that statistics are taken over, and the shape that spreads a vector of channels over ``x``."""
+    return (0, *range(2, x.ndim)), (1, -1, *[1] * (x.ndim - 2))
+
+
+def _normalised(layer: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
+    """What a layer in training mode makes of its process's part ``x`` (B, C, H, W) of the batch."""
+    normal, mean, variance, count = _Normalise.apply(x, layer.eps)
+    if layer.track_running_stats:
+        with torch.no_grad():
+            layer.num_batches_tracked.add_(1)
+            share = 1 / float(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
+            layer.running_mean.lerp_(mean.to(layer.running_mean.dtype), share)
+            unbiased = variance * (count / (count - 1).clamp(min=1))
+            layer.running_var.lerp_(unbiased.to(layer.running_var.dtype), share)
+    if layer.affine:
+        _, shape = _layout(x)
+        normal = torch.addcmul(layer.bias.view(shape), normal, layer.weight.view(shape)).to(x.dtype)
+    return normal
+
+
+class SynchronisedBatchNorm2d(nn.BatchNorm2d):
+    """``nn.BatchNorm2d`` over all processes; in eval mode it is that."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _normalised(self, x) if self.training else super().forward(x)
+
+
+class SynchronisedBatchNormAct2d(BatchNormAct2d):
+    """timm's ``BatchNormAct2d`` over all processes; in eval mode it is that."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.drop(_normalised(self, x))) if self.training else super().forward(x)
+
+
+TWINS = {nn.BatchNorm2d: SynchronisedBatchNorm2d, BatchNormAct2d: SynchronisedBatchNormAct2d}
+
+
+def synchronise(network: nn.Module) -> None:
+    """Let the batch normalisation of a network see all processes, in place; names and shapes of its weights stay.
+
+    Raises:
+        WsssError: A layer is of a kind that is not known here.
+    """
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and type(layer) not in TWINS.values():
+            if type(layer) not in TWINS:
+                raise WsssError(
+                    f"batch_norm: layer {name} is a {type(layer).__name__}, which cannot be shared by several "
+                    "processes; train in one, or set 'batch_norm' to per-process or fixed"
+                )
+            layer.__class__ = TWINS[type(layer)]
