@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 from wsss.settings.affinity import AffinityLabelSettings, AffinitySettings
 from wsss.settings.base import (
+    WITHOUT_EFFECT,
     Augment,
     Augmentation,
     Count,
@@ -25,6 +26,7 @@ from wsss.settings.base import (
     Precision,
     Ref,
     Scales,
+    ScatteredSettings,
     Settings,
     Split,
     Splits,
@@ -116,6 +118,7 @@ __all__ = [
     "SaliencyNetSettings",
     "SaliencySettings",
     "Scales",
+    "ScatteredSettings",
     "ScenesSettings",
     "SegmenterSettings",
     "Settings",
@@ -127,6 +130,7 @@ __all__ = [
     "VanillaSettings",
     "VocSettings",
     "VoteSettings",
+    "WITHOUT_EFFECT",
     "WalkSettings",
     "WorkstationSettings",
     "classes_of",

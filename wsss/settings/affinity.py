@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsss.settings.base import Count, Fraction, Positive, Precision, Recolouring, Ref, Settings
+from wsss.settings.base import Count, Fraction, Positive, Precision, Recolouring, Ref, ScatteredSettings
 from wsss.settings.masks import Crf, CrfSettings
 from wsss.settings.training import TrainingSettings
 
 
-class AffinityLabelSettings(Settings):
+class AffinityLabelSettings(ScatteredSettings):
     """Labels of pixels that are sure: a class, background, or 255."""
 
     foreground: Fraction = 0.4

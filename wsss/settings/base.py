@@ -51,6 +51,11 @@ Splits = Annotated[tuple[Split, ...], BeforeValidator(as_list), Field(min_length
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
+WITHOUT_EFFECT = frozenset({"shards", "processes"})
+"""Fields that say how the work is spread and not what comes out of it: they stand in no canonical string and in no
+manifest, so a change re-runs nothing."""
+
+
 class Settings(BaseModel):
     """Base of all settings: strict, frozen, no unknown keys."""
 
@@ -65,4 +70,13 @@ class Settings(BaseModel):
 
     def canonical(self, exclude: set[str] | None = None) -> str:
         """One JSON string, keys sorted, defaults filled in: equal settings give equal strings."""
-        return json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True, ensure_ascii=False)
+        left_out = WITHOUT_EFFECT | (exclude or set())
+        return json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True, ensure_ascii=False)
+
+
+class ScatteredSettings(Settings):
+    """What every stage has whose images may be shared out between jobs."""
+
+    shards: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Jobs that share the images, and one more then puts their shares together; 1: one job does it all. The result
+    does not depend on it, and a change re-runs nothing that is made."""

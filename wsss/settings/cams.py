@@ -9,13 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from wsss.settings.base import Count, Positive, Ref, Settings, Splits, as_list
+from wsss.settings.base import Count, Positive, Ref, ScatteredSettings, Splits, as_list
 from wsss.settings.masks import InferenceSettings
 
-Shards = Annotated[int, Field(ge=1, le=4096)]
 
-
-class CamsSettings(InferenceSettings):
+class CamsSettings(InferenceSettings, ScatteredSettings):
     """Class activation maps of the tagged classes, stored at the network's own resolution."""
 
     source: Literal["classifier"] = "classifier"
@@ -23,11 +21,9 @@ class CamsSettings(InferenceSettings):
     """The classifier that is looked into."""
     splits: Splits = ("train", "val")
     """Which images get maps."""
-    shards: Shards = 4
-    """Files that the maps are spread over; the content does not depend on it."""
 
 
-class WalkSettings(Settings):
+class WalkSettings(ScatteredSettings):
     """Maps spread by a random walk over pixel affinities (AffinityNet, Ahn and Kwak 2018; IRN, Ahn et al. 2019)."""
 
     source: Literal["walk"] = "walk"
@@ -51,11 +47,9 @@ class WalkSettings(Settings):
     """Longest side in pixels that the edge network sees."""
     splits: Splits = ("train", "val")
     """Which images get maps."""
-    shards: Shards = 4
-    """As in ``cams``."""
 
 
-class EnsembleSettings(Settings):
+class EnsembleSettings(ScatteredSettings):
     """Maps of several recipes put together, pixel by pixel, at stride 4: those of classifiers each divided by its
     maximum, those that are meant absolutely (walks) as they are."""
 
@@ -67,11 +61,9 @@ class EnsembleSettings(Settings):
     with each member's mIoU at its calibrated threshold on the ``evaluation.calibration_images`` masks themselves."""
     splits: Splits = ("train", "val")
     """Which images get maps."""
-    shards: Shards = 4
-    """As in ``cams``."""
 
 
-class ExternalCamsSettings(Settings):
+class ExternalCamsSettings(ScatteredSettings):
     """Maps made elsewhere (a CLIP or DINO seed, say) in the format of ``wsss.store.maps``."""
 
     source: Literal["external"] = "external"
@@ -81,8 +73,6 @@ class ExternalCamsSettings(Settings):
     """What went into them, in words (image tags, image-text pairs, ...): every table repeats it."""
     splits: Splits = ("train", "val")
     """Which images have maps there."""
-    shards: Shards = 4
-    """As in ``cams``."""
 
 
 Cams = Annotated[CamsSettings | WalkSettings | EnsembleSettings | ExternalCamsSettings, Field(discriminator="source")]

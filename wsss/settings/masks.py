@@ -6,7 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Fraction, Positive, Ref, Scales, Settings, Splits, as_list, as_number, as_tuple
+from wsss.settings.base import (
+    Fraction,
+    Positive,
+    Ref,
+    Scales,
+    ScatteredSettings,
+    Settings,
+    Splits,
+    as_list,
+    as_number,
+    as_tuple,
+)
 
 
 class InferenceSettings(Settings):
@@ -98,7 +109,7 @@ class IgnoreBand(Settings):
         return self
 
 
-class MasksSettings(Settings):
+class MasksSettings(ScatteredSettings):
     """Pseudo masks from maps, alone or with saliency as the background score."""
 
     source: Literal["cams"] = "cams"
@@ -125,7 +136,7 @@ class MasksSettings(Settings):
         return self
 
 
-class VoteSettings(Settings):
+class VoteSettings(ScatteredSettings):
     """Pseudo masks that other pseudo masks vote on, pixel by pixel."""
 
     source: Literal["vote"] = "vote"
@@ -138,7 +149,7 @@ class VoteSettings(Settings):
     """Which images get masks."""
 
 
-class ExternalMasksSettings(Settings):
+class ExternalMasksSettings(ScatteredSettings):
     """Masks made elsewhere: a folder of 8-bit PNG, one ``ID.png`` an image, 0 background, c the c-th class, 255
     ignore."""
 

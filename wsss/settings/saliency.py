@@ -14,27 +14,24 @@ from wsss.settings.base import (
     Recolouring,
     Ref,
     Scales,
-    Settings,
+    ScatteredSettings,
     Splits,
     as_number,
 )
-from wsss.settings.cams import Shards
 from wsss.settings.masks import Crf, CrfSettings, InferenceSettings
 from wsss.settings.training import TrainingSettings
 
 
-class SaliencyMapSettings(InferenceSettings):
+class SaliencyMapSettings(InferenceSettings, ScatteredSettings):
     """How a trained network is applied."""
 
     activation: Literal["relu", "sigmoid"] = "relu"
     """``relu``: the rectified logit over the image's maximum (published for C2AM); ``sigmoid``: a probability."""
     splits: Splits = ("train", "val")
     """Which images get maps."""
-    shards: Shards = 4
-    """Files that the maps are spread over; the content does not depend on it."""
 
 
-class SaliencyMaskSettings(Settings):
+class SaliencyMaskSettings(ScatteredSettings):
     """From saliency maps to masks of two labels, 0 and 1."""
 
     threshold: Fraction = 0.2

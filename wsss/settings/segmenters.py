@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from wsss.settings.base import Count, NonNegative, Positive, Ref, Splits, as_list
+from wsss.settings.base import Count, NonNegative, Positive, Ref, ScatteredSettings, Splits, as_list
 from wsss.settings.masks import Crf, InferenceSettings
 from wsss.settings.training import TrainingSettings
 
 
-class PredictSettings(InferenceSettings):
+class PredictSettings(InferenceSettings, ScatteredSettings):
     """How a trained segmentation network is applied."""
 
     combine_flips: Literal["average", "add"] = "average"

@@ -1,0 +1,98 @@
+"""Shares of a list of images, for jobs that make one artefact together: which images, which lock, which receipt.
+
+Jobs with ``--shard 0/3``, ``1/3`` and ``2/3`` leave what they made in ``OUT/parts``; the same program without
+``--shard`` puts it together and makes what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import fcntl
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from wsss.errors import WsssError
+
+Item = TypeVar("Item")
+PARTS = "parts"
+"""Folder in an artefact's folder for what is made of it so far; it goes when the artefact is whole."""
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Share ``number`` (from 0) of ``total``: neighbours in the list, as many in each, give or take one."""
+
+    number: int
+    total: int
+
+    @classmethod
+    def read(cls, text: str) -> Share:
+        """``"0/3"``. Raises ``ArgumentTypeError`` for anything else."""
+        found = re.fullmatch(r"(\d+)/(\d+)", text)
+        if found is None or not int(found[1]) < int(found[2]):
+            raise argparse.ArgumentTypeError(f"{text!r} is no I/N with I from 0 to N - 1, like 0/3")
+        return cls(int(found[1]), int(found[2]))
+
+    def of(self, items: Sequence[Item]) -> list[Item]:
+        """This share of a list; the shares together are the list."""
+        return list(items[self.number * len(items) // self.total : (self.number + 1) * len(items) // self.total])
+
+    def receipt(self, out: Path) -> Path:
+        """The file that says that this share of an artefact is made."""
+        return out / PARTS / f"{self}.json"
+
+    def __str__(self) -> str:
+        return f"{self.number}-of-{self.total}"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of a stage whose images jobs may share."""
+    parser.add_argument(
+        "--shard", type=Share.read, metavar="I/N",
+        help="only share I (from 0) of N of the images; without it afterwards, the program keeps what is made, makes "
+        "what is missing and writes the artefact",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gather", type=int, default=1, metavar="N", help="other jobs made N shares: say what they lack, and record it"
+    )
+
+
+@contextlib.contextmanager
+def locked(out: Path, share: Share | None = None) -> Iterator[None]:
+    """Refuse to run beside another copy of the same work: a whole stage runs alone in its folder, a share beside other
+    shares. Locks die with their process, however that ends.
+
+    Raises ``WsssError`` that names who is at work there."""
+    with contextlib.ExitStack() as stack:
+        who = f"process {os.getpid()} on {platform.node()}" + (f", shard {share}" if share else "")
+        _hold(stack, out, out / ".lock", who, fcntl.LOCK_EX if share is None else fcntl.LOCK_SH)
+        if share is not None:
+            _hold(stack, out, out / PARTS / f".lock-{share}", who, fcntl.LOCK_EX)
+        yield
+
+
+def _hold(stack: contextlib.ExitStack, out: Path, path: Path, who: str, how: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = stack.enter_context(path.open("a+"))
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            file.seek(0)
+            raise WsssError(
+                f"{out}: another copy of this stage is at work here ({file.read().strip()}); wait for it or stop it"
+            ) from None
+        print(f"{out}: this file system has no locks ({error}); see to it that nothing else writes here",
+              file=sys.stderr, flush=True)  # fmt: skip
+    file.truncate(0)
+    file.write(who)
+    file.flush()
