@@ -23,6 +23,7 @@ stage = Stage(
         "ordinary": "classifier that judges erased images (objectives that erase)",
         "warm_start": "classifier whose weights to start from",
     },
+    team=True,
 )
 
 if __name__ == "__main__":

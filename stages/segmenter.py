@@ -16,6 +16,7 @@ stage = Stage(
     settings=SegmenterSettings,
     inputs={"index": "dataset index"},
     optional={"masks": "pseudo masks to learn from (not with supervision: masks)"},
+    team=True,
 )
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ def train_affinity(run: Run) -> None:
     device = prepare(run)
     goal = Goal(settings, len(index.classes), given.get("warm_start"))
     network = train(run, goal, items, len(index.classes), device, labels_of)
+    if run.team.rank:
+        return
     about = {
         "kind": "affinity",
         "backbone": settings.backbone,

@@ -2,6 +2,10 @@
 
 Everything random is a function of (seed, step), never of what ran before. A training that was killed at any moment and
 started again therefore ends, on the CPU, with the same bits as one that was left alone.
+
+Several processes (``wsss.launch``) share each micro-batch. Losses are means over all of it, gradients are summed over
+the processes, and batch normalisation sees all of it too, so the result does not depend on their number, but for the
+order in which sums are taken and for dropout. A training may go on with another number than it began with.
 """
 
 from __future__ import annotations
@@ -17,16 +21,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from wsss.averaging import WeightAverage
 from wsss.data.loading import Order, TrainingViews, training_loader
 from wsss.devices import autocast_type, loader_workers, tune_for
 from wsss.errors import WsssError
+from wsss.models.synchronised import synchronise
 from wsss.objectives.base import Moment, Objective
 from wsss.optimisers import build_optimiser, rate_at, set_rate
-from wsss.processes import ranks, share
+from wsss.processes import agreed, ranks, share
 from wsss.progress import Progress
 from wsss.settings import TrainingSettings
 from wsss.stage import Interrupted, Run, say
@@ -74,6 +78,8 @@ class Trainer:
         for name, network in self.networks.items():
             tune_for(network, device)
             network.train()
+            if self.ranks > 1 and settings.batch_norm != "per-process":
+                synchronise(network)
             if objective.batch_norm(name, settings.batch_norm) == "fixed":
                 network.fix_batch_norm()
         for network in objective.fixed.values():
@@ -99,9 +105,17 @@ class Trainer:
         facts = [json.loads(settings.canonical(exclude=APPLIED & set(type(settings).model_fields)))]
         facts += [run.args.seed, identity, str(self.type)]
         self.key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        self.statistics = [
+            getattr(layer, name)
+            for network in self.networks.values()
+            for layer in network.modules()
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training and layer.track_running_stats
+            for name in ("running_mean", "running_var")
+        ]
         self.sums: dict[str, torch.Tensor] = {}
         self.counted: dict[str, int] = {}
         self.step = 0
+        self.spent, self.started = 0.0, time.monotonic()
 
     def train(self) -> nn.Module:
         """Train to the end, or go on from the checkpoint, and return the objective's product in eval mode.
@@ -111,6 +125,8 @@ class Trainer:
             WsssError: A loss or a weight is not finite.
         """
         self._resume()
+        for network in self.networks.values():  # random numbers differ between kinds of processors
+            share((t for t in network.state_dict().values() if t.is_floating_point()), mean=False)
         order = Order(
             len(self.views),
             self.settings.batch_size,
@@ -133,9 +149,11 @@ class Trainer:
                 if stop or late:
                     self._save()
                 if stop:
+                    agreed([0.0], self.device)  # none leaves before the first one has saved
                     raise Interrupted(self.run.stop)
         self._save()
         self.average.finish()
+        self.run.note(processes=self.ranks, training_seconds=round(self._seconds(), 2))
         return self.networks[self.objective.product].eval()
 
     def _micro_step(self, batch: Any) -> None:
@@ -174,8 +192,8 @@ class Trainer:
             scaler.update()
         for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
-        # each process has its own statistics of batch normalisation, and a checkpoint holds those of the first
-        share((b for n in self.networks.values() for b in n.buffers() if b.is_floating_point()), mean=False)
+        if self.settings.batch_norm == "per-process":  # the mean over all: a checkpoint, like the product, has one set
+            share(self.statistics, mean=True)
         self.average.after_step(self.step // self.settings.accumulate - 1)
 
     def _autocast(self) -> Any:
@@ -225,14 +243,14 @@ class Trainer:
     def _must(self) -> tuple[bool, bool]:
         """Whether to stop, and whether a checkpoint is due: the same answer in all processes."""
         late = time.monotonic() - self._saved > CHECKPOINT_SECONDS
-        if self.ranks == 1:
-            return self.run.stop is not None, late
-        told = torch.tensor([self.run.stop is not None, late], dtype=torch.float32, device=self.device)
-        dist.all_reduce(told, dist.ReduceOp.MAX)
-        stop, late = told.bool().tolist()
+        stop, late = map(bool, agreed([self.run.stop is not None, late], self.device))
         if stop and self.run.stop is None:
             self.run.stop = "a signal to another process"
         return stop, late
+
+    def _seconds(self) -> float:
+        """How long this training has taken, with the runs before it, up to the checkpoint that each left."""
+        return self.spent + time.monotonic() - self.started
 
     def _save(self) -> None:
         self._check_finite()
@@ -242,6 +260,7 @@ class Trainer:
         state = {
             "key": self.key,
             "step": self.step,
+            "seconds": self._seconds(),
             "networks": {n: m.state_dict() for n, m in self.networks.items()},
             "optimisers": {n: o.state_dict() for n, o in self.optimisers.items()},
             "scalers": {n: s.state_dict() for n, s in self.scalers.items()},
@@ -260,8 +279,14 @@ class Trainer:
         if self.checkpoint.is_file():
             state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
             if state["key"] != self.key:
-                say("the checkpoint found belongs to other settings, inputs or code: starting over")
+                self._say("the checkpoint found belongs to other settings, inputs or code: starting over")
                 state = None
+        step = -1.0 if state is None else state["step"]
+        if agreed([step, -step], self.device) != [step, -step]:
+            raise WsssError(
+                f"{self.checkpoint}: the processes of this training do not see the same checkpoint; the folder of "
+                "--state must lie on a file system that all their machines share"
+            )
         if state is None:
             if self.rank == 0:
                 self.metrics.unlink(missing_ok=True)
@@ -273,9 +298,14 @@ class Trainer:
         self.objective.load_state(state["objective"])
         self.average.load_state(state["average"])
         self.step, self.sums, self.counted = state["step"], state["sums"], state["counted"]
+        self.spent = state["seconds"]
         if self.rank == 0 and self.metrics.exists():
             os.truncate(self.metrics, state["metrics"])
-        say(f"going on at step {self.step} of {self.micro_steps}")
+        self._say(f"going on at step {self.step} of {self.micro_steps}")
+
+    def _say(self, message: str) -> None:
+        if self.rank == 0:
+            say(message)
 
 
 def keep_product(run: Run) -> None:

@@ -1,8 +1,8 @@
 """Several processes as one run: how they find each other, and how they end together.
 
-``torchrun`` and ``srun`` start the same stage program N times and tell each copy its number. The copies meet at the first
-one's machine. They end together too: with one exit code, and with the message of the one that was first to fail, also
-where the others wait for it on a GPU and cannot hear anything else. One that is killed takes the others with it.
+``torchrun`` and ``srun`` start the same stage program N times and tell each copy its number. The copies meet at the
+first one's machine. They end together too: with one exit code, and with the message of the one that was first to fail,
+also where the others wait for it on a GPU and hear nothing else. One that is killed takes the others with it.
 
 Nothing here has a say in what is computed. torch is imported only where there are several processes.
 """
@@ -27,14 +27,14 @@ from wsss.errors import WsssError
 MEETING = 300.0
 """Seconds that processes wait for each other at the start: nodes may import torch from a slow disk."""
 PATIENCE = 900.0
-"""Seconds that a process waits for the others' numbers in a step: a checkpoint is written meanwhile, or images come from
-a slow disk."""
+"""Seconds that a process waits for the others' numbers in a step: a checkpoint may be written meanwhile, or images come
+from a slow disk."""
 GRACE = 5.0
 """Seconds that a process has to end by itself when another one has failed."""
 LEAVING = 10.0
 """Seconds to wait until all have heard how the run ended."""
 FAILED, TRY_AGAIN = 1, 75
-"""Exit codes: an error that nobody foresaw; another process was lost. What a stage ends with otherwise, it says itself."""
+"""Exit codes: an error that nobody foresaw; another process was lost. Other errors have their own ``exit_code``."""
 
 
 class Lost(Exception):
@@ -76,8 +76,8 @@ def team_of(environment: Mapping[str, str]) -> Team:
     """What ``torchrun`` or ``srun`` says in the environment; a team of one where neither started several.
 
     Only the variables of a SLURM *step* count: those of an allocation of several tasks (``SLURM_NTASKS``) stand in the
-    environment of a batch script too, which is one process. MASTER_ADDR and MASTER_PORT, where set, go before the step's
-    first host and a port that follows from the job's number.
+    environment of a batch script too, which is one process. MASTER_ADDR and MASTER_PORT, where set, go before the
+    step's first host and a port that follows from the job's number.
 
     Raises:
         WsssError: Variables that are no numbers, or a list of hosts that cannot be read.
@@ -136,8 +136,8 @@ def _tasks(text: str, node: int) -> int:
 def joined(team: Team, device: str) -> Iterator[None]:
     """Bring the processes of a team together for a block, and end them together.
 
-    On leaving: all wait until the first process has left the block, which is when the artefact is whole. Where one fails,
-    the first to do so raises its own error here; the others exit with its code, without a word.
+    On leaving: all wait until the first process has left the block, which is when the artefact is whole. Where some
+    fail, the first to do so raises its own error here; the others exit with its code, without a word.
 
     Args:
         team: With one process nothing happens.
@@ -301,7 +301,9 @@ def _is_of_the_network(error: BaseException) -> bool:
 
 
 def _code(error: BaseException | None) -> int:
-    """The exit code that a stage gives an error; ``exit_code`` is the error's own."""
+    """The exit code that a stage gives an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else FAILED
     return 0 if error is None else getattr(error, "exit_code", FAILED)

@@ -1,15 +1,16 @@
-"""Several processes that train together: their numbers, and what they tell each other."""
+"""Several processes that train together: their numbers, and what they tell each other. How they meet and end:
+``wsss.launch``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.distributed as dist
 
 
 def ranks() -> tuple[int, int]:
-    """This process's number and how many there are."""
+    """This process's number, from 0, and how many there are."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
@@ -27,3 +28,12 @@ def share(tensors: Iterable[torch.Tensor], mean: bool) -> None:
         dist.broadcast(flat, 0)
     for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
+
+
+def agreed(values: Sequence[float], device: torch.device) -> list[float]:
+    """The largest of each value over all processes. None goes on before all have asked."""
+    if ranks()[1] == 1:
+        return list(values)
+    told = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(told, dist.ReduceOp.MAX)
+    return told.tolist()

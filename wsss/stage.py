@@ -27,6 +27,7 @@ from typing import Any
 from wsss import __version__
 from wsss.errors import WsssError
 from wsss.identity import identity
+from wsss.launch import Lost, Team, joined, team_of
 from wsss.settings import Settings, classes_of, default_variant
 from wsss.store.manifest import NAME, digest, read_manifest, replace_folder, write_manifest
 from wsss.wording import check, dotted, listed, nearest
@@ -34,11 +35,15 @@ from wsss.wording import check, dotted, listed, nearest
 TRY_AGAIN = 75
 """Exit code of a stage that was told to stop and saved its state (EX_TEMPFAIL of sysexits)."""
 USER_ERROR = 2
+ECHO = 10.0
+"""Seconds in which a second signal to one of several processes is taken for the echo of the first."""
 LIBRARIES = ("torch", "timm", "segmentation-models-pytorch", "numpy", "pillow", "pydensecrf2", "h5py")
 
 
 class Interrupted(Exception):
     """A signal asked the stage to stop, and its state is saved."""
+
+    exit_code = TRY_AGAIN
 
 
 def say(message: str) -> None:
@@ -56,10 +61,19 @@ class Run:
         stage: Name of the stage's program, without suffix.
         out: The artefact folder.
         stop: Name of the signal that asked to stop, or None.
+        team: The processes of this run; only the first one writes.
     """
 
-    def __init__(self, args: argparse.Namespace, settings: Any, inputs: dict[str, Path], stage: str = "") -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        settings: Any,
+        inputs: dict[str, Path],
+        stage: str = "",
+        team: Team | None = None,
+    ) -> None:
         self.args, self.settings, self.inputs, self.stage = args, settings, inputs, stage
+        self.team = team or Team()
         self.out: Path = args.out
         self.stop: str | None = None
         self.facts: dict[str, Any] = {}
@@ -102,6 +116,7 @@ class Stage:
         optional: Artefact folders it may be given.
         several: Names that stand for a list of artefact folders, which may be left out.
         extra: Further flags: ``{"--kind": {"choices": [...]}}``, as for ``ArgumentParser.add_argument``.
+        team: Processes that work at the same time may share it (see ``wsss.launch``).
     """
 
     def __init__(
@@ -112,8 +127,9 @@ class Stage:
         optional: dict[str, str] | None = None,
         several: dict[str, str] | None = None,
         extra: dict[str, dict[str, Any]] | None = None,
+        team: bool = False,
     ) -> None:
-        self.settings = settings
+        self.settings, self.team = settings, team
         self.inputs, self.optional, self.several = inputs or {}, optional or {}, several or {}
         self.parser = argparse.ArgumentParser(
             description=doc, epilog=_settings_help(settings), formatter_class=argparse.RawDescriptionHelpFormatter
@@ -128,7 +144,8 @@ class Stage:
         if settings is not None:
             add("--settings", default="{}", metavar="JSON|FILE", help="settings: a JSON object, or a JSON or YAML file")
         add("--seed", type=int, default=0, help="seed of every random draw (default 0)")
-        add("--threads", type=int, default=os.cpu_count(), metavar="N", help="cores it may use (default: all)")
+        cores = "cores of this machine it may use, with all its processes (default: all)"
+        add("--threads", type=int, default=os.cpu_count(), metavar="N", help=cores)
         add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
         for flag, options in (extra or {}).items():
             add(flag, **options)
@@ -144,18 +161,35 @@ class Stage:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         args = self.parser.parse_args(argv)
         try:
-            run = Run(args, self._read_settings(args), self._open_inputs(args), Path(self.parser.prog).stem)
-            with _lock(run.out), _signals(run):
-                (run.out / NAME).unlink(missing_ok=True)
-                made_by = identity(run.stage, run.settings, run.args.seed)  # now: it may be edited while this runs
-                yield run
-                write_manifest(run.out, self._facts(run, started, made_by))
+            team = self._team(args)
+            with joined(team, args.device):
+                run = Run(args, self._read_settings(args), self._open_inputs(args), Path(self.parser.prog).stem, team)
+                if team.rank:  # the first one writes
+                    with _signals(run):
+                        yield run
+                    return
+                with _lock(run.out), _signals(run):
+                    (run.out / NAME).unlink(missing_ok=True)
+                    made_by = identity(run.stage, run.settings, run.args.seed)  # now: it may be edited while this runs
+                    yield run
+                    write_manifest(run.out, self._facts(run, started, made_by))
         except WsssError as error:
             say(f"{self.parser.prog}: error: {error}")
             sys.exit(USER_ERROR)
-        except Interrupted as reason:
+        except (Interrupted, Lost) as reason:
             say(f"{self.parser.prog}: stopped by {reason}; state is saved, the same command goes on from there")
             sys.exit(TRY_AGAIN)
+
+    def _team(self, args: argparse.Namespace) -> Team:
+        """The processes of this run, who share the cores of their machine."""
+        team = team_of(os.environ)
+        if team.size > 1 and not self.team:
+            raise WsssError(
+                f"this stage runs as one process, but {team.size} were started together; start one (srun --ntasks=1, "
+                "without torchrun)"
+            )
+        args.threads = max(1, args.threads // team.local_size)
+        return team
 
     def _read_settings(self, args: argparse.Namespace) -> Any:
         if self.settings is None:
@@ -241,12 +275,17 @@ def _lock(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals(run: Run) -> Iterator[None]:
-    """SIGTERM and SIGUSR1 (a cluster's preemption) set ``run.stop``; a second one ends the process at once."""
+    """SIGTERM and SIGUSR1 (a cluster's preemption) set ``run.stop``; a second one ends the process at once.
+
+    Each of several processes may hear an order twice, from the cluster and from its launcher."""
+    heard = time.monotonic()
 
     def handler(number: int, _frame: Any) -> None:
-        if run.stop:
+        nonlocal heard
+        if run.stop is None:
+            run.stop, heard = signal.Signals(number).name, time.monotonic()
+        elif run.team.size == 1 or time.monotonic() - heard > ECHO:
             os._exit(128 + number)
-        run.stop = signal.Signals(number).name
 
     before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:

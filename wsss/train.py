@@ -48,6 +48,8 @@ def train_classifier(run: Run) -> None:
     objective = find(settings.objective)(settings, classes, given, frequencies)
     chances = balanced_chances(items, classes) if settings.sampling == "balanced" else None
     network = train(run, objective, items, classes, device, chances=chances)
+    if run.team.rank:
+        return
     about = {
         "kind": "classifier",
         "backbone": settings.backbone,
@@ -100,6 +102,8 @@ def train_segmenter(run: Run) -> None:
             )
     device = prepare(run)
     network = train(run, Segmentation(settings, len(index.classes)), items, len(index.classes), device, mask_of)
+    if run.team.rank:
+        return
     about = {
         "kind": "segmenter",
         "architecture": settings.architecture,
@@ -157,6 +161,8 @@ def train(
 ) -> Any:
     """Train an objective's networks on ``items`` and return its product in eval mode, whatever the stage.
 
+    With several processes all train it and all have it; what comes of it is for the first one to write.
+
     ``mask_of`` is as for ``TrainingViews``, ``chances`` as for ``Order``.
 
     A checkpoint is resumed only if the settings, the seed, the content of every input folder and of a local file of
@@ -169,5 +175,8 @@ def train(
     if isinstance(weights, str) and "warm_start" not in run.inputs:
         identity["pretrained"] = digest(Path(weights))
     trainer = Trainer(objective, views, run.settings, run, device, identity, chances)
-    say(f"{len(items)} images, {trainer.micro_steps} steps on {device} in {str(trainer.type).removeprefix('torch.')}")
+    if run.team.rank == 0:
+        where = f"{device} in {str(trainer.type).removeprefix('torch.')}"
+        spread = f" by {trainer.ranks} processes" if trainer.ranks > 1 else ""
+        say(f"{len(items)} images, {trainer.micro_steps} steps on {where}{spread}")
     return trainer.train()

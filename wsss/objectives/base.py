@@ -82,7 +82,7 @@ class Objective(ABC):
         """Yield the losses of one micro-step; ``batch`` is on the device of the networks."""
 
     def batch_norm(self, network: str, default: str) -> str:
-        """``normal`` or ``fixed`` for one of the networks; ``default`` is the recipe's ``batch_norm``."""
+        """``normal`` or ``fixed`` for one of the networks (or ``default``, the ``batch_norm`` of the recipe)."""
         return default
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -60,8 +60,13 @@ class TrainingSettings(NetworkSettings):
     """a in y' = (1 - a) y + a/2 (classifiers), or of the cross entropy (segmenters)."""
     augment: Augment = ()
     """Besides resize, flip and crop: ``colour-jitter``, ``randaugment``, or a list of both."""
-    batch_norm: Literal["normal", "fixed"] = "normal"
-    """``fixed``: running statistics are used and not updated, scale and offset are not trained."""
+    batch_norm: Literal["normal", "per-process", "fixed"] = "normal"
+    """``normal``: statistics of the micro-batch, of all processes together; ``per-process``: of each process's own part
+    of it, which is faster, but then the result depends on their number; ``fixed``: running statistics are used and not
+    updated, scale and offset are not trained."""
+    processes: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Processes on one machine that the workflow starts to share each micro-batch, on a GPU each. But for rounding,
+    dropout and ``batch_norm: per-process`` the result does not depend on it, and a change re-runs nothing."""
     precision: Precision = "auto"
     """Autocast type. ``auto``: bf16 where the device computes it natively, else fp16 on a GPU and fp32 on a CPU."""
     ema: Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] | None = None
@@ -79,6 +84,8 @@ class TrainingSettings(NetworkSettings):
             raise ValueError(f"crop ({self.crop}) must be a multiple of output_stride ({self.output_stride})")
         if self.ema is not None and self.average_last is not None:
             raise ValueError("ema and average_last are two ways to average weights; set one of them")
+        if self.batch_size % self.processes:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of processes ({self.processes})")
         if (self.average_last or 1) > self.epochs:
             raise ValueError(f"average_last ({self.average_last}) must not exceed epochs ({self.epochs})")
         return self
