@@ -54,6 +54,8 @@ def train_saliency(run: Run) -> None:
     device = prepare(run)
     objective = find(settings.objective)(settings, given_classifiers(run, settings).get("warm_start"))
     network = train(run, objective, items, len(index.classes), device, target)
+    if run.team.rank:
+        return
     about: dict[str, Any] = {"backbone": settings.backbone, "output_stride": settings.output_stride}
     if network_of_masks:
         about |= {"kind": "saliency-net", "architecture": settings.architecture}
