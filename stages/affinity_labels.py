@@ -18,6 +18,7 @@ stage = Stage(
     settings=AffinityLabelSettings,
     inputs={"index": "dataset index", "cams": "maps that claim pixels for classes"},
     optional={"saliency": "saliency maps that decide what is background"},
+    scattered=True,
 )
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ stage = Stage(
     __doc__,
     settings=CamsSettings,
     inputs={"index": "dataset index", "classifier": "classifier to look into"},
+    scattered=True,
 )
 
 if __name__ == "__main__":

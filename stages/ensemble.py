@@ -22,6 +22,7 @@ stage = Stage(
         "members": "maps of the members, in the order of the settings",
         "scores": "scores of the members in the same order, for rule calibrated",
     },
+    scattered=True,
 )
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import _house  # noqa: F401
 from wsss.settings import ExternalMasksSettings
 from wsss.stage import Stage
 
-stage = Stage(__doc__, settings=ExternalMasksSettings, inputs={"index": "dataset index"})
+stage = Stage(__doc__, settings=ExternalMasksSettings, inputs={"index": "dataset index"}, scattered=True)
 
 if __name__ == "__main__":
     with stage.run() as run:

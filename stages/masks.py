@@ -18,6 +18,7 @@ stage = Stage(
         "saliency": "maps of the saliency that the settings name",
         "scores": "scores of the maps, for threshold policies calibrated and oracle",
     },
+    scattered=True,
 )
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ stage = Stage(
     __doc__,
     settings=PredictSettings,
     inputs={"index": "dataset index", "segmenter": "trained segmentation network"},
+    scattered=True,
 )
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ stage = Stage(
     __doc__,
     settings=SaliencyMapSettings,
     inputs={"index": "dataset index", "saliency": "trained disentangler or saliency network"},
+    scattered=True,
 )
 
 if __name__ == "__main__":

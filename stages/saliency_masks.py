@@ -13,6 +13,7 @@ stage = Stage(
     __doc__,
     settings=SaliencyMaskSettings,
     inputs={"index": "dataset index", "maps": "saliency maps"},
+    scattered=True,
 )
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ stage = Stage(
     settings=VoteSettings,
     inputs={"index": "dataset index"},
     several={"members": "pseudo masks of the members, in the order of the settings"},
+    scattered=True,
 )
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ stage = Stage(
     __doc__,
     settings=WalkSettings,
     inputs={"index": "dataset index", "cams": "maps to spread", "affinity": "trained edge network"},
+    scattered=True,
 )
 
 if __name__ == "__main__":

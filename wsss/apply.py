@@ -14,11 +14,13 @@ from wsss.data.index import Index, Item
 from wsss.devices import choose_device, prepare_cpu
 from wsss.errors import WsssError
 from wsss.inference import class_activation_maps, pixel_probabilities
+from wsss.map_parts import Format, Maps, write_maps
+from wsss.mask_parts import Written, write_masks
 from wsss.models.classifier import load_classifier
 from wsss.models.segmenter import load_segmenter
 from wsss.refine.crf import refine_scores
 from wsss.settings import CamsSettings, PredictSettings
-from wsss.shards import Maps, write_shards
+from wsss.shards import items_of
 from wsss.stage import Interrupted, Run
 from wsss.store.masks import MaskFolder
 from wsss.workers import over
@@ -36,13 +38,18 @@ def write_cams(run: Run) -> None:
         WsssError: The classifier was trained on other classes than the index has.
     """
     settings: CamsSettings = run.settings
-    network, items, device = open_network(run, "classifier", load_classifier)
-    stride = network_stride(network)
+    index = Index.load(run.inputs["index"])
 
-    def maps_of(part: list[Item]) -> Iterator[Maps]:
-        return class_activation_maps(network, part, settings, device, run.args.threads)
+    def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
+        network, device = open_network(run, "classifier", load_classifier, index)
+        stride = network_stride(network)
 
-    write_shards(run, items, maps_of, scales=settings.scales, flip=settings.flip, stride=stride, round_to=stride)
+        def maps_of(part: list[Item]) -> Iterator[Maps]:
+            return class_activation_maps(network, part, settings, device, run.args.threads)
+
+        return Format(settings.scales, settings.flip, stride, stride), maps_of
+
+    write_maps(run, items_of(run, index), begin)
 
 
 def network_stride(network: torch.nn.Module) -> int:
@@ -53,24 +60,38 @@ def network_stride(network: torch.nn.Module) -> int:
 
 
 def write_predictions(run: Run) -> None:
-    """Write the predicted mask of every image of the splits."""
+    """Write the predicted mask of every image of the splits.
+
+    Raises:
+        WsssError: The network was trained on other classes than the index has.
+    """
+    index = Index.load(run.inputs["index"])
+
+    def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
+        network, device = open_network(run, "segmenter", load_segmenter, index)
+        return lambda part: predicted(run, network, part, device, masks)
+
+    write_masks(run, items_of(run, index), begin)
+
+
+def predicted(
+    run: Run, network: torch.nn.Module, items: list[Item], device: torch.device, masks: MaskFolder
+) -> Iterator[Written]:
+    """Write the predicted masks of images. With a CRF, some probabilities wait for each other and for it."""
     settings: PredictSettings = run.settings
-    network, items, device = open_network(run, "segmenter", load_segmenter)
-    with run.folder("masks") as scratch:
-        finish = Finish(settings, MaskFolder(scratch))
-        waiting: list[tuple[Item, np.ndarray]] = []
-        for pair in pixel_probabilities(network, items, settings, device, run.args.threads):
-            if settings.crf is None:
-                finish(pair)
-            else:
-                waiting.append(pair)
-            if sum(scores.nbytes for _, scores in waiting) >= WAITING:
-                finish.all(waiting, run.args.threads)
-                waiting = []
-            if run.stop:
-                raise Interrupted(run.stop)
-        finish.all(waiting, run.args.threads)
-    run.note(images=len(items))
+    finish = Finish(settings, masks)
+    waiting: list[tuple[Item, np.ndarray]] = []
+    for pair in pixel_probabilities(network, items, settings, device, run.args.threads):
+        if settings.crf is None:
+            yield finish(pair)
+        else:
+            waiting.append(pair)
+        if sum(scores.nbytes for _, scores in waiting) >= WAITING:
+            yield from finish.all(waiting, run.args.threads)
+            waiting = []
+        if run.stop:
+            raise Interrupted(run.stop)
+    yield from finish.all(waiting, run.args.threads)
 
 
 @dataclass(frozen=True)
@@ -80,25 +101,25 @@ class Finish:
     settings: PredictSettings
     masks: MaskFolder
 
-    def __call__(self, pair: tuple[Item, np.ndarray]) -> None:
+    def __call__(self, pair: tuple[Item, np.ndarray]) -> Written:
         item, scores = pair
         if self.settings.crf is None:
             labels = scores.argmax(0)
         else:
             labels = refine_scores(read_image(item.image), scores, self.settings.crf, keep_above=PRUNE)
-        self.masks.write(item.id, labels.astype(np.uint8))
+        return Written(item.id, self.masks.write(item.id, labels.astype(np.uint8)), None)
 
-    def all(self, pairs: list[tuple[Item, np.ndarray]], threads: int) -> None:
+    def all(self, pairs: list[tuple[Item, np.ndarray]], threads: int) -> Iterator[Written]:
         """Finish the images that wait, in processes."""
-        for _ in over(pairs, self, threads, "masks", lambda pair: pair[0].id) if pairs else ():
-            pass
+        if pairs:
+            yield from over(pairs, self, threads, "masks", lambda pair: pair[0].id)
 
 
 def open_network(
-    run: Run, name: str, load: Callable[[Path], tuple[torch.nn.Module, tuple[str, ...]]]
-) -> tuple[torch.nn.Module, list[Item], torch.device]:
-    """The trained network of the input ``name`` on its device, and the images of the splits."""
-    index = Index.load(run.inputs["index"])
+    run: Run, name: str, load: Callable[[Path], tuple[torch.nn.Module, tuple[str, ...]]], index: Index
+) -> tuple[torch.nn.Module, torch.device]:
+    """The trained network of the input ``name`` on its device. Raises ``WsssError`` where the index has other
+    classes."""
     network, classes = load(run.inputs[name])
     if classes != index.classes:
         raise WsssError(
@@ -107,5 +128,4 @@ def open_network(
         )
     prepare_cpu(run.args.threads)
     device = choose_device(run.args.device)
-    items = [item for split in run.settings.splits for item in index.split(split)]
-    return network.to(device, memory_format=torch.channels_last).eval(), items, device
+    return network.to(device, memory_format=torch.channels_last).eval(), device

@@ -17,12 +17,13 @@ from wsss.devices import choose_device, prepare_cpu
 from wsss.engine import keep_product
 from wsss.errors import WsssError
 from wsss.inference import views_of
+from wsss.map_parts import Format, Maps, write_maps
 from wsss.models.disentangler import Disentangler
 from wsss.models.saliency_net import load_saliency
 from wsss.objectives import find
 from wsss.objectives.c2am_h import STRONGEST
 from wsss.settings import C2amHSettings, InferenceSettings, SaliencyMapSettings, SaliencyNetSettings, SaliencySettings
-from wsss.shards import Maps, write_shards
+from wsss.shards import items_of
 from wsss.stage import Run, say
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
@@ -163,23 +164,24 @@ def write_saliency_maps(run: Run) -> None:
         WsssError: ``relu`` for a saliency network.
     """
     settings: SaliencyMapSettings = run.settings
-    index = Index.load(run.inputs["index"])
-    network, about = load_saliency(run.inputs["saliency"])
-    fine = about["kind"] == "saliency-net"
-    if fine and settings.activation != "sigmoid":
-        raise WsssError("activation: a saliency network gives probabilities; use sigmoid")
-    prepare_cpu(run.args.threads)
-    device = choose_device(run.args.device)
-    network.to(device, memory_format=torch.channels_last).eval()
-    items = [item for split in settings.splits for item in index.split(split)]
-    stride = FINE_STRIDE if fine else about["output_stride"]
 
-    def maps_of(part: list[Item]) -> Iterator[Maps]:
-        return saliency_maps(network, part, settings, fine, device, run.args.threads)
+    def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
+        network, about = load_saliency(run.inputs["saliency"])
+        fine = about["kind"] == "saliency-net"
+        if fine and settings.activation != "sigmoid":
+            raise WsssError("activation: a saliency network gives probabilities; use sigmoid")
+        prepare_cpu(run.args.threads)
+        device = choose_device(run.args.device)
+        network.to(device, memory_format=torch.channels_last).eval()
+        stride = FINE_STRIDE if fine else about["output_stride"]
 
-    relative = {"relative": int(settings.activation == "relu")}
-    grid = {"stride": stride, "round_to": stride, "attributes": relative}
-    write_shards(run, items, maps_of, scales=settings.scales, flip=settings.flip, **grid)
+        def maps_of(part: list[Item]) -> Iterator[Maps]:
+            return saliency_maps(network, part, settings, fine, device, run.args.threads)
+
+        relative = {"relative": int(settings.activation == "relu")}
+        return Format(settings.scales, settings.flip, stride, stride, relative), maps_of
+
+    write_maps(run, items_of(run, Index.load(run.inputs["index"])), begin)
 
 
 @torch.inference_mode()

@@ -1,101 +1,94 @@
-"""Inference stages that write maps: shards appear whole, and a stage that was killed keeps those that are complete."""
+"""What inference stages keep while they are not whole: a folder of parts under a key, and receipts of shares.
+
+Nothing that is made gets lost: a stage that was killed, a share of a scattered stage and a stage that puts shares
+together all look into the same folder ``OUT/parts/KEY``, keep what is whole there and make what is missing. The key
+covers all that a part depends on, but not how many jobs share the images.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from wsss.data.index import Item
+from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.fingerprint import ROOT, fingerprint
-from wsss.stage import Interrupted, Run, say
+from wsss.sharing import PARTS, Share
+from wsss.stage import Run, say
 from wsss.store.manifest import NAME, digest
-from wsss.store.maps import MapShard, MapWriter, shard_name
-
-Maps = tuple[Item, Sequence[int] | np.ndarray, Sequence[np.ndarray]]
-"""An image, its n classes (0-based), and float32 (n, h_s, w_s) for each scale; see ``MapWriter.add``."""
 
 
-def write_shards(
-    run: Run,
-    items: list[Item],
-    produce: Callable[[list[Item]], Iterable[Maps]],
-    *,
-    scales: Sequence[float],
-    flip: bool,
-    stride: int,
-    round_to: int | None = None,
-    attributes: Mapping[str, Any] | None = None,
-    content: str = "",
-) -> None:
-    """Write the maps of ``items`` into ``run.settings.shards`` files of ``run.out``.
-
-    ``produce(part)`` yields every image of a part of the list once, in any order; what it yields for an image must not
-    depend on the part. ``scales`` to ``attributes`` as for ``MapWriter``. The shards of a killed run are kept if
-    settings, inputs, code and ``content`` (what else the maps depend on) are those that they were made with.
-
-    Raises:
-        Interrupted: A signal asked to stop; complete shards stay.
-    """
-    key = shard_key(run, content)
-    forget_other_shards(run, key)
-    shards = min(run.settings.shards, len(items))
-    for number in range(shards):
-        name = shard_name(number, shards)
-        if _is_whole(run.out / name):
-            say(f"{name} is complete: kept")
-            continue
-        part = items[number * len(items) // shards : (number + 1) * len(items) // shards]
-        with MapWriter(
-            run.out / name,
-            scales=scales,
-            flip=flip,
-            stride=stride,
-            round_to=round_to,
-            attributes={**(attributes or {}), "key": key},
-        ) as writer:
-            for item, present, maps in produce(part):
-                writer.add(item.id, present, (item.height, item.width), maps)
-                if run.stop:
-                    raise Interrupted(run.stop)
-    (run.state / "key").unlink(missing_ok=True)
-    run.note(images=len(items), shards=shards)
+def items_of(run: Run, index: Index) -> list[Item]:
+    """The images of the splits that the settings name."""
+    return [item for split in run.settings.splits for item in index.split(split)]
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether the shard is there and can be read; one that a failing disk spoilt is deleted."""
-    if not path.exists():
-        return False
-    try:
-        MapShard(path)
-    except WsssError as error:
-        say(f"{path.name} is made again: {error}")
-        path.unlink()
-        return False
-    return True
+def own(run: Run, items: Sequence[Item]) -> list[Item]:
+    """The images that this job makes: its share, or all."""
+    return list(items) if run.share is None else run.share.of(items)
 
 
 def shard_key(run: Run, content: str = "") -> str:
-    """What a shard depends on, in 16 hex digits: settings, the content of all inputs, the code of the stage, and
+    """What a part depends on, in 16 hex digits: settings, seed, the content of all inputs, the code of the stage, and
     ``content``."""
     inputs = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
     code = fingerprint(ROOT / "stages" / f"{run.stage}.py", ROOT)
-    text = json.dumps([run.settings.canonical(), inputs, code, content], sort_keys=True)
+    text = json.dumps([run.settings.canonical(), run.args.seed, inputs, code, content], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def forget_other_shards(run: Run, key: str) -> None:
-    """Delete the shards of a killed run unless they were made under the same key, and what its writer left half
-    done."""
-    for left in run.out.glob(".shard-*.tmp"):  # the lock of the stage says that nobody writes it any more
-        left.unlink()
-    mark = run.state / "key"
-    if not (mark.exists() and mark.read_text() == key):
-        for shard in run.out.glob("shard-*.h5"):
-            shard.unlink()
-        mark.write_text(key)
+def open_parts(run: Run, content: str = "") -> Path:
+    """The folder for parts of this key, ``OUT/parts/KEY``.
+
+    A share notes the key for its receipt. Without ``--shard``, when nobody else is at work there, the parts of other
+    keys are deleted, and what the receipts say is noted.
+    """
+    key = shard_key(run, content)
+    folder = run.out / PARTS / key
+    if run.share is None:
+        for other in (run.out / PARTS).glob("*/"):
+            if other.is_dir() and other != folder:
+                shutil.rmtree(other)
+        _note_receipts(run, key)
+    else:
+        run.note(key=key, shard=str(run.share))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _note_receipts(run: Run, key: str) -> None:
+    """What the other jobs took; says which of them have not done their share under this key."""
+    total = getattr(run.args, "gather", 1)
+    receipts = []
+    for share in (Share(number, total) for number in range(total) if total > 1):
+        try:
+            receipt = json.loads(share.receipt(run.out).read_text(encoding="utf-8"))
+            wrong = None if receipt["key"] == key else "was made with other settings, inputs or code"
+        except (OSError, ValueError, KeyError):
+            wrong = "is missing or damaged"
+        if wrong is None:
+            receipts.append(receipt)
+        else:
+            say(f"{share.receipt(run.out)} {wrong}: what its shard lacks is made here")
+    if total > 1:
+        run.note(
+            shards=total,
+            shard_seconds=[receipt["wall_seconds"] for receipt in receipts],
+            shard_memory_mib=max((receipt["peak_memory_mib"] for receipt in receipts), default=0),
+        )
+
+
+def say_kept(kept: int, mine: Sequence[Item]) -> None:
+    """One line about what need not be made."""
+    if kept:
+        say(f"{kept} of {len(mine)} images are made already: kept")
+
+
+def all_there(out: Path, missing: Iterable[Item]) -> None:
+    """Raises ``WsssError`` naming images that nobody made: an image is never left out in silence."""
+    ids = [item.id for item in missing]
+    if ids:
+        raise WsssError(f"{out}: {len(ids)} images were not made, the first is {ids[0]!r}; run the stage again")

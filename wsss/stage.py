@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -28,8 +27,9 @@ from wsss import __version__
 from wsss.errors import WsssError
 from wsss.identity import identity
 from wsss.launch import Lost, Team, joined, team_of
-from wsss.settings import Settings, classes_of, default_variant
-from wsss.store.manifest import NAME, digest, read_manifest, replace_folder, write_manifest
+from wsss.settings import WITHOUT_EFFECT, Settings, classes_of, default_variant
+from wsss.sharing import PARTS, Share, add_flags, locked
+from wsss.store.manifest import NAME, digest, read_manifest, replace_folder, write_json
 from wsss.wording import check, dotted, listed, nearest
 
 TRY_AGAIN = 75
@@ -60,6 +60,7 @@ class Run:
         inputs: Name to artefact folder, for those given; those of a list are called ``NAME.0``, ``NAME.1``, ...
         stage: Name of the stage's program, without suffix.
         out: The artefact folder.
+        share: The share of the images that this job makes; None: all of the artefact.
         stop: Name of the signal that asked to stop, or None.
         team: The processes of this run; only the first one writes.
     """
@@ -75,6 +76,7 @@ class Run:
         self.args, self.settings, self.inputs, self.stage = args, settings, inputs, stage
         self.team = team or Team()
         self.out: Path = args.out
+        self.share: Share | None = getattr(args, "shard", None)
         self.stop: str | None = None
         self.facts: dict[str, Any] = {}
 
@@ -116,6 +118,7 @@ class Stage:
         optional: Artefact folders it may be given.
         several: Names that stand for a list of artefact folders, which may be left out.
         extra: Further flags: ``{"--kind": {"choices": [...]}}``, as for ``ArgumentParser.add_argument``.
+        scattered: Jobs may share its images (see ``wsss.sharing``).
         team: Processes that work at the same time may share it (see ``wsss.launch``).
     """
 
@@ -127,9 +130,10 @@ class Stage:
         optional: dict[str, str] | None = None,
         several: dict[str, str] | None = None,
         extra: dict[str, dict[str, Any]] | None = None,
+        scattered: bool = False,
         team: bool = False,
     ) -> None:
-        self.settings, self.team = settings, team
+        self.settings, self.scattered, self.team = settings, scattered, team
         self.inputs, self.optional, self.several = inputs or {}, optional or {}, several or {}
         self.parser = argparse.ArgumentParser(
             description=doc, epilog=_settings_help(settings), formatter_class=argparse.RawDescriptionHelpFormatter
@@ -147,12 +151,14 @@ class Stage:
         cores = "cores of this machine it may use, with all its processes (default: all)"
         add("--threads", type=int, default=os.cpu_count(), metavar="N", help=cores)
         add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
+        if scattered:
+            add_flags(self.parser)
         for flag, options in (extra or {}).items():
             add(flag, **options)
 
     @contextlib.contextmanager
     def run(self, argv: list[str] | None = None) -> Iterator[Run]:
-        """Parse arguments, check inputs, lock the artefact; write the manifest at the end.
+        """Parse arguments, check inputs, lock the artefact; write the manifest at the end, or the receipt of a share.
 
         Ends the process with 2 after a ``WsssError`` (printed), with 75 after a signal that was obeyed.
         """
@@ -168,11 +174,14 @@ class Stage:
                     with _signals(run):
                         yield run
                     return
-                with _lock(run.out), _signals(run):
-                    (run.out / NAME).unlink(missing_ok=True)
+                with locked(run.out, run.share), _signals(run):
+                    done = run.out / NAME if run.share is None else run.share.receipt(run.out)
+                    done.unlink(missing_ok=True)
                     made_by = identity(run.stage, run.settings, run.args.seed)  # now: it may be edited while this runs
                     yield run
-                    write_manifest(run.out, self._facts(run, started, made_by))
+                    write_json(done, self._facts(run, started, made_by))
+                    if run.share is None:
+                        shutil.rmtree(run.out / PARTS, ignore_errors=True)
         except WsssError as error:
             say(f"{self.parser.prog}: error: {error}")
             sys.exit(USER_ERROR)
@@ -184,8 +193,9 @@ class Stage:
         """The processes of this run, who share the cores of their machine."""
         team = team_of(os.environ)
         if team.size > 1 and not self.team:
+            cure = "give each job its share by --shard I/N, or start one" if self.scattered else "start one"
             raise WsssError(
-                f"this stage runs as one process, but {team.size} were started together; start one (srun --ntasks=1, "
+                f"this stage runs as one process, but {team.size} were started together; {cure} (srun --ntasks=1, "
                 "without torchrun)"
             )
         args.threads = max(1, args.threads // team.local_size)
@@ -236,9 +246,12 @@ class Stage:
         for name in LIBRARIES:
             with contextlib.suppress(metadata.PackageNotFoundError):
                 versions[name] = metadata.version(name)
+        settings = None
+        if run.settings is not None:
+            settings = run.settings.model_dump(mode="json", exclude=set(WITHOUT_EFFECT))
         return {
             "stage": run.stage,
-            "settings": None if run.settings is None else run.settings.model_dump(mode="json"),
+            "settings": settings,
             "seed": run.args.seed,
             "inputs": {
                 n: {"path": os.path.relpath(p, run.out), "digest": digest(p / NAME)} for n, p in run.inputs.items()
@@ -253,24 +266,6 @@ class Stage:
             **_gpu_memory(),
             "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Refuse to run beside another copy of the same stage. The lock dies with its process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise WsssError(
-                f"{folder}: another copy of this stage is at work here ({file.read().strip()}); wait for it or stop it"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
-        yield
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,11 @@ from wsss.data.index import Index, Item
 from wsss.devices import choose_device, prepare_cpu
 from wsss.errors import WsssError
 from wsss.inference import views_of
+from wsss.map_parts import Format, Maps, write_maps
 from wsss.models.edge_network import STRIDE, EdgeNetwork, load_edge_network
 from wsss.refine.random_walk import random_walk
 from wsss.settings import InferenceSettings, WalkSettings
-from wsss.shards import Maps, write_shards
+from wsss.shards import items_of
 from wsss.stage import Run
 from wsss.store.maps import MapStore
 from wsss.store.views import EPSILON
@@ -128,23 +129,25 @@ def write_walk(run: Run) -> None:
     settings: WalkSettings = run.settings
     index = Index.load(run.inputs["index"])
     store = MapStore(run.inputs["cams"])
-    items = [item for split in settings.splits for item in index.split(split)]
+    items = items_of(run, index)
     missing = [item.id for item in items if item.id not in store]
     if missing:
         raise WsssError(
             f"{store.folder} has no maps of {len(missing)} images, the first is {missing[0]!r}; let its 'splits' "
             "include those of the walk and make the maps again"
         )
-    network = load_edge_network(run.inputs["affinity"])
-    prepare_cpu(run.args.threads)
-    device = choose_device(run.args.device)
-    network.to(device, memory_format=torch.channels_last)
 
-    def maps_of(part: list[Item]) -> Iterable[Maps]:
-        return walked_maps(network, store, part, settings, device, run.args.threads)
+    def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
+        network = load_edge_network(run.inputs["affinity"])
+        prepare_cpu(run.args.threads)
+        device = choose_device(run.args.device)
+        network.to(device, memory_format=torch.channels_last)
 
-    # absolute: the maps of an image keep their common maximum
-    relative = {"relative": int(settings.normalise == "class")}
-    write_shards(
-        run, items, maps_of, scales=(1.0,), flip=settings.flip, stride=STRIDE, round_to=STRIDE, attributes=relative
-    )
+        def maps_of(part: list[Item]) -> Iterator[Maps]:
+            return walked_maps(network, store, part, settings, device, run.args.threads)
+
+        # absolute: the maps of an image keep their common maximum
+        relative = {"relative": int(settings.normalise == "class")}
+        return Format((1.0,), settings.flip, STRIDE, STRIDE, relative), maps_of
+
+    write_maps(run, items, begin)

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any, TypeVar
 
 from wsss.errors import WsssError
@@ -38,7 +39,7 @@ def over(
             # a fork starts at once and shares what is loaded; the work itself must not hold locks
             method = "fork" if sys.platform == "linux" else "spawn"
             pool = ProcessPoolExecutor(threads, multiprocessing.get_context(method), _start, (work,))
-            stack.callback(pool.shutdown, cancel_futures=True)
+            stack.push(partial(_end, pool))
             results = pool.map(_call, items, chunksize=max(1, min(16, len(items) // (4 * threads))))
         try:
             progress = stack.enter_context(Progress(len(items), what=name))
@@ -56,11 +57,19 @@ def over(
         raise WsssError(f"{name}: {len(failures)} of {len(items)} failed:\n{shown}{more}")
 
 
+def _end(pool: ProcessPoolExecutor, kind: type[BaseException] | None, *_: object) -> None:
+    """Workers that are no longer wanted are not waited for: a cluster gives a job that it stops half a minute."""
+    if kind is not None:
+        for process in list((getattr(pool, "_processes", None) or {}).values()):
+            process.kill()
+    pool.shutdown(cancel_futures=True)
+
+
 def _start(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):  # clusters send it to all; the parent decides
+        signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(Exception):  # Linux only: die with the parent, even when that is killed outright
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if "torch" in sys.modules:

@@ -19,6 +19,7 @@ from wsss.models.edge_network import load_edge_network
 from wsss.refine.affinity_labels import write_affinity_labels
 from wsss.refine.random_walk import random_walk
 from wsss.settings import AffinityLabelSettings, AffinitySettings, WalkSettings
+from wsss.sharing import Share
 from wsss.stage import Interrupted
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore, MapWriter, shard_name
@@ -156,16 +157,20 @@ def test_training_names_missing_labels(inputs, stage_run, tmp_path):
 def test_walks_are_whole_and_do_not_depend_on_shards(inputs, edges, stage_run):
     stores = []
     for shards in (1, 3):
-        settings = WalkSettings(cams="x", affinity="x", steps=16, shards=shards)
+        settings = WalkSettings(cams="x", affinity="x", steps=16)
         given = {"index": inputs["index"], "cams": inputs["cams"], "affinity": edges}
-        stores.append(MapStore(made(stage_run("walk", settings, given, f"walk{shards}"), write_walk)))
+        run = stage_run("walk", settings, given, f"walk{shards}")
+        for run.share in (Share(number, shards) for number in range(shards)):
+            write_walk(run)
+        run.share = None
+        stores.append(MapStore(made(run, write_walk)))
     one, three = stores
     index, before = Index.load(inputs["index"]), MapStore(inputs["cams"])
-    assert sorted(one.ids) == sorted(three.ids) == sorted(item.id for item in index.items) and not one.relative
+    assert one.ids == three.ids == [item.id for item in index.items] and not one.relative
+    assert one.shards[0].path.read_bytes() == three.shards[0].path.read_bytes()
     network = load_edge_network(edges)
     for item, edge in edge_maps(network, list(index.items), settings, torch.device("cpu"), 1):
         full = one.full(item.id)
-        assert np.array_equal(full, three.full(item.id)) and np.array_equal(one.low(item.id), three.low(item.id))
         assert full.shape == (len(item.labels), 40, 48) and 0.99 < full.max() < 1
         assert one[item.id].classes.tolist() == list(item.labels)
         walked = random_walk(torch.from_numpy(before.low(item.id))[None], edge[None], steps=16)
@@ -200,8 +205,8 @@ def test_images_walk_together_like_alone(inputs, edges):
         np.testing.assert_allclose(maps, alone[item.id][0], atol=1e-6)
 
 
-def test_an_interrupted_walk_keeps_whole_shards(inputs, edges, stage_run, monkeypatch):
-    settings = WalkSettings(cams="x", affinity="x", steps=4, shards=4)
+def test_an_interrupted_walk_keeps_all_that_is_made(inputs, edges, stage_run, monkeypatch):
+    settings = WalkSettings(cams="x", affinity="x", steps=4)
     run = stage_run("walk", settings, {"index": inputs["index"], "cams": inputs["cams"], "affinity": edges})
     seen, original = [], walk.walked_maps
 
@@ -215,10 +220,10 @@ def test_an_interrupted_walk_keeps_whole_shards(inputs, edges, stage_run, monkey
     monkeypatch.setattr(walk, "walked_maps", counting)
     with pytest.raises(Interrupted):
         write_walk(run)
-    assert [p.name for p in run.out.glob("shard-*")] == ["shard-00000-of-00004.h5"]
+    assert not list(run.out.glob("shard-*"))
     run.stop = None
     write_walk(run)
-    assert len(seen) == 6 + 12 and len(list(run.out.glob("shard-*.h5"))) == 4
+    assert len(seen) == 6 + 10 and len(list(run.out.glob("shard-*.h5"))) == 1
 
 
 def test_edges_of_large_images_and_of_mirrors(inputs, edges):
@@ -256,7 +261,7 @@ def test_images_without_tags_have_no_maps(inputs, edges, stage_run, tmp_path):
     write_manifest(folder, {})
     run = stage_run(
         "walk",
-        WalkSettings(cams="x", affinity="x", steps=4, shards=2),
+        WalkSettings(cams="x", affinity="x", steps=4),
         {"index": inputs["index"], "cams": folder, "affinity": edges},
     )
     walked = MapStore(made(run, write_walk))

@@ -17,10 +17,10 @@ from wsss.inference import class_activation_maps, pixel_probabilities, tag_proba
 from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
 from wsss.settings import CamsSettings, CrfSettings, InferenceSettings, PredictSettings
-from wsss.shards import shard_key
+from wsss.sharing import Share
 from wsss.stage import Interrupted
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapShard, MapStore
+from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
 
@@ -106,25 +106,25 @@ def test_large_images_are_reduced_first(tiny_index, classifier):
 def test_cams_are_whole_and_do_not_depend_on_shards(tiny_index, classifier, make_run):
     stores = []
     for shards in (1, 3):
-        settings = CamsSettings(classifier="x", scales=(0.5, 1.0), shards=shards)
+        settings = CamsSettings(classifier="x", scales=(0.5, 1.0))
         run = make_run(settings, {"index": tiny_index, "classifier": classifier[1]}, f"cams{shards}")
-        write_cams(run)
-        assert len(list(run.out.glob("shard-*.h5"))) == shards
+        for run.share in (*(Share(number, shards) for number in range(shards)), None):
+            write_cams(run)
         write_manifest(run.out, {})
         stores.append(MapStore(run.out))
     one, three = stores
     index = Index.load(tiny_index)
-    assert sorted(one.ids) == sorted(three.ids) == sorted(item.id for item in index.items)
+    assert one.ids == three.ids == [item.id for item in index.items]
+    assert one.shards[0].path.read_bytes() == three.shards[0].path.read_bytes()
     for item in index.items:
         full, low = one.full(item.id), one.low(item.id)
         assert full.shape == (len(item.labels), 40, 48) and low.shape == (len(item.labels), 10, 12)
-        assert np.array_equal(full, three.full(item.id))
         for each in full:
             assert each.max() < 1 and (each.max() > 0.99 or not each.any())
 
 
-def test_an_interrupted_cam_stage_keeps_whole_shards_and_no_others(tiny_index, classifier, make_run, monkeypatch):
-    settings = CamsSettings(classifier="x", scales=(1.0,), shards=4)
+def test_an_interrupted_cam_stage_keeps_all_that_is_made(tiny_index, classifier, make_run, monkeypatch):
+    settings = CamsSettings(classifier="x", scales=(1.0,))
     run = make_run(settings, {"index": tiny_index, "classifier": classifier[1]})
     seen_items = []
     import wsss.apply as apply
@@ -141,32 +141,14 @@ def test_an_interrupted_cam_stage_keeps_whole_shards_and_no_others(tiny_index, c
     monkeypatch.setattr(apply, "class_activation_maps", counting)
     with pytest.raises(Interrupted):
         write_cams(run)
-    assert [p.name for p in run.out.glob("shard-*")] == ["shard-00000-of-00004.h5"]
+    assert not list(run.out.glob("shard-*"))
     run.stop = None
     write_cams(run)
-    assert len(seen_items) == 6 + 12 and len(list(run.out.glob("shard-*.h5"))) == 4
+    assert len(seen_items) == 6 + 10 and len(list(run.out.glob("shard-*.h5"))) == 1
     # other settings: nothing old is kept
-    run.settings = CamsSettings(classifier="x", scales=(0.5,), shards=4)
+    run.settings = CamsSettings(classifier="x", scales=(0.5,))
     write_cams(run)
-    assert len(seen_items) == 6 + 12 + 16
-
-
-def test_a_damaged_shard_is_made_again_and_half_written_ones_go(tiny_index, classifier, make_run, capsys):
-    settings = CamsSettings(classifier="x", scales=(1.0,), shards=3)
-    run = make_run(settings, {"index": tiny_index, "classifier": classifier[1]})
-    write_cams(run)
-    whole = {path.name: path.read_bytes() for path in run.out.glob("shard-*.h5")}
-    first, second, third = (run.out / name for name in sorted(whole))
-    (run.state / "key").write_text(shard_key(run))  # as if the run had been killed before its end
-    first.write_bytes(whole[first.name][:1000])
-    third.unlink()
-    (run.out / f".{third.name}.4711.tmp").write_bytes(b"half a shard")
-    stamp = second.stat().st_mtime_ns
-    write_cams(run)
-    said = capsys.readouterr().err
-    assert f"{first.name} is made again" in said and f"{second.name} is complete: kept" in said
-    assert second.stat().st_mtime_ns == stamp and not list(run.out.glob(".shard-*"))
-    assert sum(len(MapShard(run.out / name).ids) for name in whole) == 16
+    assert len(seen_items) == 6 + 10 + 16
 
 
 def test_predictions_with_and_without_crf(tiny_index, segmenter, make_run):
@@ -196,7 +178,7 @@ def test_few_probabilities_wait_in_memory(tiny_index, segmenter, make_run, monke
             waiting.append(len(handed) - len(written))
 
     write = MaskFolder.write
-    monkeypatch.setattr(MaskFolder, "write", lambda self, id, mask: (written.append(id), write(self, id, mask)))
+    monkeypatch.setattr(MaskFolder, "write", lambda self, id, mask: (written.append(id), write(self, id, mask))[1])
     monkeypatch.setattr(apply, "pixel_probabilities", counting)
     monkeypatch.setattr(apply, "WAITING", most * 3 * 40 * 48 * 4, raising=False)
     settings = PredictSettings(scales=(1.0,), crf=crf)

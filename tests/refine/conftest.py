@@ -60,12 +60,12 @@ def make_maps():
 
 @pytest.fixture
 def make_run(tmp_path):
-    """``make_run(stage, settings, inputs, name)``: a run of a stage in a folder of its own."""
+    """``make_run(stage, settings, inputs, name)``: a run of a stage in a folder of its own; ``shard``: of a share."""
 
-    def make(stage, settings, inputs, name="out", seed=0, threads=1):
+    def make(stage, settings, inputs, name="out", seed=0, threads=1, shard=None):
         out = tmp_path / name
         out.mkdir(exist_ok=True)
-        args = SimpleNamespace(out=out, state=None, seed=seed, threads=threads, device="cpu")
+        args = SimpleNamespace(out=out, state=None, seed=seed, threads=threads, device="cpu", shard=shard)
         return Run(args, settings, inputs, stage)
 
     return make

@@ -121,25 +121,21 @@ def settings(members=("one", "two"), **values):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_stage_for_any_number_of_shards(chain, make_run, threads):
+def test_stage(chain, make_run, threads):
     index, folders = chain
-    for shards in (1, 4, 50):
-        run = make_run(
-            "ensemble", settings(rule="noisy-or", shards=shards), given(index, folders[:2]), f"e{shards}", 0, threads
-        )
-        write_ensemble(run)
-        assert len(list(run.out.glob("shard-*.h5"))) == min(shards, 9) == run.facts["shards"]
-        write_manifest(run.out, {})
-        store, (one, two) = MapStore(run.out), map(MapStore, folders[:2])
-        assert store.relative and sorted(store.ids) == sorted(item.id for item in index.items)
-        for item in index.items:
-            record, a, b = store[item.id], reduced(one.full(item.id)), reduced(two.full(item.id))
-            assert record.classes.tolist() == list(item.labels) and record.size == (item.height, item.width)
-            if len(a):
-                np.testing.assert_allclose(record.maps[0], 1 - (1 - a) * (1 - b), atol=1e-6)
-                assert store.full(item.id).shape == (len(a), item.height, item.width)
-                top = record.maps[0].max(axis=(1, 2), keepdims=True)
-                np.testing.assert_allclose(store.low(item.id), record.maps[0] / top, atol=1e-4)
+    run = make_run("ensemble", settings(rule="noisy-or"), given(index, folders[:2]), threads=threads)
+    write_ensemble(run)
+    write_manifest(run.out, {})
+    store, (one, two) = MapStore(run.out), map(MapStore, folders[:2])
+    assert store.relative and store.ids == [item.id for item in index.items]
+    for item in index.items:
+        record, a, b = store[item.id], reduced(one.full(item.id)), reduced(two.full(item.id))
+        assert record.classes.tolist() == list(item.labels) and record.size == (item.height, item.width)
+        if len(a):
+            np.testing.assert_allclose(record.maps[0], 1 - (1 - a) * (1 - b), atol=1e-6)
+            assert store.full(item.id).shape == (len(a), item.height, item.width)
+            top = record.maps[0].max(axis=(1, 2), keepdims=True)
+            np.testing.assert_allclose(store.low(item.id), record.maps[0] / top, atol=1e-4)
 
 
 def test_an_absolute_member_makes_an_absolute_ensemble(chain, make_run):
@@ -232,9 +228,9 @@ def test_members_that_do_not_fit_are_named_at_once(chain, make_run, make_maps, t
         write_ensemble(make_run("ensemble", settings(), given(index, folders[:1]), "n"))
 
 
-def test_a_killed_ensemble_keeps_whole_shards(chain, make_run, monkeypatch):
+def test_an_ensemble_that_was_stopped_goes_on(chain, make_run, monkeypatch):
     index, folders = chain
-    run = make_run("ensemble", settings(shards=3), given(index, folders[:2]))
+    run = make_run("ensemble", settings(), given(index, folders[:2]))
     done, original = [], ensembles.combine
 
     def counting(*args):
@@ -246,10 +242,10 @@ def test_a_killed_ensemble_keeps_whole_shards(chain, make_run, monkeypatch):
     monkeypatch.setattr(ensembles, "combine", counting)
     with pytest.raises(Interrupted):
         write_ensemble(run)
-    assert [path.name for path in run.out.glob("shard-*")] == ["shard-00000-of-00003.h5"]
+    assert not list(run.out.glob("shard-*"))
     run.stop = None
     write_ensemble(run)
-    assert len(done) == 4 + 6 and len(run.facts["agreement"]) == 1
-    run.settings = settings(shards=3, rule="max")  # other settings: nothing old is kept
+    assert len(done) == 4 + 5 and len(run.facts["agreement"]) == 1
+    run.settings = settings(rule="max")  # other settings: nothing old is kept
     write_ensemble(run)
-    assert len(done) == 4 + 6 + 9
+    assert len(done) == 4 + 5 + 9

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from wsss.errors import WsssError
-from wsss.refine.external import external_shards, write_external_cams, write_external_masks
+from wsss.refine.external import ExternalMaps, external_shards, write_external_cams, write_external_masks
 from wsss.settings import ExternalCamsSettings, ExternalMasksSettings
 from wsss.stage import Interrupted
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapStore, MapWriter
+from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 
 
@@ -38,10 +38,10 @@ def taken_in(make_run, index, path, name="out", **values):
 
 def test_folder_of_shards(chain, make_run, tmp_path):
     index, folder = chain
-    run, store = taken_in(make_run, index, tmp_path / "s{seed}", supervision="image-text pairs", shards=2)
+    run, store = taken_in(make_run, index, tmp_path / "s{seed}", supervision="image-text pairs")
     write_manifest(folder, {})
     given = MapStore(folder)
-    assert len(list(run.out.glob("shard-*.h5"))) == 2 and store.relative and store.attributes["stride"] == 4
+    assert store.relative and store.attributes["stride"] == 4
     for item in index.items:
         record = store[item.id]
         assert record.classes.tolist() == list(item.labels)
@@ -168,30 +168,30 @@ def test_rows_that_cannot_be_read_are_named(chain, make_run, tmp_path):
         taken_in(make_run, index, path)
 
 
-def test_a_killed_stage_keeps_shards_of_the_same_file_only(chain, make_run, tmp_path, monkeypatch):
+def test_a_stage_that_was_stopped_keeps_maps_of_the_same_file_only(chain, make_run, tmp_path, monkeypatch):
     index, _ = chain
-    path, added, original = one_file(tmp_path / "a.h5", index, fitting), [], MapWriter.add
-    run = make_run("external_cams", ExternalCamsSettings(path=str(path), shards=3), {"index": index.folder})
+    path, read, original = one_file(tmp_path / "a.h5", index, fitting), [], ExternalMaps.__call__
+    run = make_run("external_cams", ExternalCamsSettings(path=str(path)), {"index": index.folder})
 
-    def counting(self, *args):
-        original(self, *args)
-        added.append(args[0])
-        if len(added) == 4:
+    def counting(self, item):
+        read.append(item.id)
+        if len(read) == 4:
             run.stop = "a test"
+        return original(self, item)
 
-    monkeypatch.setattr(MapWriter, "add", counting)
+    monkeypatch.setattr(ExternalMaps, "__call__", counting)
     with pytest.raises(Interrupted):
         write_external_cams(run)
     run.stop = None
     write_external_cams(run)
-    assert len(added) == 4 + 6
+    assert len(read) == 4 + 5
     with h5py.File(path, "a") as file:
         file["data"][0] = 0.125
     import wsss.content
 
     wsss.content.file_content.cache_clear()  # each run is a process of its own
     write_external_cams(run)
-    assert len(added) == 4 + 6 + 9
+    assert len(read) == 4 + 5 + 9
 
 
 @pytest.fixture

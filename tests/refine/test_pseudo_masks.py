@@ -12,6 +12,7 @@ from wsss.errors import WsssError
 from wsss.refine.crf import refine_scores
 from wsss.refine.pseudo_masks import banded_mask, best_labels, chosen_threshold, pseudo_mask, write_pseudo_masks
 from wsss.settings import CrfSettings, IgnoreBand, MasksSettings, Threshold
+from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 
@@ -215,6 +216,7 @@ def test_ignore_band_and_thresholds_of_each_class_in_the_stage(chain, make_run, 
     (tmp_path / "scores").mkdir()
     policy = {"oracle": {"threshold": 0.4, "threshold_images": 6, "thresholds_per_class": each}}
     inputs["scores"] = scores(tmp_path / "scores", policy)
+    write_manifest(tmp_path / "scores", {})
     settings = MasksSettings(cams="x", threshold=Threshold(policy="oracle", per_class=True), crf=None)
     run = make_run("masks", settings, inputs, "each")
     write_pseudo_masks(run)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import WsssError
+from wsss.sharing import PARTS
 from wsss.store.manifest import NAME, digest
 
 OF_SUMMARY = ("summary.md", "summary.csv", "panels", NAME)
@@ -100,7 +101,7 @@ DEPTH = 5
 def below_folder(folder: Path) -> Iterator[Path]:
     """Folders of all finished artefacts at or below a folder, in order of their names."""
     for here, folders, files in os.walk(folder):
-        folders[:] = sorted(one for one in folders if not one.startswith(".") and one != "state")
+        folders[:] = sorted(one for one in folders if not one.startswith(".") and one not in ("state", PARTS))
         if NAME in files:
             yield Path(here)
             folders[:] = [one for one in folders if _INSIDE.fullmatch(one)]

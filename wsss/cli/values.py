@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from types import NoneType
 from typing import Any
 
-from wsss.settings import CRF_PRESETS, KINDS, CrfSettings, EvaluationSettings, Settings, classes_of, default_variant
+from wsss.settings import (
+    CRF_PRESETS,
+    KINDS,
+    WITHOUT_EFFECT,
+    CrfSettings,
+    EvaluationSettings,
+    Settings,
+    classes_of,
+    default_variant,
+)
 from wsss.steps import STEPS
 from wsss.wording import block, check, hints, reference
 
@@ -40,8 +49,8 @@ def settings_class(stage: str, settings: dict[str, Any]) -> type[Settings] | Non
 
 
 def counted(stage: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without those that the stage does not read."""
-    without = STEPS[stage].without if stage in STEPS else ()
+    """Settings without those that the stage does not read or that change no result."""
+    without = WITHOUT_EFFECT | (STEPS[stage].without if stage in STEPS else frozenset())
     return {key: value for key, value in settings.items() if key not in without}
 
 

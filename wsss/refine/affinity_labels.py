@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,11 @@ from wsss.data.images import read_image
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
+from wsss.mask_parts import Written, write_masks
 from wsss.refine.crf import DenseCRF
 from wsss.refine.pseudo_masks import readings
 from wsss.settings import AffinityLabelSettings
-from wsss.stage import Interrupted, Run
+from wsss.stage import Run
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.workers import over
@@ -73,7 +75,7 @@ def _values(classes: np.ndarray) -> np.ndarray:
 class AffinityLabelWriter:
     """Makes and writes the labels of one image: what a worker process does. Call with an item of the index.
 
-    Returns the numbers of background, object and 255 pixels. Raises :class:`WsssError` naming the file when sizes
+    The tally: the numbers of background, object and 255 pixels. Raises :class:`WsssError` naming the file when sizes
     differ.
     """
 
@@ -82,7 +84,7 @@ class AffinityLabelWriter:
     masks: MaskFolder
     settings: AffinityLabelSettings
 
-    def __call__(self, item: Item) -> tuple[int, int, int]:
+    def __call__(self, item: Item) -> Written:
         maps = _full(self.store, item)
         image = None
         if self.settings.crf is not None and (len(maps) or self.saliency is not None):
@@ -100,9 +102,9 @@ class AffinityLabelWriter:
                     "image: give the folder of a saliency recipe's maps"
                 )
             labels = labels_with_saliency(maps, classes, saliency[0], self.settings, image)
-        self.masks.write(item.id, labels)
         background, ignored = int((labels == 0).sum()), int((labels == IGNORE).sum())
-        return background, labels.size - background - ignored, ignored
+        tally = (background, labels.size - background - ignored, ignored)
+        return Written(item.id, self.masks.write(item.id, labels), tally)
 
 
 def _full(store: MapStore, item: Item) -> np.ndarray:
@@ -145,13 +147,14 @@ def write_affinity_labels(run: Run) -> None:
             )
     if settings.crf is not None:
         DenseCRF(np.zeros((1, 1, 3), np.uint8), settings.crf)  # complains at once where the backend is not installed
-    with run.folder("masks") as scratch:
-        work = AffinityLabelWriter(store, saliency, MaskFolder(scratch), settings)
-        counts = np.zeros(3, np.int64)
-        for pixels in over(items, work, run.args.threads, "affinity labels", lambda item: item.id):
-            counts += pixels
-            if run.stop:
-                raise Interrupted(run.stop)
-    shares = counts / max(1, counts.sum())
-    names = ("background_share", "object_share", "ignored_share")
-    run.note(images=len(items), **{name: round(float(share), 4) for name, share in zip(names, shares, strict=True)})
+
+    def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
+        work = AffinityLabelWriter(store, saliency, masks, settings)
+        return lambda part: over(part, work, run.args.threads, "affinity labels", lambda item: item.id)
+
+    tallies = write_masks(run, items, begin)
+    if tallies is not None:
+        counts = np.array(tallies, np.int64).reshape(-1, 3).sum(axis=0)
+        shares = counts / max(1, counts.sum())
+        names = ("background_share", "object_share", "ignored_share")
+        run.note(**{name: round(float(share), 4) for name, share in zip(names, shares, strict=True)})

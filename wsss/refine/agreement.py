@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
@@ -15,7 +16,7 @@ from wsss.store.manifest import atomic_path
 
 FILE = "agreement.csv"
 COLUMNS = ("a", "b", "agreement", "miou", "pixels")
-Counted = list[tuple[np.ndarray, np.ndarray]]
+Counted = list[tuple[Sequence[int], Sequence[int]]]
 """For every pair of members, in the order of ``itertools.combinations``: label of a * 256 + label of b, and pixels."""
 
 
@@ -26,8 +27,18 @@ def count_pairs(masks: Sequence[np.ndarray]) -> Counted:
     for a, b in combinations(masks, 2):
         both = (a != IGNORE) & (b != IGNORE)
         codes, pixels = np.unique(a[both].astype(np.int64) * 256 + b[both], return_counts=True)
-        counted.append((codes, pixels))
+        counted.append((codes.tolist(), pixels.tolist()))
     return counted
+
+
+def counts_text(counted: Counted) -> str:
+    """The counts of one image as text, for :func:`counts_read`."""
+    return json.dumps(counted, separators=(",", ":"))
+
+
+def counts_read(text: str) -> Counted:
+    """What :func:`counts_text` wrote."""
+    return json.loads(text)
 
 
 class Agreement:
@@ -39,7 +50,8 @@ class Agreement:
 
     def add(self, counted: Counted) -> None:
         for matrix, (codes, pixels) in zip(self.matrices, counted, strict=True):
-            np.add.at(matrix, (codes // 256, codes % 256), pixels)
+            labels = np.array(codes, np.int64)
+            np.add.at(matrix, (labels // 256, labels % 256), np.array(pixels, np.int64))
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a pair, columns ``COLUMNS``, values as fractions.

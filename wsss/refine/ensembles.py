@@ -10,7 +10,7 @@ the sum over scales. As soon as one member is absolute, so is the ensemble.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,12 @@ import numpy as np
 
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
-from wsss.refine.agreement import Agreement, Counted, count_pairs
+from wsss.map_parts import Format, Maps, write_maps
+from wsss.refine.agreement import Agreement, count_pairs, counts_read, counts_text
 from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.settings import EnsembleSettings
-from wsss.shards import Maps, write_shards
-from wsss.stage import Interrupted, Run
+from wsss.shards import items_of
+from wsss.stage import Run
 from wsss.store.maps import MapStore
 from wsss.store.views import LOW_STRIDE
 from wsss.workers import over
@@ -124,27 +125,18 @@ class Members:
 
 
 @dataclass(frozen=True)
-class Compare:
-    """Counts where the members' masks of one image agree: what a worker does first."""
-
-    members: Members
-
-    def __call__(self, item: Item) -> Counted:
-        maps = self.members(item)
-        return count_pairs([pseudo_mask(each, np.array(item.labels, np.int64), READ_AT) for each in maps])
-
-
-@dataclass(frozen=True)
 class Combine:
-    """Puts the maps of one image together: what a worker does then."""
+    """Puts the maps of one image together, and counts where the members' masks agree: what a worker does."""
 
     members: Members
     rule: str
     weights: tuple[float, ...] | None
 
-    def __call__(self, item: Item) -> np.ndarray:
-        weights = None if self.weights is None else np.array(self.weights)
-        return combine(self.members(item), self.rule, weights)
+    def __call__(self, item: Item) -> Maps:
+        weights, maps = None if self.weights is None else np.array(self.weights), self.members(item)
+        counted = count_pairs([pseudo_mask(each, np.array(item.labels, np.int64), READ_AT) for each in maps])
+        together = combine(maps, self.rule, weights)
+        return item, item.labels, [together] if len(together) else [], counts_text(counted)
 
 
 def write_ensemble(run: Run) -> None:
@@ -166,23 +158,16 @@ def write_ensemble(run: Run) -> None:
         named = dict(zip(settings.members, weights, strict=True))
         run.note(weighting={"policy": "calibrated", "weights": named, "masks_looked_at": looked_at})
     members = Members(settings.members, tuple(MapStore(folder) for folder in folders))
-    items = [item for split in settings.splits for item in index.split(split)]
-
-    agreement = Agreement(settings.members, len(index.classes))
-    for counted in over(items, Compare(members), run.args.threads, "members", lambda item: item.id):
-        agreement.add(counted)
-        if run.stop:
-            raise Interrupted(run.stop)
-
     work = Combine(members, settings.rule, None if weights is None else tuple(weights))
 
-    def maps_of(part: list[Item]) -> Iterator[Maps]:
-        together = over(part, work, run.args.threads, "ensemble", lambda item: item.id)
-        for item, maps in zip(part, together, strict=True):
-            yield item, item.labels, [maps] if len(maps) else []
+    def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
+        relative = {"relative": int(all(store.relative for store in members.stores))}
+        form = Format((1.0,), False, LOW_STRIDE, LOW_STRIDE, relative)
+        return form, lambda part: over(part, work, run.args.threads, "ensemble", lambda item: item.id)
 
-    relative = all(store.relative for store in members.stores)
-    write_shards(
-        run, items, maps_of, scales=(1.0,), flip=False, stride=LOW_STRIDE, attributes={"relative": int(relative)}
-    )
-    agreement.write(run)
+    texts = write_maps(run, items_of(run, index), begin)
+    if texts is not None:
+        agreement = Agreement(settings.members, len(index.classes))
+        for text in texts:
+            agreement.add(counts_read(text))
+        agreement.write(run)

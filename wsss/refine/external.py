@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,12 @@ from wsss.data.images import read_mask
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
+from wsss.identity import content_of
+from wsss.map_parts import Format, Maps, write_maps
+from wsss.mask_parts import Written, write_masks
 from wsss.settings import ExternalCamsSettings, ExternalMasksSettings
-from wsss.shards import Maps, write_shards
-from wsss.stage import Interrupted, Run
+from wsss.shards import items_of
+from wsss.stage import Run
 from wsss.store.maps import MapRecord, MapShard, shard_paths
 from wsss.store.masks import MaskFolder
 from wsss.workers import over
@@ -108,17 +111,18 @@ class ExternalMaps:
 
 
 @dataclass(frozen=True)
-class Check:
-    """Calls ``read`` for its errors only: what a worker does before anything is written."""
+class Take:
+    """Reads and checks the maps of one image: what a worker does."""
 
     read: ExternalMaps
 
-    def __call__(self, item: Item) -> None:
-        self.read(item)
+    def __call__(self, item: Item) -> Maps:
+        record = self.read(item)
+        return item, record.classes, record.maps if item.labels else []
 
 
 def write_external_cams(run: Run) -> None:
-    """Check the maps of every image of the splits, then write them as shards.
+    """Check the maps of every image of the splits and write them as shards, once all fit.
 
     Raises :class:`WsssError` with all images that have no fitting maps.
     """
@@ -128,44 +132,32 @@ def write_external_cams(run: Run) -> None:
     shards = external_shards(path)
     where = {id: (number, row) for number, shard in enumerate(shards) for row, id in enumerate(shard.ids)}
     read = ExternalMaps(tuple(shards), where, index.classes)
-    items = [item for split in settings.splits for item in index.split(split)]
-    try:
-        for _ in over(items, Check(read), run.args.threads, "checking maps", lambda item: item.id):
-            if run.stop:
-                raise Interrupted(run.stop)
-    except WsssError as error:
-        raise WsssError(f"{path} does not fit the index {index.folder}: {error}") from None
+    items, about = items_of(run, index), shards[0].attributes
 
     def maps_of(part: list[Item]) -> Iterator[Maps]:
-        for item in part:
-            record = read(item)
-            yield item, record.classes, record.maps if item.labels else []
+        try:
+            yield from over(part, Take(read), run.args.threads, "checking maps", lambda item: item.id)
+        except WsssError as error:
+            raise WsssError(f"{path} does not fit the index {index.folder}: {error}") from None
 
-    about, content = shards[0].attributes, " ".join(file_content(str(shard.path)) for shard in shards)
-    write_shards(
-        run,
-        items,
-        maps_of,
-        scales=about["scales"],
-        flip=bool(about["flip"]),
-        stride=int(about["stride"]),
-        round_to=int(about["round_to"]),
-        attributes={"relative": int(about.get("relative", 1))},
-        content=content,
-    )
+    def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
+        grid = (about["scales"], bool(about["flip"]), int(about["stride"]), int(about["round_to"]))
+        return Format(*grid, {"relative": int(about.get("relative", 1))}), maps_of
+
+    write_maps(run, items, begin, content=" ".join(file_content(str(shard.path)) for shard in shards))
     run.note(supervision=settings.supervision, external=str(path.resolve()), others=len(where) - len(items))
 
 
 @dataclass(frozen=True)
 class CopyMask:
-    """Checks and copies the mask of one image: what a worker does. Returns the numbers of foreground pixels and of
+    """Checks and copies the mask of one image: what a worker does. The tally: the numbers of foreground pixels and of
     pixels left out (255)."""
 
     source: MaskFolder
     masks: MaskFolder
     classes: int
 
-    def __call__(self, item: Item) -> tuple[int, int]:
+    def __call__(self, item: Item) -> Written:
         if item.id not in self.source:
             raise WsssError(f"{self.source.file(item.id)} is missing")
         mask = read_mask(self.source.file(item.id))
@@ -179,9 +171,9 @@ class CopyMask:
             wrong.append(f"its mask holds the values {strange.tolist()}; allowed are 0 to {self.classes} and 255")
         if wrong:
             raise WsssError("; ".join(wrong))
-        self.masks.write(item.id, mask)
         ignored = int((mask == IGNORE).sum())
-        return int((mask > 0).sum()) - ignored, ignored
+        tally = (int((mask > 0).sum()) - ignored, ignored)
+        return Written(item.id, self.masks.write(item.id, mask), tally)
 
 
 def write_external_masks(run: Run) -> None:
@@ -194,17 +186,23 @@ def write_external_masks(run: Run) -> None:
     path = seeded(settings.path, run.args.seed)
     if not path.is_dir():
         raise WsssError(f"{path} is no folder; 'path' is a folder of masks, one ID.png an image")
-    items = [item for split in settings.splits for item in index.split(split)]
-    foreground = ignored = 0
-    with run.folder("masks") as scratch:
-        work = CopyMask(MaskFolder(path), MaskFolder(scratch), len(index.classes))
-        try:
-            for one in over(items, work, run.args.threads, "checking masks", lambda item: item.id):
-                foreground, ignored = foreground + one[0], ignored + one[1]
-                if run.stop:
-                    raise Interrupted(run.stop)
-        except WsssError as error:
-            raise WsssError(f"{path} does not fit the index {index.folder}: {error}") from None
+    items = items_of(run, index)
+
+    def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
+        work = CopyMask(MaskFolder(path), masks, len(index.classes))
+
+        def copies_of(part: list[Item]) -> Iterator[Written]:
+            try:
+                yield from over(part, work, run.args.threads, "checking masks", lambda item: item.id)
+            except WsssError as error:
+                raise WsssError(f"{path} does not fit the index {index.folder}: {error}") from None
+
+        return copies_of
+
+    tallies = write_masks(run, items, begin, content=content_of(settings, run.args.seed) or "")
+    if tallies is None:
+        return
+    foreground, ignored = (sum(tally[n] for tally in tallies) for n in range(2))
     total = max(1, sum(item.height * item.width for item in items))
-    run.note(images=len(items), supervision=settings.supervision, external=str(path.resolve()))
+    run.note(supervision=settings.supervision, external=str(path.resolve()))
     run.note(foreground_share=round(foreground / total, 4), ignored_share=round(ignored / total, 4))

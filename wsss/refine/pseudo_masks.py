@@ -7,7 +7,7 @@ an ignore band the maps are read twice and what the two readings disagree on is 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from wsss.data.images import read_image
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
+from wsss.mask_parts import Written, write_masks
 from wsss.refine.crf import DenseCRF, label_unary, score_unary
 from wsss.settings import CrfSettings, IgnoreBand, MasksSettings, Threshold
-from wsss.stage import Interrupted, Run
+from wsss.shards import items_of
+from wsss.stage import Run
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.workers import over
@@ -110,8 +112,8 @@ class PseudoMaskWriter:
     """Makes and writes the mask of one image: what a worker process does. Call with an item of the index.
 
     ``background``: a constant, or float (C,), one for every object class of the dataset. ``saliency``: maps of one
-    class; its complement is the background score then. Returns the numbers of foreground pixels and of pixels left out.
-    Raises :class:`WsssError` naming the file when sizes differ or the maps are missing.
+    class; its complement is the background score then. The tally: the numbers of foreground pixels and of pixels left
+    out. Raises :class:`WsssError` naming the file when sizes differ or the maps are missing.
     """
 
     store: MapStore
@@ -121,7 +123,7 @@ class PseudoMaskWriter:
     band: IgnoreBand | None = None
     saliency: MapStore | None = None
 
-    def __call__(self, item: Item) -> tuple[int, int]:
+    def __call__(self, item: Item) -> Written:
         record = self.store[item.id]
         _same_size(self.store, record.size, item)
         image = None
@@ -134,9 +136,9 @@ class PseudoMaskWriter:
             mask = banded_mask(maps, record.classes, self.band, image, self.crf)
         else:
             mask = pseudo_mask(maps, record.classes, self._score(item, record.classes), image, self.crf)
-        self.masks.write(item.id, mask)
         ignored = int((mask == IGNORE).sum())
-        return int((mask > 0).sum()) - ignored, ignored
+        tally = (int((mask > 0).sum()) - ignored, ignored)
+        return Written(item.id, self.masks.write(item.id, mask), tally)
 
     def _score(self, item: Item, classes: np.ndarray) -> Background:
         if self.saliency is None:
@@ -204,7 +206,7 @@ def write_pseudo_masks(run: Run) -> None:
     settings: MasksSettings = run.settings
     index = Index.load(run.inputs["index"])
     store = MapStore(run.inputs["cams"])
-    items = [item for split in settings.splits for item in index.split(split)]
+    items = items_of(run, index)
     _covered(items, store, "maps")
     saliency, band, background = None, settings.ignore, 0.0
     facts: dict[str, Any]
@@ -219,16 +221,18 @@ def write_pseudo_masks(run: Run) -> None:
         background, facts = chosen_threshold(settings.threshold, run.inputs.get("scores"), index.classes)
     if settings.crf is not None and any(item.labels for item in items):
         DenseCRF(np.zeros((1, 1, 3), np.uint8), settings.crf)  # complains at once where the backend is not installed
-    with run.folder("masks") as scratch:
-        work = PseudoMaskWriter(store, MaskFolder(scratch), background, settings.crf, band, saliency)
-        foreground = ignored = 0
-        for one in over(items, work, run.args.threads, "masks", lambda item: item.id):
-            foreground, ignored = foreground + one[0], ignored + one[1]
-            if run.stop:
-                raise Interrupted(run.stop)
+
+    def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
+        work = PseudoMaskWriter(store, masks, background, settings.crf, band, saliency)
+        return lambda part: over(part, work, run.args.threads, "masks", lambda item: item.id)
+
+    tallies = write_masks(run, items, begin)
+    if tallies is None:
+        return
+    foreground, ignored = (sum(tally[n] for tally in tallies) for n in range(2))
     total = max(1, sum(item.height * item.width for item in items))
     left_out = {"ignored_share": round(ignored / total, 4)} if band is not None else {}
-    run.note(images=len(items), threshold=facts, foreground_share=round(foreground / total, 4), **left_out)
+    run.note(threshold=facts, foreground_share=round(foreground / total, 4), **left_out)
 
 
 def _covered(items: Sequence[Item], store: MapStore, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,11 @@ import numpy as np
 from wsss.data.images import read_image
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
+from wsss.mask_parts import Written, write_masks
 from wsss.refine.crf import DenseCRF
 from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.settings import SaliencyMaskSettings
-from wsss.stage import Interrupted, Run
+from wsss.stage import Run
 from wsss.store.manifest import read_manifest
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
@@ -21,7 +23,7 @@ from wsss.workers import over
 
 @dataclass(frozen=True)
 class SaliencyMaskWriter:
-    """Makes and writes the mask of one image and returns its salient pixels. Call with an item of the index.
+    """Makes and writes the mask of one image; the tally: its salient pixels. Call with an item of the index.
 
     An image without tags holds no object: its mask is 0 throughout. Raises :class:`WsssError` naming the file when
     sizes differ.
@@ -31,7 +33,7 @@ class SaliencyMaskWriter:
     masks: MaskFolder
     settings: SaliencyMaskSettings
 
-    def __call__(self, item: Item) -> int:
+    def __call__(self, item: Item) -> Written:
         mask = np.zeros((item.height, item.width), np.uint8)
         if item.labels:
             maps = self.store.full(item.id)
@@ -41,8 +43,7 @@ class SaliencyMaskWriter:
                     sizes = f"{shape[0]} x {shape[1]}, in the index {item.height} x {item.width}"
                     raise WsssError(f"{what} is {sizes}; build the index and the maps again")
             mask = pseudo_mask(maps, np.zeros(1, np.int64), self.settings.threshold, image, self.settings.crf)
-        self.masks.write(item.id, mask)
-        return int(mask.sum())
+        return Written(item.id, self.masks.write(item.id, mask), int(mask.sum()))
 
 
 def write_saliency_masks(run: Run) -> None:
@@ -64,12 +65,12 @@ def write_saliency_masks(run: Run) -> None:
         )
     if settings.crf is not None and any(item.labels for item in items):
         DenseCRF(np.zeros((1, 1, 3), np.uint8), settings.crf)  # complains at once where the backend is not installed
-    with run.folder("masks") as scratch:
-        work = SaliencyMaskWriter(store, MaskFolder(scratch), settings)
-        salient = 0
-        for pixels in over(items, work, run.args.threads, "saliency masks", lambda item: item.id):
-            salient += pixels
-            if run.stop:
-                raise Interrupted(run.stop)
-    share = salient / max(1, sum(item.height * item.width for item in items))
-    run.note(images=len(items), splits=splits, salient_share=round(share, 4))
+
+    def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
+        work = SaliencyMaskWriter(store, masks, settings)
+        return lambda part: over(part, work, run.args.threads, "saliency masks", lambda item: item.id)
+
+    tallies = write_masks(run, items, begin)
+    if tallies is not None:
+        share = sum(tallies) / max(1, sum(item.height * item.width for item in items))
+        run.note(splits=splits, salient_share=round(share, 4))

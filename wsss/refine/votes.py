@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,11 @@ import numpy as np
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
-from wsss.refine.agreement import Agreement, Counted, count_pairs
+from wsss.mask_parts import Written, write_masks
+from wsss.refine.agreement import Agreement, count_pairs
 from wsss.settings import VoteSettings
-from wsss.stage import Interrupted, Run
+from wsss.shards import items_of
+from wsss.stage import Run
 from wsss.store.masks import MaskFolder
 from wsss.workers import over
 
@@ -46,8 +49,8 @@ RULES = {"majority": majority, "agreement": agreement}
 class Ballot:
     """Lets the members vote on one image and writes the result: what a worker does.
 
-    Returns the counts of their agreement, and the number of pixels left out. Raises :class:`WsssError` when a member's
-    mask is missing, has another size than the image, or holds labels that the dataset does not have.
+    The tally: the counts of their agreement, and the number of pixels left out. Raises :class:`WsssError` when a
+    member's mask is missing, has another size than the image, or holds labels that the dataset does not have.
     """
 
     names: tuple[str, ...]
@@ -56,7 +59,7 @@ class Ballot:
     classes: int
     masks: MaskFolder
 
-    def __call__(self, item: Item) -> tuple[Counted, int]:
+    def __call__(self, item: Item) -> Written:
         wrong, votes = [], []
         for name, folder in zip(self.names, self.members, strict=True):
             if item.id not in folder:
@@ -73,8 +76,8 @@ class Ballot:
         if wrong:
             raise WsssError("; ".join(wrong))
         result = RULES[self.rule](np.stack(votes))
-        self.masks.write(item.id, result)
-        return count_pairs(votes), int((result == IGNORE).sum())
+        tally = (count_pairs(votes), int((result == IGNORE).sum()))
+        return Written(item.id, self.masks.write(item.id, result), tally)
 
 
 def write_votes(run: Run) -> None:
@@ -91,15 +94,19 @@ def write_votes(run: Run) -> None:
             f"{len(folders)} folders; give one a member, in the same order"
         )
     members = tuple(MaskFolder(folder / "masks") for folder in folders)
-    items = [item for split in settings.splits for item in index.split(split)]
+    items = items_of(run, index)
+
+    def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
+        work = Ballot(settings.members, members, settings.rule, len(index.classes), masks)
+        return lambda part: over(part, work, run.args.threads, "votes", lambda item: item.id)
+
+    tallies = write_masks(run, items, begin)
+    if tallies is None:
+        return
     pairs, ignored = Agreement(settings.members, len(index.classes)), 0
-    with run.folder("masks") as scratch:
-        work = Ballot(settings.members, members, settings.rule, len(index.classes), MaskFolder(scratch))
-        for counted, left_out in over(items, work, run.args.threads, "votes", lambda item: item.id):
-            pairs.add(counted)
-            ignored += left_out
-            if run.stop:
-                raise Interrupted(run.stop)
+    for counted, left_out in tallies:
+        pairs.add(counted)
+        ignored += left_out
     total = max(1, sum(item.height * item.width for item in items))
-    run.note(images=len(items), ignored_share=round(ignored / total, 4))
+    run.note(ignored_share=round(ignored / total, 4))
     pairs.write(run)

@@ -19,6 +19,7 @@ values in all:
 ``classes``    int32 (sum of n,)   0-based object classes; an image without labels has none
 ``data_end``   int64 (I,)          where the image's values in ``data`` end
 ``data``       float32 (K,)        image after image: for each scale the n x h x w values
+``tally``      utf-8 (I,)          only where the writer was given any: what else it knows of an image
 =============  ==================  ====================================================================
 
 Attributes: ``format``, ``version``, ``scales``, ``flip``, ``stride``, ``round_to``, ``relative`` (1, also where it is
@@ -92,6 +93,7 @@ class MapWriter:
         self._scales = len(scales)
         self._ids: dict[str, None] = {}
         self._rows: dict[str, list] = {"size": [], "shape": [], "class_end": [], "classes": [], "data_end": []}
+        self._tallies: list[str] = []
         self._pending: list[np.ndarray] = []
         self._held = self._written = 0
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
@@ -109,12 +111,14 @@ class MapWriter:
             }
         )
 
-    def add(self, id: str, classes: Iterable[int], size: tuple[int, int], maps: Sequence[np.ndarray]) -> None:
+    def add(
+        self, id: str, classes: Iterable[int], size: tuple[int, int], maps: Sequence[np.ndarray], tally: str = ""
+    ) -> None:
         """Append one image.
 
         ``classes``: n different 0-based classes; ``size``: (H, W) in pixels; ``maps``: one (n, h, w) float array a
         scale, finite and non-negative, in the order of ``scales``. An image without labels has no classes and no maps.
-        Raises :class:`WsssError`.
+        ``tally``: any text. Raises :class:`WsssError`.
         """
         classes = [int(c) for c in classes]
         if not classes and not len(maps):
@@ -136,6 +140,7 @@ class MapWriter:
                 "and check that the training of the classifier did not diverge"
             )
         self._ids[id] = None
+        self._tallies.append(tally)
         self._rows["size"].append(size)
         self._rows["shape"].append([a.shape[1:] for a in arrays])
         self._rows["classes"].extend(classes)
@@ -153,11 +158,18 @@ class MapWriter:
             self._written += self._held
             self._pending, self._held = [], 0
 
+    @property
+    def count(self) -> int:
+        """Images so far."""
+        return len(self._ids)
+
     def close(self) -> None:
         """Write the tables and give the file its name: from now on it is a shard."""
         self._flush()
         count = len(self._ids)
-        self._file.create_dataset("id", data=list(self._ids), shape=(count,), dtype=h5py.string_dtype("utf-8"))
+        texts = {"id": list(self._ids)} | ({"tally": self._tallies} if any(self._tallies) else {})
+        for name, values in texts.items():
+            self._file.create_dataset(name, data=values, shape=(count,), dtype=h5py.string_dtype("utf-8"))
         for name, (dtype, shape) in {
             "size": ("int32", (count, 2)),
             "shape": ("int32", (count, self._scales, 2)),
@@ -179,8 +191,12 @@ class MapWriter:
         if kind is None:
             self.close()
         else:
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            self.discard()
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
 
 
 class MapShard:
@@ -202,6 +218,8 @@ class MapShard:
                 self._size, self._shape = file["size"][:], file["shape"][:]
                 self._classes, self._class_end = file["classes"][:].astype(np.int64), file["class_end"][:]
                 self._data_end = file["data_end"][:]
+                tallies = file["tally"][:] if "tally" in file else [b""] * len(self.ids)
+                self.tallies: list[str] = [value.decode("utf-8") for value in tallies]
                 values = file["data"].shape[0]
         except (OSError, KeyError) as error:
             raise WsssError(f"{self.path} cannot be read as a map shard ({error}); {AGAIN}") from error
@@ -228,6 +246,12 @@ class MapShard:
             maps.append(values[position : position + count].reshape(len(classes), height, width))
             position += count
         return MapRecord(self.ids[row], classes.copy(), tuple(self._size[row].tolist()), maps)
+
+    def close(self) -> None:
+        """Close the file; reading opens it again."""
+        for handle in self._handles.values():
+            handle.close()
+        self._handles = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handles": {}}

@@ -7,6 +7,7 @@ class c, 255 ignore.
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -29,14 +30,18 @@ class MaskFolder:
             raise WsssError(f"{self.path}: {id!r} cannot be a file name in this folder; rename the image")
         return self.path / f"{id}.png"
 
-    def write(self, id: str, mask: np.ndarray) -> None:
-        """Write ``mask``, uint8 (H, W); the file appears whole or not at all. Equal masks give equal bytes."""
+    def write(self, id: str, mask: np.ndarray) -> int:
+        """Write ``mask``, uint8 (H, W); the file appears whole or not at all. Equal masks give equal bytes.
+
+        Returns the CRC-32 of the file's bytes."""
         path = self.file(id)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            temporary.write_bytes(encode_mask(mask))
+            content = encode_mask(mask)
+            temporary.write_bytes(content)
             os.replace(temporary, path)
+            return zlib.crc32(content)
         finally:
             temporary.unlink(missing_ok=True)
 
