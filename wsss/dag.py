@@ -23,7 +23,8 @@ from wsss.config import Config
 from wsss.content import file_content, tree_content
 from wsss.errors import WsssError
 from wsss.fingerprint import fingerprint
-from wsss.settings import KINDS, EvaluationSettings, classes_of
+from wsss.needs import NEEDS
+from wsss.settings import KINDS, EvaluationSettings, TrainingSettings, classes_of
 from wsss.sources import tables, trees
 from wsss.steps import BULK, LEARNT_FROM, OF_RECIPES, PIXEL_SCORES, READ_FROM, SCORED, STEPS
 from wsss.study import Study, layout
@@ -237,8 +238,40 @@ class Plan:
         return fingerprint(self.root / "stages" / f"{rule}.py", self.root, extra)
 
     def program(self, rule: str) -> Callable[[Any, Any], str]:
-        """How a stage is called: this Python, and the stage's path wherever the checkout lies."""
-        return lambda wildcards, output: shlex.join([sys.executable, str(self.root / "stages" / f"{rule}.py")])
+        """How a stage is called: this Python, and the stage's path wherever the checkout lies; under torchrun where
+        several processes train together."""
+        stage, processes = str(self.root / "stages" / f"{rule}.py"), self.processes(rule)
+
+        def get(wildcards: Any, output: Any) -> str:
+            count = processes(wildcards)
+            together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+            return shlex.join([sys.executable, *(together if count > 1 else []), stage])
+
+        return get
+
+    def processes(self, rule: str) -> Callable[[Any], int]:
+        """Over how many processes a job is spread. Each of a training's has a GPU."""
+
+        def get(wildcards: Any) -> int:
+            step = STEPS.get(rule)
+            recipe = self.recipe(rule, wildcards.name) if step is not None and step.part is None else None
+            return recipe.processes if isinstance(recipe, TrainingSettings) else 1
+
+        return get
+
+    def cores(self, rule: str, each: int) -> Callable[[Any], int]:
+        """Cores of a job: ``each`` for each of its processes. Snakemake gives no more than there are."""
+        processes = self.processes(rule)
+        return lambda wildcards: each * processes(wildcards)
+
+    def memory(self, rule: str) -> Callable[[Any, int, int], int]:
+        """Megabytes of a job, for all its processes."""
+        need, processes = NEEDS[rule], self.processes(rule)
+
+        def get(wildcards: Any, attempt: int, threads: int) -> int:
+            return need.memory(wildcards, attempt, threads) + need.base * (processes(wildcards) - 1) * attempt
+
+        return get
 
     @staticmethod
     def out(wildcards: Any, output: Any) -> str:

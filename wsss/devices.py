@@ -11,10 +11,15 @@ import torch
 from torch import nn
 
 from wsss.errors import WsssError
+from wsss.gpus import claim_gpu
+from wsss.launch import team_of
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device that ``auto``, ``cpu`` or ``cuda`` stands for; under torchrun or srun the local rank's GPU.
+    """The device that ``auto``, ``cpu`` or ``cuda`` stands for.
+
+    Where CUDA_VISIBLE_DEVICES says which GPUs are meant (SLURM sets it), each process of this machine takes the one of
+    its number; else each takes a free one and holds it as long as it lives (``wsss.gpus``).
 
     Raises:
         WsssError: ``cuda`` without a usable GPU.
@@ -23,8 +28,9 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise WsssError("--device cuda: torch sees no GPU here; use --device cpu, or check the driver")
-    rank = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
-    device = torch.device("cuda", rank % torch.cuda.device_count())
+    team, count = team_of(os.environ), torch.cuda.device_count()
+    given = "CUDA_VISIBLE_DEVICES" in os.environ
+    device = torch.device("cuda", team.local_rank % count if given else claim_gpu(count, team))
     torch.cuda.set_device(device)
     return device
 

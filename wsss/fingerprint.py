@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parents[1]
 """The checkout: stages put it first on the path, so this is the code that runs."""
 UNCOUNTED = frozenset(
     "wsss.settings wsss.config wsss.consistency wsss.errors wsss.wording wsss.fingerprint wsss.identity "
-    "wsss.launch".split()
+    "wsss.launch wsss.gpus".split()
 )
 """Modules whose code does not count. Settings act through their values alone, and these stand in the settings string;
-the others only phrase messages, compute hashes, or bring processes together."""
+the others only phrase messages, compute hashes, or bring processes together and onto a GPU."""
 
 
 def _uncounted(name: str) -> bool:

@@ -49,10 +49,10 @@ rule affinity:
         name=plan.name_pattern("affinity"),
     conda:
         "../../envs/environment.yml"
-    threads: GPU_CORES
+    threads: plan.cores("affinity", GPU_CORES)
     resources:
-        gpu=1,
-        mem_mb=NEEDS["affinity"].memory,
+        gpu=plan.processes("affinity"),
+        mem_mb=plan.memory("affinity"),
         runtime=NEEDS["affinity"].minutes,
     params:
         settings=plan.settings("affinity"),

@@ -17,10 +17,10 @@ rule classifier:
         name=plan.name_pattern("classifier"),
     conda:
         "../../envs/environment.yml"
-    threads: GPU_CORES
+    threads: plan.cores("classifier", GPU_CORES)
     resources:
-        gpu=1,
-        mem_mb=NEEDS["classifier"].memory,
+        gpu=plan.processes("classifier"),
+        mem_mb=plan.memory("classifier"),
         runtime=NEEDS["classifier"].minutes,
     params:
         settings=plan.settings("classifier"),

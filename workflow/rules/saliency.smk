@@ -16,10 +16,10 @@ rule saliency:
         name=plan.name_pattern("saliency"),
     conda:
         "../../envs/environment.yml"
-    threads: GPU_CORES
+    threads: plan.cores("saliency", GPU_CORES)
     resources:
-        gpu=1,
-        mem_mb=NEEDS["saliency"].memory,
+        gpu=plan.processes("saliency"),
+        mem_mb=plan.memory("saliency"),
         runtime=NEEDS["saliency"].minutes,
     params:
         settings=plan.settings("saliency"),

@@ -117,10 +117,10 @@ rule segmenter:
         name=plan.name_pattern("segmenter"),
     conda:
         "../../envs/environment.yml"
-    threads: GPU_CORES
+    threads: plan.cores("segmenter", GPU_CORES)
     resources:
-        gpu=1,
-        mem_mb=NEEDS["segmenter"].memory,
+        gpu=plan.processes("segmenter"),
+        mem_mb=plan.memory("segmenter"),
         runtime=NEEDS["segmenter"].minutes,
     params:
         settings=plan.settings("segmenter"),
