@@ -27,7 +27,7 @@ from wsss.settings import (
     default_variant,
     variants,
 )
-from wsss.wording import check, dotted, hints, listed, named, nearest, oddities, reference, shown
+from wsss.wording import check, dotted, listed, named, nearest, oddities, references, shown
 from wsss.yamlfile import read_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -61,8 +61,7 @@ class Config:
         settings = self.recipes[kind][name]
         return {
             f: (target, n)
-            for key, annotation in hints(type(settings)).items()
-            if (target := reference(annotation)) is not None
+            for key, target in references(type(settings)).items()
             for f, n in named(key, getattr(settings, key))
         }
 
@@ -169,10 +168,7 @@ class _Reader:
         edges: dict[tuple[str, str], list[tuple[str, tuple[str, str]]]] = {}
         for node, cls in self.classes.items():
             edges[node] = []
-            for key, annotation in hints(cls).items():
-                kind = reference(annotation)
-                if kind is None:
-                    continue
+            for key, kind in references(cls).items():
                 known = self.mapping(kind)
                 for _, name in named(key, self.merged[node].get(key)):
                     if name not in known:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsss.settings import KINDS, EnsembleSettings, FolderSettings, MasksSettings, Settings
-from wsss.wording import hints, listed, named, reference
+from wsss.wording import listed, named, references
 
 Recipes = dict[str, dict[str, Any]]
 Path = tuple[str, ...]
@@ -44,9 +44,8 @@ def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[P
 def uncovered(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
     """What a recipe reads lacks images of its own splits, or those that it learns from or is calibrated on."""
     own = getattr(settings, "splits", None)
-    for key, annotation in hints(type(settings)).items():
-        target = reference(annotation)
-        for _, other in named(key, getattr(settings, key)) if target else ():
+    for key, target in references(type(settings)).items():
+        for _, other in named(key, getattr(settings, key)):
             held = held_splits(recipes, target, other)
             if held is None or not (lacking := [split for split in own or ("train",) if split not in held]):
                 continue

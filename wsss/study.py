@@ -15,7 +15,7 @@ from typing import Any
 from wsss.config import Config, load, merge
 from wsss.errors import WsssError
 from wsss.settings import KINDS, AblationSettings, FolderSettings, Settings, classes_of, variants
-from wsss.wording import check, hints, reference
+from wsss.wording import check, references
 
 PREFIX = "ablation-"
 """Begins the names of the study's own recipes."""
@@ -173,8 +173,8 @@ def _ordered(wanted: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
 def _fields(kind: str, values: dict[str, Any]) -> dict[str, str]:
     """Field -> kind of recipe, for the references of a recipe."""
     classes = variants(kind).values()
-    known = {f: reference(a) for cls in classes for f, a in hints(cls).items()}
-    return {f: known[f] for f, v in values.items() if isinstance(v, str) and known.get(f)}
+    known = {f: target for cls in classes for f, target in references(cls).items()}
+    return {f: known[f] for f, v in values.items() if isinstance(v, str) and f in known}
 
 
 def _targets(kind: str, name: str, wanted: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:

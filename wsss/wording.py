@@ -84,6 +84,12 @@ def reference(annotation: Any) -> str | None:
     return None
 
 
+@cache
+def references(cls: type[Settings]) -> dict[str, str]:
+    """Field -> kind of recipe, for the fields of a settings class that name recipes."""
+    return {name: kind for name, annotation in hints(cls).items() if (kind := reference(annotation)) is not None}
+
+
 def named(key: str, value: Any) -> list[tuple[str, str]]:
     """The names that a reference holds: one under ``key``, or those of a list under ``key.0``, ``key.1``, ..."""
     if isinstance(value, str):

@@ -61,7 +61,7 @@ def test_settings_are_one_string_without_what_does_not_matter() -> None:
     trained = json.loads(made.settings("segmenter")(at("p-noc")))
     assert "predict" not in trained
     applied = json.loads(made.settings("predictions")(at("p-noc")))
-    assert set(applied) == set(made.recipe("segmenter", "p-noc").predict.model_dump())
+    assert applied == json.loads(made.recipe("segmenter", "p-noc").predict.canonical())
     assert made.settings("scores")(at("p-noc", kind="masks")) == "{}"
     assert "calibration_images" in made.settings("scores")(at("p-noc", kind="cams"))
 

@@ -1,0 +1,179 @@
+"""For every key of every settings class another value that is valid too, derived from the key's type."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from wsss.config import BLOCKS, Config, load
+from wsss.errors import WsssError
+from wsss.settings import KINDS, Settings, classes_of
+from wsss.wording import block, hints, marks, options, reference
+
+Raw = dict[str, Any]
+TOGETHER: dict[str, list[Raw]] = {
+    "SegmenterSettings.supervision": [{"supervision": "masks", "masks": None}],
+}
+"""Class and key -> what to put into the block, where no other value fits without another key's."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One key of one recipe, or of a block like ``evaluation``, and a configuration in which that key differs."""
+
+    kind: str
+    name: str | None
+    path: tuple[str, ...]
+    key: str
+    raw: Raw
+
+    def __str__(self) -> str:
+        return ".".join(filter(None, (self.kind, self.name, *self.path)))
+
+
+def spelled_out(raw: Raw) -> Raw:
+    """The same configuration with every key of every recipe and block written down."""
+    config = load(raw)
+    recipes = {
+        kind: {name: settings.model_dump(mode="json") for name, settings in config.recipes[kind].items()}
+        for kind in KINDS
+    }
+    blocks = {key: getattr(config, key).model_dump(mode="json") for key in BLOCKS}
+    return {
+        "dataset": list(config.dataset),
+        "seeds": list(config.seeds),
+        "results": config.results,
+        **recipes,
+        **blocks,
+    }
+
+
+def cases(raw: Raw, kinds: tuple[str, ...]) -> Iterator[Case]:
+    """A case for each key of each recipe (or block) of these kinds, where another value fits there."""
+    raw = spelled_out(raw)
+    config = load(raw)
+    for kind in kinds:
+        recipes = config.recipes[kind] if kind in KINDS else {None: getattr(config, kind)}
+        for name, settings in recipes.items():
+            at = tuple(filter(None, (kind, name)))
+            for path, annotation, value in fields(settings):
+                key = ".".join((type(settings).__name__, *path))
+                if kind in KINDS and path == (classes_of(KINDS[kind])[0],):
+                    # what chooses the class: the recipe becomes what another one is
+                    candidates = [(at[:1], {name: raw[kind][other]}) for other in recipes if other != name]
+                else:
+                    updates = [{path[-1]: other} for other in others(annotation, value, config, name)]
+                    updates += TOGETHER.get(key, [])
+                    candidates = [((*at, *path[:-1]), update) for update in updates]
+                for candidate in candidates:
+                    if differs(made := put(raw, *candidate), config, kind, name):
+                        yield Case(kind, name, path, key, made)
+                        break
+
+
+def keys_of(kinds: tuple[str, ...]) -> set[str]:
+    """``Class.key`` or ``Class.block.key`` of everything that recipes and blocks of these kinds can have, where more
+    than one value is possible."""
+    found: set[str] = set()
+
+    def add(cls: type[Settings], before: str) -> None:
+        for name, annotation in hints(cls).items():
+            inner = block(annotation)
+            if inner is not None:
+                add(inner, f"{before}.{name}")
+            if not is_fixed(annotation) and (inner is None or may_be_null(annotation)):
+                found.add(f"{before}.{name}")
+
+    for kind in kinds:
+        key, classes = classes_of(KINDS[kind]) if kind in KINDS else (None, {"": BLOCKS[kind]})
+        for cls in classes.values():
+            add(cls, cls.__name__)
+            found |= {f"{cls.__name__}.{key}"} if key else set()
+    return found
+
+
+def fields(settings: Settings) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Every key of a block and of the blocks in it: path, annotation, value."""
+    for name, annotation in hints(type(settings)).items():
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            for path, inner, held in fields(value):
+                yield (name, *path), inner, held
+        if block(annotation) is None or may_be_null(annotation):
+            yield (name,), annotation, value
+
+
+def put(raw: Raw, at: tuple[str, ...], update: Raw) -> Raw:
+    """The configuration with some keys of the block at a path replaced."""
+    made = copy.deepcopy(raw)
+    inner = made
+    for part in at:
+        inner = inner[part]
+    inner.update(copy.deepcopy(update))
+    return made
+
+
+def differs(raw: Raw, config: Config, kind: str, name: str | None) -> bool:
+    """Whether a configuration is valid, and other than ``config`` in this recipe or block."""
+    try:
+        read = load(raw)
+    except WsssError:
+        return False
+    if kind in KINDS:
+        return read.recipes[kind][name] != config.recipes[kind][name]
+    return getattr(read, kind) != getattr(config, kind)
+
+
+def others(annotation: Any, value: Any, config: Config, name: str | None) -> Iterator[Any]:
+    """Values that a key may have in place of its own; not all of them fit the keys beside it."""
+    if (kind := reference(annotation)) is not None:
+        known = [other for other in config.recipes[kind] if other not in (name, value)]
+        if isinstance(value, tuple):
+            yield from (list(reversed(value)), *([*value[:-1], other] for other in known))
+        else:
+            yield from known
+    elif isinstance(value, tuple):
+        yield list(reversed(value))
+        yield list(value[:-1])
+        inner = get_args(marks(next(o for o in options(annotation) if get_origin(marks(o)[0]) is tuple))[0])
+        for n, one in enumerate(value):
+            element = inner[0] if inner[-1] is Ellipsis else inner[n]
+            yield from ([*value[:n], other, *value[n + 1 :]] for other in others(element, one, config, name))
+        if not value:
+            yield from ([other] for other in others(inner[0], None, config, name))
+    else:
+        for option in options(annotation):
+            yield from other_scalars(marks(option)[0], value)
+    if may_be_null(annotation) and value is not None:
+        yield None
+
+
+def other_scalars(bare: Any, value: Any) -> Iterator[Any]:
+    """Other values of one plain type."""
+    if get_origin(bare) is Literal:
+        yield from get_args(bare)
+    elif bare is bool:
+        yield not value
+    elif bare in (int, float):
+        near = value if isinstance(value, int | float) else 1
+        yield from (bare(n) for n in (near + 1, near - 1, 2 * near, near // 2))
+        if bare is float:
+            yield from (near / 2, (near + 1) / 2)
+    elif bare is str:
+        yield from ("else", "|")
+    elif get_origin(bare) is tuple:
+        yield []
+    elif isinstance(bare, type) and issubclass(bare, Settings):
+        yield {}
+
+
+def may_be_null(annotation: Any) -> bool:
+    return any(marks(option)[0] is type(None) for option in options(annotation))
+
+
+def is_fixed(annotation: Any) -> bool:
+    """Whether there is but one value."""
+    bare = marks(annotation)[0]
+    return get_origin(bare) is Literal and len(get_args(bare)) == 1

@@ -1,0 +1,117 @@
+"""Which artefacts depend on which, told from the recipes alone and written down a second time, by hand: nothing here
+comes from the tables that the workflow is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from wsss.config import Config
+
+OWN = {
+    "classifiers": {"": "classifiers"},
+    "cams": {"": "cams"},
+    "saliency": {"": "saliency", "maps": "saliency-maps", "refine": "saliency-masks"},
+    "affinity": {"": "affinity", "labels": "affinity-labels"},
+    "masks": {"": "masks"},
+    "segmenters": {"": "segmenters", "predict": "predictions"},
+}
+"""Kind of recipe -> its artefacts, by the block of the recipe that says how they are made ('': what is in no block)."""
+WITHIN = {
+    "saliency-maps": "saliency",
+    "saliency-masks": "saliency-maps",
+    "affinity": "affinity-labels",
+    "predictions": "segmenters",
+}
+"""Artefact -> the one of the same recipe that it is made from."""
+READ = {
+    ("classifiers", "warm_start"): ("classifiers", "classifiers"),
+    ("classifiers", "ordinary"): ("classifiers", "classifiers"),
+    ("cams", "classifier"): ("cams", "classifiers"),
+    ("cams", "cams"): ("cams", "cams"),
+    ("cams", "affinity"): ("cams", "affinity"),
+    ("cams", "members"): ("cams", "cams"),
+    ("saliency", "warm_start"): ("saliency", "classifiers"),
+    ("saliency", "hints"): ("saliency", "cams"),
+    ("saliency", "saliency"): ("saliency", "saliency-masks"),
+    ("affinity", "cams"): ("affinity-labels", "cams"),
+    ("affinity", "saliency"): ("affinity-labels", "saliency-maps"),
+    ("affinity", "warm_start"): ("affinity", "classifiers"),
+    ("masks", "cams"): ("masks", "cams"),
+    ("masks", "saliency"): ("masks", "saliency-maps"),
+    ("masks", "members"): ("masks", "masks"),
+    ("segmenters", "masks"): ("segmenters", "masks"),
+}
+"""(kind, key that names a recipe) -> (artefact that reads, artefact that is read)."""
+SCORED = {
+    "classifiers": "classifiers",
+    "cams": "cams",
+    "saliency": "saliency-maps",
+    "saliency-masks": "saliency-masks",
+    "masks": "masks",
+    "segmenters": "predictions",
+}
+"""Folder of scores -> what is scored."""
+AT_THRESHOLDS = ("cams", "saliency")
+"""Scores that ``evaluation`` has a say in."""
+SPREADS_WORK = {"shards", "processes"}
+"""Keys that say how the work is shared out, and not what comes of it."""
+
+
+def edges(config: Config, dataset: str = "scenes", seed: int = 0) -> Iterator[tuple[str, str]]:
+    """(what is read, what reads it), as folders below the results."""
+    run = f"{dataset}/s{seed}"
+    for kind, parts in OWN.items():
+        for name, recipe in config.recipes[kind].items():
+            for part in parts.values():
+                yield f"{dataset}/index", f"{run}/{part}/{name}"
+                if part in WITHIN:
+                    yield f"{run}/{WITHIN[part]}/{name}", f"{run}/{part}/{name}"
+            for key, (_, target) in config.refs(kind, name).items():
+                reader, read = READ[kind, key.partition(".")[0]]
+                yield f"{run}/{read}/{target}", f"{run}/{reader}/{name}"
+            for maps in chosen_by_scores(kind, recipe):
+                yield f"{run}/scores/cams/{maps}", f"{run}/{kind}/{name}"
+            for scores, scored in SCORED.items():
+                if scored in parts.values():
+                    yield f"{run}/{scored}/{name}", f"{run}/scores/{scores}/{name}"
+                    yield f"{run}/scores/{scores}/{name}", dataset
+    yield f"{dataset}/index", dataset
+
+
+def chosen_by_scores(kind: str, recipe: Any) -> Iterator[str]:
+    """The maps whose scores a recipe chooses a threshold or weights by."""
+    if kind == "cams" and recipe.source == "ensemble" and recipe.rule == "calibrated":
+        yield from recipe.members
+    if kind == "masks" and recipe.source == "cams" and recipe.threshold.policy != "fixed":
+        if recipe.saliency is None and recipe.ignore is None:
+            yield recipe.cams
+
+
+def changed_by(kind: str, name: str | None, path: tuple[str, ...], config: Config) -> set[str]:
+    """The artefacts that a key itself is a setting of, in the configuration as it is after the change."""
+    run = "scenes/s0"
+    if path[-1] in SPREADS_WORK or kind in ("ablation", "workstation"):
+        return set()
+    if kind == "datasets":
+        return {f"{name}/index"}
+    if kind == "evaluation":
+        kinds = ("cams",) if path == ("threshold",) else AT_THRESHOLDS  # saliency has its own, the recipe's
+        return {f"{run}/scores/{scores}/{recipe}" for scores in kinds for recipe in config.recipes[scores]}
+    parts = OWN[kind]
+    reader, _ = READ.get((kind, path[0]), (parts.get(path[0], parts[""]), None))
+    made = {f"{run}/{reader}/{name}"}
+    if kind == "saliency" and path == ("refine", "threshold"):
+        made.add(f"{run}/scores/saliency/{name}")  # the maps are scored at it too
+    return made
+
+
+def downstream(config: Config, start: set[str]) -> set[str]:
+    """These artefacts and all that is made from them."""
+    reached, todo, made_from = set(), list(start), list(edges(config))
+    while todo:
+        one = todo.pop()
+        if one not in reached:
+            reached.add(one)
+            todo += [reader for read, reader in made_from if read == one]
+    return reached
