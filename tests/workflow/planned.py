@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import snakemake.workflow
-from snakemake.api import SnakemakeApi
+from snakemake import api, workflow
 from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, WorkflowSettings
 
@@ -31,21 +30,21 @@ def dag(
     """The graph of jobs of a working folder; ``resources``: as on the command line, ``cores=2`` if nothing is given."""
     file_content.cache_clear()  # they hold for one run of Snakemake, and here there are many
     tree_content.cache_clear()
-    usual = dict(vars(snakemake.workflow))  # a Snakefile is run in there, and may use the same names
-    with SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as api:
-        workflow = api.workflow(
+    usual = dict(vars(workflow))  # a Snakefile is run in there, and may use the same names
+    with api.SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as session:
+        opened = session.workflow(
             resource_settings=ResourceSettings(**(resources or {"cores": 2})),
             config_settings=ConfigSettings(configfiles=[Path(config)] if config else []),
             workflow_settings=settings,
             snakefile=snakefile,
             workdir=folder,
         )
-        workflow.dag(dag_settings=DAGSettings(targets=set(targets)))
-        inside = workflow._workflow
+        opened.dag(dag_settings=DAGSettings(targets=set(targets)))
+        inside = opened._workflow
         inside._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)
         inside._build_dag()
         yield inside.dag
-    vars(snakemake.workflow).update(usual)
+    vars(workflow).update(usual)
 
 
 def folders(snakefile: Path, folder: Path, config: str | None = None) -> set[str]:
