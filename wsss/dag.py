@@ -38,6 +38,8 @@ class Plan:
         study: The ablation study beside it, or why it cannot be had; its recipes are made for its own target alone.
         root: The checkout: the folder that holds ``stages/`` and ``wsss/``.
         ancient: Snakemake's mark for inputs whose time does not count.
+        theirs: Its marks for the user's own files: their time does not count, and they lie where the user says, also
+            where the workflow is a module with a ``prefix``; as ``ancient`` if nothing is given.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class Plan:
         root: Path,
         ancient: Callable[[str], Any] = lambda path: path,
         study: Study | str = "no study was asked for",
+        theirs: Callable[[str], Any] | None = None,
     ) -> None:
         self.own, self.root, self.ancient, self.study = config, Path(root), ancient, study
+        self.theirs = theirs or ancient
         self.config = study.config if isinstance(study, Study) else config
 
     # --- names ----------------------------------------------------------------------------------------------------
@@ -121,10 +125,10 @@ class Plan:
             found = {key: self.artefact(folder) for key, folder in folders.items()}
             weights = getattr(self.recipe(rule, wildcards.name), "pretrained", None)
             if isinstance(weights, str) and STEPS[rule].part is None and os.path.isfile(weights):
-                found["weights"] = self.ancient(weights)
+                found["weights"] = self.theirs(weights)
             elsewhere = self.elsewhere(rule, wildcards)
             if elsewhere is not None and os.path.exists(elsewhere):
-                found["elsewhere"] = self.ancient(elsewhere)
+                found["elsewhere"] = self.theirs(elsewhere)
             return found
 
         return get
@@ -134,11 +138,17 @@ class Plan:
 
         def get(wildcards: Any, input: Any) -> str:
             grouped: dict[str, list[str]] = {}
+            before = self.prefix(wildcards, input)
             for key, folder in self.upstream(rule, wildcards.dataset, wildcards.seed, wildcards.name).items():
-                grouped.setdefault(key.partition(".")[0].replace("_", "-"), []).append(folder)
+                grouped.setdefault(key.partition(".")[0].replace("_", "-"), []).append(before + folder)
             return " ".join(f"--{flag} {shlex.join(folders)}" for flag, folders in grouped.items())
 
         return get
+
+    def prefix(self, wildcards: Any, input: Any) -> str:
+        """What stands before all results where the workflow is a module with a ``prefix``; empty elsewhere."""
+        index = f"{self.base(wildcards.dataset)}/index/manifest.json"
+        return "" if input is None else str(input.index[0]).removesuffix(index)
 
     def elsewhere(self, rule: str, wildcards: Any) -> str | None:
         """The path of an artefact made elsewhere, for the rules that take one in."""
@@ -166,16 +176,17 @@ class Plan:
         return {"index": self.artefact(f"{self.base(wildcards.dataset)}/index"), "artefact": artefact, **predicted}
 
     def score_flags(self, wildcards: Any, input: Any) -> str:
-        run = self.base(wildcards.dataset, wildcards.seed)
+        before = self.prefix(wildcards, input)
+        run = before + self.base(wildcards.dataset, wildcards.seed)
         artefact = f"{run}/{SCORED[wildcards.kind]}/{wildcards.name}"
-        index = f"{self.base(wildcards.dataset)}/index"
+        index = f"{before}{self.base(wildcards.dataset)}/index"
         return shlex.join(["--index", index, "--kind", wildcards.kind, "--artefact", artefact])
 
     def index_inputs(self, wildcards: Any) -> list[Any]:
         """The user's tables and lists. They are read by content (see ``index_content``), so their times do not count;
         one that is missing is left for the index stage to report, with everything else that is wrong."""
         dataset = self.config.recipes["datasets"][wildcards.dataset]
-        return [self.ancient(path) for path in tables(dataset) if os.path.isfile(path)]
+        return [self.theirs(path) for path in tables(dataset) if os.path.isfile(path)]
 
     def index_content(self, wildcards: Any) -> str:
         """What the user's own files hold: tables by content, folders by the names and sizes below them."""
@@ -320,9 +331,10 @@ class Plan:
         }
 
     def summary_flags(self, wildcards: Any, input: Any) -> str:
-        base = self.base(wildcards.dataset)
+        before = self.prefix(wildcards, input)
+        base = before + self.base(wildcards.dataset)
         flags = ["--index", f"{base}/index", "--dataset", wildcards.dataset, "--results", base]
-        scores = self.scores(wildcards.dataset)
+        scores = [before + folder for folder in self.scores(wildcards.dataset)]
         return shlex.join(flags + (["--scores", *scores] if scores else []))
 
     # --- the study ------------------------------------------------------------------------------------------------
@@ -346,8 +358,9 @@ class Plan:
         }
 
     def study_flags(self, wildcards: Any, input: Any) -> str:
-        base = self.base(wildcards.dataset)
-        scores = self.study_scores(wildcards.dataset)
+        before = self.prefix(wildcards, input)
+        base = before + self.base(wildcards.dataset)
+        scores = [before + folder for folder in self.study_scores(wildcards.dataset)]
         return shlex.join(["--index", f"{base}/index", "--dataset", wildcards.dataset, "--scores", *scores])
 
     def study_layout(self, wildcards: Any) -> str:
