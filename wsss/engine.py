@@ -14,9 +14,9 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import time
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from wsss.averaging import WeightAverage
 from wsss.data.loading import Order, TrainingViews, training_loader
 from wsss.devices import autocast_type, loader_workers, tune_for
 from wsss.errors import WsssError
+from wsss.mishaps import writing
 from wsss.models.synchronised import synchronise
 from wsss.objectives.base import Moment, Objective
 from wsss.optimisers import build_optimiser, rate_at, set_rate
@@ -34,7 +35,7 @@ from wsss.processes import agreed, ranks, share
 from wsss.progress import Progress
 from wsss.settings import TrainingSettings
 from wsss.stage import Interrupted, Run, say
-from wsss.store.manifest import atomic_path
+from wsss.store.manifest import atomic_path, flush_to_disk
 
 CHECKPOINT_SECONDS = 60.0
 """Between checkpoints: what a kill can cost."""
@@ -220,7 +221,7 @@ class Trainer:
         record = {"step": self.step, "epoch": round(self.step / self.per_epoch, 3), "lr": self.settings.lr * factor}
         record |= {name: round(value, 6) for name, value in means.items()}
         if self.rank == 0:
-            with self.metrics.open("a", encoding="utf-8") as file:
+            with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         self.sums, self.counted = {}, {}
         self._latest = " ".join(f"{name} {value:.3f}" for name, value in means.items())
@@ -257,6 +258,8 @@ class Trainer:
         self._saved = time.monotonic()
         if self.rank != 0:
             return
+        if self.metrics.exists():
+            flush_to_disk(self.metrics)  # the checkpoint tells its length
         state = {
             "key": self.key,
             "step": self.step,
@@ -270,8 +273,8 @@ class Trainer:
             "counted": self.counted,
             "metrics": self.metrics.stat().st_size if self.metrics.exists() else 0,
         }
-        with atomic_path(self.checkpoint) as temporary:
-            torch.save(state, temporary)
+        with atomic_path(self.checkpoint) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
 
     def _resume(self) -> None:
         self._latest = ""
@@ -300,7 +303,7 @@ class Trainer:
         self.step, self.sums, self.counted = state["step"], state["sums"], state["counted"]
         self.spent = state["seconds"]
         if self.rank == 0 and self.metrics.exists():
-            os.truncate(self.metrics, state["metrics"])
+            os.truncate(self.metrics, min(state["metrics"], self.metrics.stat().st_size))
         self._say(f"going on at step {self.step} of {self.micro_steps}")
 
     def _say(self, message: str) -> None:
@@ -309,8 +312,10 @@ class Trainer:
 
 
 def keep_product(run: Run) -> None:
-    """Move the metrics into the artefact and forget the checkpoint: the training is over."""
+    """Copy the metrics into the artefact: the training is over. The checkpoint goes when the artefact is whole, so that
+    a stage that is killed before does not train again."""
     metrics = run.state / "metrics.jsonl"
     if metrics.exists():
-        Path(metrics).replace(run.out / "metrics.jsonl")
-    (run.state / "checkpoint.pt").unlink(missing_ok=True)
+        with atomic_path(run.out / "metrics.jsonl") as temporary:
+            shutil.copyfile(metrics, temporary)
+    run.leftovers += [run.state / "checkpoint.pt", metrics]

@@ -96,3 +96,4 @@ def _hold(stack: contextlib.ExitStack, out: Path, path: Path, who: str, how: int
     file.truncate(0)
     file.write(who)
     file.flush()
+    os.register_at_fork(after_in_child=file.close)  # a worker that outlives this process must not hold its lock

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -26,10 +27,11 @@ from typing import Any
 from wsss import __version__
 from wsss.errors import WsssError
 from wsss.identity import identity
-from wsss.launch import Lost, Team, joined, team_of
+from wsss.launch import FAILED, Lost, Team, joined, team_of
+from wsss.mishaps import DiskFull, sentence
 from wsss.settings import WITHOUT_EFFECT, Settings, classes_of, default_variant
 from wsss.sharing import PARTS, Share, add_flags, locked
-from wsss.store.manifest import NAME, digest, read_manifest, replace_folder, write_json
+from wsss.store.manifest import NAME, digest, flush_all, read_manifest, replace_folder, sweep, write_json
 from wsss.wording import check, dotted, listed, nearest
 
 TRY_AGAIN = 75
@@ -62,6 +64,7 @@ class Run:
         out: The artefact folder.
         share: The share of the images that this job makes; None: all of the artefact.
         stop: Name of the signal that asked to stop, or None.
+        leftovers: Files that are of no use once the artefact is whole; they are deleted then.
         team: The processes of this run; only the first one writes.
     """
 
@@ -79,6 +82,7 @@ class Run:
         self.share: Share | None = getattr(args, "shard", None)
         self.stop: str | None = None
         self.facts: dict[str, Any] = {}
+        self.leftovers: list[Path] = []
 
     def several(self, name: str) -> list[Path]:
         """The folders of a list, in the order they were given."""
@@ -94,6 +98,11 @@ class Run:
         folder: Path = self.args.state or self.out / "state"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def sweep(self) -> None:
+        """Delete what killed runs left half written."""
+        for folder in {self.out, self.args.state or self.out / "state"}:
+            sweep(folder)
 
     @contextlib.contextmanager
     def folder(self, name: str) -> Iterator[Path]:
@@ -160,7 +169,8 @@ class Stage:
     def run(self, argv: list[str] | None = None) -> Iterator[Run]:
         """Parse arguments, check inputs, lock the artefact; write the manifest at the end, or the receipt of a share.
 
-        Ends the process with 2 after a ``WsssError`` (printed), with 75 after a signal that was obeyed.
+        Ends the process with 2 after a ``WsssError`` (printed), with 1 after a mishap (likewise, see ``wsss.mishaps``),
+        with 75 after a signal that was obeyed, with 130 after Ctrl-C.
         """
         started = time.time()
         # before torch is imported: threads that spin while they wait slow down two programs on the same cores manyfold
@@ -177,17 +187,38 @@ class Stage:
                 with locked(run.out, run.share), _signals(run):
                     done = run.out / NAME if run.share is None else run.share.receipt(run.out)
                     done.unlink(missing_ok=True)
+                    if run.share is None:
+                        run.sweep()
                     made_by = identity(run.stage, run.settings, run.args.seed)  # now: it may be edited while this runs
                     yield run
+                    flush_all(run.out)  # a power cut must not leave a manifest beside half a file
                     write_json(done, self._facts(run, started, made_by))
                     if run.share is None:
                         shutil.rmtree(run.out / PARTS, ignore_errors=True)
+                    for path in run.leftovers:
+                        path.unlink(missing_ok=True)
         except WsssError as error:
-            say(f"{self.parser.prog}: error: {error}")
-            sys.exit(USER_ERROR)
+            self._end(USER_ERROR, f"error: {error}", at_once=isinstance(error, DiskFull))
         except (Interrupted, Lost) as reason:
-            say(f"{self.parser.prog}: stopped by {reason}; state is saved, the same command goes on from there")
-            sys.exit(TRY_AGAIN)
+            self._end(TRY_AGAIN, f"stopped by {reason}; state is saved, the same command goes on from there")
+        except KeyboardInterrupt:
+            self._end(128 + signal.SIGINT, "stopped by Ctrl-C; the same command goes on from what is saved")
+        except Exception as error:
+            said = sentence(error, args.out)
+            if said is None:
+                _end_children()
+                raise
+            self._end(FAILED, f"error: {said}", at_once=True)
+
+    def _end(self, code: int, message: str, at_once: bool = False) -> None:
+        """Say how the stage ended, and end with ``code``. ``at_once``: without the cleaning up of libraries, in which
+        HDF5 crashes if it could not write."""
+        say(f"{self.parser.prog}: {message}")
+        _end_children()
+        if at_once and "h5py" in sys.modules:
+            sys.stdout.flush()
+            os._exit(code)
+        sys.exit(code)
 
     def _team(self, args: argparse.Namespace) -> Team:
         """The processes of this run, who share the cores of their machine."""
@@ -246,7 +277,7 @@ class Stage:
         for name in LIBRARIES:
             with contextlib.suppress(metadata.PackageNotFoundError):
                 versions[name] = metadata.version(name)
-        settings = None
+        settings, shards = None, getattr(run.args, "gather", 1)
         if run.settings is not None:
             settings = run.settings.model_dump(mode="json", exclude=set(WITHOUT_EFFECT))
         return {
@@ -257,6 +288,7 @@ class Stage:
                 n: {"path": os.path.relpath(p, run.out), "digest": digest(p / NAME)} for n, p in run.inputs.items()
             },
             **run.facts,
+            **({"shards": shards} if shards > 1 else {}),
             **made_by,
             "versions": versions,
             "device": _device_name(run.args.device),
@@ -266,6 +298,13 @@ class Stage:
             **_gpu_memory(),
             "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
+
+
+def _end_children() -> None:
+    """Kill the worker processes that are left after an error. They wait for work that will not come, and this process
+    would wait for them."""
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 @contextlib.contextmanager

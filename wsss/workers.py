@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import multiprocessing
+import os
 import signal
 import sys
 import traceback
@@ -15,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from wsss.errors import WsssError
+from wsss.mishaps import DiskFull
 from wsss.progress import Progress
 
 Item = TypeVar("Item")
@@ -38,7 +40,7 @@ def over(
         else:
             # a fork starts at once and shares what is loaded; the work itself must not hold locks
             method = "fork" if sys.platform == "linux" else "spawn"
-            pool = ProcessPoolExecutor(threads, multiprocessing.get_context(method), _start, (work,))
+            pool = ProcessPoolExecutor(threads, multiprocessing.get_context(method), _start, (work, os.getpid()))
             stack.push(partial(_end, pool))
             results = pool.map(_call, items, chunksize=max(1, min(16, len(items) // (4 * threads))))
         try:
@@ -65,13 +67,15 @@ def _end(pool: ProcessPoolExecutor, kind: type[BaseException] | None, *_: object
     pool.shutdown(cancel_futures=True)
 
 
-def _start(work: Callable[[Any], Any]) -> None:
+def _start(work: Callable[[Any], Any], parent: int) -> None:
     global _work
     _work = work
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):  # clusters send it to all; the parent decides
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(Exception):  # Linux only: die with the parent, even when that is killed outright
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was killed before it could be watched
+            os._exit(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
@@ -83,6 +87,8 @@ def _call(item: Any) -> tuple[str | None, Any]:
 def _tried(work: Callable[[Any], Any], item: Any) -> tuple[str | None, Any]:
     try:
         return None, work(item)
+    except DiskFull:  # nor is there room for the other items
+        raise
     except WsssError as error:
         return str(error), None
     except Exception as error:

@@ -111,7 +111,8 @@ def signalled(number: int, whole_group: bool, codes: tuple[int, ...], again: boo
             strike(pid)
         ended = scene.nursery.wait(pid, begun)
         hit = ended.code != 0
-        return Died(hit, what, ended, expect(ended, (*codes, 0), plain=-number not in codes))
+        # -number: it came before the stage listened
+        return Died(hit, what, ended, expect(ended, (*codes, -number, 0), plain=not again and -number not in codes))
 
     return die
 

@@ -39,7 +39,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.stage} {Path(self.out).name}"
+        return " ".join((self.stage, *Path(self.out).parts[-2:]))
 
     @property
     def argv(self) -> list[str]:

@@ -23,7 +23,8 @@ from pathlib import Path
 from tests.chaos.house import Job
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-HANGING = 180.0
+ONE_THREAD["OMP_WAIT_POLICY"] = "passive"  # as stages set it before they import torch
+HANGING = 60.0
 """Seconds after which a stage counts as hanging."""
 
 

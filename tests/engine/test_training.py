@@ -188,7 +188,7 @@ def test_a_classifier_learns_the_colours(tiny_index, make_run, precision):
     assert about["classes"] == ["red", "green"] and weights["head.weight"].shape[:2] == (2, 96)
     header, *rows = (run.out / "predictions.csv").read_text().splitlines()
     assert header == "id,split,red,green" and len(rows) == 4
-    assert not (run.state / "checkpoint.pt").exists()
+    assert run.leftovers == [run.state / "checkpoint.pt", run.state / "metrics.jsonl"]
 
 
 def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_every_step):
@@ -255,6 +255,7 @@ def test_killed_and_restarted_it_has_the_same_bits(tiny_index, trained_ordinary,
         assert not (tmp_path / "cut" / "manifest.json").exists()
     done = subprocess.run(cut, check=True, capture_output=True, text=True)
     assert "going on at step" in done.stderr
+    assert not any((tmp_path / "cut" / "state").iterdir())
     products = ["model.safetensors", "metrics.jsonl"] + ["predictions.csv"] * (stage == "classifier")
     for name in products:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()

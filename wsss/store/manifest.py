@@ -4,6 +4,7 @@ written last."""
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import WsssError
+from wsss.mishaps import writing
 
 NAME = "manifest.json"
 
@@ -22,14 +24,18 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds, remove it if not.
 
     The file is flushed to the disk before the rename, so a power cut leaves the old file or the new one.
+
+    Raises:
+        DiskFull: There is no room for it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        flush_to_disk(temporary)
-        os.replace(temporary, path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            flush_to_disk(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -41,6 +47,30 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flush_all(folder: Path | str) -> None:
+    """Wait until all that was written to the file system of ``folder`` lies on the disk: one call for any number of
+    files."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+        if syncfs is None:  # not Linux
+            os.sync()
+        elif syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), "the disk did not take all that was written", str(folder))
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path | str) -> None:
+    """Delete what writers that were killed left in ``folder`` itself: temporary files, and folders under way to or from
+    their place. For those who hold its lock alone."""
+    for left in (*Path(folder).glob(".*.tmp"), *Path(folder).glob(".*.old"), *Path(folder).glob("*.part")):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def write_json(path: Path | str, value: Any) -> None:

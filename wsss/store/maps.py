@@ -31,6 +31,7 @@ into an unreadable file and a missing shard into zeros.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,6 +44,7 @@ import h5py
 import numpy as np
 
 from wsss.errors import WsssError
+from wsss.mishaps import writing
 from wsss.store.manifest import flush_to_disk
 
 FORMAT = "wsss-maps"
@@ -97,8 +99,9 @@ class MapWriter:
         self._pending: list[np.ndarray] = []
         self._held = self._written = 0
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        self._file = h5py.File(self._temporary, "w")
-        self._data = self._file.create_dataset("data", (0,), "float32", maxshape=(None,), chunks=(8192,))
+        with writing(self.path):
+            self._file = h5py.File(self._temporary, "w")
+            self._data = self._file.create_dataset("data", (0,), "float32", maxshape=(None,), chunks=(8192,))
         self._file.attrs.update(
             {
                 **(attributes or {}),
@@ -153,8 +156,9 @@ class MapWriter:
 
     def _flush(self) -> None:
         if self._held:
-            self._data.resize((self._written + self._held,))
-            self._data[self._written :] = np.concatenate(self._pending)
+            with writing(self.path):
+                self._data.resize((self._written + self._held,))
+                self._data[self._written :] = np.concatenate(self._pending)
             self._written += self._held
             self._pending, self._held = [], 0
 
@@ -164,8 +168,16 @@ class MapWriter:
         return len(self._ids)
 
     def close(self) -> None:
-        """Write the tables and give the file its name: from now on it is a shard."""
+        """Write the tables and give the file its name: from now on it is a shard. ``DiskFull`` where there is no room
+        for it."""
         self._flush()
+        with writing(self.path):
+            self._write_tables()
+            self._file.close()
+            flush_to_disk(self._temporary)
+            os.replace(self._temporary, self.path)
+
+    def _write_tables(self) -> None:
         count = len(self._ids)
         texts = {"id": list(self._ids)} | ({"tally": self._tallies} if any(self._tallies) else {})
         for name, values in texts.items():
@@ -178,9 +190,6 @@ class MapWriter:
             "data_end": ("int64", (count,)),
         }.items():
             self._file.create_dataset(name, data=np.asarray(self._rows[name], dtype).reshape(shape))
-        self._file.close()
-        flush_to_disk(self._temporary)
-        os.replace(self._temporary, self.path)
 
     def __enter__(self) -> MapWriter:
         return self
@@ -188,14 +197,16 @@ class MapWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
+        try:
+            if kind is None:
+                self.close()
+        finally:
             self.discard()
 
     def discard(self) -> None:
-        """Leave nothing behind."""
-        self._file.close()
+        """Leave nothing behind but what ``close`` has finished."""
+        with contextlib.suppress(Exception):  # a full disk again
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
 

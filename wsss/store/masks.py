@@ -15,6 +15,7 @@ from PIL import Image
 
 from wsss.data.palette import encode_mask
 from wsss.errors import WsssError
+from wsss.mishaps import writing
 
 
 class MaskFolder:
@@ -39,8 +40,9 @@ class MaskFolder:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             content = encode_mask(mask)
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
+            with writing(path):
+                temporary.write_bytes(content)
+                os.replace(temporary, path)
             return zlib.crc32(content)
         finally:
             temporary.unlink(missing_ok=True)
