@@ -3,6 +3,7 @@
 The stages' own text stays, and so do the hashes of their code; only running them costs nothing.
 """
 
+import json
 import pathlib
 import sys
 import time
@@ -33,5 +34,5 @@ out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
 for file in FILES[pathlib.Path(sys.argv[0]).stem]:
     (out / file).parent.mkdir(parents=True, exist_ok=True)
     (out / file).write_text(file)
-(out / "manifest.json").write_text(f"{sys.argv} {time.time_ns()}")
+(out / "manifest.json").write_text(json.dumps({"argv": sys.argv, "made": time.time_ns()}))
 sys.exit()

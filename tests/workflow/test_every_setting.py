@@ -18,6 +18,7 @@ from other_values import Case, cases, keys_of, spelled_out
 from planned import folders
 from recipe_graph import changed_by, downstream, edges
 
+from wsss.cli.state import Judge
 from wsss.config import load
 
 RECIPES: dict[str, Any] = yaml.safe_load("""
@@ -124,6 +125,8 @@ def test_nothing_to_do_and_everything_to_do(
 def test_a_key_runs_again_what_depends_on_it(key: str, recipes: House, monkeypatch: pytest.MonkeyPatch) -> None:
     case = OF_RECIPES[key]
     config = load(case.raw)
+    if case.path[-1] == "shards":  # a matter of what the manifests say; the fake ones say nothing
+        monkeypatch.setattr(Judge, "stale", lambda *_: {})
     expected = downstream(config, changed_by(case.kind, case.name, case.path, config))
     assert planned(recipes, case.raw, monkeypatch) == expected, case
 
