@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from wsss.data.index import Item
 from wsss.shards import all_there, open_parts, own, say_kept
 from wsss.stage import Interrupted, Run
-from wsss.store.manifest import flush_to_disk, replace_folder
+from wsss.store.manifest import replace_folder
 from wsss.store.masks import MaskFolder
 
 READERS = 16
@@ -114,11 +114,8 @@ def _whole(masks: MaskFolder, items: list[Item], known: dict[tuple[str, int], An
 
 
 def _settle(masks: MaskFolder, items: list[Item]) -> None:
-    """Delete what is no mask of the list (left by a killed writer), and bring the rest to the disk."""
+    """Delete what is no mask of the list: what killed writers left."""
     wanted = {masks.file(item.id) for item in items}
     for path in masks.path.rglob("*"):
         if path not in wanted and not path.is_dir():
             path.unlink()
-    with ThreadPoolExecutor(READERS) as writers:
-        for _ in writers.map(flush_to_disk, sorted(wanted)):
-            pass

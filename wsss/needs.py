@@ -66,3 +66,6 @@ NEEDS: dict[str, Need] = {
     "study": Need(2000, 0, 30),
 }
 """Rule -> what its jobs ask for."""
+# 0.4 GB; copying is a matter of seconds, but what a job left undone is made here.
+GATHER = Need(4000, 0, 0)
+"""What a job asks for that puts shares together; its minutes are those of its rule."""

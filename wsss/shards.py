@@ -75,7 +75,6 @@ def _note_receipts(run: Run, key: str) -> None:
             say(f"{share.receipt(run.out)} {wrong}: what its shard lacks is made here")
     if total > 1:
         run.note(
-            shards=total,
             shard_seconds=[receipt["wall_seconds"] for receipt in receipts],
             shard_memory_mib=max((receipt["peak_memory_mib"] for receipt in receipts), default=0),
         )

@@ -76,15 +76,18 @@ class House:
         return done
 
     def plan(self, *args: str) -> set[str]:
-        """What would run now: ``{"cams p-noc", "summary scenes"}``; with several seeds, ``cams p-noc 1``."""
+        """What would run now: ``{"cams p-noc", "summary scenes"}``; with several seeds, ``cams p-noc 1``; of shards,
+        ``cams p-noc 0/3``."""
         done = self.snakemake("-n", *args)
         jobs = re.findall(r"^(?:Job \d+|localjob \d+): (.*)$", done.stdout + done.stderr, re.M)
         plan = set()
         for job in jobs:
+            share = re.search(r", shard (\d+/\d+)", job)
+            job = job.replace(share[0], "") if share else job
             for message, name in MESSAGES.items():
                 if found := re.fullmatch(message, job):
                     seed = found.groups()[-1] if found.re.groups == 3 and found.groups()[-1] != "0" else ""
-                    plan.add(" ".join(filter(None, (name.format(found[1]), seed))))
+                    plan.add(" ".join(filter(None, (name.format(found[1]), share and share[1], seed))))
                     break
             else:
                 raise AssertionError(f"a job without a known message: {job}")

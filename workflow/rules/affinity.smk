@@ -3,7 +3,7 @@
 
 rule affinity_labels:
     input:
-        unpack(plan.inputs("affinity_labels")),
+        unpack(scatter.inputs("affinity_labels")),
     output:
         f"{RUN}/affinity-labels/{{name}}/manifest.json",
         directory(f"{RUN}/affinity-labels/{{name}}/masks"),
@@ -17,21 +17,32 @@ rule affinity_labels:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=NEEDS["affinity_labels"].memory,
+        mem_mb=scatter.memory("affinity_labels"),
         runtime=NEEDS["affinity_labels"].minutes,
     params:
         settings=plan.settings("affinity_labels"),
         code=plan.code("affinity_labels"),
         run=plan.program("affinity_labels"),
-        inputs=plan.flags("affinity_labels"),
-        out=plan.out,
-        state=plan.state,
+        inputs=scatter.flags("affinity_labels"),
+        out=scatter.out,
+        state=scatter.state,
         tee=plan.tee,
     message:
         "Affinity labels {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
         "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+
+
+use rule affinity_labels as affinity_labels_shard with:
+    output:
+        f"{RUN}/affinity-labels/{{name}}/parts/{{part}}-of-{{parts}}.json",
+    log:
+        "logs/{dataset}/s{seed}/affinity-labels/{name}/{part}-of-{parts}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/affinity-labels/{name}/{part}-of-{parts}.tsv"
+    message:
+        "Affinity labels {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
 
 
 rule affinity:
@@ -72,7 +83,7 @@ rule affinity:
 
 rule walk:
     input:
-        unpack(plan.inputs("walk")),
+        unpack(scatter.inputs("walk")),
     output:
         f"{RUN}/cams/{{name}}/manifest.json",
     log:
@@ -85,19 +96,30 @@ rule walk:
         "../../envs/environment.yml"
     threads: GPU_CORES
     resources:
-        gpu=1,
-        mem_mb=NEEDS["walk"].memory,
+        gpu=scatter.gpus,
+        mem_mb=scatter.memory("walk"),
         runtime=NEEDS["walk"].minutes,
     params:
         settings=plan.settings("walk"),
         code=plan.code("walk"),
         run=plan.program("walk"),
-        inputs=plan.flags("walk"),
-        out=plan.out,
-        state=plan.state,
+        inputs=scatter.flags("walk"),
+        out=scatter.out,
+        state=scatter.state,
         tee=plan.tee,
     message:
         "Random walk {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
         "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+
+
+use rule walk as walk_shard with:
+    output:
+        f"{RUN}/cams/{{name}}/parts/{{part}}-of-{{parts}}.json",
+    log:
+        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.tsv"
+    message:
+        "Random walk {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"

@@ -40,7 +40,7 @@ rule classifier:
 
 rule cams:
     input:
-        unpack(plan.inputs("cams")),
+        unpack(scatter.inputs("cams")),
     output:
         f"{RUN}/cams/{{name}}/manifest.json",
     log:
@@ -53,16 +53,16 @@ rule cams:
         "../../envs/environment.yml"
     threads: GPU_CORES
     resources:
-        gpu=1,
-        mem_mb=NEEDS["cams"].memory,
+        gpu=scatter.gpus,
+        mem_mb=scatter.memory("cams"),
         runtime=NEEDS["cams"].minutes,
     params:
         settings=plan.settings("cams"),
         code=plan.code("cams"),
         run=plan.program("cams"),
-        inputs=plan.flags("cams"),
-        out=plan.out,
-        state=plan.state,
+        inputs=scatter.flags("cams"),
+        out=scatter.out,
+        state=scatter.state,
         tee=plan.tee,
     message:
         "Class activation maps {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
@@ -71,9 +71,20 @@ rule cams:
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
 
 
+use rule cams as cams_shard with:
+    output:
+        f"{RUN}/cams/{{name}}/parts/{{part}}-of-{{parts}}.json",
+    log:
+        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.tsv"
+    message:
+        "Class activation maps {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
+
+
 rule ensemble:
     input:
-        unpack(plan.inputs("ensemble")),
+        unpack(scatter.inputs("ensemble")),
     output:
         f"{RUN}/cams/{{name}}/manifest.json",
         f"{RUN}/cams/{{name}}/agreement.csv",
@@ -87,15 +98,15 @@ rule ensemble:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=NEEDS["ensemble"].memory,
+        mem_mb=scatter.memory("ensemble"),
         runtime=NEEDS["ensemble"].minutes,
     params:
         settings=plan.settings("ensemble"),
         code=plan.code("ensemble"),
         run=plan.program("ensemble"),
-        inputs=plan.flags("ensemble"),
-        out=plan.out,
-        state=plan.state,
+        inputs=scatter.flags("ensemble"),
+        out=scatter.out,
+        state=scatter.state,
         tee=plan.tee,
     message:
         "Putting maps together: {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
@@ -104,9 +115,20 @@ rule ensemble:
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
 
 
+use rule ensemble as ensemble_shard with:
+    output:
+        f"{RUN}/cams/{{name}}/parts/{{part}}-of-{{parts}}.json",
+    log:
+        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.tsv"
+    message:
+        "Putting maps together: {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
+
+
 rule external_cams:
     input:
-        unpack(plan.inputs("external_cams")),
+        unpack(scatter.inputs("external_cams")),
     output:
         f"{RUN}/cams/{{name}}/manifest.json",
     log:
@@ -119,19 +141,30 @@ rule external_cams:
         "../../envs/environment.yml"
     threads: min(4, CORES)
     resources:
-        mem_mb=NEEDS["external_cams"].memory,
+        mem_mb=scatter.memory("external_cams"),
         runtime=NEEDS["external_cams"].minutes,
     params:
         settings=plan.settings("external_cams"),
         code=plan.code("external_cams"),
         content=plan.elsewhere_content("external_cams"),
         run=plan.program("external_cams"),
-        inputs=plan.flags("external_cams"),
-        out=plan.out,
-        state=plan.state,
+        inputs=scatter.flags("external_cams"),
+        out=scatter.out,
+        state=scatter.state,
         tee=plan.tee,
     message:
         "Taking in maps made elsewhere: {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
         "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+
+
+use rule external_cams as external_cams_shard with:
+    output:
+        f"{RUN}/cams/{{name}}/parts/{{part}}-of-{{parts}}.json",
+    log:
+        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.tsv"
+    message:
+        "Taking in maps made elsewhere: {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"

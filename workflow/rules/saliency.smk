@@ -39,7 +39,7 @@ rule saliency:
 
 rule saliency_maps:
     input:
-        unpack(plan.inputs("saliency_maps")),
+        unpack(scatter.inputs("saliency_maps")),
     output:
         f"{RUN}/saliency-maps/{{name}}/manifest.json",
     log:
@@ -52,16 +52,16 @@ rule saliency_maps:
         "../../envs/environment.yml"
     threads: GPU_CORES
     resources:
-        gpu=1,
-        mem_mb=NEEDS["saliency_maps"].memory,
+        gpu=scatter.gpus,
+        mem_mb=scatter.memory("saliency_maps"),
         runtime=NEEDS["saliency_maps"].minutes,
     params:
         settings=plan.settings("saliency_maps"),
         code=plan.code("saliency_maps"),
         run=plan.program("saliency_maps"),
-        inputs=plan.flags("saliency_maps"),
-        out=plan.out,
-        state=plan.state,
+        inputs=scatter.flags("saliency_maps"),
+        out=scatter.out,
+        state=scatter.state,
         tee=plan.tee,
     message:
         "Saliency maps {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
@@ -70,9 +70,20 @@ rule saliency_maps:
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
 
 
+use rule saliency_maps as saliency_maps_shard with:
+    output:
+        f"{RUN}/saliency-maps/{{name}}/parts/{{part}}-of-{{parts}}.json",
+    log:
+        "logs/{dataset}/s{seed}/saliency-maps/{name}/{part}-of-{parts}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/saliency-maps/{name}/{part}-of-{parts}.tsv"
+    message:
+        "Saliency maps {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
+
+
 rule saliency_masks:
     input:
-        unpack(plan.inputs("saliency_masks")),
+        unpack(scatter.inputs("saliency_masks")),
     output:
         f"{RUN}/saliency-masks/{{name}}/manifest.json",
         directory(f"{RUN}/saliency-masks/{{name}}/masks"),
@@ -86,18 +97,29 @@ rule saliency_masks:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=NEEDS["saliency_masks"].memory,
+        mem_mb=scatter.memory("saliency_masks"),
         runtime=NEEDS["saliency_masks"].minutes,
     params:
         settings=plan.settings("saliency_masks"),
         code=plan.code("saliency_masks"),
         run=plan.program("saliency_masks"),
-        inputs=plan.flags("saliency_masks"),
-        out=plan.out,
-        state=plan.state,
+        inputs=scatter.flags("saliency_masks"),
+        out=scatter.out,
+        state=scatter.state,
         tee=plan.tee,
     message:
         "Saliency masks {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
         "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+
+
+use rule saliency_masks as saliency_masks_shard with:
+    output:
+        f"{RUN}/saliency-masks/{{name}}/parts/{{part}}-of-{{parts}}.json",
+    log:
+        "logs/{dataset}/s{seed}/saliency-masks/{name}/{part}-of-{parts}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/saliency-masks/{name}/{part}-of-{parts}.tsv"
+    message:
+        "Saliency masks {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"

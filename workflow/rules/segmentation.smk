@@ -3,7 +3,7 @@
 
 rule masks:
     input:
-        unpack(plan.inputs("masks")),
+        unpack(scatter.inputs("masks")),
     output:
         f"{RUN}/masks/{{name}}/manifest.json",
         directory(f"{RUN}/masks/{{name}}/masks"),
@@ -17,15 +17,15 @@ rule masks:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=NEEDS["masks"].memory,
+        mem_mb=scatter.memory("masks"),
         runtime=NEEDS["masks"].minutes,
     params:
         settings=plan.settings("masks"),
         code=plan.code("masks"),
         run=plan.program("masks"),
-        inputs=plan.flags("masks"),
-        out=plan.out,
-        state=plan.state,
+        inputs=scatter.flags("masks"),
+        out=scatter.out,
+        state=scatter.state,
         tee=plan.tee,
     message:
         "Pseudo masks {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
@@ -34,9 +34,20 @@ rule masks:
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
 
 
+use rule masks as masks_shard with:
+    output:
+        f"{RUN}/masks/{{name}}/parts/{{part}}-of-{{parts}}.json",
+    log:
+        "logs/{dataset}/s{seed}/masks/{name}/{part}-of-{parts}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/masks/{name}/{part}-of-{parts}.tsv"
+    message:
+        "Pseudo masks {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
+
+
 rule vote:
     input:
-        unpack(plan.inputs("vote")),
+        unpack(scatter.inputs("vote")),
     output:
         f"{RUN}/masks/{{name}}/manifest.json",
         directory(f"{RUN}/masks/{{name}}/masks"),
@@ -51,15 +62,15 @@ rule vote:
         "../../envs/environment.yml"
     threads: min(4, CORES)
     resources:
-        mem_mb=NEEDS["vote"].memory,
+        mem_mb=scatter.memory("vote"),
         runtime=NEEDS["vote"].minutes,
     params:
         settings=plan.settings("vote"),
         code=plan.code("vote"),
         run=plan.program("vote"),
-        inputs=plan.flags("vote"),
-        out=plan.out,
-        state=plan.state,
+        inputs=scatter.flags("vote"),
+        out=scatter.out,
+        state=scatter.state,
         tee=plan.tee,
     message:
         "Masks by vote {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
@@ -68,9 +79,20 @@ rule vote:
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
 
 
+use rule vote as vote_shard with:
+    output:
+        f"{RUN}/masks/{{name}}/parts/{{part}}-of-{{parts}}.json",
+    log:
+        "logs/{dataset}/s{seed}/masks/{name}/{part}-of-{parts}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/masks/{name}/{part}-of-{parts}.tsv"
+    message:
+        "Masks by vote {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
+
+
 rule external_masks:
     input:
-        unpack(plan.inputs("external_masks")),
+        unpack(scatter.inputs("external_masks")),
     output:
         f"{RUN}/masks/{{name}}/manifest.json",
         directory(f"{RUN}/masks/{{name}}/masks"),
@@ -84,22 +106,33 @@ rule external_masks:
         "../../envs/environment.yml"
     threads: min(4, CORES)
     resources:
-        mem_mb=NEEDS["external_masks"].memory,
+        mem_mb=scatter.memory("external_masks"),
         runtime=NEEDS["external_masks"].minutes,
     params:
         settings=plan.settings("external_masks"),
         code=plan.code("external_masks"),
         content=plan.elsewhere_content("external_masks"),
         run=plan.program("external_masks"),
-        inputs=plan.flags("external_masks"),
-        out=plan.out,
-        state=plan.state,
+        inputs=scatter.flags("external_masks"),
+        out=scatter.out,
+        state=scatter.state,
         tee=plan.tee,
     message:
         "Taking in masks made elsewhere: {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
         "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+
+
+use rule external_masks as external_masks_shard with:
+    output:
+        f"{RUN}/masks/{{name}}/parts/{{part}}-of-{{parts}}.json",
+    log:
+        "logs/{dataset}/s{seed}/masks/{name}/{part}-of-{parts}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/masks/{name}/{part}-of-{parts}.tsv"
+    message:
+        "Taking in masks made elsewhere: {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
 
 
 rule segmenter:
@@ -140,7 +173,7 @@ rule segmenter:
 
 rule predictions:
     input:
-        unpack(plan.inputs("predictions")),
+        unpack(scatter.inputs("predictions")),
     output:
         f"{RUN}/predictions/{{name}}/manifest.json",
         directory(f"{RUN}/predictions/{{name}}/masks"),
@@ -154,19 +187,30 @@ rule predictions:
         "../../envs/environment.yml"
     threads: GPU_CORES
     resources:
-        gpu=1,
-        mem_mb=NEEDS["predictions"].memory,
+        gpu=scatter.gpus,
+        mem_mb=scatter.memory("predictions"),
         runtime=NEEDS["predictions"].minutes,
     params:
         settings=plan.settings("predictions"),
         code=plan.code("predictions"),
         run=plan.program("predictions"),
-        inputs=plan.flags("predictions"),
-        out=plan.out,
-        state=plan.state,
+        inputs=scatter.flags("predictions"),
+        out=scatter.out,
+        state=scatter.state,
         tee=plan.tee,
     message:
         "Predicting with segmentation network {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
         "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
         " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+
+
+use rule predictions as predictions_shard with:
+    output:
+        f"{RUN}/predictions/{{name}}/parts/{{part}}-of-{{parts}}.json",
+    log:
+        "logs/{dataset}/s{seed}/predictions/{name}/{part}-of-{parts}.log",
+    benchmark:
+        "logs/{dataset}/s{seed}/predictions/{name}/{part}-of-{parts}.tsv"
+    message:
+        "Predicting with segmentation network {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
