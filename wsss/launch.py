@@ -241,13 +241,12 @@ class _Meeting:
             signal.signal(number, signal.SIG_IGN)
         try:
             lost = error is not None and _is_of_the_network(error)
-            deadline = time.monotonic() + GRACE
-            while lost and self.ended(self.store) is None and time.monotonic() < deadline:
-                time.sleep(0.1)  # a process that failed says so before it goes; one that was killed does not
+            if lost and self.ended(self.store) is None:
+                time.sleep(1)  # a process that failed says so before it goes; one that was killed does not
             said = [self.team.rank, TRY_AGAIN if lost else _code(error)]
             verdict = tuple(json.loads(self.store.compare_set(self.name, "", json.dumps(said))))
             self.leave(self.store)
-            deadline = time.monotonic() + LEAVING
+            deadline = time.monotonic() + (1 if lost else LEAVING)
             while self.store.add("left", 0) < self.team.size and time.monotonic() < deadline:
                 time.sleep(0.05)
         except RuntimeError as gone:
