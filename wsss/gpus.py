@@ -37,6 +37,8 @@ def claim_gpu(count: int, team: Team, folder: Path | None = None) -> int:
             f"{team.local_size} processes on this machine want a GPU each, and it has {count}; start fewer, or use "
             "--device cpu"
         )
+    if count == 1:
+        return 0
     folder = folder or Path(tempfile.gettempdir()) / f"wsss-gpus-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
