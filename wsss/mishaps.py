@@ -22,7 +22,13 @@ _MEMORY = (
     "MemoryError", "std::bad_alloc", "Cannot allocate memory", "can't allocate memory", "can't start new thread",
     "cannot join thread before it is started", "unable to mmap", "Unable to allocate",
 )  # fmt: skip
-_KILLED = ("is killed by signal", "exited unexpectedly", "ConnectionResetError", "Connection reset by peer")
+_KILLED = (
+    "is killed by signal",
+    "DataLoader timed out",
+    "exited unexpectedly",
+    "ConnectionResetError",
+    "Connection reset by peer",
+)
 SMALL = 1 << 16
 """Free bytes below which a disk counts as full where a library does not say why it could not write."""
 
@@ -55,7 +61,7 @@ def sentence(error: BaseException, folder: Path) -> str | None:
     elif any(getattr(one, "errno", None) == errno.ENOMEM for one in chain) or any(sign in said for sign in _MEMORY):
         cure = "out of memory; give the job more, or lower --threads (each takes its own)"
     elif any(sign in said for sign in _KILLED):
-        cure = "a process that loads images was killed (out of memory?); give the job more memory, or lower --threads"
+        cure = "a process that loads images died (out of memory?); give the job more memory, or lower --threads"
     else:
         return None
     return f"{folder}: {cure}, {AGAIN}"

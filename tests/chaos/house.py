@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ SMALL = {
 }
 INDEX, RUN, ELSEWHERE = "results/scenes/index", "results/scenes/s0", "elsewhere"
 CRF = {"preset": "labels", "iterations": 2}
+SHARES = 3
 LAYOUT = [["priors", "vanilla", {"mIoU": ["cams", "vanilla"]}], ["priors", "p-noc", {"mIoU": ["cams", "p-noc"]}]]
 
 
@@ -27,8 +28,9 @@ class Job:
         stage: Program in ``stages/``.
         out: Its artefact folder.
         args: What follows ``--out``.
-        outputs: What the workflow's rule declares beside the manifest: Snakemake deletes it before each attempt.
+        outputs: What the workflow's rule declares: Snakemake deletes it before each attempt.
         threads: Pools of worker processes have so many.
+        scattered: Jobs may share its images.
     """
 
     stage: str
@@ -36,6 +38,7 @@ class Job:
     args: tuple[str, ...]
     outputs: tuple[str, ...] = ()
     threads: int = 1
+    scattered: bool = False
 
     @property
     def name(self) -> str:
@@ -44,6 +47,15 @@ class Job:
     @property
     def argv(self) -> list[str]:
         return ["--out", self.out, "--threads", str(self.threads), "--device", "cpu", *self.args]
+
+    def share(self, number: int) -> Job:
+        """The job that makes one of several shares of its images."""
+        receipt = f"parts/{number}-of-{SHARES}.json"
+        return replace(self, args=(*self.args, "--shard", f"{number}/{SHARES}"), outputs=(receipt,))
+
+    def gathering(self) -> Job:
+        """The job that puts the shares together."""
+        return replace(self, args=(*self.args, "--gather", str(SHARES)))
 
 
 @dataclass
@@ -64,7 +76,8 @@ class Jobs:
     ) -> str:
         given = ["--index", INDEX] if index else []
         given += [] if settings is None else ["--settings", json.dumps(settings)]
-        self.found.append(Job(stage, out, (*given, *args), outputs, threads))
+        scattered = "scattered=True" in (ROOT / "stages" / f"{stage}.py").read_text()
+        self.found.append(Job(stage, out, (*given, *args), ("manifest.json", *outputs), threads, scattered))
         return out
 
 
@@ -79,12 +92,12 @@ def jobs() -> list[Job]:
     vanilla = add("classifier", f"{RUN}/classifiers/vanilla", {"objective": "vanilla", **SMALL}, outputs=predicted)
     p_noc = {"objective": "p-noc", "ordinary": "vanilla", **SMALL}
     p_noc = add("classifier", f"{RUN}/classifiers/p-noc", p_noc, "--ordinary", vanilla, outputs=predicted)
-    cams = {"scales": [0.5, 1.0], "shards": 3}
+    cams = {"scales": [0.5, 1.0]}
     first = add("cams", f"{RUN}/cams/vanilla", {"classifier": "vanilla", **cams}, "--classifier", vanilla)
     second = add("cams", f"{RUN}/cams/p-noc", {"classifier": "p-noc", **cams}, "--classifier", p_noc)
     net = {"objective": "c2am-h", "hints": "p-noc", **SMALL}
     net = add("saliency", f"{RUN}/saliency/c2am-h", net, "--hints", second, outputs=trained)
-    maps = {"scales": [1.0], "shards": 2}
+    maps = {"scales": [1.0]}
     maps = add("saliency_maps", f"{RUN}/saliency-maps/c2am-h", maps, "--saliency", net)
     out = f"{RUN}/saliency-masks/c2am-h"
     salient = add("saliency_masks", out, {"crf": CRF}, "--maps", maps, outputs=masked, threads=2)
@@ -95,12 +108,12 @@ def jobs() -> list[Job]:
     labels = add("affinity_labels", out, {"crf": CRF}, *both, outputs=masked, threads=2)
     edges = {"cams": "p-noc", "radius": 4, **SMALL}
     edges = add("affinity", f"{RUN}/affinity/p-noc", edges, "--labels", labels, outputs=trained)
-    walk = {"source": "walk", "cams": "p-noc", "affinity": "p-noc", "steps": 8, "shards": 2}
+    walk = {"source": "walk", "cams": "p-noc", "affinity": "p-noc", "steps": 8}
     walk = add("walk", f"{RUN}/cams/walk", walk, "--cams", second, "--affinity", edges)
-    together = {"source": "ensemble", "members": ["vanilla", "p-noc"], "shards": 2}
+    together = {"source": "ensemble", "members": ["vanilla", "p-noc"]}
     out, agreed = f"{RUN}/cams/both", ("agreement.csv",)
     add("ensemble", out, together, "--members", first, second, outputs=agreed, threads=2)
-    taken = {"source": "external", "path": f"{ELSEWHERE}/maps", "shards": 2}
+    taken = {"source": "external", "path": f"{ELSEWHERE}/maps"}
     add("external_cams", f"{RUN}/cams/elsewhere", taken, threads=2)
     scored = ("scores.json", "scores.csv")
     scores = [

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
-VOLATILE = ("wall_seconds", "peak_memory_mib", "made", "threads")
+VOLATILE = (
+    *("wall_seconds", "peak_memory_mib", "made", "threads", "training_seconds", "processes"),
+    *("shards", "shard_seconds", "shard_memory_mib"),
+)
 """What a manifest says of the very run and not of its result."""
 LOCK = ".lock"
 """Stays, as an empty mark: the lock itself is the operating system's and ends with its process."""
 STATE = "state"
 
 Tree = dict[str, str]
-"""Path below a folder -> digest of a file, or "folder"."""
+"""Path below a folder -> digest of a file, or "folder"; the manifest's entries one by one."""
 
 
 def tree(folder: Path) -> Tree:
@@ -26,7 +29,7 @@ def tree(folder: Path) -> Tree:
         if path.is_dir():
             found[name] = "folder"
         elif name == MANIFEST:
-            found[name] = hashlib.sha256(json.dumps(lasting(path), sort_keys=True).encode()).hexdigest()
+            found |= {f"{name}: {key}": json.dumps(value, sort_keys=True) for key, value in lasting(path).items()}
         elif name != LOCK:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
@@ -45,7 +48,10 @@ def differences(found: Tree, wanted: Tree) -> list[str]:
     """Sentences: what is missing, left over, or of other content."""
     said = [f"{name} is missing" for name in wanted if name not in found]
     said += [f"{name} is left over" for name in found if name not in wanted]
-    said += [f"{name} has other content" for name, value in found.items() if wanted.get(name, value) != value]
+    for name, value in found.items():
+        if wanted.get(name, value) != value:
+            shown = f" ({value[:200]}, not {wanted[name][:200]})" if name.startswith(MANIFEST) else ""
+            said.append(f"{name} has other content{shown}")
     return said
 
 

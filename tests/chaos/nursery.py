@@ -24,7 +24,7 @@ from tests.chaos.house import Job
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 ONE_THREAD["OMP_WAIT_POLICY"] = "passive"  # as stages set it before they import torch
-HANGING = 60.0
+HANGING = 120.0
 """Seconds after which a stage counts as hanging."""
 
 
@@ -58,8 +58,10 @@ class Nursery:
                 importlib.import_module(module.name)
         for name in ("_house", "matplotlib.backends.backend_agg", "matplotlib.font_manager", "pydensecrf.densecrf"):
             importlib.import_module(name)
+        import wsss.data.loading
         import wsss.engine
 
+        wsss.data.loading.PATIENCE = HANGING / 3
         wsss.engine.CHECKPOINT_SECONDS = 0.0  # a checkpoint at every step: the more to be cut off
         self.check_alone()
 

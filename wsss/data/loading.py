@@ -29,6 +29,8 @@ Visit = tuple[int, int]
 """(epoch, position in the list of items); together they decide the view."""
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 """Largest float32 below 1."""
+PATIENCE = 900.0
+"""Seconds to wait for the next image or batch: a loader process that runs out of memory may lose one without a word."""
 VIEW, ORDER = 1, 2
 """Ends a stream's key, so that views and order never share one. (A key that ends with 0 equals the key without it.)"""
 
@@ -202,6 +204,7 @@ def training_loader(views: TrainingViews, order: Order, workers: int) -> DataLoa
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
+        timeout=PATIENCE if workers else 0,
         worker_init_fn=_ignore_signals,
     )
 
@@ -241,5 +244,6 @@ def inference_loader(images: ScaledImages, workers: int) -> DataLoader:
         batch_size=None,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
+        timeout=PATIENCE if workers else 0,
         worker_init_fn=_ignore_signals,
     )
