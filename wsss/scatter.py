@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wsss.cli.chain import Chain
+from wsss.cli.chain import Chain, Job
 from wsss.cli.state import Judge
 from wsss.dag import Plan
 from wsss.needs import GATHER, NEEDS
@@ -27,13 +27,12 @@ class Scatter:
     """The workflow's view of shares. ``root`` is the checkout, ``files`` are those of the configuration."""
 
     def __init__(self, plan: Plan, root: Path, files: list[str]) -> None:
-        self.plan = plan
-        self.judge = Judge(Chain(plan, files, given=True), Path(root))
+        self.plan, self.chain = plan, Chain(plan, files, given=True)
+        self.judge = Judge(self.chain, Path(root))
 
     def shards(self, rule: str, wildcards: Any) -> int:
         """Over how many jobs an artefact is scattered."""
-        recipe, step = self.plan.recipe(rule, wildcards.name), STEPS[rule]
-        wanted = (recipe if step.part is None else getattr(recipe, step.part)).shards
+        wanted = self.chain.shards(Job(rule, wildcards.dataset, wildcards.seed, wildcards.name))
         folder = Path(self._folder(rule, wildcards))
         try:
             had = json.loads((folder / NAME).read_text(encoding="utf-8")).get("shards", 1)

@@ -60,7 +60,7 @@ def open_parts(run: Run, content: str = "") -> Path:
 
 
 def _note_receipts(run: Run, key: str) -> None:
-    """What the other jobs took; says which of them have not done their share under this key."""
+    """What the other jobs took, and where they ran; says which of them have not done their share under this key."""
     total = getattr(run.args, "gather", 1)
     receipts = []
     for share in (Share(number, total) for number in range(total) if total > 1):
@@ -73,11 +73,14 @@ def _note_receipts(run: Run, key: str) -> None:
             receipts.append(receipt)
         else:
             say(f"{share.receipt(run.out)} {wrong}: what its shard lacks is made here")
-    if total > 1:
+    if receipts:
         run.note(
+            device=", ".join(dict.fromkeys(receipt["device"] for receipt in receipts)),
             shard_seconds=[receipt["wall_seconds"] for receipt in receipts],
-            shard_memory_mib=max((receipt["peak_memory_mib"] for receipt in receipts), default=0),
+            shard_memory_mib=max(receipt["peak_memory_mib"] for receipt in receipts),
         )
+        on_gpu = [receipt["peak_gpu_memory_mib"] for receipt in receipts if "peak_gpu_memory_mib" in receipt]
+        run.note(**({"peak_gpu_memory_mib": max(on_gpu)} if on_gpu else {}))
 
 
 def say_kept(kept: int, mine: Sequence[Item]) -> None:

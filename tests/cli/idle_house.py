@@ -24,7 +24,10 @@ def write(folder, names):
 
 
 def work(run):
-    write(run.out, FILES.get(run.stage, ()))
+    if run.share is None:
+        write(run.out, FILES.get(run.stage, ()))
+    else:
+        run.note(shard=f"{run.share.number}/{run.share.total}")
     run.note(images=1)
 
 

@@ -138,6 +138,13 @@ class Chain:
         part = STEPS[job.rule].part
         return type(recipe if part is None else getattr(recipe, part)).read(values)
 
+    def shards(self, job: Job) -> int:
+        """Jobs that share the images, as the recipe has it; one more puts their shares together where it is not 1."""
+        if job.rule not in STEPS:
+            return 1
+        recipe, part = self.plan.recipe(job.rule, job.name), STEPS[job.rule].part
+        return getattr(recipe if part is None else getattr(recipe, part), "shards", 1)
+
     def flags(self, job: Job) -> str:
         """Flags of a job's program that are no settings: its inputs, and what they are."""
         made = {"scores": self.plan.score_flags, "summary": self.plan.summary_flags, "study": self.plan.study_flags}

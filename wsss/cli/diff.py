@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.cli.artefacts import Artefact, find, load, nice
-from wsss.cli.show import TOLD, images
+from wsss.cli.show import TOLD, images, shards
 from wsss.cli.text import duration, memory, wrapped
 from wsss.cli.values import ABSENT, counted, differences, literal, own
 from wsss.errors import WsssError
@@ -114,6 +114,7 @@ class _Comparison:
             about = one.manifest
             noted = {key: literal(value) for key, value in about.items() if key not in TOLD}
             took = {"wall time": duration(about.get("wall_seconds")), "memory": memory(about.get("peak_memory_mib"))}
+            took |= {"shards": shards(about)} if "shards" in about else {}
             facts.append({"images": images(about), **noted, **took, "made": str(about.get("made", ""))})
         names = dict.fromkeys((*facts[0], *facts[1]))
         lines = [(name, facts[0].get(name, "(absent)"), facts[1].get(name, "(absent)")) for name in names]

@@ -16,16 +16,20 @@ from wsss.cli.forecast import Forecast, History, Past, dataset_key, images_key, 
 from wsss.cli.state import Judge
 from wsss.cli.text import count, duration, memory, table, wrapped
 from wsss.errors import WsssError
+from wsss.needs import NEEDS
 from wsss.settings import ScenesSettings
 from wsss.steps import STEPS
 
+CORES = 8
+"""Cores of a job on a cluster, where nobody says otherwise (``max-threads`` of the profile)."""
 TOGETHER = ("summary", "study")
 """Stages whose work is the number of scores they put together."""
 
 
 @dataclass
 class Entry:
-    """A job: why it has to run (nothing: it is done), on how many images, and what it takes or took."""
+    """What makes an artefact: why it has to run (nothing: it is done), on how many images, and what it takes or took;
+    where ``shards`` jobs share the images, all of them together."""
 
     job: Job
     folder: str
@@ -33,10 +37,16 @@ class Entry:
     images: int | None
     forecast: Forecast
     inputs: list[str] = field(default_factory=list)
+    shards: int = 1
 
     @property
     def done(self) -> bool:
         return not self.reasons
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time of one of the jobs."""
+        return None if self.forecast.seconds is None else self.forecast.seconds / self.shards
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ def _entries(chain: Chain, judge: Judge, history: History, ablation: bool) -> It
             forecast = history.forecast(wanted)
         else:
             forecast = measured(folder)
-        yield Entry(job, folder, reasons, images, forecast, list(chain.inputs(job).values()))
+        yield Entry(job, folder, reasons, images, forecast, list(chain.inputs(job).values()), chain.shards(job))
 
 
 def measured(folder: str) -> Forecast:
@@ -150,15 +160,13 @@ def dataset_images(chain: Chain, dataset: str, history: History) -> dict[str, in
 
 
 def asked_by_rules(root: Path | None) -> dict[str, Asked]:
-    """Rule name to what it asks for, read from the text of the rules; rules that compute it are left out."""
+    """Rule name to what it asks for with ``CORES`` cores, at the first try; whether it wants a GPU is read from the
+    text of the rules."""
     found: dict[str, Asked] = {}
     for path in sorted((root / "workflow" / "rules").glob("*.smk")) if root else ():
         for name, block in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", path.read_text("utf-8"), re.M | re.S):
-            values = {
-                key: re.search(rf"^\s+{key}=(?:plan\.\w+\()?(\d+)\)?,", block, re.M)
-                for key in ("mem_mb", "runtime", "gpu")
-            }
-            found[name] = Asked(*(int(one[1]) if one else None for one in values.values()))
+            gpus = 1 if re.search(r"^\s+gpu=", block, re.M) else None
+            found[name] = Asked(NEEDS[name].memory(None, 1, CORES), NEEDS[name].minutes, gpus)
     return found
 
 
@@ -178,9 +186,10 @@ def _table(entries: list[Entry], asked: dict[str, Asked]) -> list[str]:
     rows = []
     for rule, every in _by_stage(entries).items():
         todo = [one for one in every if not one.done]
-        told = [one for one in todo or every if one.forecast.seconds is not None]
+        told = [one for one in todo or every if one.seconds is not None]
         unknown = len(todo or every) - len(told)
-        time = _span([one.forecast.seconds for one in told], duration) if told else "unknown"
+        time = _span([one.seconds for one in told], duration) if told else "unknown"
+        shards = sum(one.shards for one in todo if one.shards > 1)
         time += f" ({unknown} unknown)" if told and unknown else ""
         peak = _span([one.forecast.mib for one in told], memory) if told else "unknown"
         on_gpu = [one.forecast.gpu_mib for one in told if one.forecast.gpu_mib is not None]
@@ -192,7 +201,7 @@ def _table(entries: list[Entry], asked: dict[str, Asked]) -> list[str]:
         rows.append(
             [
                 rule,
-                str(len(todo)),
+                f"{len(todo)} by {shards} shards" if shards else str(len(todo)),
                 str(len(every) - len(todo)),
                 images,
                 time,
@@ -211,7 +220,8 @@ def _listed(entries: list[Entry]) -> Iterator[str]:
     yield "Jobs to do, in an order in which they can run:" if todo else "No job to do."
     for one in todo:
         more = f" (and {len(one.reasons) - 1} more)" if len(one.reasons) > 1 else ""
-        yield from wrapped(f"{one.folder}: {duration(one.forecast.seconds)}; {one.reasons[0]}{more}", "  ", "      ")
+        time = duration(one.seconds) + (f" in each of {one.shards} shards" if one.shards > 1 else "")
+        yield from wrapped(f"{one.folder}: {time}; {one.reasons[0]}{more}", "  ", "      ")
 
 
 def _totals(entries: list[Entry], asked: dict[str, Asked], judge: Judge) -> Iterator[str]:
@@ -245,7 +255,7 @@ def longest(entries: list[Entry]) -> float:
     """Seconds of the longest chain of jobs to do that wait for each other; unknown ones count nothing."""
     ends: dict[str, float] = {}
     for one in entries:  # each after those it needs
-        own = 0.0 if one.done else one.forecast.seconds or 0.0
+        own = 0.0 if one.done else one.seconds or 0.0
         ends[one.folder] = own + max((ends.get(folder, 0.0) for folder in one.inputs), default=0.0)
     return max(ends.values(), default=0.0)
 
@@ -254,7 +264,7 @@ def _too_little(todo: list[Entry], asked: dict[str, Asked]) -> Iterator[str]:
     """Rules that ask for less than their jobs are expected to take."""
     for rule, every in _by_stage(todo).items():
         limits = asked.get(rule, Asked())
-        seconds = max((one.forecast.seconds for one in every if one.forecast.seconds is not None), default=0.0)
+        seconds = max((one.seconds for one in every if one.seconds is not None), default=0.0)
         mib = max((one.forecast.mib for one in every if one.forecast.mib is not None), default=0.0)
         wanted = []
         if limits.minutes and seconds > 60 * limits.minutes:

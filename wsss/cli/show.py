@@ -19,6 +19,7 @@ from wsss.evaluate.provenance import supervision
 TOLD = {
     *("stage", "settings", "seed", "inputs", "images", "dropped", "versions", "device", "threads", "code", "content"),
     *("wall_seconds", "peak_memory_mib", "peak_gpu_memory_mib", "made", "dataset"),
+    *("shards", "shard_seconds", "shard_memory_mib"),
 }
 """Keys of a manifest that have a line of their own; the rest is what the stage noted."""
 
@@ -77,11 +78,21 @@ def _facts(made: Artefact) -> dict[str, str]:
         "made": f"{str(about.get('made', 'unknown')).replace('T', ' ')}",
         "device": f"{about.get('device', 'unknown')}{threads}",
         "took": f"{duration(about.get('wall_seconds'))}, {peak}",
+        "before that": shards(about),
         "versions": ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items()),
         "code": about.get("code", "not recorded"),
         "your files": about.get("content", ""),
     }
     return {name: text for name, text in facts.items() if text}
+
+
+def shards(manifest: dict[str, Any]) -> str:
+    """``3 shards of 10 to 12 s, each at most 814 MiB``, or nothing."""
+    if "shards" not in manifest:
+        return ""
+    seconds = [duration(one) for one in sorted(manifest.get("shard_seconds", ()))]
+    took = f" of {' to '.join(dict.fromkeys((seconds[0], seconds[-1])))}" if seconds else ""
+    return f"{manifest['shards']} shards{took}, each at most {memory(manifest.get('shard_memory_mib'))}"
 
 
 def images(manifest: dict[str, Any]) -> str:

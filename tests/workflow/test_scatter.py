@@ -1,0 +1,147 @@
+"""Stages that are scattered over jobs: what runs, what it asks for, and that their number re-runs nothing."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from house import ROOT, House
+from planned import dag
+
+from wsss.needs import GATHER, NEEDS
+
+CONFIG: dict[str, Any] = {
+    "dataset": "scenes",
+    "datasets": {"scenes": {"kind": "scenes", "train": 24, "val": 8}},
+    "classifiers": {"vanilla": {"objective": "vanilla", "epochs": 2}},
+    "cams": {"vanilla": {"classifier": "vanilla", "shards": 3}},
+    "masks": {"vanilla": {"cams": "vanilla", "shards": 2}, "raw": {"cams": "vanilla", "crf": None}},
+    "segmenters": {"vanilla": {"masks": "vanilla", "predict": {"shards": 2}}},
+}
+AFTER_CAMS = {
+    *("masks", "masks 0/2", "masks 1/2", "masks raw", "segmenter", "predictions", "predictions 0/2", "predictions 1/2"),
+    *("scores cams", "scores masks", "scores masks raw", "scores segmenters", "summary"),
+}
+ALL = {"index", "classifier", "scores classifiers", "cams", "cams 0/3", "cams 1/3", "cams 2/3", *AFTER_CAMS}
+RUN = "results/scenes/s0"
+
+
+def planned(house: House, *changes: tuple[tuple[str, ...], Any], targets: frozenset[str] = frozenset()) -> set[str]:
+    """Jobs that would run: ``cams``, ``cams 0/3``, ``masks raw``, ``scores masks``."""
+    config = copy.deepcopy(CONFIG)
+    for path, value in changes:
+        block = config
+        for key in path[:-1]:
+            block = block.setdefault(key, {})
+        block[path[-1]] = value
+    (house.folder / "other.json").write_text(json.dumps(config))
+    with dag(house.folder / "Snakefile", house.folder, "other.json", targets) as jobs:
+        return {named(job) for job in jobs.needrun_jobs() if job.output}
+
+
+def named(job: Any) -> str:
+    about = job.wildcards_dict
+    name = about.get("name", "vanilla")
+    share = f"{about['part']}/{about['parts']}" if "part" in about else ""
+    words = (job.rule.name.removesuffix("_shard"), about.get("kind"), name if name != "vanilla" else "", share)
+    assert bool(share) == job.rule.name.endswith("_shard")
+    return " ".join(filter(None, words))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> House:
+    """A run that is done, with manifests as the stages write them."""
+    house = House.build(tmp_path_factory.mktemp("scatter") / "house", CONFIG)
+    shutil.copy(ROOT / "tests" / "cli" / "idle_house.py", house.folder / "stages" / "_house.py")
+    house.snakemake()
+    return house
+
+
+@pytest.fixture
+def house(done: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """A copy of it to spoil."""
+    monkeypatch.chdir(shutil.copytree(done.folder, tmp_path / "copy"))
+    return House(tmp_path / "copy")
+
+
+def manifest(house: House, folder: str) -> dict[str, Any]:
+    return json.loads((house.folder / RUN / folder / "manifest.json").read_text())
+
+
+def test_everything_to_do(house: House) -> None:
+    shutil.rmtree(house.folder / "results")
+    assert planned(house) == ALL
+
+
+def test_nothing_to_do_and_nothing_left_over(house: House) -> None:
+    assert planned(house) == set()
+    assert not list(house.folder.rglob("parts"))
+    assert manifest(house, "cams/vanilla")["shards"] == 3 and manifest(house, "predictions/vanilla")["shards"] == 2
+    assert "shards" not in manifest(house, "masks/raw")
+
+
+@pytest.mark.parametrize("shards", [1, 5])
+def test_another_number_of_shards_runs_nothing(house: House, shards: int) -> None:
+    """From several to one, from one to several, from several to more."""
+    change = [
+        (("cams", "vanilla", "shards"), shards),
+        (("masks", "vanilla", "shards"), shards + 1),
+        (("masks", "raw", "shards"), shards),
+        (("segmenters", "vanilla", "predict", "shards"), shards),
+    ]
+    assert planned(house, *change) == set()
+    (house.folder / RUN / "cams" / "vanilla" / "manifest.json").touch()
+    assert planned(house, *change) == set()
+
+
+def test_what_has_to_run_anyway_takes_the_new_number(house: House) -> None:
+    flip, shards = (("cams", "vanilla", "flip"), False), (("cams", "vanilla", "shards"), 2)
+    assert planned(house, flip) == {"cams", "cams 0/3", "cams 1/3", "cams 2/3", *AFTER_CAMS}
+    assert planned(house, flip, shards) == {"cams", "cams 0/2", "cams 1/2", *AFTER_CAMS}
+    # a stage upstream changed, and so what is downstream of it is out of date too
+    downstream = AFTER_CAMS - {"masks 0/2", "masks 1/2"} | {"masks raw 0/2", "masks raw 1/2"}
+    fewer = [(("masks", "vanilla", "shards"), 1), (("masks", "raw", "shards"), 2)]
+    assert planned(house, flip, shards, *fewer) == {"cams", "cams 0/2", "cams 1/2", *downstream}
+
+
+def test_shares_that_are_made_are_not_made_again(house: House) -> None:
+    shutil.rmtree(house.folder / RUN / "cams")
+    receipt = f"{RUN}/cams/vanilla/parts/1-of-3.json"
+    house.snakemake(receipt)
+    assert json.loads((house.folder / receipt).read_text())["shard"] == "1/3"
+    assert not (house.folder / RUN / "cams" / "vanilla" / "manifest.json").exists()
+    wanted = frozenset({f"{RUN}/cams/vanilla/manifest.json"})
+    assert planned(house, targets=wanted) == {"cams", "cams 0/3", "cams 2/3"}
+    house.snakemake(*wanted)
+    assert planned(house, targets=wanted) == set() and not (house.folder / receipt).exists()
+
+
+def test_a_share_is_told_its_share_and_the_rule_their_number(house: House) -> None:
+    shutil.rmtree(house.folder / "results")
+    said = house.snakemake("-n", "-p", f"{RUN}/cams/vanilla/manifest.json").stdout
+    commands = [line for line in said.splitlines() if "stages/cams.py" in line]
+    out, index = f"--out {RUN}/cams/vanilla ", "--index results/scenes/index --classifier results/scenes/s0/classifiers"
+    assert len(commands) == 4 and all(out in one and index in one and '"shards"' not in one for one in commands)
+    assert {one.split(" --shard ")[1].split()[0] for one in commands if " --shard " in one} == {"0/3", "1/3", "2/3"}
+    assert sum(" --gather 3 " in one for one in commands) == 1
+
+
+def test_a_share_asks_for_a_gpu_and_the_rest_for_little(house: House) -> None:
+    shutil.rmtree(house.folder / "results")
+    (house.folder / "other.json").write_text(json.dumps(CONFIG))
+    with dag(house.folder / "Snakefile", house.folder, "other.json", cores=4) as jobs:
+        asked = {
+            named(job): job.rule.expand_resources(job.wildcards_dict, job.input, 1, skip_evaluation=set())
+            for job in jobs.needrun_jobs()
+            if job.output
+        }
+    assert asked["cams 0/3"]["gpu"] == asked["predictions 1/2"]["gpu"] == 1
+    assert asked["cams"]["gpu"] == asked["predictions"]["gpu"] == 0
+    for name, share in (("cams", "0/3"), ("masks", "0/2"), ("predictions", "1/2")):
+        assert asked[name]["mem_mb"] == GATHER.memory(None, 1, 4)
+        assert asked[f"{name} {share}"]["mem_mb"] == NEEDS[name].memory(None, 1, 4) > asked[name]["mem_mb"]
+    assert asked["masks raw"]["mem_mb"] == NEEDS["masks"].memory(None, 1, 4)
