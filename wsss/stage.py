@@ -291,7 +291,7 @@ class Stage:
             **({"shards": shards} if shards > 1 else {}),
             **made_by,
             "versions": versions,
-            "device": _device_name(run.args.device),
+            "device": run.facts.get("device") or _device_name(run.args.device),
             "threads": run.args.threads,
             "wall_seconds": round(time.time() - started, 2),
             "peak_memory_mib": round(max(u.ru_maxrss for u in usage) / 1024),
