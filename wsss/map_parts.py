@@ -1,7 +1,13 @@
-"""Inference stages that write maps: parts appear whole while the stage runs, and become shards when all are there."""
+"""Inference stages that write maps: parts appear whole while the stage runs, and become shards when all are there.
+
+On a CPU an image's maps have the same bits whichever images are made beside it, so the artefact has the same bytes for
+any number of jobs. On a GPU that holds as far as its libraries compute the same for the same shapes; where images are
+made together (the walk), values may differ in the last bits.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +18,7 @@ import numpy as np
 
 from wsss.data.index import Item
 from wsss.errors import WsssError
-from wsss.shards import all_there, open_parts, own, say_kept
+from wsss.shards import all_there, look, open_parts, own, say_kept
 from wsss.stage import Interrupted, Run, say
 from wsss.store.maps import MapRecord, MapShard, MapWriter, shard_name
 
@@ -70,9 +76,13 @@ def write_maps(
     Raises:
         Interrupted: A signal asked to stop; what is made stays.
     """
-    folder = open_parts(run, content)
-    parts = Parts(folder, alone=run.share is None, tag=str(run.share or "rest"))
+    folder, promised = open_parts(run, content)
     mine = own(run, items)
+    parts = look(
+        lambda: Parts(folder, alone=run.share is None, tag=str(run.share or "rest")),
+        lambda parts: any(item.id not in parts for item in mine),
+        promised,
+    )
     missing = [item for item in mine if item.id not in parts]
     say_kept(len(mine) - len(missing), mine)
     if missing or not items:
@@ -181,7 +191,8 @@ class Parts:
             if writer is None and not self._shards:  # no images at all
                 writer = form.writer(self._free(), self.key)
         except (Interrupted, WsssError):
-            self._close(writer)
+            with contextlib.suppress(WsssError):  # a full disk again
+                self._close(writer)
             raise
         except BaseException:
             if writer is not None:

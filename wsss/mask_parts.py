@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsss.data.index import Item
-from wsss.shards import all_there, open_parts, own, say_kept
+from wsss.shards import all_there, look, open_parts, own, say_kept
 from wsss.stage import Interrupted, Run
 from wsss.store.manifest import replace_folder
 from wsss.store.masks import MaskFolder
@@ -51,11 +51,11 @@ def write_masks(
     Raises:
         Interrupted: A signal asked to stop; what is made stays.
     """
-    folder = open_parts(run, content)
+    folder, promised = open_parts(run, content)
     masks = MaskFolder(folder / "masks")
     masks.path.mkdir(exist_ok=True)
     mine = own(run, items)
-    found = _whole(masks, mine, _journal(folder))
+    found = look(lambda: _whole(masks, mine, _journal(folder)), lambda found: len(found) < len(mine), promised)
     missing = [item for item in mine if item.id not in found]
     say_kept(len(found), mine)
     if missing:

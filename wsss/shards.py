@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
@@ -19,6 +21,10 @@ from wsss.fingerprint import ROOT, fingerprint
 from wsss.sharing import PARTS, Share
 from wsss.stage import Run, say
 from wsss.store.manifest import NAME, digest
+
+Found = TypeVar("Found")
+PATIENCE = 60.0
+"""Seconds to wait for files of other nodes."""
 
 
 def items_of(run: Run, index: Index) -> list[Item]:
@@ -40,27 +46,38 @@ def shard_key(run: Run, content: str = "") -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def open_parts(run: Run, content: str = "") -> Path:
-    """The folder for parts of this key, ``OUT/parts/KEY``.
+def open_parts(run: Run, content: str = "") -> tuple[Path, bool]:
+    """The folder for parts of this key, ``OUT/parts/KEY``, and whether the receipts of other jobs promise all of it.
 
     A share notes the key for its receipt. Without ``--shard``, when nobody else is at work there, the parts of other
     keys are deleted, and what the receipts say is noted.
     """
+    promised = False
     key = shard_key(run, content)
     folder = run.out / PARTS / key
     if run.share is None:
         for other in (run.out / PARTS).glob("*/"):
             if other.is_dir() and other != folder:
                 shutil.rmtree(other)
-        _note_receipts(run, key)
+        promised = _note_receipts(run, key)
     else:
         run.note(key=key, shard=str(run.share))
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return folder, promised
 
 
-def _note_receipts(run: Run, key: str) -> None:
-    """What the other jobs took, and where they ran; says which of them have not done their share under this key."""
+def look(found: Callable[[], Found], lacks: Callable[[Found], bool], promised: bool) -> Found:
+    """What is found in the folder of parts; where something is missing that is promised, looked for again and again:
+    a network file system shows late what other nodes have written."""
+    last = time.monotonic() + (PATIENCE if promised else 0)
+    while lacks(there := found()) and time.monotonic() < last:
+        time.sleep(min(1.0, PATIENCE))
+    return there
+
+
+def _note_receipts(run: Run, key: str) -> bool:
+    """What the other jobs took, and where they ran; says which of them have not done their share under this key.
+    Returns whether all have."""
     total = getattr(run.args, "gather", 1)
     receipts = []
     for share in (Share(number, total) for number in range(total) if total > 1):
@@ -81,6 +98,7 @@ def _note_receipts(run: Run, key: str) -> None:
         )
         on_gpu = [receipt["peak_gpu_memory_mib"] for receipt in receipts if "peak_gpu_memory_mib" in receipt]
         run.note(**({"peak_gpu_memory_mib": max(on_gpu)} if on_gpu else {}))
+    return total > 1 and len(receipts) == total
 
 
 def say_kept(kept: int, mine: Sequence[Item]) -> None:

@@ -228,3 +228,18 @@ def test_help(command: str, capsys) -> None:
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     assert end.value.code == 0 and "--" in capsys.readouterr().out
+
+
+def test_shards_share_the_time(results, wsss) -> None:
+    """A stage that is to run in shards takes a share of the time; one that ran in shards took that of all of them."""
+    results.edit("s0/cams/p-noc", wall_seconds=2, shards=3, shard_seconds=[30, 32, 36], shard_memory_mib=5000)
+    cams = {name: {**recipe, "shards": 4} for name, recipe in CONFIG["cams"].items()}
+    results.configure({**CONFIG, "cams": cams})
+    assert wsss("plan")[1].splitlines()[-1] == "Nothing to do."
+    results.configure({**CONFIG, "cams": cams, "results": "new"})
+    said = wsss("plan", "--history", "results", "--jobs")[1]
+    assert row(said, "cams")[1:6] == ["2 by 8 shards", "0", "32", "25 s", "2.0 GiB to 4.9 GiB"]
+    assert "new/scenes/s0/cams/p-noc: 25 s in each of 4 shards; " in said
+    assert row(said, "masks")[1] == "1"
+    shown = " ".join(wsss("show", "results/scenes/s0/cams/p-noc")[1].split())
+    assert "before that 3 shards of 30 s to 36 s, each at most 4.9 GiB" in shown

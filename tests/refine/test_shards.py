@@ -12,7 +12,7 @@ import signal
 import numpy as np
 import pytest
 
-from wsss import map_parts
+from wsss import map_parts, shards
 from wsss.errors import WsssError
 from wsss.refine import ensembles, votes
 from wsss.refine.ensembles import write_ensemble
@@ -78,9 +78,9 @@ def content(out):
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
-def make(at, stage, shards, name, threads=1):
-    for number in range(shards) if shards > 1 else ():
-        WRITE[stage](at(stage, name, Share(number, shards), threads=threads))
+def make(at, stage, jobs, name, threads=1):
+    for number in range(jobs) if jobs > 1 else ():
+        WRITE[stage](at(stage, name, Share(number, jobs), threads=threads))
     run = at(stage, name, threads=threads)
     WRITE[stage](run)
     return run
@@ -107,8 +107,8 @@ def test_the_same_bytes_for_any_number_of_shards_and_threads(at, stage, monkeypa
     alone = make(at, stage, 1, "alone")
     files = content(alone.out)
     assert len(files) == (4 if stage == "ensemble" else 10)
-    for shards, threads in ((2, 1), (3, 2), (7, 1), (20, 1)):
-        run = make(at, stage, shards, f"by {shards}", threads)
+    for jobs, threads in ((2, 1), (3, 2), (7, 1), (20, 1)):
+        run = make(at, stage, jobs, f"by {jobs}", threads)
         assert content(run.out) == files
         assert run.facts == alone.facts
 
@@ -340,6 +340,35 @@ def test_a_lost_receipt_is_told(program, tmp_path, counted, capsys):
     assert "1-of-3.json is missing or damaged: what its shard lacks is made here" in said
     assert "0-of-3.json was made with other settings" in said
     assert len(counted) == 3 and len(read_manifest(tmp_path / "program")["shard_seconds"]) == 1
+
+
+@KINDS
+def test_parts_that_show_late(program, tmp_path, stage, monkeypatch, counted):
+    """A network file system shows other nodes' files late: what receipts promise is waited for, and not for ever."""
+    for number in range(2):
+        assert program(stage, "--shard", f"{number}/2") == 0
+    (work,) = (path for path in (tmp_path / "program" / "parts").iterdir() if path.is_dir())
+    late = sorted(path for path in work.iterdir() if path.is_file())
+    hidden = [path.rename(tmp_path / path.name) for path in late[1:]]
+    counted.clear()
+
+    def shown(_):
+        for path in hidden:
+            path.rename(work / path.name)
+        hidden.clear()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards.time, "sleep", shown)
+        assert program(stage, "--gather", "2") == 0
+    assert not counted and not hidden
+    for number in range(2):
+        assert program(stage, "--shard", f"{number}/2") == 0
+    for path in (path for path in (tmp_path / "program" / "parts").rglob("*") if path.suffix in (".h5", ".png")):
+        path.unlink()
+    monkeypatch.setattr(shards, "PATIENCE", 0.01)
+    counted.clear()
+    assert program(stage, "--gather", "2") == 0
+    assert len(counted) == 9
 
 
 def test_who_may_work_beside_whom(program, tmp_path, at, capsys):
