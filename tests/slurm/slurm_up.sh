@@ -3,12 +3,15 @@
 #   bash slurm_up.sh FOLDER    then: . FOLDER/env.sh    at the end: bash slurm_down.sh FOLDER
 # Everything lies in FOLDER (keys, configuration, logs, process ids), but for three links in /etc/slurm: the programs
 # that Snakemake starts inside a job see no SLURM_CONF and look there. A machine that has a SLURM is left alone.
-# Sizes are pretended: CPUS, MEMORY (MB) and GPUS may exceed the machine's; the GPUs are null devices.
+# Sizes are pretended: CPUS, MEMORY (MB) and GPUS may exceed the machine's; the GPUs are null devices. So are more nodes
+# than one (NODES): n1, n2, ... are all this machine.
 set -euo pipefail
 lab=$(realpath -m "$1")
-cpus=${CPUS:-8} memory=${MEMORY:-64000} gpus=${GPUS:-2} port=${PORT:-17817}
+cpus=${CPUS:-8} memory=${MEMORY:-64000} gpus=${GPUS:-2} count=${NODES:-1} port=${PORT:-17817}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 host=$(hostname -s)
+nodes=("$host")
+[ "$count" = 1 ] || mapfile -t nodes < <(printf 'n%s\n' $(seq "$count"))
 
 say() { echo "[slurm_up ${SECONDS} s] $*" >&2; }
 fail() {
@@ -20,7 +23,7 @@ fail() {
 start() { # NAME COMMAND...: in the background, in a session of its own, its id written down
   local name=$1
   shift
-  setsid "$@" </dev/null >"$lab/log/$name.out" 2>&1 &
+  setsid "$@" </dev/null >>"$lab/log/$name.out" 2>&1 &
   echo "$! $name" >>"$lab/started"
 }
 until_true() { # WHAT COMMAND...
@@ -58,13 +61,12 @@ AuthType=auth/munge
 AuthInfo=socket=$lab/munge/socket
 CredType=cred/munge
 SlurmctldPort=$port
-SlurmdPort=$((port + 1))
 SlurmctldPidFile=$lab/run/slurmctld.pid
-SlurmdPidFile=$lab/run/slurmd.pid
+SlurmdPidFile=$lab/run/slurmd.%n.pid
 SlurmctldLogFile=$lab/log/slurmctld.log
-SlurmdLogFile=$lab/log/slurmd.log
+SlurmdLogFile=$lab/log/slurmd.%n.log
 StateSaveLocation=$lab/state
-SlurmdSpoolDir=$lab/spool
+SlurmdSpoolDir=$lab/spool/%n
 # No cgroups are touched, nothing is bound to cores, nothing is accounted.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -79,14 +81,16 @@ GresTypes=gpu
 ReturnToService=2
 KillWait=5
 SchedulerParameters=bf_interval=2,batch_sched_delay=0
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus Boards=1 SocketsPerBoard=1 CoresPerSocket=$cpus ThreadsPerCore=1 RealMemory=$memory Gres=gpu:$gpus State=UNKNOWN
-PartitionName=cpu Nodes=$host Default=YES MaxTime=2-00:00:00 State=UP
-PartitionName=gpu Nodes=$host MaxTime=2-00:00:00 State=UP
+PartitionName=cpu Nodes=ALL Default=YES MaxTime=2-00:00:00 State=UP
+PartitionName=gpu Nodes=ALL MaxTime=2-00:00:00 State=UP
 END
-for ((i = 0; i < gpus; i++)); do
-  mknod "$lab/dev/gpu$i" c 1 3 2>/dev/null || touch "$lab/dev/gpu$i"
-  echo "NodeName=$host Name=gpu File=$lab/dev/gpu$i"
-done >"$lab/conf/gres.conf"
+for ((i = 0; i < gpus; i++)); do mknod "$lab/dev/gpu$i" c 1 3 2>/dev/null || touch "$lab/dev/gpu$i"; done
+for ((n = 0; n < count; n++)); do
+  name=${nodes[n]}
+  mkdir -p "$lab/spool/$name"
+  echo "NodeName=$name NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1 + n)) CPUs=$cpus Boards=1 SocketsPerBoard=1 CoresPerSocket=$cpus ThreadsPerCore=1 RealMemory=$memory Gres=gpu:$gpus State=UNKNOWN" >>"$lab/conf/slurm.conf"
+  for ((i = 0; i < gpus; i++)); do echo "NodeName=$name Name=gpu File=$lab/dev/gpu$i"; done >>"$lab/conf/gres.conf"
+done
 echo "CgroupAutomount=no" >"$lab/conf/cgroup.conf"
 mkdir -p /etc/slurm
 for name in slurm gres cgroup; do ln -s "$lab/conf/$name.conf" "/etc/slurm/$name.conf"; done
@@ -95,6 +99,6 @@ echo "export SLURM_CONF=$SLURM_CONF" >"$lab/env.sh"
 
 start slurmctld slurmctld -D -c
 until_true slurmctld scontrol ping
-start slurmd slurmd -D -N "$host"
-until_true slurmd bash -c '[ "$(sinfo --noheader --partition=cpu --format=%T)" = idle ]'
+for name in "${nodes[@]}"; do start slurmd slurmd -D -N "$name"; done
+until_true slurmd bash -c '[ "$(sinfo --noheader --Node --partition=cpu --format=%T | sort -u)" = idle ]'
 say "up: $(sinfo --noheader --partition=gpu --format='%c cores, %m MB, %G')"

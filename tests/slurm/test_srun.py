@@ -1,0 +1,101 @@
+"""A training over the nodes of a real SLURM, two pretended ones: ``srun`` starts the stage program itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.test_slurm import ROOT, cluster  # noqa: F401
+
+SETTINGS = {
+    **{"objective": "vanilla", "backbone": "test_resnet", "pretrained": False, "crop": 64, "long_side": [56, 72]},
+    **{"batch_size": 4, "epochs": 6, "lr": 0.001, "precision": "fp32"},
+}
+SCENES = {"kind": "scenes", "train": 12, "val": 4, "size": 64, "classes": 3}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_nodes() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NODES", "2")
+        yield
+
+
+def program(stage: str, settings: dict, *args: str) -> list[str]:
+    stage = str(ROOT / "stages" / f"{stage}.py")
+    return [sys.executable, stage, "--settings", json.dumps(settings), "--device", "cpu", *args]
+
+
+def processes_of(out: Path) -> list[int]:
+    """Ids of the main processes that write a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().decode().split("\0")
+            parent = int((entry.parent / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            name = Path(f"/proc/{parent}/comm").read_text().strip()
+        except OSError:
+            continue
+        if str(out) in words and name == "slurmstepd":
+            found.append(int(entry.parent.name))
+    return sorted(found)
+
+
+def test_a_training_over_two_nodes_and_the_death_of_a_task(cluster: dict[str, str], tmp_path: Path) -> None:  # noqa: F811
+    index = tmp_path / "index"
+    subprocess.run(program("index", SCENES, "--dataset", "scenes", "--out", str(index)), check=True, timeout=200)
+
+    def srun(nodes: int, out: str) -> list[str]:
+        cores = str(2 // nodes)  # of a node: each process has one, since the bits depend on their number
+        train = program("classifier", SETTINGS, "--index", str(index), "--out", str(tmp_path / out), "--threads", cores)
+        return ["srun", f"--nodes={nodes}", "--ntasks=2", "--kill-on-bad-exit=1", *train]
+
+    def same() -> bool:
+        names = ("model.safetensors", "metrics.jsonl", "predictions.csv")
+        return len({b"".join((tmp_path / out / n).read_bytes() for n in names) for out in ("one", "two")}) == 1
+
+    # Pretended nodes have names that no one knows; the first one of real ones is found by its name.
+    known = {**cluster, "MASTER_ADDR": "127.0.0.1"}
+    one = subprocess.run(srun(1, "one"), env=cluster, capture_output=True, text=True, timeout=200)
+    assert one.returncode == 0 and "by 2 processes" in one.stderr, one.stderr
+    for number, code in ((signal.SIGTERM, 75), (signal.SIGKILL, 137)):
+        process = subprocess.Popen(srun(2, "two"), env=known, stderr=subprocess.PIPE, text=True)
+        records = tmp_path / "two" / "state" / "metrics.jsonl"
+        seen = records.read_text().count("\n") if records.exists() else 0
+        deadline = time.monotonic() + 200
+        while not records.exists() or records.read_text().count("\n") == seen:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        tasks = processes_of(tmp_path / "two")
+        assert len(tasks) == 2
+        os.kill(tasks[1], number)
+        _, said = process.communicate(timeout=200)
+        assert process.returncode == code, said
+        assert not (tmp_path / "two" / "manifest.json").exists()
+        if number == signal.SIGTERM:
+            assert said.count("the same command goes on from there") == 1, said
+    two = subprocess.run(srun(2, "two"), env=known, capture_output=True, text=True, timeout=200)
+    assert two.returncode == 0 and "going on at step" in two.stderr, two.stderr
+    assert same()
+    for out in ("one", "two"):
+        manifest = json.loads((tmp_path / out / "manifest.json").read_text())
+        assert (manifest["processes"], manifest["threads"]) == (2, 1)
+
+
+def test_an_inference_stage_names_the_cure_and_one_task_is_one_process(cluster: dict[str, str], tmp_path: Path) -> None:  # noqa: F811
+    index = program("index", SCENES, "--dataset", "scenes", "--out", str(tmp_path / "index"))
+    several = subprocess.run(["srun", "--ntasks=2", *index], env=cluster, capture_output=True, text=True, timeout=100)
+    assert several.returncode == 2 and "this stage runs as one process, but 2 were started" in several.stderr
+    script = "#!/bin/sh\n" + " ".join(f"'{word}'" for word in index) + "\n"
+    batch = ["sbatch", "--ntasks=2", "--wait", f"--output={tmp_path / 'log'}"]
+    done = subprocess.run(batch, input=script, env=cluster, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, (tmp_path / "log").read_text()
+    assert (tmp_path / "index" / "manifest.json").exists()
