@@ -1,7 +1,10 @@
 """Class activation maps of the tagged classes, at several scales with the mirrored image.
 
 Reads the index and a classifier; writes HDF5 shards of the network's own small maps (see wsss.store.maps for how to
-read them). Shards that are complete are kept when a killed run is started again.
+read them). What is made is kept when a killed run is started again. Several jobs may share the images:
+
+    for i in 0 1 2; do python stages/cams.py ARGUMENTS --out DIR --shard $i/3 & done; wait
+    python stages/cams.py ARGUMENTS --out DIR
 """
 
 import _house  # noqa: F401

@@ -1,6 +1,7 @@
 """Apply a trained segmentation network to images: palette PNG masks at the images' own size.
 
 Reads the index and a segmenter; logits of several scales and of the mirror are averaged; a dense CRF is optional.
+Masks that are made are kept when a killed run is started again; jobs may share the images (--shard I/N).
 """
 
 import _house  # noqa: F401

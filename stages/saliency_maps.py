@@ -1,7 +1,7 @@
 """Apply a trained disentangler or saliency network: how salient each pixel is, at several scales with the mirror.
 
 Reads the index and the network; writes HDF5 shards with one class, 0 = salient, for every image of the splits (see
-wsss.store.maps for how to read them). Shards that are complete are kept when a killed run is started again.
+wsss.store.maps for how to read them). What is made is kept when a killed run is started again.
 """
 
 import _house  # noqa: F401

@@ -97,7 +97,8 @@ def test_slurm_profile() -> None:
     # what a site may uncomment names every rule that wants a GPU
     lines = text[text.index("# set-resources:") :].splitlines()
     models = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines))["set-resources"]
-    assert models == dict.fromkeys(ON_GPU, {"gpu_model": "a100"})
+    shards = {f"{name}_shard" for name in ("cams", "saliency_maps", "walk", "predictions")}
+    assert models == dict.fromkeys(ON_GPU | shards, {"gpu_model": "a100"})
 
 
 def test_no_retries_in_rules() -> None:
