@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,13 @@ def test_slurm_profile() -> None:
 def test_no_retries_in_rules() -> None:
     for rules in (ROOT / "workflow" / "rules").glob("*.smk"):
         assert "retries:" not in rules.read_text(), rules
+
+
+def test_the_page_on_clusters_quotes_the_profile() -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    to_edit = re.findall(r"^\| `(\w+\.yaml)` \| `(.*?)` \|", page, re.M)
+    assert len(to_edit) == 3
+    for file, line in to_edit:
+        assert any(line in one and "SITE" in one for one in (PROFILES / "slurm" / file).read_text().splitlines()), line
+    for file in re.findall(r"`((?:wsss|workflow|envs)/[\w/.]*)`", page):
+        assert (ROOT / file).exists(), file
