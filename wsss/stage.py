@@ -10,12 +10,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
 import platform
 import resource
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -25,27 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from wsss import __version__
+from wsss.ending import Interrupted as Interrupted
+from wsss.ending import orderly, signals
 from wsss.errors import WsssError
 from wsss.identity import identity
-from wsss.launch import FAILED, Lost, Team, joined, team_of
-from wsss.mishaps import DiskFull, sentence
+from wsss.launch import Team, joined, team_of
 from wsss.settings import WITHOUT_EFFECT, Settings, classes_of, default_variant
 from wsss.sharing import PARTS, Share, add_flags, locked
 from wsss.store.manifest import NAME, digest, flush_all, read_manifest, replace_folder, sweep, write_json
 from wsss.wording import check, dotted, listed, nearest
 
-TRY_AGAIN = 75
-"""Exit code of a stage that was told to stop and saved its state (EX_TEMPFAIL of sysexits)."""
-USER_ERROR = 2
-ECHO = 10.0
-"""Seconds in which a second signal to one of several processes is taken for the echo of the first."""
 LIBRARIES = ("torch", "timm", "segmentation-models-pytorch", "numpy", "pillow", "pydensecrf2", "h5py")
-
-
-class Interrupted(Exception):
-    """A signal asked the stage to stop, and its state is saved."""
-
-    exit_code = TRY_AGAIN
 
 
 def say(message: str) -> None:
@@ -169,22 +157,21 @@ class Stage:
     def run(self, argv: list[str] | None = None) -> Iterator[Run]:
         """Parse arguments, check inputs, lock the artefact; write the manifest at the end, or the receipt of a share.
 
-        Ends the process with 2 after a ``WsssError`` (printed), with 1 after a mishap (likewise, see ``wsss.mishaps``),
-        with 75 after a signal that was obeyed, with 130 after Ctrl-C.
+        Ends the process in order after an error or a signal, see ``wsss.ending``.
         """
         started = time.time()
         # before torch is imported: threads that spin while they wait slow down two programs on the same cores manyfold
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         args = self.parser.parse_args(argv)
-        try:
+        with orderly(self.parser.prog, args.out):
             team = self._team(args)
             with joined(team, args.device):
                 run = Run(args, self._read_settings(args), self._open_inputs(args), Path(self.parser.prog).stem, team)
                 if team.rank:  # the first one writes
-                    with _signals(run):
+                    with signals(run):
                         yield run
                     return
-                with locked(run.out, run.share), _signals(run):
+                with locked(run.out, run.share), signals(run):
                     done = run.out / NAME if run.share is None else run.share.receipt(run.out)
                     done.unlink(missing_ok=True)
                     if run.share is None:
@@ -197,28 +184,6 @@ class Stage:
                         shutil.rmtree(run.out / PARTS, ignore_errors=True)
                     for path in run.leftovers:
                         path.unlink(missing_ok=True)
-        except WsssError as error:
-            self._end(USER_ERROR, f"error: {error}", at_once=isinstance(error, DiskFull))
-        except (Interrupted, Lost) as reason:
-            self._end(TRY_AGAIN, f"stopped by {reason}; state is saved, the same command goes on from there")
-        except KeyboardInterrupt:
-            self._end(128 + signal.SIGINT, "stopped by Ctrl-C; the same command goes on from what is saved")
-        except Exception as error:
-            said = sentence(error, args.out)
-            if said is None:
-                _end_children()
-                raise
-            self._end(FAILED, f"error: {said}", at_once=True)
-
-    def _end(self, code: int, message: str, at_once: bool = False) -> None:
-        """Say how the stage ended, and end with ``code``. ``at_once``: without the cleaning up of libraries, in which
-        HDF5 crashes if it could not write."""
-        say(f"{self.parser.prog}: {message}")
-        _end_children()
-        if at_once and "h5py" in sys.modules:
-            sys.stdout.flush()
-            os._exit(code)
-        sys.exit(code)
 
     def _team(self, args: argparse.Namespace) -> Team:
         """The processes of this run, who share the cores of their machine."""
@@ -298,35 +263,6 @@ class Stage:
             **_gpu_memory(),
             "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-
-
-def _end_children() -> None:
-    """Kill the worker processes that are left after an error. They wait for work that will not come, and this process
-    would wait for them."""
-    for process in multiprocessing.active_children():
-        process.kill()
-
-
-@contextlib.contextmanager
-def _signals(run: Run) -> Iterator[None]:
-    """SIGTERM and SIGUSR1 (a cluster's preemption) set ``run.stop``; a second one ends the process at once.
-
-    Each of several processes may hear an order twice, from the cluster and from its launcher."""
-    heard = time.monotonic()
-
-    def handler(number: int, _frame: Any) -> None:
-        nonlocal heard
-        if run.stop is None:
-            run.stop, heard = signal.Signals(number).name, time.monotonic()
-        elif run.team.size == 1 or time.monotonic() - heard > ECHO:
-            os._exit(128 + number)
-
-    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 def _gpu_memory() -> dict[str, int]:

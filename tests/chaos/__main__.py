@@ -19,10 +19,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="how many stages are killed (default 200)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of every choice (default 0)")
     parser.add_argument("--only", type=int, metavar="EPISODE", help="just this one: the number in brackets of a line")
+    parser.add_argument("--short", action="store_true", help="only a few quick stages")
     parser.add_argument("--folder", type=Path, help="where to work, and to leave all (default: a temporary folder)")
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="wsss-chaos-"))
-    chaos = Chaos(folder.resolve(), args.seed)
+    chaos = Chaos(folder.resolve(), args.seed, args.short)
     try:
         chaos.undisturbed()
         number = args.only or 0

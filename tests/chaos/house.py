@@ -17,6 +17,9 @@ SMALL = {
 INDEX, RUN, ELSEWHERE = "results/scenes/index", "results/scenes/s0", "elsewhere"
 CRF = {"preset": "labels", "iterations": 2}
 SHARES = 3
+"""Jobs that share images."""
+SHORT = (INDEX, *(f"{RUN}/{name}/vanilla" for name in ("classifiers", "cams", "scores/cams", "masks")))
+"""A chain of its own for the quick selection."""
 LAYOUT = [["priors", "vanilla", {"mIoU": ["cams", "vanilla"]}], ["priors", "p-noc", {"mIoU": ["cams", "p-noc"]}]]
 
 
@@ -121,23 +124,25 @@ def jobs() -> list[Job]:
             outputs=scored, threads=2)
         for name, artefact in (("vanilla", first), ("p-noc", second))
     ]  # fmt: skip
-    made = {"cams": "p-noc", "crf": CRF, "threshold": {"policy": "calibrated"}}
-    out, given = f"{RUN}/masks/p-noc", ("--cams", second, "--scores", scores[1])
+    made = {"cams": "vanilla", "crf": CRF, "threshold": {"policy": "calibrated"}}
+    out, given = f"{RUN}/masks/vanilla", ("--cams", first, "--scores", scores[0])
     masks = add("masks", out, made, *given, outputs=masked, threads=2)
     plain = {"cams": "walk", "saliency": "c2am-h", "crf": None}
     walked = add("masks", f"{RUN}/masks/walk", plain, "--cams", walk, "--saliency", maps, outputs=masked, threads=2)
-    ballot = {"source": "vote", "members": ["p-noc", "walk"], "rule": "agreement"}
+    ballot = {"source": "vote", "members": ["vanilla", "walk"], "rule": "agreement"}
     out, voted = f"{RUN}/masks/voted", (*masked, *agreed)
     add("vote", out, ballot, "--members", masks, walked, outputs=voted, threads=2)
     taken = {"source": "external", "path": f"{ELSEWHERE}/masks"}
     add("external_masks", f"{RUN}/masks/elsewhere", taken, outputs=masked, threads=2)
-    segmenter = {"masks": "p-noc", **SMALL}
-    segmenter = add("segmenter", f"{RUN}/segmenters/p-noc", segmenter, "--masks", masks, outputs=trained)
-    out, predict = f"{RUN}/predictions/p-noc", {"scales": [1.0], "crf": "deeplab", "splits": ["train", "val"]}
+    segmenter = {"masks": "vanilla", **SMALL}
+    segmenter = add("segmenter", f"{RUN}/segmenters/vanilla", segmenter, "--masks", masks, outputs=trained)
+    out, predict = f"{RUN}/predictions/vanilla", {"scales": [1.0], "crf": "deeplab", "splits": ["train", "val"]}
     predicted = add("predictions", out, predict, "--segmenter", segmenter, outputs=masked, threads=2)
     for kind, artefact in (("masks", masks), ("segmenters", predicted), ("classifiers", p_noc)):
         given = ("--kind", kind, "--artefact", artefact)
-        scores.append(add("scores", f"{RUN}/scores/{kind}/p-noc", {}, *given, outputs=scored, threads=2))
+        scores.append(
+            add("scores", f"{RUN}/scores/{kind}/{Path(artefact).name}", {}, *given, outputs=scored, threads=2)
+        )
     tables, given = ("ablation.md", "ablation.csv"), ("--scores", *scores[:2])
     add("study", "results/ablation", None, "--layout", json.dumps(LAYOUT), *given, outputs=tables)
     given = ("--scores", *scores, "--results", "results/scenes")
@@ -155,7 +160,7 @@ def check_complete(chain: list[Job]) -> None:
 
 def bring_in(house: Path, job: Job) -> None:
     """Put what was made elsewhere into the house, where the next job reads it: copies of what the chain has made."""
-    source = {"external_cams": f"{RUN}/cams/vanilla", "external_masks": f"{RUN}/masks/p-noc/masks"}.get(job.stage)
+    source = {"external_cams": f"{RUN}/cams/vanilla", "external_masks": f"{RUN}/masks/vanilla/masks"}.get(job.stage)
     if source is None:
         return
     target = house / ELSEWHERE / job.stage.removeprefix("external_").replace("cams", "maps")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import importlib
 import os
 import pkgutil
@@ -24,8 +25,8 @@ from tests.chaos.house import Job
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 ONE_THREAD["OMP_WAIT_POLICY"] = "passive"  # as stages set it before they import torch
-HANGING = 120.0
-"""Seconds after which a stage counts as hanging."""
+QUIET = 60.0
+"""A stage whose processes all sleep for so many seconds hangs. (Time alone tells nothing where the cores are busy.)"""
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Nursery:
         import wsss.data.loading
         import wsss.engine
 
-        wsss.data.loading.PATIENCE = HANGING / 3
+        wsss.data.loading.PATIENCE = QUIET / 2
         wsss.engine.CHECKPOINT_SECONDS = 0.0  # a checkpoint at every step: the more to be cut off
         self.check_alone()
 
@@ -87,21 +88,27 @@ class Nursery:
             return (self.scratch / f"said-{pid}.txt").read_text("utf-8", errors="replace")
         return ""
 
-    def wait(self, pid: int, begun: float, seconds: float = HANGING) -> Ended:
+    def wait(self, pid: int, begun: float) -> Ended:
         """Wait for the end of a stage; kill it, workers and all, where it hangs."""
+        stirred, seen, looked = begun, -1.0, begun
         while True:
             done, status = os.waitpid(pid, os.WNOHANG)
+            now = time.monotonic()
             if done:
-                code = os.waitstatus_to_exitcode(status)
-                break
-            if time.monotonic() - begun > seconds:
+                return Ended(os.waitstatus_to_exitcode(status), now - begun, self.said(pid), pid)
+            if now - looked > 1:
+                busy, worked = self.work_of(pid)
+                if busy or worked > seen + 0.03:
+                    stirred, seen = now, worked
+                looked = now
+            if now - stirred > QUIET:
                 with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGUSR2)  # where is it?
+                    time.sleep(0.5)
                     os.killpg(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-                code = None
-                break
+                return Ended(None, now - begun, self.said(pid), pid)
             time.sleep(0.005)
-        return Ended(code, time.monotonic() - begun, self.said(pid), pid)
 
     def run(self, job: Job, prepare: Callable[[], None] = lambda: None) -> Ended:
         """Run a stage to its end."""
@@ -117,6 +124,7 @@ class Nursery:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             for stream in (1, 2):
                 os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), stream)
+            faulthandler.register(signal.SIGUSR2)
             os.chdir(self.house)
             program = self.root / "stages" / f"{job.stage}.py"
             sys.argv = [str(program), *job.argv]
@@ -138,13 +146,19 @@ class Nursery:
                 sys.stderr.flush()
             os._exit(code)
 
-    def alive(self) -> list[int]:
-        """Process numbers of what is left of the stages that were started."""
-        ours, left = set(self.sessions), []
+    def processes(self) -> dict[int, list[str]]:
+        """Process number -> fields of its ``stat`` from the state on, of what is left of the stages started here."""
+        ours, found = set(self.sessions), {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):
                     fields = (entry / "stat").read_text().rpartition(")")[2].split()
                     if fields[0] != "Z" and int(fields[3]) in ours:
-                        left.append(int(entry.name))
-        return left
+                        found[int(entry.name)] = fields
+        return found
+
+    def work_of(self, session: int) -> tuple[bool, float]:
+        """Whether a stage's processes run or wait for a disk or a core just now, and the seconds that they have run."""
+        fields = [one for one in self.processes().values() if int(one[3]) == session]
+        seconds = sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
+        return any(one[0] in "RD" for one in fields), seconds

@@ -12,6 +12,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -184,15 +185,19 @@ class Order(Sampler):
         return visits
 
 
-def _ignore_signals(_: int) -> None:
+def _begin_worker(_: int) -> None:
     """A cluster signals every process of a job; the main one decides, and loader processes end with it.
 
     At once, where Linux helps: they have a copy of each of its connections, and as long as one is open, other processes
-    of the training do not notice that it was killed."""
+    of the training do not notice that it was killed.
+
+    What passes tensors on starts here, and not with the first batch: for want of memory it fails, and here that is an
+    error, while later the batch would be lost and the training would wait for it for ever."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(Exception):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    ForkingPickler.dumps(torch.empty(1))
 
 
 def training_loader(views: TrainingViews, order: Order, workers: int) -> DataLoader:
@@ -205,7 +210,7 @@ def training_loader(views: TrainingViews, order: Order, workers: int) -> DataLoa
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
         timeout=PATIENCE if workers else 0,
-        worker_init_fn=_ignore_signals,
+        worker_init_fn=_begin_worker,
     )
 
 
@@ -245,5 +250,5 @@ def inference_loader(images: ScaledImages, workers: int) -> DataLoader:
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         timeout=PATIENCE if workers else 0,
-        worker_init_fn=_ignore_signals,
+        worker_init_fn=_begin_worker,
     )
