@@ -10,24 +10,30 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.installed
+BUILT := $(VENV)/.built
 export PATH := $(BIN):$(PATH)
 
-run: $(STAMP)
+run: $(BUILT)
 	snakemake --cores all --rerun-incomplete $(ARGS)
 
 test: lint
 	python -m pytest $(ARGS)
 
-lint: $(STAMP)
+lint: $(BUILT)
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-env: $(STAMP)
+env: $(BUILT)
 
 $(STAMP): envs/requirements.txt envs/install.sh pyproject.toml
 	bash envs/install.sh "$(VENV)" "$(PYTHON)"
+	touch $@
+
+# the installation builds what is written in C++; this builds it again when its source changes
+$(BUILT): $(STAMP) setup.py wsss/native.py $(wildcard native/*/*)
+	python setup.py --quiet build_ext --inplace
 	touch $@
 
 clean-env:

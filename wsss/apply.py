@@ -18,7 +18,7 @@ from wsss.map_parts import Format, Maps, write_maps
 from wsss.mask_parts import Written, write_masks
 from wsss.models.classifier import load_classifier
 from wsss.models.segmenter import load_segmenter
-from wsss.refine.crf import refine_scores
+from wsss.refine.crf import prepare, refine_scores
 from wsss.settings import CamsSettings, PredictSettings
 from wsss.shards import items_of
 from wsss.stage import Interrupted, Run
@@ -79,6 +79,7 @@ def predicted(
 ) -> Iterator[Written]:
     """Write the predicted masks of images. With a CRF, some probabilities wait for each other and for it."""
     settings: PredictSettings = run.settings
+    run.note(**prepare(settings.crf))
     finish = Finish(settings, masks)
     waiting: list[tuple[Item, np.ndarray]] = []
     for pair in pixel_probabilities(network, items, settings, device, run.args.threads):

@@ -5,8 +5,9 @@ and, in turn, what these use; ``import wsss.x`` and ``from wsss import x`` count
 functions, relative imports and re-exports through ``__init__.py`` are followed. Of every module that is touched, the
 statements that act when it is imported (calls, loops, assignments to items) count too.
 
-Comments, docstrings, layout and the order of functions do not count, nor do modules outside the checkout. The syntax
-tree is written out here, with empty fields left out, because ``ast.dump`` differs between Python's minor versions.
+An extension module in C++ counts whole, by its source and flags (``wsss.native``). Comments, docstrings, layout and the
+order of functions do not count, nor do modules outside the checkout. The syntax tree is written out here, with empty
+fields left out, because ``ast.dump`` differs between Python's minor versions.
 
 What it cannot see: modules and names that are looked up by a text at run time. Such modules are given as ``extra``.
 """
@@ -20,11 +21,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from wsss.native import source as native_source
+
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout: stages put it first on the path, so this is the code that runs."""
 UNCOUNTED = frozenset(
     "wsss.settings wsss.config wsss.consistency wsss.errors wsss.wording wsss.fingerprint wsss.identity "
-    "wsss.launch wsss.gpus".split()
+    "wsss.launch wsss.gpus wsss.native".split()
 )
 """Modules whose code does not count. Settings act through their values alone, and these stand in the settings string;
 the others only phrase messages, compute hashes, or bring processes together and onto a GPU."""
@@ -66,9 +69,11 @@ def written(node: object) -> str:
 
 @dataclass
 class _Statement:
-    """A top-level statement: what it binds, the names it uses, what it imports (module, name or None, bound as)."""
+    """A top-level statement: what it binds, the names it uses, what it imports (module, name or None, bound as).
 
-    node: ast.stmt
+    The text of an extension module in C++ stands here as one statement, too."""
+
+    node: ast.stmt | str
     binds: set[str] = field(default_factory=set)
     uses: set[str] = field(default_factory=set)
     imports: list[tuple[str, str | None, str]] = field(default_factory=list)
@@ -270,6 +275,10 @@ def _find(name: str, folders: tuple[Path, ...]) -> _Module | None:
             return _Module(name, base.with_name(base.name + ".py"), package=False)
         if "." in name and base.is_dir():
             return _Module(name, None, package=True)
+        if (text := native_source(name, folder)) is not None:
+            found = _Module(name, None, package=False)
+            found.statements.append(_Statement(text, acts=True))
+            return found
     return None
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from wsss.errors import WsssError
-from wsss.refine.crf import BACKENDS, DenseCRF, label_unary, refine_scores, score_unary
+from wsss.refine.crf import BACKENDS, DenseCRF, label_unary, prepare, refine_scores, score_unary
+from wsss.refine.crf_backends import built, usual_backend
 from wsss.settings import CRF_PRESETS, CrfSettings, MasksSettings
 
 PARAMETERS = CrfSettings(gaussian=(3.0, 3.0), bilateral=(5.0, 20.0, 10.0), iterations=5)
@@ -39,6 +40,11 @@ def exact_mean_field(image, unary, settings, iterations):
     for _ in range(iterations):
         q = softmax(-energy + q @ message.T)
     return q.reshape(unary.shape)
+
+
+@pytest.fixture(params=["native", "pydensecrf"])
+def backend(request):
+    return request.param
 
 
 @pytest.fixture
@@ -77,13 +83,13 @@ def test_score_energies_by_hand():
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_slow_twin(scene, count):
+def test_slow_twin(scene, count, backend):
     image, labels, _ = scene
     labels = labels.copy()
     if count == 3:
         labels[:4, :3] = 2
     unary = label_unary(labels, count, 0.7)
-    field = DenseCRF(image, PARAMETERS)
+    field = DenseCRF(image, PARAMETERS, backend)
     # the lattice approximates the kernels; where the field has not settled yet that shows most
     for iterations, mean, largest in ((1, 0.01, 0.15), (5, 1e-3, 1e-2)):
         (found,) = field.infer([unary], iterations)
@@ -99,36 +105,41 @@ def test_border_moves_to_the_edge_of_the_colours(scene):
     np.testing.assert_array_equal(refine_scores(image, scores, PARAMETERS), side)
 
 
-def test_probabilities_sum_to_one_and_uniform_stays(scene):
+def test_probabilities_sum_to_one_and_uniform_stays(scene, backend):
     image, labels, _ = scene
     uniform = np.full((3, 12, 10), 1.7, np.float32)
-    first, second = DenseCRF(image, PARAMETERS).infer([uniform, label_unary(labels, 2, 0.7)])
+    first, second = DenseCRF(image, PARAMETERS, backend).infer([uniform, label_unary(labels, 2, 0.7)])
     np.testing.assert_allclose(first, 1 / 3, atol=1e-5)
     np.testing.assert_allclose(second.sum(0), 1, atol=1e-5)
     assert first.dtype == second.dtype == np.float32
 
 
-def test_problems_do_not_disturb_one_another(scene):
+def test_problems_do_not_disturb_one_another(scene, backend):
     image, labels, _ = scene
     unaries = [label_unary(labels, 2, 0.7), label_unary(labels, 3, 0.7), label_unary(1 - labels, 2, 0.9)]
-    field = DenseCRF(image, PARAMETERS)
+    field = DenseCRF(image, PARAMETERS, backend)
     for together, unary in zip(field.infer(unaries), unaries, strict=True):
-        (alone,) = DenseCRF(image, PARAMETERS).infer([unary])
+        (alone,) = DenseCRF(image, PARAMETERS, backend).infer([unary])
         np.testing.assert_array_equal(together, alone)
         (again,) = field.infer([unary])
         np.testing.assert_array_equal(again, alone)
 
 
-def test_no_iteration_is_softmax(scene):
+def test_no_iteration_is_softmax(scene, backend):
     image, labels, _ = scene
-    (found,) = DenseCRF(image, PARAMETERS).infer([label_unary(labels, 2, 0.7)], iterations=0)
+    (found,) = DenseCRF(image, PARAMETERS, backend).infer([label_unary(labels, 2, 0.7)], iterations=0)
     np.testing.assert_allclose(found[1], np.where(labels == 1, 0.7, 0.3), atol=1e-6)
 
 
-def test_one_label_is_returned_as_is(scene):
-    image = scene[0]
-    (found,) = DenseCRF(image, PARAMETERS).infer([np.zeros((1, 12, 10), np.float32)])
-    np.testing.assert_array_equal(found, 1)
+def test_one_label_is_returned_as_is(scene, backend):
+    image, labels, _ = scene
+    one, two = np.zeros((1, 12, 10), np.float32), label_unary(labels, 2, 0.7)
+    field = DenseCRF(image, PARAMETERS, backend)
+    found = field.infer([one, two, one])
+    np.testing.assert_array_equal(found[0], 1)
+    np.testing.assert_array_equal(found[2], 1)
+    np.testing.assert_array_equal(found[1], field.infer([two])[0])
+    assert field.infer([]) == []
     np.testing.assert_array_equal(refine_scores(image, np.ones((1, 12, 10), np.float32), PARAMETERS), 0)
 
 
@@ -152,39 +163,79 @@ def test_constant_factor_of_the_scores_does_not_matter(scene):
     np.testing.assert_array_equal(refine_scores(image, scores, settings), expected)
 
 
-def test_odd_images(scene):
+def test_odd_images(scene, backend):
     for shape in ((1, 1), (1, 9), (7, 1)):
         labels = np.zeros(shape, int)
         labels.flat[-1] = 1
-        (found,) = DenseCRF(np.zeros((*shape, 3), np.uint8), PARAMETERS).infer([label_unary(labels, 2, 0.7)])
+        (found,) = DenseCRF(np.zeros((*shape, 3), np.uint8), PARAMETERS, backend).infer([label_unary(labels, 2, 0.7)])
         assert found.shape == (2, *shape) and np.isfinite(found).all()
     mirrored = scene[0][:, ::-1]  # a view with negative strides
-    assert DenseCRF(mirrored, PARAMETERS).infer([np.zeros((2, 12, 10))])[0].shape == (2, 12, 10)
+    mirrored.flags.writeable = False
+    unary = label_unary(labels := scene[1], 2, 0.7)
+    (found,) = DenseCRF(mirrored, PARAMETERS, backend).infer([unary[:, :, ::-1].astype(np.float64)])
+    (expected,) = DenseCRF(np.ascontiguousarray(mirrored), PARAMETERS, backend).infer(
+        [label_unary(labels[:, ::-1], 2, 0.7)]
+    )
+    np.testing.assert_array_equal(found, expected)
 
 
-def test_wrong_input_is_refused(scene):
+def test_wrong_input_is_refused(scene, backend):
     image = scene[0]
-    with pytest.raises(ValueError, match="uint8"):
-        DenseCRF(image.astype(np.float32), PARAMETERS)
-    with pytest.raises(ValueError, match=r"\(L, 12, 10\)"):
-        DenseCRF(image, PARAMETERS).infer([np.zeros((2, 10, 12))])
-    with pytest.raises(ValueError, match="NaN"):
-        DenseCRF(image, PARAMETERS).infer([np.full((2, 12, 10), np.nan)])
-    with pytest.raises(WsssError, match="allowed: pydensecrf"):
+    for wrong in (image.astype(np.float32), image[..., 0], image[..., :2], image[:0]):
+        with pytest.raises(ValueError, match="uint8"):
+            DenseCRF(wrong, PARAMETERS, backend)
+    field = DenseCRF(image, PARAMETERS, backend)
+    for wrong in (np.zeros((2, 10, 12)), np.zeros((12, 10)), np.zeros((0, 12, 10))):
+        with pytest.raises(ValueError, match=r"\(L, 12, 10\)"):
+            field.infer([wrong])
+    for value in (np.nan, np.inf, -np.inf, 1e31):
+        unary = np.zeros((2, 12, 10))
+        unary[1, 3, 4] = value
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            field.infer([unary])
+    with pytest.raises(ValueError, match="negative"):
+        field.infer([np.zeros((2, 12, 10))], iterations=-1)
+    with pytest.raises(WsssError, match="'none'; allowed: native, pydensecrf"):
         DenseCRF(image, PARAMETERS, "none")
+
+
+def test_huge_energies_stay_finite(scene, backend):
+    image, labels, side = scene
+    sure = np.stack([labels, 1 - labels]) * np.float32(1e30)
+    (found,) = DenseCRF(image, PARAMETERS, backend).infer([sure])
+    np.testing.assert_allclose(found, np.stack([labels == 0, labels == 1]), atol=1e-30)
 
 
 def test_missing_library_is_explained(scene, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
     with pytest.raises(WsssError, match="C\\+\\+ compiler.*crf: null"):
-        DenseCRF(scene[0], PARAMETERS)
+        DenseCRF(scene[0], PARAMETERS, "pydensecrf")
+
+
+def test_native_is_usual_and_pydensecrf_steps_in(scene, monkeypatch, capfd):
+    assert usual_backend() == "native" and DenseCRF(scene[0], PARAMETERS).backend == "native"
+    assert prepare(PARAMETERS) == {"crf_backend": "native"} and prepare(None) == {}
+    assert capfd.readouterr().err == ""
+    monkeypatch.setitem(sys.modules, "_wsss_crf", None)
+    built.cache_clear()
+    usual_backend.cache_clear()
+    try:
+        for _ in range(2):
+            assert prepare(PARAMETERS) == {"crf_backend": "pydensecrf"}
+        lines = capfd.readouterr().err.splitlines()
+        assert len(lines) == 1 and "not built" in lines[0] and "pip install" in lines[0] and "pydensecrf" in lines[0]
+        with pytest.raises(WsssError, match="not built.*pip install"):
+            DenseCRF(scene[0], PARAMETERS, "native")
+    finally:
+        built.cache_clear()
+        usual_backend.cache_clear()
 
 
 def test_another_backend_can_be_added(scene, monkeypatch):
     image, labels, _ = scene
 
     def exact(image, settings):
-        return lambda unary, iterations: exact_mean_field(image, unary, settings, iterations)
+        return lambda unaries, iterations: [exact_mean_field(image, unary, settings, iterations) for unary in unaries]
 
     monkeypatch.setitem(BACKENDS, "exact", exact)
     (found,) = DenseCRF(image, PARAMETERS, "exact").infer([label_unary(labels, 2, 0.7)])

@@ -36,6 +36,8 @@ def unused():
 
 
 def helper(n):
+    import _fast
+
     from wsss.lazy import late
 
     return late(n)
@@ -46,6 +48,9 @@ def sibling():
 """,
     "wsss/lazy.py": "def late(n):\n    return n\n\n\ndef nothing():\n    return 0\n",
     "wsss/other.py": "def stranger():\n    return 1\n",
+    "native/_fast/fast.cpp": '#include "fast.hpp"\n// Twice.\nint twice(int n) { return 2 * n; }  /* so it is */\n',
+    "native/_fast/fast.hpp": 'const char *url = "http://x";  // not a comment\n',
+    "native/_other/other.cpp": "int x = 1;\n",
     "wsss/settings.py": "X = 1\n",
     "wsss/plug/__init__.py": "",
     "wsss/plug/one.py": "from wsss.lazy import nothing\nY = nothing()\n",
@@ -85,6 +90,8 @@ COUNTS: dict[str, dict] = {
     "behind a re-export": {"wsss/deep/inner.py": ("late(n)", "late(n + 1)")},
     "behind an import in a function": {"wsss/lazy.py": ("return n", "return -n")},
     "another thing under the same name": {"wsss/deep/__init__.py": ("helper, sibling", "sibling as helper")},
+    "the C++ of an extension module": {"native/_fast/fast.cpp": ("2 * n", "3 * n")},
+    "a text in it that looks like a comment": {"native/_fast/fast.hpp": ("//x", "//y")},
     "a call at import": {"wsss/tools.py": "\nprint(1)\n"},
     "an item set at import": {"wsss/tools.py": "\nTABLE[0] = 1\n"},
     "a function that registers itself": {"wsss/tools.py": "\n\n@register\ndef new():\n    pass\n"},
@@ -96,6 +103,10 @@ SILENT: dict[str, dict] = {
     "a docstring": {"wsss/tools.py": ("Says what it does", "Does")},
     "no docstring": {"wsss/tools.py": ('"""Says what it does."""', "")},
     "layout": {"wsss/tools.py": ("helper(n) + math.pi", "(helper(\n        n)\n        + math.pi)")},
+    "a comment in C++": {"native/_fast/fast.cpp": ("// Twice.", "// Two times.")},
+    "a comment within a line of C++": {"native/_fast/fast.cpp": ("/* so it is */", "")},
+    "the layout of C++": {"native/_fast/fast.cpp": ("int twice(int n) {", "    int  twice(int n) {  ")},
+    "an extension module that is not used": {"native/_other/other.cpp": ("1", "2")},
     "an unused function": {"wsss/tools.py": ("stranger() +", "stranger() -")},
     "an unused constant": {"wsss/tools.py": ("UNUSED = 4", "UNUSED = 5")},
     "a module behind an unused function": {"wsss/other.py": ("return 1", "return 2")},
@@ -138,6 +149,12 @@ def test_modules_found_by_name_are_given(code: Code) -> None:
     assert code.hash({"wsss/plug/two.py": ("Z =", "W =")}, one) == code.hash(extra=one)
 
 
+def test_flags_of_the_compiler_count(code: Code, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = code.hash()
+    monkeypatch.setattr("wsss.native.FLAGS", ("-O0",))
+    assert code.hash() != before
+
+
 def test_what_is_missing_is_said(tmp_path: Path, code: Code) -> None:
     with pytest.raises(FileNotFoundError):
         fingerprint(tmp_path / "none.py", tmp_path)
@@ -156,6 +173,9 @@ def test_the_stages_reach_what_they_should() -> None:
     assert "wsss.objectives.p_noc" in modules("classifier", "wsss.objectives.p_noc")
     assert "wsss.models.backbone" in modules("cams")
     assert "wsss.refine.crf" in modules("masks")
+    for stage in ("masks", "saliency_masks", "affinity_labels", "predictions"):
+        assert "_wsss_crf" in modules(stage)
+    assert "_wsss_crf" not in modules("cams")
     assert not any(m.startswith(("wsss.objectives", "wsss.models")) for m in modules("masks") | modules("scores"))
     assert not any(m.startswith("wsss.data.voc") for m in modules("index", "wsss.data.folder"))
     assert not {"wsss.settings", "wsss.config", "wsss.dag"} & modules("classifier")

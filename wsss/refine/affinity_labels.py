@@ -12,7 +12,7 @@ from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
 from wsss.mask_parts import Written, write_masks
-from wsss.refine.crf import DenseCRF
+from wsss.refine.crf import prepare
 from wsss.refine.pseudo_masks import readings
 from wsss.settings import AffinityLabelSettings
 from wsss.stage import Run
@@ -145,8 +145,7 @@ def write_affinity_labels(run: Run) -> None:
                 f"{known.folder} has no maps of {len(missing)} training images, the first is {missing[0]!r}; let its "
                 "'splits' include train and make the maps again"
             )
-    if settings.crf is not None:
-        DenseCRF(np.zeros((1, 1, 3), np.uint8), settings.crf)  # complains at once where the backend is not installed
+    run.note(**prepare(settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
         work = AffinityLabelWriter(store, saliency, masks, settings)

@@ -12,16 +12,18 @@ Davis 2010), which approximates them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
 from wsss.errors import WsssError
+from wsss.refine.crf_backends import BACKENDS, usual_backend
 from wsss.settings import CrfSettings
 
 CLIP = 1e-5
 """Smallest probability that a score unary tells apart from 0."""
+LARGEST = 1e30
+"""Largest energy, of either sign: differences and sums of energies stay finite."""
 
 
 def label_unary(labels: np.ndarray, count: int, confidence: float) -> np.ndarray:
@@ -50,77 +52,53 @@ def score_unary(scores: np.ndarray) -> np.ndarray:
     return -np.log(np.clip(share, CLIP, 1.0))
 
 
-class Backend(Protocol):
-    """What computes the mean field for one image."""
-
-    def __call__(self, unary: np.ndarray, iterations: int) -> np.ndarray:
-        """float32 energies (L, H, W), L >= 2, to float32 probabilities (L, H, W)."""
-
-
-class PyDenseCRF:
-    """The reference implementation, ``pydensecrf``. It holds Python's global lock: use processes, not threads."""
-
-    def __init__(self, image: np.ndarray, settings: CrfSettings) -> None:
-        try:
-            from pydensecrf.densecrf import DenseCRF2D
-        except ImportError as error:
-            raise WsssError(
-                f"the dense CRF needs the package pydensecrf2, which cannot be imported ({error}); install it with "
-                "'pip install pydensecrf2' (it is built on the spot and needs a C++ compiler: "
-                "'apt install g++' or 'conda install cxx-compiler'), or set 'crf: null' to do without"
-            ) from error
-        self._new, self._image, self._settings = DenseCRF2D, image, settings
-        self._lattices: dict[int, object] = {}
-
-    def __call__(self, unary: np.ndarray, iterations: int) -> np.ndarray:
-        count, height, width = unary.shape
-        field = self._lattices.get(count)
-        if field is None:
-            field = self._lattices[count] = self._new(width, height, count)
-            deviation, weight = self._settings.gaussian
-            field.addPairwiseGaussian(sxy=deviation, compat=weight)
-            deviation, colour, weight = self._settings.bilateral
-            field.addPairwiseBilateral(sxy=deviation, srgb=colour, rgbim=self._image, compat=weight)
-        field.setUnaryEnergy(np.ascontiguousarray(unary.reshape(count, -1)))
-        return np.array(field.inference(iterations), np.float32).reshape(unary.shape)
-
-
-BACKENDS: dict[str, Callable[[np.ndarray, CrfSettings], Backend]] = {"pydensecrf": PyDenseCRF}
-"""Name to a callable (image, settings) -> :class:`Backend`; a further one registers itself here."""
-
-
 class DenseCRF:
     """The field over one image; any number of problems share what is built for it.
 
-    ``image``: uint8 (H, W, 3), RGB. Raises ``ValueError`` for another image, :class:`WsssError` when the backend
-    is not installed.
+    ``image``: uint8 (H, W, 3), RGB. ``backend``: a name of ``BACKENDS``; None: the project's own, or ``pydensecrf``
+    where it is not built. Raises ``ValueError`` for another image, :class:`WsssError` when the backend is not
+    installed or cannot work with these settings. With ``native``, several threads may build and use fields at once,
+    the same one too.
     """
 
-    def __init__(self, image: np.ndarray, settings: CrfSettings, backend: str = "pydensecrf") -> None:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    def __init__(self, image: np.ndarray, settings: CrfSettings, backend: str | None = None) -> None:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(f"the image must be uint8 (H, W, 3), not {image.dtype} {image.shape}")
-        if backend not in BACKENDS:
+        self.backend = usual_backend() if backend is None else backend
+        if self.backend not in BACKENDS:
             raise WsssError(f"unknown CRF backend {backend!r}; allowed: {', '.join(BACKENDS)}")
         self.shape = image.shape[:2]
         self.settings = settings
-        self._solve = BACKENDS[backend](np.ascontiguousarray(image), settings)
+        self._solve = BACKENDS[self.backend](np.ascontiguousarray(image), settings)
 
     def infer(self, unaries: Sequence[np.ndarray], iterations: int | None = None) -> list[np.ndarray]:
-        """Mean-field probabilities of each problem.
+        """Mean-field probabilities of each problem, the same whatever others are solved beside it.
 
         ``unaries``: float32 energies (L, H, W), finite, L >= 1 (may differ between problems); ``iterations``: default
         as in the settings; 0 gives softmax(-U). Returns float32 (L, H, W) that sum to 1 over L. Raises ``ValueError``.
         """
         iterations = self.settings.iterations if iterations is None else iterations
-        results = []
+        if iterations < 0:
+            raise ValueError(f"iterations must not be negative: {iterations}")
+        ready = []
         for unary in unaries:
-            if unary.ndim != 3 or unary.shape[1:] != self.shape:
+            if unary.ndim != 3 or not len(unary) or unary.shape[1:] != self.shape:
                 raise ValueError(f"a unary must be (L, {self.shape[0]}, {self.shape[1]}), not {unary.shape}")
-            if not np.isfinite(unary).all():
-                raise ValueError("a unary holds NaN or infinite energies")
-            unary = unary.astype(np.float32, copy=False)
-            results.append(np.ones_like(unary) if len(unary) == 1 else self._solve(unary, iterations))
-        return results
+            ready.append(unary.astype(np.float32, copy=False))
+            if not max(ready[-1].max(), -ready[-1].min()) <= LARGEST:
+                raise ValueError(f"a unary holds NaN or infinite energies, or larger ones than {LARGEST:g}")
+        solved = iter(self._solve([unary for unary in ready if len(unary) > 1], iterations))
+        return [np.ones_like(unary) if len(unary) == 1 else next(solved) for unary in ready]
+
+
+def prepare(settings: CrfSettings | None) -> dict[str, str]:
+    """What the manifest of a stage says of its CRF: ``crf_backend``; nothing where there is none.
+
+    Raises :class:`WsssError` where no backend is installed: better now than at the first image.
+    """
+    if settings is None:
+        return {}
+    return {"crf_backend": DenseCRF(np.zeros((1, 1, 3), np.uint8), settings).backend}
 
 
 def refine_scores(

@@ -19,7 +19,7 @@ from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
 from wsss.mask_parts import Written, write_masks
-from wsss.refine.crf import DenseCRF, label_unary, score_unary
+from wsss.refine.crf import DenseCRF, label_unary, prepare, score_unary
 from wsss.settings import CrfSettings, IgnoreBand, MasksSettings, Threshold
 from wsss.shards import items_of
 from wsss.stage import Run
@@ -220,7 +220,7 @@ def write_pseudo_masks(run: Run) -> None:
     else:
         background, facts = chosen_threshold(settings.threshold, run.inputs.get("scores"), index.classes)
     if settings.crf is not None and any(item.labels for item in items):
-        DenseCRF(np.zeros((1, 1, 3), np.uint8), settings.crf)  # complains at once where the backend is not installed
+        run.note(**prepare(settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
         work = PseudoMaskWriter(store, masks, background, settings.crf, band, saliency)

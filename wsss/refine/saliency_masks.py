@@ -11,7 +11,7 @@ from wsss.data.images import read_image
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.mask_parts import Written, write_masks
-from wsss.refine.crf import DenseCRF
+from wsss.refine.crf import prepare
 from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.settings import SaliencyMaskSettings
 from wsss.stage import Run
@@ -64,7 +64,7 @@ def write_saliency_masks(run: Run) -> None:
             f"{store.folder} has no maps of {len(missing)} images, the first is {missing[0]}; make the maps again"
         )
     if settings.crf is not None and any(item.labels for item in items):
-        DenseCRF(np.zeros((1, 1, 3), np.uint8), settings.crf)  # complains at once where the backend is not installed
+        run.note(**prepare(settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
         work = SaliencyMaskWriter(store, masks, settings)
