@@ -156,6 +156,7 @@ def test_predictions_with_and_without_crf(tiny_index, segmenter, make_run):
         settings = PredictSettings(scales=(1.0,), crf=crf)
         run = make_run(settings, {"index": tiny_index, "segmenter": segmenter[1]}, name)
         write_predictions(run)
+        assert run.facts.get("crf_backend") == (None if crf is None else "native")
         items = Index.load(tiny_index).split("val")
         masks = MaskFolder(run.out / "masks")
         assert sorted(masks.ids()) == sorted(i.id for i in items)

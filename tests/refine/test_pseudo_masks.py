@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from wsss.errors import WsssError
+from wsss.refine.affinity_labels import write_affinity_labels
 from wsss.refine.crf import refine_scores
 from wsss.refine.pseudo_masks import banded_mask, best_labels, chosen_threshold, pseudo_mask, write_pseudo_masks
-from wsss.settings import CrfSettings, IgnoreBand, MasksSettings, Threshold
+from wsss.settings import AffinityLabelSettings, CrfSettings, IgnoreBand, MasksSettings, Threshold
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
@@ -156,6 +157,18 @@ def chain(tmp_path, pictures, make_maps):
     cams = make_maps(tmp_path / "cams", index, lambda item: (item.labels, rng.random((len(item.labels), 5, 6))))
     saliency = make_maps(tmp_path / "saliency", index, lambda item: ((0,), rng.random((1, 9, 11))), relative=0)
     return index, cams, saliency
+
+
+def test_manifests_name_what_computed_the_crf(chain, make_run):
+    index, cams, _ = chain
+    inputs = {"index": index.folder, "cams": cams}
+    for name, crf in (("none", None), ("some", CrfSettings(iterations=1))):
+        masks = make_run("masks", MasksSettings(cams="x", crf=crf), inputs, f"masks-{name}")
+        write_pseudo_masks(masks)
+        labels = make_run("affinity_labels", AffinityLabelSettings(crf=crf), inputs, f"labels-{name}")
+        write_affinity_labels(labels)
+        for run in (masks, labels):
+            assert run.facts.get("crf_backend") == (None if crf is None else "native")
 
 
 def test_saliency_in_the_stage(chain, make_run, tmp_path):
