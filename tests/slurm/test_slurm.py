@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
 import pytest
 import yaml
 
@@ -38,7 +45,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
             pytest.skip(f"SLURM could not be installed: {done.stderr.strip()[-300:]}")
     # A short path: SLURM's sockets have a limit of about 100 characters.
     lab = Path(f"/tmp/wsss-slurm-{os.getpid()}")
-    up = subprocess.run(["bash", HERE / "slurm_up.sh", lab], capture_output=True, text=True, timeout=200)
+    sizes = {**os.environ, "CPUS": "4"}  # two jobs at a time
+    up = subprocess.run(["bash", HERE / "slurm_up.sh", lab], env=sizes, capture_output=True, text=True, timeout=200)
     if up.returncode == 3:
         pytest.skip(up.stderr.strip())
     assert up.returncode == 0, up.stderr
@@ -48,39 +56,154 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         subprocess.run(["bash", HERE / "slurm_down.sh", lab], timeout=120)
 
 
-def test_profile_runs_the_chain_on_a_cluster(cluster: dict[str, str], tmp_path: Path) -> None:
-    config = {
-        "dataset": "scenes",
-        "datasets": {"scenes": {"kind": "scenes", "train": 8, "val": 4, "size": 64, "classes": 3}},
-        "classifiers": {
-            "vanilla": {
-                "objective": "vanilla",
-                **{"backbone": "resnet10t", "pretrained": False, "output_stride": 8},
-                **{"crop": 64, "long_side": [56, 72], "epochs": 1, "batch_size": 4},
-            }
-        },
-        "cams": {"vanilla": {"classifier": "vanilla", "scales": [1.0], "shards": 1}},
-    }
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
-    wanted = "results/scenes/s0/cams/vanilla/manifest.json"
-    snakemake = [sys.executable, "-m", "snakemake", wanted, "-s", str(ROOT / "Snakefile"), "--configfile", "tiny.yaml"]
-    profile = ["--profile", str(ROOT / "workflow" / "profiles" / "slurm")]
-    quick = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10", "--retries", "0"]
-    few = ["--set-threads", "index=2", "classifier=2", "cams=2"]
-    done = subprocess.run(
-        [*snakemake, *profile, *quick, *few],
-        cwd=tmp_path,
-        env=cluster,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    assert (tmp_path / wanted).is_file()
-    assert said.count("SLURM jobid") >= 3, said
+CONFIG = yaml.safe_load("""
+dataset: scenes
+datasets: {scenes: {kind: scenes, train: 8, val: 4, size: 64, classes: 3}}
+classifiers:
+  cancelled: {objective: vanilla}
+  too-long: {objective: vanilla, sampling: balanced}
+cams:
+  cancelled: {classifier: cancelled, shards: 2}
+  too-long: {classifier: too-long}
+masks:
+  voted: {source: vote, members: [a, b]}
+  a: {cams: cancelled, crf: null}
+  b: {cams: too-long, crf: null}
+segmenters:
+  network: {masks: voted, predict: {scales: [1.0]}}
+evaluation: {calibration_images: 4}
+defaults:
+  classifiers: &small
+    backbone: resnet10t
+    pretrained: false
+    output_stride: 8
+    crop: 64
+    long_side: [56, 72]
+    epochs: 12
+    batch_size: 4
+  cams: {scales: [1.0]}
+  segmenters: {<<: *small, output_stride: 16, epochs: 1}
+""")
+"""Each classifier trains for some seconds, so that something can happen to it meanwhile."""
+HALF = "all_masks"
+TELL_TIMES = ("manifest.json", "metrics.jsonl", "summary.md")
+WAIT = float(os.environ.get("WSSS_TEST_WAIT", 300))
+"""Seconds after which something that should have happened counts as a failure; a busy machine may want more."""
 
-    # What the cluster made is up to date for this machine too.
-    local = [*snakemake, "--cores", "1", "-n"]
-    again = subprocess.run(local, cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    assert "Nothing to be done" in again.stdout + again.stderr, again.stdout + again.stderr
+
+class Folder:
+    """A working folder, run on the cluster or on this machine, with two cores a job either way."""
+
+    def __init__(self, path: Path, cluster: dict[str, str]) -> None:
+        self.path, self.cluster = path, cluster
+        path.mkdir(exist_ok=True)
+        (path / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
+        base = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--configfile", "tiny.yaml"]
+        self.local = [*base, "--cores", "2"]
+        quick = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10", "--max-threads", "2"]
+        self.slurm = [*base, "--profile", str(ROOT / "workflow" / "profiles" / "slurm"), *quick]
+
+    def run(self, command: list[str], *args: str) -> str:
+        """What a run said, which has to end well."""
+        done = subprocess.run([*command, *args], cwd=self.path, env=self.cluster, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def start(self, *args: str) -> subprocess.Popen[bytes]:
+        with (self.path / "said.txt").open("wb") as file:
+            return subprocess.Popen([*self.slurm, *args], cwd=self.path, env=self.cluster, stdout=file, stderr=file)
+
+    def log(self, classifier: str) -> str:
+        path = self.path / "logs" / "scenes" / "s0" / "classifiers" / f"{classifier}.log"
+        return path.read_text() if path.exists() else ""
+
+    def process(self, classifier: str) -> tuple[int, str]:
+        """The process of a training, and the cluster's number of its job."""
+        for found in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (found / "cmdline").read_bytes().decode().split("\0")
+                if str(ROOT / "stages" / "classifier.py") in words and os.readlink(found / "cwd") == str(self.path):
+                    environment = (found / "environ").read_bytes().decode().split("\0")
+                    if any(word.endswith(f"classifiers/{classifier}") for word in words):
+                        return int(found.name), next(e[13:] for e in environment if e.startswith("SLURM_JOB_ID="))
+        raise AssertionError(f"the training of {classifier} runs nowhere")
+
+    def results(self) -> dict[str, str]:
+        """The hash of every file of the results, but for those that tell times; of maps, of all that is stored in
+        them (beside it a file says from which manifests it was made, and these tell times)."""
+        return {
+            path.relative_to(self.path).as_posix(): hashlib.sha256(content(path)).hexdigest()
+            for path in (self.path / "results").rglob("*")
+            if path.is_file() and path.name not in TELL_TIMES and path.name[0] != "."
+        }
+
+
+def content(path: Path) -> bytes:
+    if path.suffix != ".h5":
+        return path.read_bytes()
+    with h5py.File(path) as file:
+        return repr([(name, file[name][()].tolist()) for name in sorted(file)]).encode()
+
+
+def stand_still(process: int, job: str, cluster: dict[str, str]) -> None:
+    """Keep a process from going on as long as its job has time left: the time passes, and the training not."""
+    state = ["squeue", "--noheader", "--job", job, "--format", "%T"]
+    os.kill(process, signal.SIGSTOP)
+    with contextlib.suppress(ProcessLookupError):
+        while subprocess.run(state, env=cluster, capture_output=True, text=True).stdout.strip() == "RUNNING":
+            time.sleep(0.5)
+        os.kill(process, signal.SIGCONT)
+
+
+def until(true: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + WAIT
+    while not true():
+        assert time.monotonic() < end, f"waited {WAIT:g} s in vain: {what}"
+        time.sleep(0.2)
+
+
+@pytest.mark.timeout(5 * WAIT)
+def test_a_cancelled_job_a_time_limit_and_a_change_of_machines(cluster: dict[str, str], tmp_path: Path) -> None:
+    """One training is cancelled and one reaches its limit; the rest is made on the other machine; all files are those
+    of an undisturbed run on this one."""
+    there, here, back = (Folder(tmp_path / name, cluster) for name in ("there", "here", "back"))
+    run = there.start(HALF)
+    try:
+        for classifier in ("cancelled", "too-long"):
+            until(lambda c=classifier: "steps on" in there.log(c), f"{classifier} begins to train")
+            time.sleep(1)
+            process, job = there.process(classifier)
+            if classifier == "cancelled":
+                subprocess.run(["scancel", job], env=cluster, check=True)
+            else:
+                subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], env=cluster, check=True)
+                threading.Thread(target=stand_still, args=(process, job, cluster), daemon=True).start()
+
+        # Meanwhile, undisturbed, on this machine.
+        here.run(here.local, HALF)
+        shutil.copytree(here.path, back.path, dirs_exist_ok=True)
+        here.run(here.local)
+
+        until(lambda: run.poll() is not None, "the cluster ends its half")
+    finally:
+        if run.poll() is None:
+            run.send_signal(signal.SIGINT)
+            run.wait(60)
+    said = (there.path / "said.txt").read_text()
+    assert run.returncode == 0, said
+    assert "status is: 'CANCELLED'" in said and "status is: 'TIMEOUT'" in said, said
+    jobs = set(re.findall(r"SLURM jobid '?(\d+)", said))
+    assert len(jobs) == 10 + 2, said  # index, 2 classifiers, 2 + 1 + 1 maps, 2 masks, vote; and two tried again
+    for classifier in ("cancelled", "too-long"):
+        assert "going on at step" in there.log(classifier), there.log(classifier)
+
+    # Begun there, ended here; begun here, ended there: nothing is made twice.
+    rest = {"segmenter": 1, "predictions": 1, "summary": 1, "scores": 8}
+    ended = {"here": there.run(there.local), "there": back.run(back.slurm)}
+    for text in ended.values():
+        table = dict(re.findall(r"^(\w+) +(\d+)$", text.split("Job stats:")[1], re.M))
+        assert {rule: int(table[rule]) for rule in rest} == rest
+        assert not {"index", "classifier", "cams", "masks", "vote"} & set(table), table
+    for folder in (there, here, back):
+        assert "Nothing to be done" in folder.run(folder.local, "-n")
+    assert here.results() == there.results() == back.results()
