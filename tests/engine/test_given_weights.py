@@ -67,5 +67,5 @@ def test_a_checkpoint_of_other_pretrained_weights_is_not_resumed(tiny_index, mak
         run.stop = None
         train_classifier(run)
         assert said in capsys.readouterr().err
-        for path in run.leftovers:  # as a stage does once its manifest stands
-            path.unlink(missing_ok=True)
+        for left in run.leftovers:  # as a stage does once its manifest stands
+            left.unlink(missing_ok=True)
