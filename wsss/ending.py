@@ -79,6 +79,8 @@ def _end(program: str, code: int, message: str, at_once: bool = False) -> None:
 def _end_children() -> None:
     """Kill the worker processes that are left. They wait for work that will not come, and this process would wait for
     them."""
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes each of these deaths for an error
     for process in multiprocessing.active_children():
         process.kill()
 
