@@ -21,6 +21,7 @@ _GPU = "CUDA out of memory"
 _MEMORY = (
     "MemoryError", "std::bad_alloc", "Cannot allocate memory", "can't allocate memory", "can't start new thread",
     "cannot join thread before it is started", "unable to mmap", "Unable to allocate",
+    "could not create a primitive",  # oneDNN
 )  # fmt: skip
 _KILLED = (
     "is killed by signal",
@@ -59,7 +60,8 @@ def sentence(error: BaseException, folder: Path) -> str | None:
     if _GPU in said:
         cure = "the GPU's memory is full; lower 'batch_size' (or 'crop', or 'max_side' and 'scales')"
     elif any(getattr(one, "errno", None) == errno.ENOMEM for one in chain) or any(sign in said for sign in _MEMORY):
-        cure = "out of memory; give the job more, or lower --threads (each takes its own)"
+        first = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        cure = f"out of memory ({first[:120]}); give the job more, or lower --threads (each takes its own)"
     elif any(sign in said for sign in _KILLED):
         cure = "a process that loads images died (out of memory?); give the job more memory, or lower --threads"
     else:
