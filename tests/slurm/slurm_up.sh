@@ -79,7 +79,7 @@ SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
 GresTypes=gpu
 ReturnToService=2
-KillWait=20
+KillWait=30
 SchedulerParameters=bf_interval=2,batch_sched_delay=0
 PartitionName=cpu Nodes=ALL Default=YES MaxTime=2-00:00:00 State=UP
 PartitionName=gpu Nodes=ALL MaxTime=2-00:00:00 State=UP
