@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wsss.data.buckets import Buckets, buckets
 from wsss.data.images import read_image
 from wsss.data.index import Index, Item
 from wsss.devices import choose_device, prepare_cpu
 from wsss.errors import WsssError
-from wsss.inference import class_activation_maps, pixel_probabilities
+from wsss.inference import PROBE, class_activation_maps, pixel_probabilities
 from wsss.map_parts import Format, Maps, write_maps
 from wsss.mask_parts import Written, write_masks
 from wsss.models.classifier import load_classifier
+from wsss.models.folding import fold_batch_norm
 from wsss.models.segmenter import load_segmenter
 from wsss.refine.crf import prepare, refine_scores
 from wsss.settings import CamsSettings, PredictSettings
@@ -39,24 +41,25 @@ def write_cams(run: Run) -> None:
     """
     settings: CamsSettings = run.settings
     index = Index.load(run.inputs["index"])
+    items = items_of(run, index)
 
     def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
         network, device = open_network(run, "classifier", load_classifier, index)
         stride = network_stride(network)
 
         def maps_of(part: list[Item]) -> Iterator[Maps]:
-            return class_activation_maps(network, part, settings, device, run.args.threads)
+            return class_activation_maps(network, part, settings, device, run.args.threads, buckets(items))
 
         return Format(settings.scales, settings.flip, stride, stride), maps_of
 
-    write_maps(run, items_of(run, index), begin)
+    write_maps(run, items, begin)
 
 
 def network_stride(network: torch.nn.Module) -> int:
     """Input pixels per feature cell of a classifier in eval mode."""
     with torch.inference_mode():
-        probe = torch.zeros(1, 3, 64, 64, device=next(network.parameters()).device)
-        return 64 // network(probe).shape[-1]
+        probe = torch.zeros(1, 3, PROBE, PROBE, device=next(network.parameters()).device)
+        return PROBE // network(probe).shape[-1]
 
 
 def write_predictions(run: Run) -> None:
@@ -66,23 +69,24 @@ def write_predictions(run: Run) -> None:
         WsssError: The network was trained on other classes than the index has.
     """
     index = Index.load(run.inputs["index"])
+    items = items_of(run, index)
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
         network, device = open_network(run, "segmenter", load_segmenter, index)
-        return lambda part: predicted(run, network, part, device, masks)
+        return lambda part: predicted(run, network, part, device, masks, buckets(items))
 
-    write_masks(run, items_of(run, index), begin)
+    write_masks(run, items, begin)
 
 
 def predicted(
-    run: Run, network: torch.nn.Module, items: list[Item], device: torch.device, masks: MaskFolder
+    run: Run, network: torch.nn.Module, items: list[Item], device: torch.device, masks: MaskFolder, among: Buckets
 ) -> Iterator[Written]:
     """Write the predicted masks of images. With a CRF, some probabilities wait for each other and for it."""
     settings: PredictSettings = run.settings
     run.note(**prepare(settings.crf))
     finish = Finish(settings, masks)
     waiting: list[tuple[Item, np.ndarray]] = []
-    for pair in pixel_probabilities(network, items, settings, device, run.args.threads):
+    for pair in pixel_probabilities(network, items, settings, device, run.args.threads, among):
         if settings.crf is None:
             yield finish(pair)
         else:
@@ -119,8 +123,8 @@ class Finish:
 def open_network(
     run: Run, name: str, load: Callable[[Path], tuple[torch.nn.Module, tuple[str, ...]]], index: Index
 ) -> tuple[torch.nn.Module, torch.device]:
-    """The trained network of the input ``name`` on its device. Raises ``WsssError`` where the index has other
-    classes."""
+    """The trained network of the input ``name`` on its device, for inference only. Raises ``WsssError`` where the index
+    has other classes."""
     network, classes = load(run.inputs[name])
     if classes != index.classes:
         raise WsssError(
@@ -129,4 +133,6 @@ def open_network(
         )
     prepare_cpu(run.args.threads)
     device = choose_device(run.args.device)
-    return network.to(device, memory_format=torch.channels_last).eval(), device
+    network.to(device, memory_format=torch.channels_last).eval()
+    fold_batch_norm(network, torch.zeros(1, 3, PROBE, PROBE, device=device))
+    return network, device

@@ -2,37 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from wsss.data.buckets import Buckets, buckets
 from wsss.data.index import Item
-from wsss.data.loading import ScaledImages, inference_loader
+from wsss.data.loading import ScaledBatches, inference_loader, scaled_size
+from wsss.data.transforms import MEAN, STD
 from wsss.devices import loader_workers
 from wsss.models.classifier import logits
 from wsss.progress import Progress
 from wsss.settings import InferenceSettings, PredictSettings
 
+MOST_PIXELS = {"cpu": 1 << 19, "cuda": 1 << 24}
+"""Pixels that a network sees at once at the largest scale, by type of device; one image may have more. Beyond that
+a larger batch is no faster."""
 
-def views_of(
-    items: list[Item], settings: InferenceSettings, device: torch.device, threads: int, what: str
+PROBE = 64
+"""Side of an image that a network is tried with, in pixels."""
+
+
+@torch.inference_mode()
+def outputs_of(
+    function: Callable[[torch.Tensor], torch.Tensor],
+    items: list[Item],
+    settings: InferenceSettings,
+    device: torch.device,
+    threads: int,
+    what: str,
+    among: Buckets | None = None,
 ) -> Iterator[tuple[Item, list[torch.Tensor]]]:
-    """Each item with its normalised views on the device, one a scale: (2, 3, h_s, w_s) with the mirror, else (1,
-    ...)."""
-    loader = inference_loader(ScaledImages(items, settings.scales, settings.max_side), loader_workers(threads, device))
+    """What a network says of each image at each scale, images in no particular order.
+
+    Images of one size go through the network together. So that an image's result does not depend on which of the
+    others are made already or by other jobs, what goes together follows from ``among`` alone.
+
+    Args:
+        function: Gives a tensor (B, ...) for normalised images (B, 3, h, w).
+        items: Images.
+        settings: Scales, mirror, largest side.
+        device: Where the network is.
+        threads: Cores for everything.
+        what: What the progress is called.
+        among: Buckets of the list that ``items`` is a part of; None: ``items`` is all.
+
+    Yields:
+        The item, and for every scale float (2, ...) for the image and its mirror, or (1, ...) without ``flip``.
+    """
+    wanted = {item.id for item in items}
+    batches = [
+        batch
+        for bucket in (buckets(items) if among is None else among)
+        for batch in batches_of(bucket, settings, device)
+        if any(item.id in wanted for item in batch)
+    ]
+    loader = inference_loader(
+        ScaledBatches(batches, settings.scales, settings.max_side), loader_workers(threads, device)
+    )
+    scale, offset = (torch.from_numpy(v).to(device)[:, None, None] for v in (1 / (255 * STD), 255 * MEAN))
     with Progress(len(items), what=what) as progress:
-        for item, views in loader:
-            batches = []
+        for batch, views in loader:
+            found = []
             for view in views:
-                batch = view[None].to(device, non_blocking=True)
+                images = view.to(device, non_blocking=True).float().sub_(offset).mul_(scale)
                 if settings.flip:
-                    batch = torch.cat([batch, batch.flip(-1)])
-                batches.append(batch.contiguous(memory_format=torch.channels_last))
-            yield item, batches
-            progress.advance()
+                    images = torch.cat([images, images.flip(-1)])
+                found.append(function(images.contiguous(memory_format=torch.channels_last)))
+            for number, item in enumerate(batch):
+                if item.id in wanted:
+                    yield item, [each[number :: len(batch)] for each in found]
+                    progress.advance()
+
+
+def batches_of(bucket: list[Item], settings: InferenceSettings, device: torch.device) -> list[list[Item]]:
+    """A bucket cut into what a device takes at once."""
+    if not bucket:
+        return []
+    height, width = scaled_size(bucket[0], max(settings.scales), settings.max_side)
+    pixels = height * width * (2 if settings.flip else 1)
+    count = max(1, min(len(bucket), MOST_PIXELS[device.type] // pixels))
+    return [bucket[first : first + count] for first in range(0, len(bucket), count)]
 
 
 @torch.inference_mode()
@@ -41,28 +94,43 @@ def tag_probabilities(
 ) -> np.ndarray:
     """Probability of each class for each image, float32 (N, C): the mean over scales and flips of the sigmoid
     scores."""
-    rows = []
-    for _, views in views_of(items, settings, device, threads, "tags"):
-        rows.append(torch.stack([logits(network(v)).sigmoid().mean(0) for v in views]).mean(0).cpu().numpy())
-    return np.stack(rows)
+    rows = {}
+    for item, maps in outputs_of(network, items, settings, device, threads, "tags"):
+        rows[item.id] = torch.stack([logits(each).sigmoid().mean(0) for each in maps]).mean(0).cpu().numpy()
+    return np.stack([rows[item.id] for item in items])
 
 
 @torch.inference_mode()
 def class_activation_maps(
-    network: nn.Module, items: list[Item], settings: InferenceSettings, device: torch.device, threads: int
+    network: nn.Module,
+    items: list[Item],
+    settings: InferenceSettings,
+    device: torch.device,
+    threads: int,
+    among: Buckets | None = None,
 ) -> Iterator[tuple[Item, np.ndarray, list[np.ndarray]]]:
     """Class activation maps of the tagged classes at the network's own resolution.
 
     For every scale: a_s = ReLU(A(x_s)) + flip(ReLU(A(flip(x_s)))) (IRN's scheme, Ahn et al. 2019).
 
+    Args:
+        network: A classifier in evaluation mode, on ``device``.
+        items, settings, device, threads, among: As for ``outputs_of``.
+
     Yields:
         The item, its classes int64 (n,), and for each scale float32 (n, h_s, w_s).
     """
-    for item, views in views_of(items, settings, device, threads, "maps"):
+    for item in items:
+        if not item.labels:
+            yield item, np.array([], np.int64), []
+    tagged = [item for item in items if item.labels]
+    if among is not None:
+        among = [[item for item in bucket if item.labels] for bucket in among]
+    for item, found in outputs_of(network, tagged, settings, device, threads, "maps", among) if tagged else ():
         classes = np.array(item.labels, np.int64)
         maps = []
-        for view in views if len(classes) else ():
-            activation = F.relu(network(view)[:, torch.from_numpy(classes).to(device)].float())
+        for each in found:
+            activation = F.relu(each[:, torch.from_numpy(classes).to(device)].float())
             if settings.flip:
                 activation = activation[:1] + activation[1:].flip(-1)
             maps.append(activation[0].cpu().numpy())
@@ -71,21 +139,26 @@ def class_activation_maps(
 
 @torch.inference_mode()
 def pixel_probabilities(
-    network: nn.Module, items: list[Item], settings: PredictSettings, device: torch.device, threads: int
+    network: nn.Module,
+    items: list[Item],
+    settings: PredictSettings,
+    device: torch.device,
+    threads: int,
+    among: Buckets | None = None,
 ) -> Iterator[tuple[Item, np.ndarray]]:
     """Class probabilities of every pixel, float32 (C + 1, H, W) at the image's own size.
 
     Logits of every scale are resized to the image (bilinear), averaged over scales; those of the mirror are averaged
     with or added to those of the image (``combine_flips``); softmax last.
     """
-    for item, views in views_of(items, settings, device, threads, "predicting"):
+    for item, found in outputs_of(network, items, settings, device, threads, "predicting", among):
         total = None
-        for view in views:
-            scores = network(view).float()
+        for scores in found:
+            scores = scores.float()
             if settings.flip:
                 scores = scores[:1] + scores[1:].flip(-1)
                 if settings.combine_flips == "average":
                     scores = scores / 2
             scores = F.interpolate(scores, size=(item.height, item.width), mode="bilinear", align_corners=False)
             total = scores if total is None else total + scores
-        yield item, (total / len(views)).softmax(1)[0].cpu().numpy()
+        yield item, (total / len(found)).softmax(1)[0].cpu().numpy()

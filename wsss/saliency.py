@@ -12,13 +12,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from wsss.data.buckets import Buckets, buckets
 from wsss.data.index import Index, Item
 from wsss.devices import choose_device, prepare_cpu
 from wsss.engine import keep_product
 from wsss.errors import WsssError
-from wsss.inference import views_of
+from wsss.inference import PROBE, outputs_of
 from wsss.map_parts import Format, Maps, write_maps
 from wsss.models.disentangler import Disentangler
+from wsss.models.folding import fold_batch_norm
 from wsss.models.saliency_net import load_saliency
 from wsss.objectives import find
 from wsss.objectives.c2am_h import STRONGEST
@@ -141,8 +143,8 @@ def border_test(
     chosen = [items[n] for n in spaced]
     view = InferenceSettings(scales=(1.0,), flip=False, max_side=max(32, side))
     found = []
-    for _, (image,) in views_of(chosen, view, device, threads, "border test"):
-        share = network(image).logits[0, 0].float().sigmoid()
+    for _, (logits,) in outputs_of(lambda images: network(images).logits, chosen, view, device, threads, "border test"):
+        share = logits[0, 0].float().sigmoid()
         inside = torch.zeros_like(share, dtype=torch.bool)
         inside[1:-1, 1:-1] = True
         if inside.any():
@@ -164,6 +166,7 @@ def write_saliency_maps(run: Run) -> None:
         WsssError: ``relu`` for a saliency network.
     """
     settings: SaliencyMapSettings = run.settings
+    items = items_of(run, Index.load(run.inputs["index"]))
 
     def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
         network, about = load_saliency(run.inputs["saliency"])
@@ -173,15 +176,16 @@ def write_saliency_maps(run: Run) -> None:
         prepare_cpu(run.args.threads)
         device = choose_device(run.args.device)
         network.to(device, memory_format=torch.channels_last).eval()
+        fold_batch_norm(network, torch.zeros(1, 3, PROBE, PROBE, device=device))
         stride = FINE_STRIDE if fine else about["output_stride"]
 
         def maps_of(part: list[Item]) -> Iterator[Maps]:
-            return saliency_maps(network, part, settings, fine, device, run.args.threads)
+            return saliency_maps(network, part, settings, fine, device, run.args.threads, buckets(items))
 
         relative = {"relative": int(settings.activation == "relu")}
         return Format(settings.scales, settings.flip, stride, stride, relative), maps_of
 
-    write_maps(run, items_of(run, Index.load(run.inputs["index"])), begin)
+    write_maps(run, items, begin)
 
 
 @torch.inference_mode()
@@ -192,6 +196,7 @@ def saliency_maps(
     fine: bool,
     device: torch.device,
     threads: int,
+    among: Buckets | None = None,
 ) -> Iterator[Maps]:
     """Saliency maps before views are made of them, class 0.
 
@@ -201,14 +206,15 @@ def saliency_maps(
     Args:
         network: Logits (B, 1, h, w) of images, positive on the foreground.
         fine: The logits have the size of the image; their values are averaged over 4 x 4 pixels.
+        items, settings, device, threads, among: As for ``outputs_of``.
 
     Yields:
         The item, [0], and for each scale float32 (1, h_s, w_s), non-negative.
     """
-    for item, views in views_of(items, settings, device, threads, "saliency"):
+    for item, found in outputs_of(network, items, settings, device, threads, "saliency", among):
         maps = []
-        for view in views:
-            logits = network(view).float()
+        for each in found:
+            logits = each.float()
             values = F.relu(logits) if settings.activation == "relu" else logits.sigmoid()
             if settings.flip:
                 values = values[:1] + values[1:].flip(-1)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from wsss.data.buckets import buckets
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.fingerprint import ROOT, fingerprint
@@ -33,8 +34,11 @@ def items_of(run: Run, index: Index) -> list[Item]:
 
 
 def own(run: Run, items: Sequence[Item]) -> list[Item]:
-    """The images that this job makes: its share, or all."""
-    return list(items) if run.share is None else run.share.of(items)
+    """The images that this job makes: its share, or all. What a network sees together (``wsss.data.buckets``) is not
+    torn apart."""
+    if run.share is None:
+        return list(items)
+    return [item for bucket in run.share.of(buckets(items)) for item in bucket]
 
 
 def shard_key(run: Run, content: str = "") -> str:

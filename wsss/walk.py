@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from wsss.data.buckets import Buckets, buckets
 from wsss.data.index import Index, Item
 from wsss.devices import choose_device, prepare_cpu
 from wsss.errors import WsssError
-from wsss.inference import views_of
+from wsss.inference import PROBE, outputs_of
 from wsss.map_parts import Format, Maps, write_maps
 from wsss.models.edge_network import STRIDE, EdgeNetwork, load_edge_network
+from wsss.models.folding import fold_batch_norm
 from wsss.refine.random_walk import random_walk
 from wsss.settings import InferenceSettings, WalkSettings
 from wsss.shards import items_of
@@ -43,20 +45,29 @@ def grid(item: Item) -> tuple[int, int]:
 
 @torch.inference_mode()
 def edge_maps(
-    network: EdgeNetwork, items: list[Item], settings: WalkSettings, device: torch.device, threads: int
+    network: EdgeNetwork,
+    items: list[Item],
+    settings: WalkSettings,
+    device: torch.device,
+    threads: int,
+    among: Buckets | None = None,
 ) -> Iterator[tuple[Item, torch.Tensor]]:
     """Each item with the probability of an edge in every cell of its stride-4 grid, float32 (h, w).
 
     The sigmoid of the mean logit of the image and its mirror, each padded with 0 (the mean colour) to the right and
     below to a multiple of the backbone's stride. Images that are reduced to ``max_side`` first have their logits
-    resized to the grid (bilinear).
+    resized to the grid (bilinear). The rest is as for ``wsss.inference.outputs_of``.
     """
     view = InferenceSettings(scales=(1.0,), flip=settings.flip, max_side=settings.max_side)
-    for item, (images,) in views_of(items, view, device, threads, "walking"):
+    stride = network.strides[-1]
+
+    def edges_of(images: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[-2:]
-        stride = network.strides[-1]
         padded = F.pad(images, (0, -width % stride, 0, -height % stride))
-        logits = network(padded)[:, : -(-height // STRIDE), : -(-width // STRIDE)].float()
+        return network(padded)[:, : -(-height // STRIDE), : -(-width // STRIDE)]
+
+    for item, (logits,) in outputs_of(edges_of, items, view, device, threads, "walking", among):
+        logits = logits.float()
         if settings.flip:
             logits = (logits[:1] + logits[1:].flip(-1)) / 2
         if logits.shape[1:] != grid(item):
@@ -91,18 +102,23 @@ def walked_maps(
     device: torch.device,
     threads: int,
     together: int | None = None,
+    among: Buckets | None = None,
 ) -> Iterator[Maps]:
     """The walked maps of each item, in no particular order; an image does not depend on those it walks with.
 
     ``together`` images of one size walk at once (None: what suits the device); no more than four times as many wait.
+    ``among``: buckets of the list that the items are part of, for ``outputs_of``.
     """
     waiting: dict[tuple[int, int], list[Start]] = {}
     together = together or (TOGETHER if device.type == "cuda" else 1)
-    tagged = [item for item in items if len(store[item.id].classes)]
+    among = buckets(items) if among is None else among
+    among = [[item for item in bucket if len(store[item.id].classes)] for bucket in among]
+    with_maps = {item.id for bucket in among for item in bucket}
+    tagged = [item for item in items if item.id in with_maps]
     for item in items:
-        if not len(store[item.id].classes):
+        if item.id not in with_maps:
             yield item, [], []
-    for item, edges in edge_maps(network, tagged, settings, device, threads) if tagged else ():
+    for item, edges in edge_maps(network, tagged, settings, device, threads, among) if tagged else ():
         record = store[item.id]
         maps = torch.from_numpy(store.low(item.id)).to(device)
         if record.size != (item.height, item.width):
@@ -142,9 +158,10 @@ def write_walk(run: Run) -> None:
         prepare_cpu(run.args.threads)
         device = choose_device(run.args.device)
         network.to(device, memory_format=torch.channels_last)
+        fold_batch_norm(network, torch.zeros(1, 3, PROBE, PROBE, device=device))
 
         def maps_of(part: list[Item]) -> Iterator[Maps]:
-            return walked_maps(network, store, part, settings, device, run.args.threads)
+            return walked_maps(network, store, part, settings, device, run.args.threads, among=buckets(items))
 
         # absolute: the maps of an image keep their common maximum
         relative = {"relative": int(settings.normalise == "class")}

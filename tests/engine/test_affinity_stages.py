@@ -210,8 +210,8 @@ def test_an_interrupted_walk_keeps_all_that_is_made(inputs, edges, stage_run, mo
     run = stage_run("walk", settings, {"index": inputs["index"], "cams": inputs["cams"], "affinity": edges})
     seen, original = [], walk.walked_maps
 
-    def counting(*args):
-        for result in original(*args):
+    def counting(*args, **options):
+        for result in original(*args, **options):
             seen.append(result[0].id)
             if len(seen) == 6:
                 run.stop = "a test"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.nn import functional as F
 
+import wsss.inference
 from wsss.apply import Finish, network_stride, write_cams, write_predictions
+from wsss.data.buckets import buckets
 from wsss.data.images import read_image
 from wsss.data.index import Index
+from wsss.data.loading import resized
 from wsss.data.transforms import normalise
 from wsss.errors import WsssError
-from wsss.inference import class_activation_maps, pixel_probabilities, tag_probabilities
+from wsss.inference import class_activation_maps, outputs_of, pixel_probabilities, tag_probabilities
 from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
 from wsss.settings import CamsSettings, CrfSettings, InferenceSettings, PredictSettings
@@ -29,9 +34,9 @@ CPU = torch.device("cpu")
 
 def seen(path, scale):
     """One normalised view, the plain way."""
-    picture = Image.fromarray(read_image(path))
-    size = (round(picture.width * scale), round(picture.height * scale))
-    return torch.from_numpy(normalise(np.asarray(picture.resize(size, Image.Resampling.BICUBIC))))[None]
+    picture = read_image(path)
+    size = tuple(round(side * scale) for side in picture.shape[:2])
+    return torch.from_numpy(normalise(resized(torch.from_numpy(picture), size).numpy()))[None]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +89,42 @@ def test_probabilities_against_one_view_at_a_time(tiny_index, segmenter):
                 total += F.interpolate(scores, size=(item.height, item.width), mode="bilinear") / 2
             np.testing.assert_allclose(ours, total.softmax(1)[0].numpy(), atol=1e-4)
             np.testing.assert_allclose(ours.sum(0), 1, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_result_does_not_depend_on_what_is_asked_for_beside_it(tiny_index, classifier):
+    """To the last bit: a stage that resumes, and a share of a scattered one, ask for some images only."""
+    items = Index.load(tiny_index).items
+    among, settings = buckets(items), InferenceSettings(scales=(0.5, 1.0, 2.0))
+    assert max(map(len, among)) > 2
+    given = (classifier[0], settings, CPU, 1, "x", among)
+    whole = {item.id: found for item, found in outputs_of(given[0], items, *given[1:])}
+    assert set(whole) == {item.id for item in items}
+    for part in (items[3:4], items[1::3], items[-5:]):
+        some = list(outputs_of(given[0], part, *given[1:]))
+        assert sorted(item.id for item, _ in some) == sorted(item.id for item in part)
+        for item, found in some:
+            assert all(torch.equal(a, b) for a, b in zip(found, whole[item.id], strict=True))
+
+
+@torch.inference_mode()
+def test_images_of_many_sizes_and_small_batches(tiny_index, classifier, tmp_path, monkeypatch):
+    monkeypatch.setitem(wsss.inference.MOST_PIXELS, "cpu", 3 * 2 * 40 * 48)
+    items = list(Index.load(tiny_index).items[:5])
+    for number, size in enumerate([(40, 30), (33, 47), (40, 30)]):
+        picture = Image.fromarray(read_image(items[number].image)).resize(size[::-1])
+        picture.save(tmp_path / f"{number}.png")
+        new = {"id": f"new{number}", "image": tmp_path / f"{number}.png", "height": size[0], "width": size[1]}
+        items.append(replace(items[0], **new))
+    shapes = []
+    network = lambda images: (shapes.append(tuple(images.shape)), classifier[0](images))[1]  # noqa: E731
+    settings = InferenceSettings(scales=(1.0,))
+    found = {item.id: maps for item, (maps,) in outputs_of(network, items, settings, CPU, 1, "x")}
+    assert shapes == [(6, 3, 40, 48), (4, 3, 40, 48), (4, 3, 40, 30), (2, 3, 33, 47)]
+    for item in items:
+        view = seen(item.image, 1.0)
+        plain = classifier[0](torch.cat([view, view.flip(-1)]))
+        np.testing.assert_allclose(found[item.id], plain, atol=1e-4)
 
 
 @torch.inference_mode()

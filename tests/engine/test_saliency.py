@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import wsss.engine
 from wsss.data.images import read_image
 from wsss.data.index import Index, Item, write_index
-from wsss.data.loading import TrainingViews
+from wsss.data.loading import TrainingViews, resized
 from wsss.data.transforms import normalise
 from wsss.errors import WsssError
 from wsss.models.disentangler import Disentangled, Disentangler
@@ -108,9 +108,8 @@ def finished(run):
 
 
 def view_of(item, scale=1.0):
-    picture = Image.fromarray(read_image(item.image))
-    size = (round(picture.width * scale), round(picture.height * scale))
-    return torch.from_numpy(normalise(np.asarray(picture.resize(size, Image.Resampling.BICUBIC))))[None]
+    size = (round(item.height * scale), round(item.width * scale))
+    return torch.from_numpy(normalise(resized(torch.from_numpy(read_image(item.image)), size).numpy()))[None]
 
 
 def test_hints_follow_the_image(index_folder, hints):
@@ -157,7 +156,7 @@ def test_the_images_that_decide_the_sign_span_the_whole_list(monkeypatch):
     import wsss.saliency
 
     seen = []
-    monkeypatch.setattr(wsss.saliency, "views_of", lambda chosen, *_: seen.append(list(chosen)) or iter(()))
+    monkeypatch.setattr(wsss.saliency, "outputs_of", lambda _, chosen, *rest: seen.append(list(chosen)) or iter(()))
     for count in (1, 64, 100, 127, 1000):
         with pytest.raises(WsssError, match="all of it border"):
             border_test(Bright(1), list(range(count)), 64, CPU, 1)
