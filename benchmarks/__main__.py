@@ -18,10 +18,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks import crf, pictures
+from benchmarks import cams, crf, edges, evaluation, pictures, walk
 from benchmarks.frame import Kernel, measure, peak, table
 
-KERNELS: dict[str, Kernel] = {kernel.name: kernel for module in (crf,) for kernel in module.KERNELS}
+MODULES = (crf, walk, evaluation, cams, edges)
+KERNELS: dict[str, Kernel] = {kernel.name: kernel for module in MODULES for kernel in module.KERNELS}
 
 
 def main() -> None:

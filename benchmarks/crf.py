@@ -17,9 +17,11 @@ def size_of(amount: float) -> tuple[int, int]:
     return round(375 * amount**0.5), round(500 * amount**0.5)
 
 
-def agreement(baseline: list[np.ndarray], ours: list[np.ndarray]) -> str:
-    differ = np.mean([np.mean(a != b) for a, b in zip(baseline, ours, strict=True)])
-    return f"labels differ on {100 * differ:.4f} % of pixels"
+AGREEMENT = "labels differ on {:.4%} of pixels"
+
+
+def share_that_differs(baseline: list[np.ndarray], ours: list[np.ndarray]) -> float:
+    return np.mean([np.mean(a != b) for a, b in zip(baseline, ours, strict=True)])
 
 
 def two_problems(amount: float) -> Case:
@@ -34,7 +36,7 @@ def two_problems(amount: float) -> Case:
     def ours() -> list[np.ndarray]:
         return [found.argmax(0) for found in DenseCRF(image, LABELS, "native").infer(unaries)]
 
-    return Case(baseline, ours, agreement)
+    return Case(baseline, ours, share_that_differs)
 
 
 def many_labels(amount: float, keep_above: float | None) -> Case:
@@ -48,16 +50,29 @@ def many_labels(amount: float, keep_above: float | None) -> Case:
     def ours() -> list[np.ndarray]:
         return [refine_scores(image, scores, DEEPLAB, keep_above)]
 
-    return Case(baseline, ours, agreement)
+    return Case(baseline, ours, share_that_differs)
 
 
 KERNELS = (
-    Kernel("crf-two-problems", "two pydensecrf calls", "dense CRF, two problems (2 and 3 labels)", two_problems),
+    Kernel(
+        "crf-two-problems",
+        "two pydensecrf calls",
+        "dense CRF, two problems (2 and 3 labels)",
+        AGREEMENT,
+        two_problems,
+    ),
     Kernel(
         "crf-21-pruned",
         "pydensecrf, all labels",
         "dense CRF, 21 labels, the likely ones",
+        AGREEMENT,
         lambda amount: many_labels(amount, PRUNE),
     ),
-    Kernel("crf-21-exact", "pydensecrf", "dense CRF, 21 labels, all of them", lambda amount: many_labels(amount, None)),
+    Kernel(
+        "crf-21-exact",
+        "pydensecrf",
+        "dense CRF, 21 labels, all of them",
+        AGREEMENT,
+        lambda amount: many_labels(amount, None),
+    ),
 )
