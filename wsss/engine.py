@@ -16,6 +16,7 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -24,7 +25,7 @@ import torch
 from torch import nn
 
 from wsss.averaging import WeightAverage
-from wsss.data.loading import Order, TrainingViews, training_loader
+from wsss.data.loading import Batch, Order, TrainingViews, training_loader
 from wsss.devices import autocast_type, loader_workers, tune_for
 from wsss.errors import WsssError
 from wsss.mishaps import writing
@@ -87,6 +88,9 @@ class Trainer:
             network.to(device, memory_format=torch.channels_last)
             tune_for(network, device)
             network.eval()
+        if settings.compile:  # in place of the instances' own method: names of weights stay, unlike in a wrapper
+            for network in (*self.networks.values(), *objective.fixed.values()):
+                network.forward = torch.compile(network.forward)
         self.average = WeightAverage(self.networks[objective.product], settings)
         self.optimisers = {n: build_optimiser(m, settings) for n, m in self.networks.items()}
         self.type = autocast_type(settings.precision, device)
@@ -116,7 +120,7 @@ class Trainer:
         self.sums: dict[str, torch.Tensor] = {}
         self.counted: dict[str, int] = {}
         self.step = 0
-        self.spent, self.started = 0.0, time.monotonic()
+        self.spent, self.started, self.waited = 0.0, time.monotonic(), 0.0
 
     def train(self) -> nn.Module:
         """Train to the end, or go on from the checkpoint, and return the objective's product in eval mode.
@@ -141,7 +145,7 @@ class Trainer:
         workers = loader_workers(self.run.args.threads, self.device)
         self._saved = time.monotonic()
         with Progress(self.micro_steps, self.step, "training", self.rank == 0) as progress:
-            for batch in training_loader(self.views, order, workers) if len(order) else ():
+            for batch in self._arriving(training_loader(self.views, order, workers)) if len(order) else ():
                 self._micro_step(batch.to(self.device))
                 progress.advance(self._latest)
                 if (self.step % self.settings.accumulate) and self.step < self.micro_steps:
@@ -154,8 +158,25 @@ class Trainer:
                     raise Interrupted(self.run.stop)
         self._save()
         self.average.finish()
-        self.run.note(processes=self.ranks, training_seconds=round(self._seconds(), 2))
-        return self.networks[self.objective.product].eval()
+        self.run.note(
+            processes=self.ranks,
+            training_seconds=round(self._seconds(), 2),
+            waiting_seconds=round(self.waited, 2),  # for images
+        )
+        product = self.networks[self.objective.product].eval()
+        vars(product).pop("forward", None)  # compiled for one size of images
+        return product
+
+    def _arriving(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches of a loader, and how long they are waited for."""
+        batches = iter(loader)
+        while True:
+            start = time.monotonic()
+            batch = next(batches, None)
+            self.waited += time.monotonic() - start
+            if batch is None:
+                return
+            yield batch
 
     def _micro_step(self, batch: Any) -> None:
         s = self.settings
@@ -264,6 +285,7 @@ class Trainer:
             "key": self.key,
             "step": self.step,
             "seconds": self._seconds(),
+            "waited": self.waited,
             "networks": {n: m.state_dict() for n, m in self.networks.items()},
             "optimisers": {n: o.state_dict() for n, o in self.optimisers.items()},
             "scalers": {n: s.state_dict() for n, s in self.scalers.items()},
@@ -301,7 +323,7 @@ class Trainer:
         self.objective.load_state(state["objective"])
         self.average.load_state(state["average"])
         self.step, self.sums, self.counted = state["step"], state["sums"], state["counted"]
-        self.spent = state["seconds"]
+        self.spent, self.waited = state["seconds"], state["waited"]
         if self.rank == 0 and self.metrics.exists():
             os.truncate(self.metrics, min(state["metrics"], self.metrics.stat().st_size))
         self._say(f"going on at step {self.step} of {self.micro_steps}")

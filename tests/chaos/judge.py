@@ -9,7 +9,7 @@ from typing import Any
 
 MANIFEST = "manifest.json"
 VOLATILE = (
-    *("wall_seconds", "peak_memory_mib", "made", "threads", "training_seconds", "processes"),
+    *("wall_seconds", "peak_memory_mib", "made", "threads", "training_seconds", "waiting_seconds", "processes"),
     *("shards", "shard_seconds", "shard_memory_mib"),
 )
 """What a manifest says of the very run and not of its result."""

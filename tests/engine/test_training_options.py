@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -133,3 +135,30 @@ def test_fp16_skips_a_step_that_overflows_and_goes_on(tiny_index, make_run):
     (first, before), (second, after), (third, _) = seen[:3]
     assert torch.equal(first, second) and not torch.equal(second, third)
     assert (before, after) == (65536, 32768)
+
+
+def test_a_compiled_training_is_the_same_but_for_rounding(tiny_index, make_run):
+    """Also when it is stopped and goes on; what comes out is an ordinary network."""
+    plain = trainer(tiny_index, make_run(None, {}, "plain")).train()
+    run = make_run(None, {}, "compiled")
+    first = trainer(tiny_index, run, compile=True)
+    step = first._micro_step
+    first._micro_step = lambda batch: (step(batch), setattr(run, "stop", "a test"))
+    with pytest.raises(Interrupted):
+        first.train()
+    assert first.step == 1 and "forward" in vars(first.networks["line"])
+    run.stop = None
+    second = trainer(tiny_index, run, compile=True)
+    compiled = second.train()
+    assert second.step == 4 and "forward" not in vars(compiled)
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    for one, other in zip(compiled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_the_time_that_images_are_waited_for_is_noted(tiny_index, make_run, monkeypatch):
+    read = TrainingViews.__getitem__
+    monkeypatch.setattr(TrainingViews, "__getitem__", lambda self, visit: (time.sleep(0.05), read(self, visit))[1])
+    run = make_run(None, {})
+    trainer(tiny_index, run).train()
+    assert 0.05 < run.facts["waiting_seconds"] <= run.facts["training_seconds"]
