@@ -237,7 +237,6 @@ class Stage:
         return {name: folder for name, folder in folders.items() if folder is not None}
 
     def _facts(self, run: Run, started: float, made_by: dict[str, str]) -> dict[str, Any]:
-        usage = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
         versions = {"wsss": __version__, "python": platform.python_version()}
         for name in LIBRARIES:
             with contextlib.suppress(metadata.PackageNotFoundError):
@@ -259,10 +258,19 @@ class Stage:
             "device": run.facts.get("device") or _device_name(run.args.device),
             "threads": run.args.threads,
             "wall_seconds": round(time.time() - started, 2),
-            "peak_memory_mib": round(max(u.ru_maxrss for u in usage) / 1024),
+            "peak_memory_mib": round(_most_memory() / 1024),
             **_gpu_memory(),
             "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
+
+
+def _most_memory() -> int:
+    """Most memory that this process or one of its children held, in KiB."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with contextlib.suppress(OSError, StopIteration):  # on Linux the figure above counts what its parent held, too
+        lines = Path("/proc/self/status").read_text().splitlines()
+        own = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    return max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def _gpu_memory() -> dict[str, int]:
