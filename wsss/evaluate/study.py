@@ -109,7 +109,7 @@ def page(dataset: str, rows: Rows, augmented: Mapping[tuple[str, str], str] = Ma
         ]
         seeds = max((len(v) for _, shown in chosen for values in shown.values() for v in values.values()), default=0)
         titles = ["", *(["augmentation"] if known else []), *(f"{c}, {s}" for c, s in heads)]
-        parts += [f"## {heading}\n", markdown(titles, table), f"{seeds} seeds.\n"]
+        parts += [f"## {heading}\n", markdown(titles, table), f"{seeds} seed{'s' * (seeds != 1)}.\n"]
     return "\n".join(parts)
 
 
