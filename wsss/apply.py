@@ -70,6 +70,7 @@ def write_predictions(run: Run) -> None:
     """
     index = Index.load(run.inputs["index"])
     items = items_of(run, index)
+    run.note(**prepare(run.settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
         network, device = open_network(run, "segmenter", load_segmenter, index)
@@ -83,7 +84,6 @@ def predicted(
 ) -> Iterator[Written]:
     """Write the predicted masks of images. With a CRF, some probabilities wait for each other and for it."""
     settings: PredictSettings = run.settings
-    run.note(**prepare(settings.crf))
     finish = Finish(settings, masks)
     waiting: list[tuple[Item, np.ndarray]] = []
     for pair in pixel_probabilities(network, items, settings, device, run.args.threads, among):

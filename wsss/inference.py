@@ -71,7 +71,8 @@ def outputs_of(
                 images = view.to(device, non_blocking=True).float().sub_(offset).mul_(scale)
                 if settings.flip:
                     images = torch.cat([images, images.flip(-1)])
-                found.append(function(images.contiguous(memory_format=torch.channels_last)))
+                with torch.autocast(device.type, torch.float16, enabled=settings.precision == "fp16"):
+                    found.append(function(images.contiguous(memory_format=torch.channels_last)))
             for number, item in enumerate(batch):
                 if item.id in wanted:
                     yield item, [each[number :: len(batch)] for each in found]

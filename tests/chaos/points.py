@@ -115,9 +115,10 @@ class Points:
 
     def _watch_flushes(self) -> None:
         """Note what is on the disk: a file by ``os.fsync``, or all that was written before by ``flush_all``."""
-        import wsss.store.manifest as manifest
+        import wsss.stage
+        import wsss.store.manifest
 
-        fsync, flush_all = os.fsync, getattr(manifest, "flush_all", None)
+        fsync, flush_all = os.fsync, wsss.store.manifest.flush_all
 
         def noted(descriptor: int) -> None:
             self.reach()
@@ -132,8 +133,8 @@ class Points:
             note(self.notes, before=now)
 
         os.fsync = noted
-        if flush_all is not None:
-            manifest.flush_all = noted_all
+        for module in (wsss.store.manifest, wsss.stage):  # the latter knows the function by a name of its own
+            module.flush_all = noted_all
 
 
 def note(path: Path, **facts: Any) -> None:

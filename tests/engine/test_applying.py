@@ -127,6 +127,18 @@ def test_images_of_many_sizes_and_small_batches(tiny_index, classifier, tmp_path
         np.testing.assert_allclose(found[item.id], plain, atol=1e-4)
 
 
+def test_half_precision_is_close(tiny_index, classifier):
+    items = Index.load(tiny_index).items
+    maps = [
+        {item.id: found for item, _, (found,) in class_activation_maps(classifier[0], items, settings, CPU, 1)}
+        for settings in (CamsSettings(classifier="x", scales=(1.0,), precision=kind) for kind in ("fp32", "fp16"))
+    ]
+    differences = [np.abs(maps[0][id] - maps[1][id]) / maps[0][id].max() for id in maps[0] if maps[0][id].any()]
+    assert len(differences) > 8
+    assert 0 < max(d.max() for d in differences) < 0.02
+    assert np.mean([d.mean() for d in differences]) < 1e-3
+
+
 @torch.inference_mode()
 def test_tag_probabilities(tiny_index, classifier):
     network, _ = classifier
@@ -196,8 +208,10 @@ def test_predictions_with_and_without_crf(tiny_index, segmenter, make_run):
     for name, crf in (("plain", None), ("crf", CrfSettings(unary="scores", iterations=1))):
         settings = PredictSettings(scales=(1.0,), crf=crf)
         run = make_run(settings, {"index": tiny_index, "segmenter": segmenter[1]}, name)
-        write_predictions(run)
-        assert run.facts.get("crf_backend") == (None if crf is None else "native")
+        for _ in range(2):  # and when a killed run had made all masks
+            run.facts.clear()
+            write_predictions(run)
+            assert run.facts.get("crf_backend") == (None if crf is None else "native")
         items = Index.load(tiny_index).split("val")
         masks = MaskFolder(run.out / "masks")
         assert sorted(masks.ids()) == sorted(i.id for i in items)
