@@ -1,10 +1,11 @@
 # make run    set up (once), then run config.yaml on all cores;  make run ARGS="--configfile my.yaml -n"
 # make test   set up (once), then check style and run all tests
 # make lint   style only
+# make bench  time every kernel beside its baseline;  make bench ARGS="--only threshold-sweep"
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test lint env clean-env
+.PHONY: run test lint bench env clean-env
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -24,6 +25,9 @@ lint: $(BUILT)
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+
+bench: $(BUILT)
+	python -m benchmarks $(ARGS)
 
 env: $(BUILT)
 
