@@ -56,6 +56,6 @@ def probabilities(size: tuple[int, int], likely: int, labels: int, seed: int) ->
     rng = np.random.default_rng(seed)
     fields = gaussian_filter(rng.normal(size=(labels, *size)), (0, 20, 20), truncate=3)
     fields *= 4 / fields.std()
-    fields[likely:] = fields[likely:] / 8 - 8
+    fields[likely:] = fields[likely:] / 8 - 8 + fields[:likely].max(0)
     scores = np.exp(fields - fields.max(0))
     return (scores / scores.sum(0)).astype(np.float32)

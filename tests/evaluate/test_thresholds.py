@@ -85,3 +85,21 @@ def test_best():
     assert best_threshold(np.array([np.nan, 0.2, 0.7, 0.7])) == 2
     with pytest.raises(WsssError, match="255"):
         best_threshold(np.array([np.nan]))
+
+
+@pytest.mark.parametrize("kind", ["grid", "with one between", "drawn", "too close", "beyond one"])
+def test_how_many_thresholds_a_score_exceeds(kind):
+    """Scores at, just below and just above every threshold, and beyond both ends."""
+    grid = threshold_grid(60)
+    thresholds = {
+        "grid": grid,
+        "with one between": np.union1d(grid, np.float32(0.31)),
+        "drawn": np.unique(np.random.default_rng(0).random(20, np.float32)),
+        "too close": np.array([0.25, np.nextafter(np.float32(0.25), np.float32(1))], np.float32),
+        "beyond one": np.array([0.5, 1.5], np.float32),
+    }[kind]
+    near = [np.nextafter(thresholds, np.float32(side)) for side in (-9, 9)]
+    drawn = np.random.default_rng(1).random(5000, np.float32) * 1.4 - 0.2
+    scores = np.concatenate([thresholds, *near, drawn, np.array([-1, 0, 1, 2], np.float32)]).astype(np.float32)
+    found = ThresholdCounts(thresholds, 1)._above(scores)
+    assert np.array_equal(found, (scores[:, None] > thresholds).sum(axis=1))

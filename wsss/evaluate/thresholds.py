@@ -15,10 +15,39 @@ from wsss.errors import WsssError
 from wsss.evaluate.breakdown import SIZES, size_of
 from wsss.evaluate.confusion import by, class_scores
 
+FINE = 1 << 12
+
 
 def threshold_grid(count: int) -> np.ndarray:
     """float32 (count,): 0, 1/count, ..., (count-1)/count."""
     return (np.arange(count) / count).astype(np.float32)
+
+
+def _fine_steps(thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """How many thresholds lie below each step of 1/FINE, and the first of those that do not (infinity after the last);
+    None where the steps are too coarse, or a threshold is not within [0, 1]."""
+    step = np.clip(thresholds * np.float32(FINE), 0, FINE).astype(np.int32)
+    if len(np.unique(step)) < len(step) or (thresholds < 0).any() or (thresholds > 1).any():
+        return None
+    return np.searchsorted(step, np.arange(FINE + 1)), np.append(thresholds, np.float32(np.inf))
+
+
+def _values(truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values of a mask, and how many pixels have each."""
+    if truth.dtype != np.uint8:
+        return np.unique(truth, return_counts=True)
+    amounts = np.bincount(truth.ravel(), minlength=256)
+    values = np.flatnonzero(amounts)
+    return values, amounts[values]
+
+
+def _best(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number of the largest map of every pixel, the first among equals, and its value. ``maps``: (n, pixels)."""
+    best, most = np.zeros(maps.shape[1], np.int64), maps[0]
+    for number, each in enumerate(maps[1:], start=1):
+        best[each > most] = number
+        most = np.maximum(most, each)
+    return best, most
 
 
 class ThresholdCounts:
@@ -32,6 +61,7 @@ class ThresholdCounts:
         self.thresholds = np.asarray(thresholds, np.float32)
         if self.thresholds.ndim != 1 or not (np.diff(self.thresholds) > 0).all():
             raise ValueError("thresholds must ascend strictly, also when rounded to float32")
+        self._steps = _fine_steps(self.thresholds)
         self.counts = np.zeros((len(self.thresholds) + 1, classes, classes + 1), np.int64)
         self.predicted = np.zeros((len(self.thresholds) + 1, len(SIZES), classes, 2), np.int64)
         self.true = np.zeros((len(SIZES), classes), np.int64)
@@ -46,30 +76,43 @@ class ThresholdCounts:
         levels, objects, side = self.counts.shape
         if maps.shape[1:] != truth.shape:
             raise WsssError(f"the true mask is {by(truth.shape)} pixels, the maps {by(maps.shape[1:])}")
-        valid, pixels = truth != IGNORE, truth.size
-        truth = truth[valid].astype(np.int64)
-        if truth.size and not 0 <= truth.min() <= truth.max() <= objects:
-            wrong = sorted(set(np.unique(truth).tolist()) - set(range(side)))
+        values, amounts = _values(truth)
+        wrong = [value for value in values.tolist() if not (0 <= value <= objects or value == IGNORE)]
+        if wrong:
             raise WsssError(f"the true mask holds the values {wrong}; allowed are 0 to {objects} and 255")
+        kept = values != IGNORE
+        histogram = np.zeros(side, np.int64)
+        histogram[values[kept]] = amounts[kept]
         self.images += 1
-        true = np.bincount(truth, minlength=side)[1:]
-        size = size_of(true / max(1, pixels))
+        true = histogram[1:]
+        size = size_of(true / max(1, truth.size))
         there = np.flatnonzero(true)
         self.true[size[there], there] += true[there]
         if len(maps) == 0:  # above no threshold: background for all of them, whichever class row it is counted in
-            self.counts[0, 0] += np.bincount(truth, minlength=side)
+            self.counts[0, 0] += histogram
             return
-        scores = maps[:, valid]
-        best = scores.argmax(axis=0)
-        above = np.searchsorted(self.thresholds, scores.max(axis=0), side="left")
-        flat = (above * len(maps) + best) * side + truth
-        local = np.bincount(flat, minlength=levels * len(maps) * side).reshape(levels, len(maps), side)
+        best, most = _best(maps.reshape(len(maps), -1))
+        # ignored pixels are counted too, in a column of their own: cheaper than to leave them out beforehand
+        column = np.minimum(np.arange(256), side)[truth.ravel()]
+        flat = (self._above(most) * len(maps) + best) * (side + 1) + column
+        local = np.bincount(flat, minlength=levels * len(maps) * (side + 1))
+        local = local.reshape(levels, len(maps), side + 1)[..., :side]
         classes = np.asarray(classes, np.int64)
         self.counts[:, classes] += local
         for k, c in enumerate(classes):
             if true[c]:
                 self.predicted[:, size[c], c, 0] += local[:, k, c + 1]
                 self.predicted[:, size[c], c, 1] += local[:, k].sum(axis=1)
+
+    def _above(self, scores: np.ndarray) -> np.ndarray:
+        """How many thresholds each score exceeds: a table of fine steps, in each of which at most one threshold lies;
+        where two lie closer than that, by bisection."""
+        if self._steps is None:
+            return np.searchsorted(self.thresholds, scores, side="left")
+        below, following = self._steps
+        step = np.clip(scores * np.float32(FINE), 0, FINE).astype(np.int32)
+        found = below[step]
+        return found + (scores > following[found])
 
     def merge(self, other: ThresholdCounts) -> ThresholdCounts:
         """Add the counts of other images."""
