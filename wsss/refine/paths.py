@@ -5,8 +5,9 @@ Two cells i, j of the stride-4 grid that are closer than a radius R are a pair. 
     W_ij = 1 - max over the cells k of the path from i to j of e_k,    e in [0, 1] the probability of an edge
 
 (AffinityNet, Ahn and Kwak 2018; IRN, Ahn et al. 2019). Pairs are counted once, so their directions fill half a disc. A
-path looks the same wherever it starts, so the maximum over it is a running maximum of shifted views of the edge map:
-no table of cell numbers, no gathering.
+path looks the same wherever it starts, so the maximum over it is one of shifted views of the edge map: no table of cell
+numbers, no gathering. The cells of a path that lie in one row, or in one column, are neighbours, so views of a few
+running maxima cover it: 532 views in place of 2134 at radius 10.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ class Direction(NamedTuple):
 
     Attributes:
         dy, dx: Rows down (0 or more) and columns to the right (negative: to the left).
-        path: (rows, columns) from the cell to every cell between it and its partner, both ends included.
+        path: (rows, columns) from the cell to every cell between it and its partner, both ends included, run by run.
+        runs: The same cells as (row, column, length) of runs of neighbours that begin there.
+        across: Whether the runs go to the right; else down.
     """
 
     dy: int
     dx: int
     path: tuple[tuple[int, int], ...]
+    runs: tuple[tuple[int, int, int], ...]
+    across: bool
 
 
 @cache
@@ -39,7 +44,7 @@ def directions(radius: int) -> tuple[Direction, ...]:
     """
     ends = [(0, x) for x in range(1, radius)]
     ends += [(y, x) for y in range(1, radius) for x in range(1 - radius, radius) if x * x + y * y < radius * radius]
-    return tuple(Direction(y, x, _path(y, x)) for y, x in ends)
+    return tuple(_direction(y, x) for y, x in ends)
 
 
 def _path(dy: int, dx: int) -> tuple[tuple[int, int], ...]:
@@ -50,6 +55,77 @@ def _path(dy: int, dx: int) -> tuple[tuple[int, int], ...]:
         for x in range(min(0, dx), max(0, dx) + 1)
         if (y * dx - x * dy) ** 2 < dy * dy + dx * dx
     )
+
+
+def _direction(dy: int, dx: int) -> Direction:
+    """Runs along the rows or along the columns, whichever are fewer. (A path has no gaps in either.)"""
+    path = _path(dy, dx)
+    rows, columns = ({cell[axis]: [] for cell in sorted(path)} for axis in (0, 1))
+    for y, x in path:
+        rows[y].append(x)
+        columns[x].append(y)
+    if len(rows) <= len(columns):
+        return Direction(dy, dx, path, tuple((y, min(xs), len(xs)) for y, xs in rows.items()), True)
+    runs = tuple((min(columns[x]), x, len(columns[x])) for x in sorted(columns))
+    return Direction(dy, dx, tuple(sorted(path, key=lambda cell: cell[::-1])), runs, False)
+
+
+class _Running:
+    """Maxima of neighbouring cells of a grid (..., h, w), made when they are first asked for."""
+
+    def __init__(self, grid: torch.Tensor) -> None:
+        self._tables = {True: [grid], False: [grid]}
+
+    def over(self, length: int, across: bool) -> torch.Tensor:
+        """Each cell's maximum with the ``length`` - 1 cells to its right, or below it. Cells without so many are left
+        out."""
+        tables = self._tables[across]
+        axis = -1 if across else -2
+        grid = tables[0]
+        while len(tables) < length:
+            count = len(tables)
+            kept = grid.shape[axis] - count
+            tables.append(torch.maximum(tables[-1].narrow(axis, 0, kept), grid.narrow(axis, count, kept)))
+        return tables[length - 1]
+
+    def back(self, shares: dict[tuple[int, bool], torch.Tensor]) -> torch.Tensor:
+        """What belongs to the grid's own cells of what belongs to maxima (by length and direction): each passes it on
+        to the first of its cells that has it."""
+        grid = self._tables[True][0]
+        result = torch.zeros_like(grid)
+        for across, axis in ((True, -1), (False, -2)):
+            longest = len(self._tables[across])
+            share = None
+            for length in range(longest, 1, -1):
+                own = shares.get((length, across))
+                share = own if share is None else share if own is None else share + own
+                if share is None:
+                    continue
+                kept, table = share.shape[axis], self._tables[across][length - 1]
+                first = self._tables[across][length - 2].narrow(axis, 0, kept) == table
+                shorter = torch.zeros_like(self._tables[across][length - 2])
+                shorter.narrow(axis, 0, kept).copy_(share * first)
+                result.narrow(axis, length - 1, kept).add_(share * ~first)
+                share = shorter
+            if share is not None:
+                result.add_(share)
+        single = shares.get((1, False))
+        return result if single is None else result.add_(single)
+
+    def along(self, direction: Direction, left: int, out: torch.Tensor) -> None:
+        """The maximum over the paths that begin in the window of ``out``'s size whose first column is ``left``."""
+        views = [window(self.over(n, direction.across), y, left + x, out) for y, x, n in direction.runs]
+        if len(views) == 1:
+            out.copy_(views[0])
+            return
+        torch.maximum(views[0], views[1], out=out)
+        for view in views[2:]:
+            torch.maximum(out, view, out=out)
+
+
+def window(grid: torch.Tensor, top: int, left: int, like: torch.Tensor) -> torch.Tensor:
+    """The part of ``grid`` of the size of ``like`` that begins at a row and a column: a view."""
+    return grid[..., top : top + like.shape[-2], left : left + like.shape[-1]]
 
 
 def sources(grid: torch.Tensor, radius: int, dy: int = 0, dx: int = 0) -> torch.Tensor:
@@ -74,11 +150,9 @@ class _PathMaximum(torch.autograd.Function):
     def forward(ctx: Any, edges: torch.Tensor, radius: int) -> torch.Tensor:
         among = directions(radius)
         maxima = edges.new_empty((len(edges), len(among), *sources(edges, radius).shape[-2:]))
+        running = _Running(edges)
         for number, direction in enumerate(among):
-            best = maxima[:, number]
-            best.copy_(sources(edges, radius))
-            for y, x in direction.path:
-                torch.maximum(best, sources(edges, radius, y, x), out=best)
+            running.along(direction, radius - 1, maxima[:, number])
         ctx.radius = radius
         ctx.save_for_backward(edges, maxima)
         return maxima
@@ -86,14 +160,19 @@ class _PathMaximum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         edges, maxima = ctx.saved_tensors
-        result = torch.zeros_like(edges)
+        running, margin = _Running(edges), ctx.radius - 1
+        shares: dict[tuple[int, bool], torch.Tensor] = {}
         for number, direction in enumerate(directions(ctx.radius)):
             best, left = maxima[:, number], gradient[:, number].clone()
-            for y, x in direction.path:
-                hit = sources(edges, ctx.radius, y, x) == best
-                sources(result, ctx.radius, y, x).add_(left * hit)
+            for y, x, length in direction.runs:
+                table = running.over(length, direction.across)
+                key = (length, direction.across and length > 1)
+                if key not in shares:
+                    shares[key] = torch.zeros_like(table)
+                hit = window(table, y, margin + x, best) == best
+                window(shares[key], y, margin + x, best).add_(left * hit)
                 left.masked_fill_(hit, 0)
-        return result, None
+        return running.back(shares), None
 
 
 def affinities(edges: torch.Tensor, radius: int) -> torch.Tensor:
@@ -153,15 +232,14 @@ def neighbour_affinities(edges: torch.Tensor, radius: int) -> list[tuple[int, to
         and W as (B, 1, h w - o), where entry i belongs to the pair of cells i and i + o and is 0 if there is none.
     """
     batch, height, width = edges.shape
-    found = []
-    for dy, dx, path in directions(radius):
+    found, running = [], _Running(edges)
+    for direction in directions(radius):
+        dy, dx = direction.dy, direction.dx
         if dy >= height or abs(dx) >= width:
             continue
         rows, columns, left = height - dy, width - abs(dx), max(0, -dx)
-        best = torch.zeros((batch, rows, columns), dtype=edges.dtype, device=edges.device)
-        for y, x in path:
-            view = edges[:, y : y + rows, left + x : left + x + columns]
-            torch.maximum(best, view, out=best)
+        best = torch.empty((batch, rows, columns), dtype=edges.dtype, device=edges.device)
+        running.along(direction, left, best)
         whole = torch.zeros_like(edges)
         torch.sub(1, best, out=whole[:, :rows, left : left + columns])
         offset = dy * width + dx
