@@ -24,4 +24,4 @@ def extension(name: str) -> Pybind11Extension:
     )
 
 
-setup(ext_modules=[extension("_wsss_crf")])
+setup(ext_modules=[extension(name) for name in ("_wsss_crf", "_wsss_walk")])

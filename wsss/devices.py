@@ -15,6 +15,15 @@ from wsss.gpus import claim_gpu
 from wsss.launch import team_of
 
 
+def device_type(wanted: str) -> str:
+    """``cpu`` or ``cuda``, for ``auto``, ``cpu`` or ``cuda``. Raises ``WsssError``: ``cuda`` without a usable GPU."""
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise WsssError("--device cuda: torch sees no GPU here; use --device cpu, or check the driver")
+    return "cuda"
+
+
 def choose_device(wanted: str) -> torch.device:
     """The device that ``auto``, ``cpu`` or ``cuda`` stands for.
 
@@ -24,10 +33,8 @@ def choose_device(wanted: str) -> torch.device:
     Raises:
         WsssError: ``cuda`` without a usable GPU.
     """
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+    if device_type(wanted) == "cpu":
         return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise WsssError("--device cuda: torch sees no GPU here; use --device cpu, or check the driver")
     team, count = team_of(os.environ), torch.cuda.device_count()
     given = "CUDA_VISIBLE_DEVICES" in os.environ
     device = torch.device("cuda", team.local_rank % count if given else claim_gpu(count, team))

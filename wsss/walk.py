@@ -11,13 +11,13 @@ from torch.nn import functional as F
 
 from wsss.data.buckets import Buckets, buckets
 from wsss.data.index import Index, Item
-from wsss.devices import choose_device, prepare_cpu
+from wsss.devices import choose_device, device_type, prepare_cpu
 from wsss.errors import WsssError
 from wsss.inference import PROBE, outputs_of
 from wsss.map_parts import Format, Maps, write_maps
 from wsss.models.edge_network import STRIDE, EdgeNetwork, load_edge_network
 from wsss.models.folding import fold_batch_norm
-from wsss.refine.random_walk import random_walk
+from wsss.refine.random_walk import random_walk, usual_backend
 from wsss.settings import InferenceSettings, WalkSettings
 from wsss.shards import items_of
 from wsss.stage import Run
@@ -152,6 +152,8 @@ def write_walk(run: Run) -> None:
             f"{store.folder} has no maps of {len(missing)} images, the first is {missing[0]!r}; let its 'splits' "
             "include those of the walk and make the maps again"
         )
+
+    run.note(walk_backend=usual_backend(device_type(run.args.device)))
 
     def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
         network = load_edge_network(run.inputs["affinity"])

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from wsss.refine.random_walk import TOLERANCE, Transition, chebyshev, random_walk
+import wsss.refine.random_walk as walking
+from wsss.refine.random_walk import TOLERANCE, Transition, built, chebyshev, random_walk, usual_backend
+
+
+@pytest.fixture(autouse=True, params=["native", "torch"])
+def backend(request, monkeypatch):
+    """Everything holds for both."""
+    monkeypatch.setattr(walking, "usual_backend", lambda device: request.param)
+    return request.param
 
 
 def dense(edges, radius, beta):
@@ -146,3 +154,43 @@ def test_memory_is_linear_in_cells():
         held.append(sum(tensor.untyped_storage().nbytes() for tensor in tensors))
         assert held[-1] == (34 + 1) * 4 * size[0] * size[1]
     assert held[1] == 8 * held[0]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (7, 9), (33, 31), (64, 65)])
+def test_both_forms_agree(size, monkeypatch):
+    maps, edges = scene(size, 3)
+    found = []
+    for backend in ("native", "torch"):
+        monkeypatch.setattr(walking, "usual_backend", lambda device, b=backend: b)
+        found.append(random_walk(maps, edges, steps=37))
+    assert (found[0] - found[1]).abs().max() <= 1e-5 * found[1].max()
+
+
+def test_the_c_code_refuses_what_does_not_fit():
+    maps, weights, inverse = np.ones((2, 12), np.float32), np.ones(9, np.float32), np.ones(12, np.float32)
+    assert built().power(maps, [(3, weights)], inverse, [1.0]).tolist() == maps.tolist()
+    for wrong in (
+        (maps[0], [(3, weights)], inverse, [1.0]),
+        (maps, [(3, weights)], inverse[1:], [1.0]),
+        (maps, [(2, weights)], inverse, [1.0]),
+        (maps, [(0, inverse)], inverse, [1.0]),
+        (maps, [(3, weights)], inverse, []),
+    ):
+        with pytest.raises(ValueError):
+            built().power(*wrong)
+
+
+def test_where_it_is_not_built_torch_walks_and_says_so_once(monkeypatch, capsys):
+    def missing():
+        raise ImportError("no such module")
+
+    monkeypatch.setattr(walking, "built", missing)
+    usual_backend.cache_clear()
+    try:
+        assert [usual_backend("cpu") for _ in range(3)] == ["torch"] * 3
+        assert capsys.readouterr().err.count("(no such module); run 'pip install .' again. torch does its work") == 1
+        assert usual_backend("cuda") == "torch"
+    finally:
+        usual_backend.cache_clear()
+    monkeypatch.undo()
+    assert usual_backend("cpu") == "native"

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from wsss.native import ROOT, check, digest, source
-from wsss.refine.crf_backends import built
+from wsss.refine import crf_backends, random_walk
 
 FAST = "int twice(int n) { return 2 * n; }  // fast\n"
 
@@ -42,5 +42,6 @@ def test_without_source_there_is_nothing_to_compare(tmp_path, monkeypatch):
     check(module("anything"))
 
 
-def test_the_build_that_runs_here_is_of_this_checkout():
-    assert built().SOURCE == digest("_wsss_crf", ROOT)
+@pytest.mark.parametrize("name, built", [("_wsss_crf", crf_backends.built), ("_wsss_walk", random_walk.built)])
+def test_the_build_that_runs_here_is_of_this_checkout(name, built):
+    assert built().SOURCE == digest(name, ROOT)

@@ -11,19 +11,46 @@ T is similar to a symmetric matrix with eigenvalues in [-1, 1], so the power is 
 
 whose coefficients are a binomial distribution: those beyond about sqrt(2 t ln(2 / tolerance)) do not matter. 256 steps
 need degree 80 for 1e-6. (T_k: T_0 = 1, T_1 = lambda, T_(k+1) = 2 lambda T_k - T_(k-1).)
+
+On a CPU the expansion runs in C++ (``native/_wsss_walk``) where that is built, else in torch as on a GPU.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from functools import cache
+from types import ModuleType
 
 import torch
 
+from wsss.native import check
 from wsss.refine.paths import neighbour_affinities
 
 TOLERANCE = 1e-6
 """Sum of the coefficients that are left out, relative to 1."""
+
+
+@cache
+def built() -> ModuleType:
+    """The extension module. Raises ``ImportError`` where it is not built, or from other source than this."""
+    import _wsss_walk
+
+    return check(_wsss_walk)
+
+
+@cache
+def usual_backend(device: str) -> str:
+    """What walks on a type of device: ``native`` on a CPU where it is built, else ``torch``, which is said once."""
+    if device != "cpu":
+        return "torch"
+    try:
+        built()
+    except ImportError as error:
+        what = f"the random walk's own code is not built ({error}); run 'pip install .' again"
+        print(f"{what}. torch does its work, only slower", file=sys.stderr, flush=True)
+        return "torch"
+    return "native"
 
 
 @cache
@@ -86,6 +113,8 @@ class Transition:
     def power(self, maps: torch.Tensor, steps: int, tolerance: float = TOLERANCE) -> torch.Tensor:
         """x T^steps by the Chebyshev expansion; differs from ``steps`` by less than 1e-4 of the maximum (2e-5 seen)."""
         coefficients = chebyshev(steps, tolerance)
+        if usual_backend(maps.device.type) == "native":
+            return self._native(maps, coefficients)
         before, now = maps.clone(), torch.empty_like(maps)
         total = coefficients[0] * maps
         if len(coefficients) > 1:
@@ -98,6 +127,14 @@ class Transition:
             if coefficient:
                 total.add_(now, alpha=coefficient)
         return total
+
+    def _native(self, maps: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tensor:
+        found = torch.empty_like(maps)
+        for number in range(len(maps)):
+            stencil = [(offset, weights[number, 0].numpy()) for offset, weights in self.stencil]
+            inverse = self.inverse[number, 0].numpy()
+            found[number] = torch.from_numpy(built().power(maps[number].numpy(), stencil, inverse, coefficients))
+        return found
 
 
 @torch.inference_mode()
