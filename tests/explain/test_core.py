@@ -65,7 +65,7 @@ class Failing(Pooled):
 
 
 @pytest.mark.parametrize("sound", [0, 1])
-@pytest.mark.parametrize("name", ["cam", "grad-cam", "gradient"])
+@pytest.mark.parametrize("name", ["cam", "grad-cam", "score-cam", "ablation-cam", "full-grad", "occlusion", "gradient"])
 def test_errors_pass_through_and_leave_no_trace(name, sound):
     if sound and name in ("cam", "grad-cam", "full-grad", "gradient"):
         pytest.skip("one pass is all that it needs")
@@ -169,6 +169,11 @@ def test_differentiable_maps_train_the_network(name):
     plain = method(Subject(seeded(Pooled, act=nn.Softplus()), "body", "fc"), x, EVERY)
     assert value.item() == pytest.approx(plain.maps.square().sum().item(), rel=1e-4)
     assert method(subject, x, EVERY, differentiable=True).about["model"] is None
+
+
+def test_perturbations_cannot_be_differentiated():
+    with pytest.raises(WsssError, match="cannot be differentiated"):
+        find("score-cam")()(pooled(), images(1), EVERY, differentiable=True)
 
 
 def test_layers_that_work_in_place_or_twice_or_never():

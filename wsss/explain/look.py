@@ -164,15 +164,13 @@ class Look:
         image_idx = self.rows.image_idx if image_idx is None else image_idx
         if len(values) and not values.requires_grad:
             raise self._unconnected()
-        turn = ranks(image_idx)
-        turns = int(turn.max()) + 1 if len(turn) else 0
-        for number in range(turns):
-            rows = (turn == number).nonzero()[:, 0]
+        turns = self.turns(image_idx)
+        for number, rows in enumerate(turns, 1):
             self.cost["backwards"] += len(rows)
             found = torch.autograd.grad(
                 values[rows].sum(),
                 [self._point, *more],
-                retain_graph=keep or self.differentiable or number + 1 < turns,
+                retain_graph=keep or self.differentiable or number < len(turns),
                 create_graph=self.differentiable,
                 allow_unused=True,
             )
@@ -185,6 +183,11 @@ class Look:
                     for one, of in zip(found, [self._point, *more], strict=True)
                 ),
             )
+
+    def turns(self, image_idx: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Numbers of the rows int64 (n,) in groups of at most one row an image."""
+        turn = ranks(self.rows.image_idx if image_idx is None else image_idx)
+        return [(turn == number).nonzero()[:, 0] for number in range(int(turn.max()) + 1 if len(turn) else 0)]
 
     def _unconnected(self) -> WsssError:
         where = "the images" if self.subject.layer is None else f"layer {self.subject.layer}"
