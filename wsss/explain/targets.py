@@ -44,6 +44,10 @@ class Rows:
             mine.nonzero()[:, 0].repeat(copies), torch.arange(copies).repeat_interleave(int(mine.sum()))
         )
 
+    def row(self, number: int, copies: int) -> Rows:
+        """One row, for a batch of ``copies`` perturbed copies of its image."""
+        return self._picked(torch.full((copies,), number), torch.arange(copies))
+
     def repeated(self, copies: int, images: int) -> Rows:
         """The rows of a batch of ``images`` images, for the same batch ``copies`` times in sequence."""
         shift = torch.arange(copies, device=self.image_idx.device).repeat_interleave(len(self)) * images
