@@ -236,3 +236,18 @@ def test_the_projects_classifier_gives_its_own_maps(backbone, stride):
     torch.testing.assert_close(grad.maps, made.maps, atol=1e-5, rtol=1e-4)
     with pytest.raises(WsssError, match="Linear: name what to look at"):
         subject_of(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name != "full-grad"])
+def test_half_precision_gives_fp32_maps(name):
+    subject, x = pooled(), images(2, 8).bfloat16()
+    usual = find(name)()(subject, x.float(), EVERY, seed=3, ids=["a", "b"]).maps
+    subject = pooled()
+    subject.network.bfloat16()
+    made = find(name)()(subject, x, EVERY, seed=3, ids=["a", "b"]).maps
+    assert made.dtype == torch.float32 and made.isfinite().all()
+    with torch.autocast("cpu", torch.bfloat16):  # the caller's autocast is none of ours
+        exact = find(name)()(pooled(), x.float(), EVERY, seed=3, ids=["a", "b"]).maps
+    torch.testing.assert_close(exact, usual)
+    if name not in ("ablation-cam", "seg-ablation-cam"):  # scores near zero divide there
+        assert (made - usual).abs().max() < 0.15 * usual.abs().max()

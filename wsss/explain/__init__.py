@@ -12,6 +12,7 @@ Three things meet: a ``Subject`` (a network and the layer that is looked at), a 
 from __future__ import annotations
 
 from wsss.explain.base import Explainer, Explanation
+from wsss.explain.callables import Scalars
 from wsss.explain.methods import find, names
 from wsss.explain.regions import Regions
 from wsss.explain.subject import Subject, subject_of
@@ -23,6 +24,7 @@ __all__ = [
     "Explanation",
     "Regions",
     "Rows",
+    "Scalars",
     "Subject",
     "Target",
     "find",

@@ -53,11 +53,13 @@ class Explainer(ABC):
 
     Attributes:
         differentiates: Whether ``differentiable=True`` is possible.
+        normalised: Maps come rectified and normalised, from libraries that give no others.
         score: Kind of score that is explained; None: one that the target or an option says.
         channels: How maps (R, 3, H, W) are best reduced to one channel (``wsss.explain.postprocess``).
     """
 
     differentiates: ClassVar[bool] = True
+    normalised: ClassVar[bool] = False
     score: str | None = "logit"
     channels: ClassVar[str | None] = None
 
@@ -124,6 +126,7 @@ class Explainer(ABC):
         return {
             "method": self.name,
             "options": self.options(),
+            "normalised": self.normalised,
             **look.target.about(),
             "layer": look.subject.layer,
             "at": look.subject.at,

@@ -2,7 +2,8 @@
 
 Modules that a forward pass has finished before it reaches the layer cannot depend on its output. What they gave is
 remembered, and given again while the head runs: whatever the network is, only what comes after the layer is computed
-(and functions outside modules, which are cheap).
+(and functions outside modules, which are cheap). Remembered tensors of as many entries as the batch has images are
+taken for batches.
 """
 
 from __future__ import annotations

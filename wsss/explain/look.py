@@ -64,6 +64,11 @@ class Look:
             raise RuntimeError("nothing went through the network yet")
         return self._rows
 
+    @property
+    def precision(self) -> torch.dtype:
+        """What the layer, or the input, is computed in."""
+        return self._point.dtype
+
     def generator(self, image: int) -> torch.Generator:
         """Random numbers on the CPU that follow from the run's seed and the image's name alone."""
         if self.ids is None:
@@ -211,9 +216,8 @@ class Look:
 
 
 def ranks(image_idx: torch.Tensor) -> torch.Tensor:
-    """How many earlier entries (R,) have the same value."""
-    same = image_idx[:, None] == image_idx[None]
-    return same.tril(-1).sum(1)
+    """How many earlier entries (R,) of an ascending list have the same value."""
+    return torch.arange(len(image_idx), device=image_idx.device) - torch.searchsorted(image_idx, image_idx)
 
 
 def in_order(pieces: Iterable[tuple[torch.Tensor, torch.Tensor]], count: int, empty: torch.Tensor) -> torch.Tensor:

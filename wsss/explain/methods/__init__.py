@@ -8,6 +8,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from wsss.errors import WsssError
+from wsss.explain.external import external
 
 
 def names() -> tuple[str, ...]:
@@ -16,11 +17,14 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> Any:
-    """The class ``Method`` of ``wsss.explain.methods.<name>`` (a dash stands for an underscore).
+    """The class ``Method`` of ``wsss.explain.methods.<name>`` (a dash stands for an underscore), or an explainer of
+    another library (``external:captum:IntegratedGradients``).
 
     Raises:
         WsssError: No such explainer; the message has the nearest names.
     """
+    if name.startswith("external:"):
+        return external(name)
     if name not in names():
         near = get_close_matches(name, names(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"

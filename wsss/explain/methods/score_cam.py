@@ -68,7 +68,7 @@ class Method(Explainer):
         masks = postprocess.resize(activations, look.images.shape[2:])
         low, high = (getattr(masks, name)((1, 2), keepdim=True) for name in ("amin", "amax"))
         masks = (masks - low) / torch.where(high > low, high - low, 1)
-        output = look.run(look.images[image] * masks[:, None])
+        output = look.run(look.images[image] * masks[:, None].to(look.images.dtype))
         return self._of(look, output, image, len(masks))
 
     def _of(self, look: Look, output: torch.Tensor, image: int, copies: int) -> torch.Tensor:

@@ -48,7 +48,7 @@ class Method(Explainer):
         look.plain()
         images = look.images
         generators = [look.generator(image) for image in range(len(images))]
-        scale = torch.full((len(images), 1, 1, 1), self.sigma, device=images.device)
+        scale = images.new_full((len(images), 1, 1, 1), self.sigma)
         if self.relative:
             scale = scale * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)).detach()
         total: torch.Tensor | int = 0
