@@ -10,7 +10,10 @@ from torch import nn
 from tests.explain.nets import Affine, Deep, Pooled, images, pooled, seeded
 from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find, subject_of
-from wsss.explain.fills import blurred
+from wsss.explain.fills import blurred, filled
+from wsss.explain.head import Head
+from wsss.explain.look import Look
+from wsss.explain.subject import undisturbed
 from wsss.models.classifier import Classifier
 
 EVERY = Classes("pred", only=range(4))
@@ -148,7 +151,8 @@ NETWORKS = {
 
 
 class TwoWays(nn.Module):
-    """A module that runs before and after the layer, one that gives several tensors, one changed in place later."""
+    """A module that runs before the layer, inside another one and after the layer; one that gives several tensors; one
+    whose output is changed in place and used again behind the layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,19 +162,23 @@ class TwoWays(nn.Module):
             nn.Conv2d(3, 5, 1),
             nn.Conv2d(5, 3, 1),
         )
-        self.split = Halves()
+        self.split = Halves(self.act)
 
     def forward(self, x):
         x = self.act(self.stem(x))
         one, other = self.split(x)
         x += 1
-        x = self.act(self.last(self.act(self.first(x)))) + one - other
-        return torch.cat([x, x[:, :1] * 2], 1).mean((2, 3))
+        y = self.act(self.last(self.act(self.first(x)))) * x + one - other
+        return torch.cat([y, y[:, :1] * 2], 1).mean((2, 3))
 
 
 class Halves(nn.Module):
+    def __init__(self, act: nn.Module) -> None:
+        super().__init__()
+        self.act = act
+
     def forward(self, x):
-        return x / 2, x / 3
+        return self.act(x / 2 - 0.1), x / 3
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -199,15 +207,10 @@ def test_only_the_head_runs_and_gives_what_the_network_gives(name):
     base, values = subject.read(base), [subject.read(v) if v.ndim == 4 else v for v in values]
     drops = base - torch.stack(values)  # (5, B, 4)
 
-    from wsss.explain.look import Look
-    from wsss.explain.subject import undisturbed
-
     runs = []
     stem = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
     with undisturbed(subject):
         look = Look(subject, x, EVERY)
-        from wsss.explain.head import Head
-
         with Head(look) as head:
             handle = stem.register_forward_hook(lambda *_: runs.append(1))
             made = find("ablation-cam")(chunk=3)._scores_without(look, head)
@@ -328,6 +331,20 @@ def test_noise_belongs_to_the_image_and_not_to_the_batch():
     assert not torch.allclose(alone.maps, method(affine(), x[2:], THREE, ids=["d"], seed=1).maps, atol=1e-3)
     unnamed = [method(affine(), x[some], THREE, seed=1).maps[-3:] for some in (slice(0, 3), slice(2, 3))]
     torch.testing.assert_close(*unnamed, **CLOSE)
+
+
+def test_noise_has_the_colours_of_the_image_and_stays_a_picture():
+    subject = affine(32)
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (subject.mean, subject.std))
+    raw = (
+        torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        * torch.tensor([0.2, 1.0, 2.0])[:, None, None]
+    )
+    look = Look(subject, (raw.clamp(max=1) - mean) / std, THREE, ["a", "b"])
+    made = filled(look, 0, "noise") * std + mean
+    assert made.min() >= -1e-6 and made.max() <= 1 + 1e-6 and (made < 1e-6).any()
+    torch.testing.assert_close(made.mean((1, 2)), raw[0].clamp(max=1).mean((1, 2)), atol=0.05, rtol=0)
+    assert made[0].std() < 0.1 < made[1].std()
 
 
 def test_blur_keeps_flat_images_and_the_mean():
