@@ -9,7 +9,7 @@ from torch import nn
 from tests.explain.nets import Affine, Pixels, images, seeded
 from wsss.errors import WsssError
 from wsss.explain import Classes, Regions, Subject, find
-from wsss.explain.curves import curves
+from wsss.explain.curves import curves, random_saliency
 from wsss.explain.fills import blurred
 
 THREE = Classes("pred", only=range(3))
@@ -98,6 +98,15 @@ def test_regions_keep_their_pixels_and_use_the_metric():
     start = subject.network(blurred(x[made.image_idx[row]])[None]).softmax(1)[0, made.class_idx[row]]
     mask = made.rows.masks[row]
     assert inserted.scores[row, 0].item() == pytest.approx(start[mask].mean().item(), abs=1e-5)
+
+
+def test_t_da_4_a_random_order_to_compare_with():
+    subject, x, made, maps = affine()
+    noise = random_saliency(subject, x, made.rows, ["a", "b"], seed=1)
+    assert noise.shape == (6, 8, 8) and torch.equal(noise[0], noise[2]) and not torch.equal(noise[0], noise[3])
+    assert torch.equal(noise[3], random_saliency(subject, x[1:], made.rows.of(1, 1), ["b"], seed=1)[0])
+    random, best = (curves(subject, x, THREE, made, maps=m, score="logit").auc for m in (noise, maps))
+    assert (best < random).all()
 
 
 def test_curves_refuse_what_they_cannot_rank():

@@ -165,6 +165,23 @@ def test_explainers_of_pytorch_grad_cam_are_called_alike():
     assert other.maps.shape == (2, 16, 16) and other.maps.max() > 0.9
 
 
+def test_their_failures_leave_no_trace():
+    pytest.importorskip("pytorch_grad_cam")
+    subject, x = deep(), images(1)
+    body, before = subject.network.body, find("gradient")()(subject, x, EVERY).maps
+
+    def refusing(output):
+        raise RuntimeError("no")
+
+    for name in ("AblationCAM", "GradCAM"):
+        with pytest.raises(RuntimeError, match="no"):
+            find(f"external:pgc:{name}")(options_of_call={"targets": [refusing]})(subject, x, EVERY)
+        assert subject.network.body is body and not any(m._forward_hooks for m in subject.network.modules())
+    assert torch.equal(find("gradient")()(subject, x, EVERY).maps, before)
+    made = find("external:pgc:AblationCAM")()(subject, x, EVERY)
+    assert subject.network.body is body and made.maps.shape == (4, 16, 16)
+
+
 def test_absent_libraries_and_unknown_names(monkeypatch):
     with pytest.raises(WsssError, match="called external:captum:NAME or external:pgc:NAME"):
         find("external:lime:Lime")

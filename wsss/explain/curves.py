@@ -14,7 +14,7 @@ from wsss.explain.base import Explanation
 from wsss.explain.fills import Fill, filled
 from wsss.explain.look import Look
 from wsss.explain.subject import Subject, undisturbed
-from wsss.explain.targets import Target
+from wsss.explain.targets import Classes, Rows, Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,15 @@ class Curves:
     scores: torch.Tensor
     auc: torch.Tensor
     kind: str
+
+
+def random_saliency(
+    subject: Subject, images: torch.Tensor, rows: Rows, ids: Sequence[str] | None = None, seed: int = 0
+) -> torch.Tensor:
+    """Maps fp32 (R, H, W) of uniform noise, one an image: what every curve is to be compared with."""
+    look = Look(subject, images, Classes("pred"), None if ids is None else list(ids), seed)
+    noise = [torch.rand(images.shape[2:], generator=look.generator(image)) for image in range(len(images))]
+    return torch.stack(noise).to(rows.image_idx.device)[rows.image_idx]
 
 
 def curves(

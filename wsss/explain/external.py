@@ -95,7 +95,7 @@ class External(Explainer):
         look.plain()
         kind = getattr(import_module(LIBRARIES[self.library][0]), self.method)
         made = self._captum if self.library == "captum" else self._pgc
-        with kept_gradients(look.subject.network):
+        with kept(look.subject.network):
             maps = [made(kind, look, row, image) for row, image in enumerate(look.rows.image_idx.tolist())]
         return torch.cat(maps) if maps else look.images.new_zeros(0, *look.images.shape[2:])
 
@@ -116,14 +116,24 @@ class External(Explainer):
         return torch.from_numpy(found).to(look.images.device)
 
 
+HOOKS = ("_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
 @contextmanager
-def kept_gradients(network: nn.Module) -> Iterator[None]:
-    """Put every parameter's gradient back as it was, since other libraries wipe and fill them."""
-    before = [(parameter, parameter.grad) for parameter in network.parameters()]
-    for parameter, _ in before:
+def kept(network: nn.Module) -> Iterator[None]:
+    """Put back every parameter's gradient, every layer and every hook, since other libraries wipe and fill gradients,
+    swap layers, and leave things behind when something raises."""
+    gradients = [(parameter, parameter.grad) for parameter in network.parameters()]
+    insides = [(module, {name: dict(vars(module)[name]) for name in HOOKS}) for module in network.modules()]
+    for parameter, _ in gradients:
         parameter.grad = None
     try:
         yield
     finally:
-        for parameter, gradient in before:
+        for parameter, gradient in gradients:
             parameter.grad = gradient
+        for module, inside in insides:
+            for name, entries in inside.items():
+                found = vars(module)[name]
+                found.clear()
+                found.update(entries)
