@@ -56,6 +56,8 @@ def train_classifier(run: Run) -> None:
         "output_stride": settings.output_stride,
         "classes": list(index.classes),
     }
+    if settings.head == "kur":
+        about |= {"head": "kur", "kur_alpha": float(settings.kur_alpha or classes)}
     save_weights(run.out / "model.safetensors", network.state_dict(), about)
     validation = index.split("val")
     if validation:

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable, channels_of, create_backbone, feature_maps, load_pretrained
-from wsss.settings import NetworkSettings
+from wsss.models.kernel_usage import KernelUsageHead
+from wsss.settings import ClassifierSettings
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights
 
 
 class Classifier(Trainable):
-    """Backbone and a 1x1 head without bias.
+    """Backbone and a 1x1 head without bias: an ordinary one, or one with kernel usage regularisation.
 
     The forward pass returns the raw class activation maps (B, C, h, w), unbounded and not rectified; their mean over
     the grid is the logit, since pooling and a 1x1 convolution commute.
     """
 
-    def __init__(self, backbone: str, classes: int, output_stride: int = 16, pretrained: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: str,
+        classes: int,
+        output_stride: int = 16,
+        pretrained: bool = False,
+        head: Literal["linear", "kur"] = "linear",
+        kur_alpha: float | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = create_backbone(backbone, output_stride, pretrained)
-        self.head = nn.Conv2d(channels_of(self.backbone), classes, 1, bias=False)
+        channels = channels_of(self.backbone)
+        if head == "kur":
+            self.head: nn.Conv2d = KernelUsageHead(channels, classes, kur_alpha)
+        else:
+            self.head = nn.Conv2d(channels, classes, 1, bias=False)
         nn.init.kaiming_normal_(self.head.weight)
         self.pretrained = pretrained
 
@@ -41,12 +55,14 @@ def logits(maps: torch.Tensor) -> torch.Tensor:
     return maps.float().mean((2, 3))
 
 
-def build_classifier(settings: NetworkSettings, classes: int, warm_start: Path | None = None) -> Classifier:
+def build_classifier(settings: ClassifierSettings, classes: int, warm_start: Path | None = None) -> Classifier:
     """A classifier with the weights that the settings (or another classifier's folder) say."""
+    pretrained = settings.pretrained is True and warm_start is None
+    network = Classifier(
+        settings.backbone, classes, settings.output_stride, pretrained, settings.head, settings.kur_alpha
+    )
     if warm_start is not None:
-        network = Classifier(settings.backbone, classes, settings.output_stride)
         return _fill(network, warm_start)
-    network = Classifier(settings.backbone, classes, settings.output_stride, settings.pretrained is True)
     if isinstance(settings.pretrained, str):
         load_pretrained(network.backbone, settings.pretrained)
     return network
@@ -56,7 +72,8 @@ def load_classifier(folder: Path) -> tuple[Classifier, tuple[str, ...]]:
     """A trained classifier and its class names, from its artefact folder."""
     read_manifest(folder)
     _, about = load_weights(folder / "model.safetensors")
-    network = Classifier(about["backbone"], len(about["classes"]), about["output_stride"])
+    head, alpha = about.get("head", "linear"), about.get("kur_alpha")
+    network = Classifier(about["backbone"], len(about["classes"]), about["output_stride"], False, head, alpha)
     return _fill(network, folder), tuple(about["classes"])
 
 
@@ -76,6 +93,10 @@ def load_judge(folder: Path, classes: int) -> Classifier:
 
 def _fill(network: Classifier, folder: Path) -> Classifier:
     weights, about = load_weights(folder / "model.safetensors")
+    heads = (about.get("kur_alpha"), getattr(network.head, "alpha", None))
+    if heads[0] != heads[1]:
+        named = ["head: linear" if alpha is None else f"head: kur, kur_alpha: {alpha:g}" for alpha in heads]
+        raise WsssError(f"{folder}: its weights are for '{named[0]}', this recipe has '{named[1]}'; give both the same")
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -63,14 +63,20 @@ class Settings(BaseModel):
         extra="forbid", frozen=True, strict=True, validate_default=True, use_attribute_docstrings=True
     )
 
+    LATER: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came later than artefacts that are worth keeping: at their defaults they stand in no canonical
+    string, so that their coming changes none."""
+
     @classmethod
     def read(cls, values: dict[str, Any]) -> Any:
         """Build from plain YAML or JSON values. Raises ``pydantic.ValidationError``."""
         return cls.model_validate_json(json.dumps(values, default=str), strict=True)
 
     def canonical(self, exclude: set[str] | None = None) -> str:
-        """One JSON string, keys sorted, defaults filled in: equal settings give equal strings."""
-        left_out = WITHOUT_EFFECT | (exclude or set())
+        """One JSON string, keys sorted, defaults filled in (but those of ``LATER``): equal settings give equal
+        strings."""
+        unused = {name for name in self.LATER if getattr(self, name) == type(self).model_fields[name].default}
+        left_out = WITHOUT_EFFECT | unused | (exclude or set())
         return json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True, ensure_ascii=False)
 
 

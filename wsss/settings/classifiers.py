@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import reduce
 from operator import or_
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -20,6 +20,13 @@ class ClassifierSettings(TrainingSettings):
     """What every classifier has. Subclasses add what their objective needs; ``objective`` names the module in
     ``wsss.objectives`` (a dash stands for an underscore)."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"head", "kur_alpha"})
+
+    head: Literal["linear", "kur"] = "linear"
+    """``kur``: kernel usage regularisation, in which the classes compete for each channel of the features: the head's
+    weights act as alpha W * softmax of W over the classes, and maps are made with these."""
+    kur_alpha: Positive | None = None
+    """alpha of ``head: kur``; null: the number of classes, with which equal weights act unchanged."""
     warm_start: Annotated[str, Ref("classifiers")] | None = None
     """Another classifier whose weights this one starts from; null: the backbone's weights and a new head."""
     sampling: Literal["uniform", "balanced"] = "uniform"
@@ -28,6 +35,12 @@ class ClassifierSettings(TrainingSettings):
     positive_weight: Literal["balanced"] | Positive | None = None
     """Weight of the positive half of the classification loss; ``balanced``: of each class, its images without over its
     images with (within 1/100 and 100); null: 1."""
+
+    @model_validator(mode="after")
+    def _alpha_has_a_head(self) -> ClassifierSettings:
+        if self.kur_alpha is not None and self.head != "kur":
+            raise ValueError("kur_alpha has no effect without head: kur; set the head, or leave kur_alpha out")
+        return self
 
 
 class VanillaSettings(ClassifierSettings):

@@ -1,0 +1,139 @@
+"""What every explainer is, and what it gives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from wsss.errors import WsssError
+from wsss.explain.look import Look
+from wsss.explain.subject import Subject, undisturbed
+from wsss.explain.targets import Rows, Target
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Maps of pairs of an image and a class, those of an image together.
+
+    Attributes:
+        maps: Raw signed fp32 on the network's device: (R, h, w) at the layer's resolution, (R, H, W) of methods that
+            perturb or add up pixels, (R, 3, H, W) of gradients of pixels.
+        rows: ``image_idx`` and ``class_idx`` int64 (R,), the classes considered present, the regions.
+        output: Class scores (B, C) or pixel scores (B, C', H', W') of the same pass, before sigmoid or softmax; with
+            their graph if the explanation is differentiable.
+        about: Method and its options, target, layer, explained classes, score, size of the input in pixels, seed,
+            hash of the network's weights (None if differentiable, for then they are in flux), and the cost in images.
+    """
+
+    maps: torch.Tensor
+    rows: Rows
+    output: torch.Tensor
+    about: dict[str, Any]
+
+    @property
+    def image_idx(self) -> torch.Tensor:
+        return self.rows.image_idx
+
+    @property
+    def class_idx(self) -> torch.Tensor:
+        return self.rows.class_idx
+
+    def of(self, image: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Classes int64 (n,) and maps (n, ...) of one image of the batch."""
+        mine = self.image_idx == image
+        return self.class_idx[mine], self.maps[mine]
+
+
+class Explainer(ABC):
+    """A way to explain. Subclasses are frozen dataclasses whose fields are the method's options.
+
+    Attributes:
+        differentiates: Whether ``differentiable=True`` is possible.
+        normalised: Maps come rectified and normalised, from libraries that give no others.
+        score: Kind of score that is explained; None: one that the target or an option says.
+        channels: How maps (R, 3, H, W) are best reduced to one channel (``wsss.explain.postprocess``).
+    """
+
+    differentiates: ClassVar[bool] = True
+    normalised: ClassVar[bool] = False
+    score: str | None = "logit"
+    channels: ClassVar[str | None] = None
+
+    def __call__(
+        self,
+        subject: Subject,
+        images: torch.Tensor,
+        target: Target,
+        *,
+        ids: Sequence[str] | None = None,
+        seed: int = 0,
+        differentiable: bool = False,
+    ) -> Explanation:
+        """Explain a batch. The network is left as it was: modes, hooks, gradients, and what wants gradients.
+
+        Args:
+            subject: The network and its layer.
+            images: Normalised images, floating (B, 3, H, W), on any device.
+            target: What is asked of which image.
+            ids: Names of the images, for methods with noise: an image's noise follows from its name and ``seed``
+                alone. None: its pixels are its name.
+            seed: The run's seed.
+            differentiable: Keep the graph of the maps and of the output, for losses on explanations.
+
+        Raises:
+            WsssError: The method cannot be used on this network or target, or is not differentiable.
+        """
+        if differentiable and not self.differentiates:
+            raise WsssError(
+                f"{self.name} is made of perturbations and cannot be differentiated; take a gradient method"
+            )
+        if images.ndim != 4:
+            raise WsssError(f"images are (images, channels, height, width), these are {tuple(images.shape)}")
+        if ids is not None and len(ids) != len(images):
+            raise WsssError(f"{len(ids)} ids for {len(images)} images")
+        with undisturbed(subject):
+            images = images.clone() if images.is_inference() else images
+            images = images.to(subject.device or images.device)
+            look = Look(subject, images, target, None if ids is None else list(ids), seed, differentiable)
+            maps = self.explain(look).float()
+            output = look.output
+            if not differentiable:
+                maps, output = maps.detach(), output.detach()
+        return Explanation(maps, look.rows, output, self._about(look))
+
+    @abstractmethod
+    def explain(self, look: Look) -> torch.Tensor:
+        """Maps (R, ...) of ``look.rows``; runs a forward pass of ``look`` first."""
+
+    @property
+    def name(self) -> str:
+        """The name that ``find`` knows it by."""
+        return type(self).__module__.rpartition(".")[2].replace("_", "-")
+
+    def options(self) -> dict[str, Any]:
+        """The method's options as plain values."""
+        named = {field.name: getattr(self, field.name) for field in (fields(self) if is_dataclass(self) else ())}
+        return {
+            key: {"name": value.name, **value.options()} if isinstance(value, Explainer) else value
+            for key, value in named.items()
+        }
+
+    def _about(self, look: Look) -> dict[str, Any]:
+        return {
+            "method": self.name,
+            "options": self.options(),
+            "normalised": self.normalised,
+            **look.target.about(),
+            "layer": look.subject.layer,
+            "at": look.subject.at,
+            "classes": sorted(set(look.rows.class_idx.tolist())),
+            "score": self.score or look.target.perturbed,
+            "input": tuple(look.images.shape[-2:]),
+            "seed": look.seed,
+            "model": None if look.differentiable else look.subject.model_hash,
+            "cost": dict(look.cost),
+        }

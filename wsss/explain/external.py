@@ -1,0 +1,139 @@
+"""Explainers of other libraries behind the same interface: ``external:captum:<Name>`` and ``external:pgc:<Name>``.
+
+The libraries are optional and only imported when one of their explainers is made. They explain one row a call, so a row
+costs what it costs there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from wsss.errors import WsssError
+from wsss.explain.base import Explainer
+from wsss.explain.look import Look
+
+LIBRARIES = {"captum": ("captum.attr", "captum"), "pgc": ("pytorch_grad_cam", "gradcam")}
+"""Module to import, and the extra of this package that installs it."""
+
+
+def external(name: str) -> partial[External]:
+    """The explainer of a name ``external:LIBRARY:NAME``; options are given when it is made.
+
+    Raises:
+        WsssError: Unknown library, one that is not installed, or no such explainer in it.
+    """
+    _, _, rest = name.partition(":")
+    library, _, method = rest.partition(":")
+    if library not in LIBRARIES or not method:
+        known = " or ".join(f"external:{each}:NAME" for each in LIBRARIES)
+        raise WsssError(f"explainer {name!r}: explainers of other libraries are called {known}")
+    module, extra = LIBRARIES[library]
+    try:
+        found = getattr(import_module(module), method, None)
+    except ImportError as error:
+        raise WsssError(f"{name} needs {module.partition('.')[0]}: install wsss[{extra}] ({error})") from error
+    if not isinstance(found, type):
+        raise WsssError(f"explainer {name!r}: {module} has none of this name")
+    return partial(External, library, method)
+
+
+class _Row(nn.Module):
+    """A network whose output is the score of one row (n, 1), whatever it is given."""
+
+    def __init__(self, look: Look, row: int, from_here: bool) -> None:
+        super().__init__()
+        self.network = look.subject.network
+        self.look, self.row, self.from_here = look, row, from_here
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.from_here:  # frozen networks have no other leaf that wants a gradient
+            images = images.detach().requires_grad_()
+        subject, target = self.look.subject, self.look.target
+        self.look.cost["forwards"] += len(images)
+        output = subject.read(self.network(images))
+        return target.score(output, self.look.rows.row(self.row, len(images)), "logit", subject.single_label)[:, None]
+
+
+@dataclass(frozen=True)
+class External(Explainer):
+    """An explainer of another library.
+
+    Maps of captum are raw and signed: of its methods for layers (R, h, w), of others (R, 3, H, W). Those of
+    pytorch-grad-cam are rectified, between 0 and 1 and at the input's size; ``about`` says ``normalised``.
+    """
+
+    differentiates: ClassVar[bool] = False
+    library: str
+    method: str
+    options_of_call: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of captum's ``attribute``, or of pytorch-grad-cam's call."""
+
+    @property
+    def name(self) -> str:
+        return f"external:{self.library}:{self.method}"
+
+    @property
+    def normalised(self) -> bool:
+        return self.library == "pgc"
+
+    @property
+    def channels(self) -> str | None:
+        return "max_abs"
+
+    def options(self) -> dict[str, Any]:
+        return dict(self.options_of_call)
+
+    def explain(self, look: Look) -> torch.Tensor:
+        look.plain()
+        kind = getattr(import_module(LIBRARIES[self.library][0]), self.method)
+        made = self._captum if self.library == "captum" else self._pgc
+        with kept(look.subject.network):
+            maps = [made(kind, look, row, image) for row, image in enumerate(look.rows.image_idx.tolist())]
+        return torch.cat(maps) if maps else look.images.new_zeros(0, *look.images.shape[2:])
+
+    def _captum(self, kind: type, look: Look, row: int, image: int) -> torch.Tensor:
+        layered = self.method.startswith(("Layer", "Neuron")) or self.method == "GuidedGradCam"
+        method = kind(_Row(look, row, False), look.subject.module) if layered else kind(_Row(look, row, False))
+        found = method.attribute(look.images[image : image + 1].detach().clone(), target=0, **self.options_of_call)
+        found = (found[0] if isinstance(found, tuple) else found).detach()
+        return found[:, 0] if found.ndim == 4 and found.shape[1] == 1 else found
+
+    def _pgc(self, kind: type, look: Look, row: int, image: int) -> torch.Tensor:
+        method = kind(_Row(look, row, True), [look.subject.module])
+        try:
+            options = {"targets": [lambda output: output[0]], **self.options_of_call}
+            found = method(input_tensor=look.images[image : image + 1].detach().clone(), **options)
+        finally:
+            method.activations_and_grads.release()
+        return torch.from_numpy(found).to(look.images.device)
+
+
+HOOKS = ("_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+@contextmanager
+def kept(network: nn.Module) -> Iterator[None]:
+    """Put back every parameter's gradient, every layer and every hook, since other libraries wipe and fill gradients,
+    swap layers, and leave things behind when something raises."""
+    gradients = [(parameter, parameter.grad) for parameter in network.parameters()]
+    insides = [(module, {name: dict(vars(module)[name]) for name in HOOKS}) for module in network.modules()]
+    for parameter, _ in gradients:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        for module, inside in insides:
+            for name, entries in inside.items():
+                found = vars(module)[name]
+                found.clear()
+                found.update(entries)

@@ -1,0 +1,23 @@
+"""CAM (Zhou et al. 2016, eq. 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from wsss.explain.base import Explainer
+from wsss.explain.linear import pooled, weighted
+from wsss.explain.look import Look
+
+
+@dataclass(frozen=True)
+class Method(Explainer):
+    """L_u = sum_k W_uk A_k: one forward pass for all classes, no gradient.
+
+    The mean of a map is the class's logit without its bias. Needs global average pooling and one linear head.
+    """
+
+    def explain(self, look: Look) -> torch.Tensor:
+        _, weight = pooled(look)
+        return weighted(look, weight[look.rows.class_idx])

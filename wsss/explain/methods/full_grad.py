@@ -1,0 +1,108 @@
+"""FullGrad (Srinivas and Fleuret 2019, eq. 4 and 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from timm.layers import BatchNormAct2d
+from torch import nn
+
+from wsss.errors import WsssError
+from wsss.explain import postprocess
+from wsss.explain.base import Explainer
+from wsss.explain.look import Look, in_order
+
+EPS = 1e-6
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+
+
+@dataclass(frozen=True)
+class Method(Explainer):
+    """psi(G * x) + sum over biased layers l and channels of psi(dS/dz_l * b_l) resized to the input, with psi the
+    absolute value rescaled to [0, 1] over all channels and cells of an image (as the authors' code does).
+
+    A batch normalisation's effective bias is beta - mean gamma / sqrt(var + eps). G . x and all bias terms together are
+    the score itself; that is checked, since it fails for networks with other non-linearities than ReLU and maximum,
+    whose hidden biases the method does not see. Maps (R, H, W) are not negative and hardly tell classes apart.
+    """
+
+    check: bool = True
+    """Refuse networks whose terms do not add up to the score."""
+    tolerance: float = 1e-3
+    """Largest difference of the two, relative to the larger of the score and the terms' sizes."""
+    channels: ClassVar[str | None] = None
+
+    def explain(self, look: Look) -> torch.Tensor:
+        found: list[tuple[torch.Tensor, torch.Tensor]] = []
+        with biased_layers(look.subject.network, found):
+            images = look.from_images()
+        size, scores = images.shape[2:], look.scores()
+        layers = [(z, bias) for z, bias in found if z.requires_grad]
+
+        def pieces() -> Any:
+            for rows, (gradient, *inner) in look.gradients(scores, *(z for z, _ in layers)):
+                terms = [(gradient * images[look.rows.image_idx[rows]]).float()]
+                terms += [slope.float() * bias for slope, (_, bias) in zip(inner, layers, strict=True)]
+                self._complete(terms, scores[rows])
+                made = sum(postprocess.resize(_scaled(term).sum(1), size) for term in terms if term.ndim == 4)
+                yield rows, made
+
+        return in_order(pieces(), len(look.rows), images.new_zeros(0, *size))
+
+    def _complete(self, terms: list[torch.Tensor], scores: torch.Tensor) -> None:
+        sums = torch.stack([term.detach().flatten(1).sum(1) for term in terms])
+        size = torch.maximum(scores.detach().abs(), sums.abs().sum(0)).clamp(min=EPS)
+        if self.check and bool(((sums.sum(0) - scores.detach()).abs() > self.tolerance * size).any()):
+            raise WsssError(
+                "full-grad: gradients and biases do not add up to the score: the network has non-linearities other "
+                "than ReLU (GELU, SiLU, sigmoid, attention), or biases outside its layers; take another method, or set "
+                "check=False"
+            )
+
+
+def _scaled(term: torch.Tensor) -> torch.Tensor:
+    """psi: absolute values brought to [0, 1] over channels and cells of each row."""
+    term = term.abs()
+    flat = term.flatten(1)
+    low = flat.amin(1).view(-1, 1, 1, 1)
+    return (term - low) / ((flat.amax(1).view(-1, 1, 1, 1) - low) + EPS)
+
+
+def biased_layers(network: nn.Module, found: list[tuple[torch.Tensor, torch.Tensor]]) -> ExitStack:
+    """A context within which what layers with a bias give is noted in ``found``, with its effective bias in a
+    shape that can be multiplied with it."""
+    stack = ExitStack()
+
+    def noting(bias: torch.Tensor, last: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+        def note(z: torch.Tensor) -> torch.Tensor:
+            found.append((z, bias.detach().float().view(-1, *[1] * (0 if last else z.ndim - 2))))
+            return z.clone()  # what follows may work in place
+
+        return note
+
+    for module in network.modules():
+        bias = effective_bias(module)
+        if bias is None:
+            continue
+        note = noting(bias, isinstance(module, nn.Linear))
+        if isinstance(module, BatchNormAct2d):  # its output has its activation behind it already
+            inner = module.drop.register_forward_pre_hook(lambda _, given, note=note: (note(given[0]),))
+            stack.callback(inner.remove)
+        else:
+            stack.callback(module.register_forward_hook(lambda _, __, z, note=note: note(z)).remove)
+    return stack
+
+
+def effective_bias(module: nn.Module) -> torch.Tensor | None:
+    """What a layer in evaluation mode adds to a linear function of its input, by channel; None: nothing."""
+    if isinstance(module, LINEAR):
+        return module.bias
+    if isinstance(module, NORMS) and module.running_mean is not None:
+        bias = -module.running_mean / (module.running_var + module.eps).sqrt()
+        return bias * module.weight + module.bias if module.affine else bias
+    return None

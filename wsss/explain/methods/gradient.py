@@ -1,0 +1,23 @@
+"""Gradient saliency (Simonyan, Vedaldi and Zisserman 2014)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from wsss.explain.base import Explainer
+from wsss.explain.look import Look, in_order
+
+
+@dataclass(frozen=True)
+class Method(Explainer):
+    """G = dS_u / dx, signed, (R, 3, H, W) at the input's size; usually reduced by ``max_abs``."""
+
+    channels: ClassVar[str | None] = "max_abs"
+
+    def explain(self, look: Look) -> torch.Tensor:
+        images = look.from_images()
+        pieces = ((rows, gradient) for rows, (gradient,) in look.gradients(look.scores()))
+        return in_order(pieces, len(look.rows), images.new_zeros(0, *images.shape[1:]))

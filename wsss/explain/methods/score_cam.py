@@ -1,0 +1,76 @@
+"""Score-CAM (Wang et al. 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+
+from wsss.explain import postprocess
+from wsss.explain.base import Explainer
+from wsss.explain.look import Look
+
+
+@dataclass(frozen=True)
+class Method(Explainer):
+    """L_u = sum_k s_k A_k with s_k the score of u for x * m_k, where m_k is A_k resized to the input and brought to
+    [0, 1].
+
+    Channels are streamed in chunks, and one masked pass gives the scores of all classes: K + 1 passes an image. A flat
+    channel has weight 0; a flat result is a zero map.
+    """
+
+    differentiates: ClassVar[bool] = False
+    score: str | None = "probability"
+    weighting: Literal["prob", "softmax_over_channels", "increase"] = "prob"
+    """``prob``: the class's probability (sigmoid, or softmax where classes exclude each other);
+    ``softmax_over_channels``: softmax of the probabilities over the channels; ``increase``: the probability minus that
+    of an image of zeros, the mean of the dataset."""
+    maps: Literal["layer", "input"] = "layer"
+    """What is added up: A_k at the layer's resolution, or resized to the input."""
+    top_channels: int | None = None
+    """Use only so many channels of each image, those with the largest spatial standard deviation; None: all."""
+    chunk: int = 32
+    """Masked images in one pass; the result does not depend on it."""
+
+    def explain(self, look: Look) -> torch.Tensor:
+        activations = look.cut().detach()
+        size = look.images.shape[2:] if self.maps == "input" else activations.shape[2:]
+        made = [self._image(look, image, activations[image], size) for image in range(len(activations))]
+        return torch.cat(made) if made else activations.new_zeros(0, *size)
+
+    def _image(self, look: Look, image: int, activations: torch.Tensor, size: torch.Size) -> torch.Tensor:
+        """Maps of the rows of one image; ``activations`` are (K, h, w)."""
+        count = int((look.rows.image_idx == image).sum())
+        spread = activations.flatten(1).std(1, correction=0)
+        span = activations.flatten(1).amax(1) - activations.flatten(1).amin(1)
+        used = (span > 0).nonzero()[:, 0]
+        if self.top_channels is not None:
+            used = used[spread[used].argsort(descending=True, stable=True)[: self.top_channels]]
+        if not count or not len(used):
+            return activations.new_zeros(count, *size)
+        weights = torch.cat([self._scores(look, image, activations[some]) for some in used.split(self.chunk)], 1)
+        if self.weighting == "softmax_over_channels":
+            weights = weights.softmax(1)
+        elif self.weighting == "increase":
+            nothing = look.run(torch.zeros_like(look.images[image : image + 1]))
+            weights = weights - self._of(look, nothing, image, 1)
+        total = 0
+        for some, weight in zip(used.split(self.chunk), weights.split(self.chunk, 1), strict=True):
+            part = activations[some] if self.maps == "layer" else postprocess.resize(activations[some], size)
+            total = total + torch.einsum("rk,khw->rhw", weight, part)
+        flat = total.flatten(1).amax(1) == total.flatten(1).amin(1)
+        return torch.where(flat[:, None, None], 0, total)
+
+    def _scores(self, look: Look, image: int, activations: torch.Tensor) -> torch.Tensor:
+        """Scores (rows, n) of the image under the masks of n channels."""
+        masks = postprocess.resize(activations, look.images.shape[2:])
+        low, high = (getattr(masks, name)((1, 2), keepdim=True) for name in ("amin", "amax"))
+        masks = (masks - low) / torch.where(high > low, high - low, 1)
+        output = look.run(look.images[image] * masks[:, None].to(look.images.dtype))
+        return self._of(look, output, image, len(masks))
+
+    def _of(self, look: Look, output: torch.Tensor, image: int, copies: int) -> torch.Tensor:
+        rows = look.rows.of(image, copies)
+        return look.target.score(output, rows, self.score, look.subject.single_label).view(copies, -1).T
