@@ -18,7 +18,7 @@ def pooled(look: Look) -> tuple[torch.Tensor, torch.Tensor]:
     """One cut forward pass; A fp32 (B, K, h, w) and W fp32 (C, K).
 
     Raises:
-        WsssError: The scores are not GAP(A) W^T + b.
+        WsssError: The scores are not GAP(A) W^T + b, or the target asks for no classes.
     """
     activations = look.cut()
     weight, bias = look.subject.class_weights()
@@ -29,6 +29,8 @@ def pooled(look: Look) -> tuple[torch.Tensor, torch.Tensor]:
         )
     if look.output.shape != (len(activations), len(weight)):
         raise WsssError("this method needs class scores of the head itself; take hires-cam for another network")
+    if look.rows.present is None:  # rows' numbers are not those of classes
+        raise WsssError("this method reads the head's weights of a class; its target is Classes, not a function")
     if not look.differentiable:
         activations, weight = activations.detach(), weight.detach()
     given, means = look.output.detach().float(), activations.detach().mean((2, 3))

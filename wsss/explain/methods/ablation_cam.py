@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from wsss.errors import WsssError
 from wsss.explain.base import Explainer
+from wsss.explain.callables import Scalars
 from wsss.explain.head import Head
 from wsss.explain.linear import pooled, weighted
 from wsss.explain.look import Look
@@ -35,7 +36,7 @@ class Method(Explainer):
     """Channels that are ablated in one pass; the result does not depend on it."""
 
     def explain(self, look: Look) -> torch.Tensor:
-        if self.closed_form and look.subject.head is not None:
+        if self.closed_form and look.subject.head is not None and not isinstance(look.target, Scalars):
             activations, weight = pooled(look)
             rows = look.rows
             drops = weight[rows.class_idx] * activations.mean((2, 3))[rows.image_idx]
