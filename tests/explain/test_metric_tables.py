@@ -140,15 +140,16 @@ def test_files(tmp_path):
 
 def test_t_da_4_curves_stand_beside_those_of_a_random_map():
     subject, x = several()
-    tally, found = rows_of(subject, x, curves=True, steps=4)
-    names = [f"{mode}_{fill}" for mode in ("deletion", "insertion") for fill in ("mean", "blur")]
+    tally, found = rows_of(subject, x, curves=True, steps=4, curve_fills=("mean", "noise"), seed=3)
+    names = [f"{mode}_{fill}" for mode in ("deletion", "insertion") for fill in ("mean", "noise")]
+    assert Metrics().curve_fills == ("mean", "blur") and Metrics().steps == 20
     assert list(tally.curves) == [name + suffix for name in names for suffix in ("", "_random")]
     target = Classes("pred")
     ids = [str(n) for n in range(12)]
     made = find("cam")()(subject, x, target, ids=ids)
     for name in names:
         mode, fill = name.split("_")
-        own = curves(subject, x, target, made, mode, fill=fill, steps=4, ids=ids)
+        own = curves(subject, x, target, made, mode, fill=fill, steps=4, ids=ids, seed=3)
         assert [row[name] for row in found] == pytest.approx(own.auc.tolist(), abs=1e-5)
         assert tally.mean_curves()[name] == pytest.approx(own.scores.mean(0).tolist(), abs=1e-5)
         assert tally.summary()["weighted"][name] == pytest.approx(own.auc.mean().item(), abs=1e-5)
@@ -176,6 +177,7 @@ def test_energy_by_hand():
     assert energy(masks, regions)[:2].tolist() == [0.75, 0] and energy(masks, regions)[2].isnan()
     valid = torch.tensor([[[True, True], [False, True]]] * 3)
     assert energy(masks, regions, valid)[0].item() == 1
+    assert energy(masks, regions, ~regions)[:2].isnan().all()  # no pixel of the object counts
 
 
 def test_energy_of_measured_maps():

@@ -249,6 +249,22 @@ def test_broken_maps_are_zero_maps_that_are_counted():
         assert row["kept"] == pytest.approx(zeros[row["image"], row["class"]]["kept"], abs=1e-6)
 
 
+def test_maps_without_a_zero_lose_their_least_value():
+    subject, x = several()
+    maps = 0.5 + torch.rand(12, 4, 4, generator=torch.Generator().manual_seed(0))
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    one, other = (rows_of(subject, x, method=Given(m))[1] for m in (maps, (maps - low) / (high - low)))
+    assert [row["kept"] for row in one] == pytest.approx([row["kept"] for row in other], abs=1e-5)
+    raised = rows_of(subject, x, method=Given(maps / high))[1]
+    assert [row["kept"] for row in raised] == pytest.approx([row["kept"] for row in one], abs=1e-5)
+    with torch.no_grad():  # and not the map over its maximum
+        big = F.interpolate((maps / high)[:, None], (16, 16), mode="bilinear", align_corners=False)
+        plain = subject.network.eval()(x * big).sigmoid()
+    assert [row["kept"] for row in one] != pytest.approx(
+        [plain[int(r["image"]), r["class"]].item() for r in one], abs=0.01
+    )
+
+
 def test_labels_choose_the_rows():
     subject, x = several()
     labels = torch.zeros(12, 4)

@@ -123,7 +123,7 @@ def measure(
         values, flags, drawn, scores = _measured(explainer, subject, batch, target, made, metrics)
         tally.add(made.class_idx, values, flags, drawn)
         if each is not None:
-            names = batch.ids or range(number, number + len(batch.images))
+            names = range(number, number + len(batch.images)) if batch.ids is None else batch.ids
             named = {"image": [names[i] for i in made.image_idx.tolist()], "class": made.class_idx.tolist()}
             columns = named | {name: _plain(value) for name, value in {**scores, **values, **flags}.items()}
             each([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
