@@ -9,12 +9,13 @@ from typing import Any, Literal, get_args, get_origin
 
 from wsss.config import BLOCKS, Config, load
 from wsss.errors import WsssError
-from wsss.settings import KINDS, Settings, classes_of
+from wsss.settings import KINDS, Settings, classes_of, variants
 from wsss.wording import block, hints, marks, options, reference
 
 Raw = dict[str, Any]
 TOGETHER: dict[str, list[Raw]] = {
     "SegmenterSettings.supervision": [{"supervision": "masks", "masks": None}],
+    **{f"{cls.__name__}.kur_alpha": [{"head": "kur", "kur_alpha": 2.0}] for cls in variants("classifiers").values()},
 }
 """Class and key -> what to put into the block, where no other value fits without another key's."""
 
