@@ -132,6 +132,8 @@ def test_label_policies():
         chosen("gt", predictions, None)
     with pytest.raises(WsssError, match="label policy 'truth': there are gt, pred"):
         chosen("truth", predictions, labels)
+    with pytest.raises(WsssError, match="labels are a tensor .* this is list"):
+        chosen("gt", torch.zeros(1, 4, dtype=torch.bool), [[3]])
     with pytest.raises(WsssError, match=r"labels are \(1, 3\), scores are \(1, 4\)"):
         chosen("gt", predictions, labels[:, :3])
 

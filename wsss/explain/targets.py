@@ -117,6 +117,8 @@ def chosen(policy: Policy, predictions: torch.Tensor, labels: torch.Tensor | Non
         return predictions
     if labels is None:
         raise WsssError(f"label policy {policy} needs the image labels; give them, or take the policy pred")
+    if not isinstance(labels, torch.Tensor):
+        raise WsssError(f"labels are a tensor (images, classes) of 0 and 1, this is {type(labels).__name__}")
     if labels.shape != predictions.shape:
         raise WsssError(
             f"labels are {tuple(labels.shape)}, scores are {tuple(predictions.shape)}; both must be (images, classes)"
