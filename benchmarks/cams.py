@@ -128,6 +128,7 @@ def store(amount: float) -> Case:
     kept = MapStore(folder)
 
     def baseline() -> list[dict]:
+        # pickles are what is compared with; these were written just now, by this process
         return [np.load(folder / f"{id}.npy", allow_pickle=True).item() for id in ids]
 
     def difference(a: list[dict], b: list) -> float:
