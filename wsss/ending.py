@@ -22,7 +22,7 @@ TRY_AGAIN = 75
 """Exit code of a stage that was told to stop and saved its state (EX_TEMPFAIL of sysexits)."""
 USER_ERROR = 2
 ECHO = 10.0
-"""Seconds in which a second signal to one of several processes is taken for the echo of the first."""
+"""Seconds in which a second signal is taken for the echo of the first."""
 
 
 class Interrupted(Exception):
@@ -87,16 +87,16 @@ def _end_children() -> None:
 
 @contextlib.contextmanager
 def signals(run: Any) -> Iterator[None]:
-    """SIGTERM and SIGUSR1 (a cluster's preemption) set ``run.stop``; a second one ends the process at once.
+    """SIGTERM and SIGUSR1 (a cluster's preemption) set ``run.stop``; a later one ends the process at once.
 
-    Each of several processes may hear an order twice, from the cluster and from its launcher."""
+    A process may hear an order twice, from the cluster and from its launcher."""
     heard = time.monotonic()
 
     def handler(number: int, _frame: Any) -> None:
         nonlocal heard
         if run.stop is None:
             run.stop, heard = signal.Signals(number).name, time.monotonic()
-        elif run.team.size == 1 or time.monotonic() - heard > ECHO:
+        elif time.monotonic() - heard > ECHO:
             os._exit(128 + number)
 
     before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGUSR1)}

@@ -261,6 +261,25 @@ def test_killed_and_restarted_it_has_the_same_bits(tiny_index, trained_ordinary,
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
 
 
+def test_a_signal_and_its_echo_are_one_order_and_a_later_signal_ends_the_process():
+    """A cluster's time limit reaches a stage from the cluster and, a moment later, from the launcher above it."""
+    program = """if True:
+        import os, signal, time, types
+        from wsss import ending
+        run = types.SimpleNamespace(stop=None)
+        ending.ECHO = 0.3
+        with ending.signals(run):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            print(run.stop, flush=True)
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGTERM)
+            print("still here", flush=True)
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("SIGTERM\n", 128 + signal.SIGTERM), done.stderr
+
+
 def test_a_second_copy_of_a_running_stage_refuses_to_start(tiny_index, trained_ordinary, tmp_path):
     import fcntl
 
