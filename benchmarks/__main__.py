@@ -18,10 +18,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks import cams, crf, edges, evaluation, pictures, walk
+from benchmarks import cams, crf, edges, evaluation, explain, pictures, walk
 from benchmarks.frame import Kernel, measure, peak, table
 
-MODULES = (crf, walk, evaluation, cams, edges)
+MODULES = (crf, walk, evaluation, cams, edges, explain)
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for module in MODULES for kernel in module.KERNELS}
 
 
@@ -42,6 +42,12 @@ def main() -> None:
         return
     options = ["--photos", str(args.photos.resolve())] if args.photos else []
     kernels = [KERNELS[name] for name in args.only or KERNELS]
+    missing = [kernel for kernel in kernels if kernel.missing]
+    if missing and args.only:
+        parser.error(f"{missing[0].name} needs {missing[0].needs}: pip install 'wsss[captum,gradcam]'")
+    for kernel in missing:
+        print(f"{kernel.name}: left out, {kernel.needs} is not installed", file=sys.stderr)
+        kernels.remove(kernel)
     rows = []
     for kernel in kernels:
         print(f"{kernel.name} ...", file=sys.stderr, flush=True)

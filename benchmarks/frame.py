@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib.util
 import json
 import statistics
 import subprocess
@@ -36,7 +37,8 @@ class Kernel:
     """A named comparison.
 
     ``agreement``: format of the difference, in words. ``make(size)``: the case at ``size`` times the usual amount of
-    input, the same each time. ``once``: the baseline is so slow that it runs only once.
+    input, the same each time. ``once``: the baseline is so slow that it runs only once. ``needs``: a module of an
+    optional extra that the baseline imports.
     """
 
     name: str
@@ -45,6 +47,12 @@ class Kernel:
     agreement: str
     make: Callable[[float], Case]
     once: bool = False
+    needs: str | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Whether the baseline's library is not installed."""
+        return self.needs is not None and importlib.util.find_spec(self.needs) is None
 
 
 class Estimate(NamedTuple):

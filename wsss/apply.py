@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from wsss.models.folding import fold_batch_norm
 from wsss.models.segmenter import load_segmenter
 from wsss.refine.crf import prepare, refine_scores
 from wsss.settings import CamsSettings, PredictSettings
+from wsss.settings.explaining import SEEDS
 from wsss.shards import items_of
 from wsss.stage import Interrupted, Run
 from wsss.store.masks import MaskFolder
@@ -45,13 +47,17 @@ def write_cams(run: Run) -> None:
 
     def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
         network, device = open_network(run, "classifier", load_classifier, index)
-        stride = network_stride(network)
+        function, stride = network, 0
+        if named:
+            stride, function = import_module(SEEDS).maps_by(network, settings, len(index.classes), run.args.seed)
+        stride = stride or network_stride(network)
 
         def maps_of(part: list[Item]) -> Iterator[Maps]:
-            return class_activation_maps(network, part, settings, device, run.args.threads, buckets(items))
+            return class_activation_maps(function, part, settings, device, run.args.threads, buckets(items), named)
 
         return Format(settings.scales, settings.flip, stride, stride), maps_of
 
+    named = settings.explainer != "cam"  # the network's own output is CAM
     write_maps(run, items, begin)
 
 

@@ -23,6 +23,7 @@ from wsss.config import Config
 from wsss.content import file_content, tree_content
 from wsss.errors import WsssError
 from wsss.fingerprint import fingerprint
+from wsss.identity import named_modules
 from wsss.needs import NEEDS
 from wsss.settings import KINDS, EvaluationSettings, TrainingSettings, classes_of
 from wsss.sources import tables, trees
@@ -236,12 +237,12 @@ class Plan:
         """Content hash of a stage's program and of what it reaches, the module that its settings name included."""
 
         def get(wildcards: Any) -> str:
-            extra = ()
             if rule == "index":
-                extra = (f"wsss.data.{self.config.recipes['datasets'][wildcards.dataset].kind}",)
-            if rule in ("classifier", "saliency"):
-                extra = (f"wsss.objectives.{self.recipe(rule, wildcards.name).objective.replace('-', '_')}",)
-            return "code " + self.hash(rule, extra)
+                return "code " + self.hash(
+                    rule, named_modules(rule, self.config.recipes["datasets"][wildcards.dataset])
+                )
+            recipe = self.recipe(rule, wildcards.name) if rule in STEPS else None
+            return "code " + self.hash(rule, named_modules(rule, recipe))
 
         return get
 
@@ -336,6 +337,29 @@ class Plan:
         flags = ["--index", f"{base}/index", "--dataset", wildcards.dataset, "--results", base]
         scores = [before + folder for folder in self.scores(wildcards.dataset)]
         return shlex.join(flags + (["--scores", *scores] if scores else []))
+
+    # --- explanations ---------------------------------------------------------------------------------------------
+
+    def explained(self) -> list[str]:
+        """The tables of all explanations; of a dataset without any, none."""
+        datasets = self.config.dataset if self.names("explanations") else ()
+        return [f"{self.base(dataset)}/explanations/manifest.json" for dataset in datasets]
+
+    def explanations(self, dataset: str) -> list[str]:
+        """Folders of all explanations of a dataset."""
+        return [f"{run}/explanations/{name}" for run, name in self.every("explanations", [dataset])]
+
+    def explanation_inputs(self, wildcards: Any) -> dict[str, Any]:
+        return {
+            "index": self.artefact(f"{self.base(wildcards.dataset)}/index"),
+            "explanations": [f"{folder}/manifest.json" for folder in self.explanations(wildcards.dataset)],
+        }
+
+    def explanation_flags(self, wildcards: Any, input: Any) -> str:
+        before = self.prefix(wildcards, input)
+        base = before + self.base(wildcards.dataset)
+        folders = [before + folder for folder in self.explanations(wildcards.dataset)]
+        return shlex.join(["--index", f"{base}/index", "--dataset", wildcards.dataset, "--explanations", *folders])
 
     # --- the study ------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from wsss.content import file_content, tree_content
 from wsss.fingerprint import ROOT, fingerprint
-from wsss.settings import DatasetSettings
+from wsss.settings import DatasetSettings, explained_by
 from wsss.sources import tables, trees
 
 
@@ -25,18 +25,28 @@ def identity(stage: str, settings: Any, seed: int) -> dict[str, str]:
 def code_of(stage: str, settings: Any, root: Path = ROOT) -> str | None:
     """Sixteen hex digits for the program of a stage and what it reaches, the module that its settings name included.
 
-    ``settings`` needs ``kind`` (index) or ``objective`` (classifier, saliency), nothing else; ``root`` is the checkout.
-    None where the checkout has no such program.
+    ``settings`` as for ``named_modules``; ``root`` is the checkout. None where the checkout has no such program.
     """
-    extra: tuple[str, ...] = ()
-    if stage == "index":
-        extra = (f"wsss.data.{settings.kind}",)
-    elif stage in ("classifier", "saliency"):
-        extra = (f"wsss.objectives.{settings.objective.replace('-', '_')}",)
+    extra = named_modules(stage, settings)
     try:
         return fingerprint(root / "stages" / f"{stage}.py", root, extra)
     except FileNotFoundError:
         return None
+
+
+def named_modules(stage: str, settings: Any) -> tuple[str, ...]:
+    """The modules that a stage looks up by the names in its settings: hashes of code cannot see them.
+
+    ``settings`` needs ``kind`` (index), ``objective`` (classifier, saliency) or ``explainer`` with its options
+    (explanation; cams, where it was not there from the beginning), nothing else.
+    """
+    if stage == "index":
+        return (f"wsss.data.{settings.kind}",)
+    if stage in ("classifier", "saliency"):
+        return (f"wsss.objectives.{settings.objective.replace('-', '_')}",)
+    if stage == "explanation" or stage == "cams" and getattr(settings, "explainer", "cam") != "cam":
+        return explained_by(settings.explainer, settings.explainer_options)
+    return ()
 
 
 def content_of(settings: Any, seed: int) -> str | None:

@@ -28,13 +28,14 @@ PROBE = 64
 
 @torch.inference_mode()
 def outputs_of(
-    function: Callable[[torch.Tensor], torch.Tensor],
+    function: Callable[..., torch.Tensor],
     items: list[Item],
     settings: InferenceSettings,
     device: torch.device,
     threads: int,
     what: str,
     among: Buckets | None = None,
+    named: bool = False,
 ) -> Iterator[tuple[Item, list[torch.Tensor]]]:
     """What a network says of each image at each scale, images in no particular order.
 
@@ -49,9 +50,37 @@ def outputs_of(
         threads: Cores for everything.
         what: What the progress is called.
         among: Buckets of the list that ``items`` is a part of; None: ``items`` is all.
+        named: ``function`` is also given the list of items that the images are of; their mirrors come after them.
 
     Yields:
         The item, and for every scale float (2, ...) for the image and its mirror, or (1, ...) without ``flip``.
+    """
+    wanted = {item.id for item in items}
+    with Progress(len(items), what=what) as progress:
+        for batch, views in views_of(items, settings, device, threads, among):
+            found = []
+            for view in views:
+                images = torch.cat([view, view.flip(-1)]) if settings.flip else view
+                with torch.autocast(device.type, torch.float16, enabled=settings.precision == "fp16"):
+                    images = images.contiguous(memory_format=torch.channels_last)
+                    found.append(function(images, batch) if named else function(images))
+            for number, item in enumerate(batch):
+                if item.id in wanted:
+                    yield item, [each[number :: len(batch)] for each in found]
+                    progress.advance()
+
+
+def views_of(
+    items: list[Item],
+    settings: InferenceSettings,
+    device: torch.device,
+    threads: int,
+    among: Buckets | None = None,
+) -> Iterator[tuple[list[Item], list[torch.Tensor]]]:
+    """Images of one size together, as ``outputs_of`` shows them to a network.
+
+    Yields:
+        Items, some of them perhaps of ``among`` alone, and for every scale their normalised images fp32 (B, 3, h, w).
     """
     wanted = {item.id for item in items}
     batches = [
@@ -64,19 +93,8 @@ def outputs_of(
         ScaledBatches(batches, settings.scales, settings.max_side), loader_workers(threads, device)
     )
     scale, offset = (torch.from_numpy(v).to(device)[:, None, None] for v in (1 / (255 * STD), 255 * MEAN))
-    with Progress(len(items), what=what) as progress:
-        for batch, views in loader:
-            found = []
-            for view in views:
-                images = view.to(device, non_blocking=True).float().sub_(offset).mul_(scale)
-                if settings.flip:
-                    images = torch.cat([images, images.flip(-1)])
-                with torch.autocast(device.type, torch.float16, enabled=settings.precision == "fp16"):
-                    found.append(function(images.contiguous(memory_format=torch.channels_last)))
-            for number, item in enumerate(batch):
-                if item.id in wanted:
-                    yield item, [each[number :: len(batch)] for each in found]
-                    progress.advance()
+    for batch, views in loader:
+        yield batch, [view.to(device, non_blocking=True).float().sub_(offset).mul_(scale) for view in views]
 
 
 def batches_of(bucket: list[Item], settings: InferenceSettings, device: torch.device) -> list[list[Item]]:
@@ -103,20 +121,21 @@ def tag_probabilities(
 
 @torch.inference_mode()
 def class_activation_maps(
-    network: nn.Module,
+    function: Callable[..., torch.Tensor],
     items: list[Item],
     settings: InferenceSettings,
     device: torch.device,
     threads: int,
     among: Buckets | None = None,
+    named: bool = False,
 ) -> Iterator[tuple[Item, np.ndarray, list[np.ndarray]]]:
-    """Class activation maps of the tagged classes at the network's own resolution.
+    """Maps of the tagged classes at the network's own resolution.
 
     For every scale: a_s = ReLU(A(x_s)) + flip(ReLU(A(flip(x_s)))) (IRN's scheme, Ahn et al. 2019).
 
     Args:
-        network: A classifier in evaluation mode, on ``device``.
-        items, settings, device, threads, among: As for ``outputs_of``.
+        function: Gives maps (B, C, h, w): a classifier in evaluation mode, or an explainer.
+        items, settings, device, threads, among, named: As for ``outputs_of``.
 
     Yields:
         The item, its classes int64 (n,), and for each scale float32 (n, h_s, w_s).
@@ -127,7 +146,8 @@ def class_activation_maps(
     tagged = [item for item in items if item.labels]
     if among is not None:
         among = [[item for item in bucket if item.labels] for bucket in among]
-    for item, found in outputs_of(network, tagged, settings, device, threads, "maps", among) if tagged else ():
+    parts = outputs_of(function, tagged, settings, device, threads, "maps", among, named) if tagged else ()
+    for item, found in parts:
         classes = np.array(item.labels, np.int64)
         maps = []
         for each in found:

@@ -48,6 +48,8 @@ NEEDS: dict[str, Need] = {
     "cams": Need(*_INFERENCE, 480),
     "saliency_maps": Need(*_INFERENCE, 480),
     "predictions": Need(*_INFERENCE, 480),
+    # From one pass an image (cam) to thousands (score-cam, curves): 480 minutes are for the latter over 1,000 photos.
+    "explanation": Need(*_INFERENCE, 480),
     "walk": Need(*_INFERENCE, 480),
     # A dense CRF takes 0.13 s of a core for a photo, labels with two readings 0.25. COCO's 80,000 photos have four
     # times the area: 1.5 and 3 hours on 8 cores.
@@ -64,6 +66,7 @@ NEEDS: dict[str, Need] = {
     # 0.6 GB, 5 s.
     "summary": Need(2000, 0, 60),
     "study": Need(2000, 0, 30),
+    "explanations": Need(2000, 0, 30),
 }
 """Rule -> what its jobs ask for."""
 # 0.4 GB; copying is a matter of seconds, but what a job left undone is made here.

@@ -20,6 +20,7 @@ _MEANING = {
     "affinity": "Networks that tell which neighbouring pixels belong together.",
     "masks": "Pseudo masks made from maps, from a vote of other masks, or elsewhere.",
     "segmenters": "Segmentation networks trained on masks.",
+    "explanations": "Explanations of classifiers, measured; snakemake explain makes them.",
 }
 
 

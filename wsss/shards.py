@@ -19,6 +19,7 @@ from wsss.data.buckets import buckets
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.fingerprint import ROOT, fingerprint
+from wsss.identity import named_modules
 from wsss.sharing import PARTS, Share
 from wsss.stage import Run, say
 from wsss.store.manifest import NAME, digest
@@ -45,7 +46,7 @@ def shard_key(run: Run, content: str = "") -> str:
     """What a part depends on, in 16 hex digits: settings, seed, the content of all inputs, the code of the stage, and
     ``content``."""
     inputs = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
-    code = fingerprint(ROOT / "stages" / f"{run.stage}.py", ROOT)
+    code = fingerprint(ROOT / "stages" / f"{run.stage}.py", ROOT, named_modules(run.stage, run.settings))
     text = json.dumps([run.settings.canonical(), run.args.seed, inputs, code, content], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -48,6 +48,7 @@ STEPS: dict[str, Step] = {
     "external_masks": Step("masks", "masks", ("external",)),
     "segmenter": Step("segmenters", "segmenters", without=frozenset({"predict"})),
     "predictions": Step("segmenters", "predictions", part="predict", reads=(("segmenter", "segmenters"),), refs=()),
+    "explanation": Step("explanations", "explanations"),
 }  # fmt: skip
 """Rule -> what it makes. A rule, its stage program and its entry here carry the same name."""
 READ_FROM = {"hints": "cams", "saliency": "saliency-maps"}

@@ -132,6 +132,8 @@ def words(annotation: Any) -> str:
             return f"a list, each entry {words(inner[0])}"
         same = len(set(map(words, inner))) == 1
         return f"a list of {len(inner)} values, " + (f"each {words(inner[0])}" if same else listed(map(words, inner)))
+    if get_origin(bare) is dict:
+        return "a block of keys and values"
     if isinstance(bare, type) and issubclass(bare, Settings):
         presets = f"a preset's name ({listed(CRF_PRESETS)}) or " if bare is CrfSettings else ""
         return f"{presets}a block with the keys {listed(bare.model_fields)}"

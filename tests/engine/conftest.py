@@ -10,10 +10,17 @@ from PIL import Image
 
 from wsss.data.index import Item, write_index
 from wsss.engine import Trainer
-from wsss.settings import SegmenterSettings
+from wsss.settings import CamsSettings, ExplanationSettings, PredictSettings, SegmenterSettings, WalkSettings
 from wsss.stage import Interrupted, Run
 from wsss.store.manifest import write_json, write_manifest
 
+STAGES = {
+    CamsSettings: "cams",
+    ExplanationSettings: "explanation",
+    PredictSettings: "predictions",
+    SegmenterSettings: "segmenter",
+    WalkSettings: "walk",
+}
 COLOURS = np.array([[200, 40, 40], [40, 200, 40]], np.uint8)
 
 
@@ -51,7 +58,7 @@ def make_run(tmp_path):
     def make(settings, inputs, name="out", seed=0):
         out = tmp_path / name
         out.mkdir(exist_ok=True)
-        stage = "segmenter" if isinstance(settings, SegmenterSettings) else "classifier"
+        stage = STAGES.get(type(settings), "classifier")
         return Run(SimpleNamespace(out=out, state=None, seed=seed, threads=1, device="cpu"), settings, inputs, stage)
 
     return make

@@ -25,6 +25,8 @@ FILES = {
     "external_masks": ["masks/a.png"],
     "segmenter": ["model.safetensors", "metrics.jsonl"],
     "predictions": ["masks/a.png"],
+    "explanation": ["shard-00000-of-00001.h5", "metrics.json"],
+    "explanations": ["explanations.md", "explanations.csv", "pictures/a.png"],
     "scores": ["scores.json", "scores.csv"],
     "study": ["ablation.md", "ablation.csv"],
     "summary": ["summary.md", "summary.csv", "panels/a.png"],

@@ -32,6 +32,8 @@ MESSAGES = {
     r"Predicting with segmentation network (\S+) \((.*), seed (\d+)\)": "predictions {}",
     r"Scoring (\S+ \S+) \((.*), seed (\d+)\)": "scores {}",
     r"Summary of (\S+)": "summary {}",
+    r"Explanations (\S+) \((.*), seed (\d+)\)": "explanation {}",
+    r"Table of the explanations \((\S+)\)": "explanations {}",
     r"Tables of the ablation study \((\S+)\)": "study {}",
 }
 

@@ -15,6 +15,10 @@ from wsss.wording import block, hints, marks, options, reference
 Raw = dict[str, Any]
 TOGETHER: dict[str, list[Raw]] = {
     "SegmenterSettings.supervision": [{"supervision": "masks", "masks": None}],
+    "CamsSettings.explainer": [{"explainer": "grad-cam"}],
+    "CamsSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],
+    "ExplanationSettings.explainer": [{"explainer": "grad-cam"}],
+    "ExplanationSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],
     **{f"{cls.__name__}.kur_alpha": [{"head": "kur", "kur_alpha": 2.0}] for cls in variants("classifiers").values()},
 }
 """Class and key -> what to put into the block, where no other value fits without another key's."""

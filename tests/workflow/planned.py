@@ -47,8 +47,10 @@ def dag(
     vars(workflow).update(usual)
 
 
-def folders(snakefile: Path, folder: Path, config: str | None = None) -> set[str]:
+def folders(
+    snakefile: Path, folder: Path, config: str | None = None, targets: frozenset[str] = frozenset()
+) -> set[str]:
     """The artefact folders that would be made, below ``results``: ``{"scenes/s0/cams/p-noc", "scenes"}``."""
-    with dag(snakefile, folder, config) as jobs:
+    with dag(snakefile, folder, config, targets) as jobs:
         made = [Path(str(job.output[0])).parent for job in jobs.needrun_jobs() if job.output]
     return {one.relative_to("results").as_posix() for one in made}

@@ -15,6 +15,7 @@ OWN = {
     "affinity": {"": "affinity", "labels": "affinity-labels"},
     "masks": {"": "masks"},
     "segmenters": {"": "segmenters", "predict": "predictions"},
+    "explanations": {"": "explanations"},
 }
 """Kind of recipe -> its artefacts, by the block of the recipe that says how they are made ('': what is in no block)."""
 WITHIN = {
@@ -41,6 +42,7 @@ READ = {
     ("masks", "saliency"): ("masks", "saliency-maps"),
     ("masks", "members"): ("masks", "masks"),
     ("segmenters", "masks"): ("segmenters", "masks"),
+    ("explanations", "classifier"): ("explanations", "classifiers"),
 }
 """(kind, key that names a recipe) -> (artefact that reads, artefact that is read)."""
 SCORED = {
@@ -77,6 +79,9 @@ def edges(config: Config, dataset: str = "scenes", seed: int = 0) -> Iterator[tu
                     yield f"{run}/{scored}/{name}", f"{run}/scores/{scores}/{name}"
                     yield f"{run}/scores/{scores}/{name}", dataset
     yield f"{dataset}/index", dataset
+    for name in config.recipes["explanations"]:
+        yield f"{dataset}/index", f"{dataset}/explanations"
+        yield f"{run}/explanations/{name}", f"{dataset}/explanations"
 
 
 def chosen_by_scores(kind: str, recipe: Any) -> Iterator[str]:

@@ -10,16 +10,17 @@ import pytest
 from house import ROOT
 
 from wsss.fingerprint import fingerprint
-from wsss.settings import KINDS, classes_of
+from wsss.settings import KINDS, classes_of, explained_by, explainers
 
 FOUND_BY_NAME = {
     "index": [f"wsss.data.{kind}" for kind in classes_of(KINDS["datasets"])[1]],
     "classifier": [f"wsss.objectives.{name.replace('-', '_')}" for name in classes_of(KINDS["classifiers"])[1]],
     "saliency": [f"wsss.objectives.{name.replace('-', '_')}" for name in classes_of(KINDS["saliency"])[1]],
+    "explanation": [module for name in explainers() for module in explained_by(name, {})],
 }
 """Stage -> modules that its settings name."""
 TRAININGS = {"affinity", "classifier", "saliency", "segmenter"}
-MAPS = {"cams", "walk", "ensemble", "external_cams", "saliency_maps"}
+MAPS = {"cams", "walk", "ensemble", "external_cams", "saliency_maps", "explanation"}
 MASKS = {"masks", "vote", "external_masks", "saliency_masks", "affinity_labels", "predictions"}
 EDITS: dict[tuple[str, str], set[str]] = {
     ("wsss/refine/random_walk.py", "random_walk"): {"walk"},
@@ -36,6 +37,8 @@ EDITS: dict[tuple[str, str], set[str]] = {
     ("wsss/data/loading.py", "training_loader"): TRAININGS,
     ("wsss/map_parts.py", "write_maps"): MAPS,
     ("wsss/mask_parts.py", "write_masks"): MASKS,
+    ("wsss/explain/methods/minmax_cam.py", "Method"): {"explanation"},
+    ("wsss/explain/comparing.py", "table"): {"explanations"},
     ("wsss/cli/show.py", "show"): set(),
     ("wsss/dag.py", "Plan"): set(),
 }

@@ -52,8 +52,12 @@ masks:
   theirs: {source: external, path: masks}
 segmenters:
   pseudo: {masks: voted, predict: {crf: deeplab}}
+explanations:
+  minmax: {classifier: vanilla, explainer: minmax-cam}
 """)
 """A recipe of every settings class, and of every block that may be left out."""
+TARGETS = ("all", "explain")
+"""What makes everything."""
 DATASETS: dict[str, Any] = yaml.safe_load("""
 dataset: [scenes, photos, voc, coco]
 datasets:
@@ -81,7 +85,7 @@ OF_DATASETS = one_each(DATASETS, ("datasets",))
 def done(folder: Path, config: dict[str, Any]) -> House:
     """A run of the recipes that is finished, every key of them written down."""
     house = House.build(folder, spelled_out(config))
-    house.snakemake()
+    house.snakemake(*TARGETS)
     return house
 
 
@@ -98,7 +102,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> House:
 def planned(house: House, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> set[str]:
     monkeypatch.chdir(house.folder)
     (house.folder / "other.json").write_text(json.dumps(config))  # read many times faster than YAML
-    return folders(house.folder / "Snakefile", house.folder, "other.json")
+    return folders(house.folder / "Snakefile", house.folder, "other.json", frozenset(TARGETS))
 
 
 def test_no_key_is_left_out() -> None:
@@ -118,7 +122,7 @@ def test_nothing_to_do_and_everything_to_do(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(RECIPES))
     known = {artefact for edge in edges(load(RECIPES)) for artefact in edge}
-    assert folders(new.checkout / "Snakefile", tmp_path) == known
+    assert folders(new.checkout / "Snakefile", tmp_path, targets=frozenset(TARGETS)) == known
 
 
 @pytest.mark.parametrize("key", OF_RECIPES)
@@ -141,6 +145,6 @@ def test_true_dry_runs_agree(recipes: House, monkeypatch: pytest.MonkeyPatch) ->
     """What this file asks in one process is what ``snakemake -n`` lists, for changes at both ends of the chain."""
     for key in ("PuzzleSettings.tiles", "SaliencyNetSettings.refine.crf.iterations", "SegmenterSettings.predict.flip"):
         asked = planned(recipes, OF_RECIPES[key].raw, monkeypatch)
-        listed = recipes.snakemake("-n", "--configfile", "other.json", "--printshellcmds").stdout
+        listed = recipes.snakemake("-n", *TARGETS, "--configfile", "other.json", "--printshellcmds").stdout
         made = re.findall(r" --out results/(\S+) ", listed)
         assert len(made) == len(set(made)) and set(made) == asked, key

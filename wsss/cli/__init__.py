@@ -3,8 +3,9 @@
     wsss show results/scenes/s0/cams/p-noc      how it was made, whether it is stale, how to make it again
     wsss diff A B                               what differs between two artefacts, all the way up
     wsss plan --configfile my.yaml              jobs, images, time and memory before a run
+    wsss explain NETWORK photo.jpg              what in the photo a trained network goes by
 
-It reads manifests and the configuration; it imports neither torch nor Snakemake and writes nothing.
+All but ``explain`` read manifests and the configuration, import neither torch nor Snakemake, and write nothing.
 """
 
 from __future__ import annotations
@@ -50,12 +51,34 @@ def _parser() -> argparse.ArgumentParser:
         "plan", parents=[configured], help="jobs, images, expected time and memory of a configuration"
     )
     plan.add_argument("--jobs", action="store_true", help="list every job to do, with the reason")
-    plan.add_argument("--ablation", action="store_true", help="plan the target 'ablation' in place of the default run")
+    for target, last in (("ablation", "study"), ("explain", "explanations")):
+        plan.add_argument(
+            f"--{target}", action="store_const", dest="last", const=last, default="summary",
+            help=f"plan the target '{target}' in place of the default run",
+        )  # fmt: skip
     plan.add_argument("--device", metavar="TEXT", help="go by runs on devices whose name contains this (H100, Xeon)")
     plan.add_argument(
         "--history", action="append", type=Path, default=[], metavar="DIR",
         help="another results folder to learn times from; may be given several times",
     )  # fmt: skip
+    explain = commands.add_parser(
+        "explain",
+        help="what in a photo a trained network goes by: an overlay PNG",
+        description="Explain a classifier (class by class, those with p > 0.5) or a segmentation network on photos.",
+    )
+    explain.add_argument("network", type=Path, metavar="NETWORK", help="folder of a classifier or a segmenter")
+    explain.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="pictures to explain")
+    explain.add_argument(
+        "--explainer", metavar="NAME", help="cam (default), grad-cam, minmax-cam, score-cam, ...; seg-grad-cam, ..."
+    )
+    explain.add_argument("--option", action="append", metavar="NAME=VALUE", help="an option of the explainer")
+    explain.add_argument("--classes", nargs="+", metavar="CLASS", help="explain these classes, whatever is predicted")
+    explain.add_argument("--layer", metavar="NAME", help="layer to look at (default: the last features)")
+    explain.add_argument("--out", type=Path, metavar="PNG|DIR", help="default: PHOTO-EXPLAINER.png here")
+    explain.add_argument("--max-side", type=int, default=1024, metavar="N", help="larger photos are reduced (1024)")
+    explain.add_argument("--seed", type=int, default=0, help="seed of explainers with noise (0)")
+    explain.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N", help="cores to use (all)")
+    explain.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
     return parser
 
 
@@ -71,6 +94,10 @@ def main(argv: list[str] | None = None) -> int:
             from wsss.cli.diff import diff
 
             code = diff(args)
+        elif args.command == "explain":
+            from wsss.cli.explain import explain
+
+            code = explain(args)
         else:
             from wsss.cli.plan import plan
 

@@ -22,7 +22,7 @@ from wsss.steps import STEPS
 
 CORES = 8
 """Cores of a job on a cluster, where nobody says otherwise (``max-threads`` of the profile)."""
-TOGETHER = ("summary", "study")
+TOGETHER = ("summary", "study", "explanations")
 """Stages whose work is the number of scores they put together."""
 
 
@@ -74,7 +74,7 @@ def plan(args: argparse.Namespace) -> int:
             raise WsssError(f"--history {folder}: no such folder")
     history = History([Path(chain.plan.config.results), *args.history], args.device)
     judge = Judge(chain, checkout())
-    entries = list(_entries(chain, judge, history, args.ablation))
+    entries = list(_entries(chain, judge, history, args.last))
     asked = asked_by_rules(checkout())
     for dataset in chain.plan.config.dataset:
         mine = [one for one in entries if one.job.dataset == dataset]
@@ -87,8 +87,8 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _entries(chain: Chain, judge: Judge, history: History, ablation: bool) -> Iterator[Entry]:
-    jobs = chain.wanted(ablation)
+def _entries(chain: Chain, judge: Judge, history: History, last: str) -> Iterator[Entry]:
+    jobs = chain.wanted(last)
     stale = judge.stale(chain.folder(job) for job in jobs if job.rule in TOGETHER)
     for job in jobs:
         folder = chain.folder(job)
@@ -128,7 +128,8 @@ def images_of(chain: Chain, job: Job, settings: Any, history: History) -> int | 
     splits = dataset_images(chain, job.dataset, history)
     if splits is None:
         return None
-    return sum(splits[split] for split in splits_of(chain, job, settings))
+    images = sum(splits[split] for split in splits_of(chain, job, settings))
+    return min(images, getattr(settings, "images", None) or images)
 
 
 def splits_of(chain: Chain, job: Job, settings: Any) -> tuple[str, ...]:
@@ -140,6 +141,8 @@ def splits_of(chain: Chain, job: Job, settings: Any) -> tuple[str, ...]:
             return ("val",)
         artefact = chain.at(chain.inputs(job)["artefact"])
         return splits_of(chain, artefact, chain.settings(artefact))
+    if job.rule == "explanation":
+        return (settings.split,)
     if job.rule == "saliency_masks":
         return chain.plan.recipe(job.rule, job.name).maps.splits
     return getattr(settings, "splits", ("train",))
@@ -171,7 +174,7 @@ def asked_by_rules(root: Path | None) -> dict[str, Asked]:
 
 
 def _by_stage(entries: list[Entry]) -> dict[str, list[Entry]]:
-    order = ["index", *STEPS, "scores", "summary", "study"]
+    order = ["index", *STEPS, "scores", *TOGETHER]
     present = {one.job.rule for one in entries}
     return {rule: [one for one in entries if one.job.rule == rule] for rule in order if rule in present}
 

@@ -158,6 +158,8 @@ class Judge:
 def _named(stage: str, inputs: dict[str, Path]) -> dict[str, Path]:
     """Inputs under names by which they can be compared. To tables the order of their scores is nothing, so a score is
     called by its folder there (``scores s0/cams/p-noc``), not by its place in the list."""
+    if stage == "explanations":
+        return {f"explanations {f.parents[1].name}/{f.name}" if "." in name else name: f for name, f in inputs.items()}
     if stage not in ("summary", "study"):
         return inputs
     return {

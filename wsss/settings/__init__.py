@@ -44,6 +44,7 @@ from wsss.settings.classifiers import (
     VanillaSettings,
 )
 from wsss.settings.datasets import CocoSettings, Dataset, DatasetSettings, FolderSettings, ScenesSettings, VocSettings
+from wsss.settings.explaining import ExplainedSettings, ExplanationSettings, explained_by, explainers
 from wsss.settings.masks import (
     CRF_PRESETS,
     Crf,
@@ -91,6 +92,8 @@ __all__ = [
     "EnsembleSettings",
     "ErasingSettings",
     "EvaluationSettings",
+    "ExplainedSettings",
+    "ExplanationSettings",
     "ExternalCamsSettings",
     "ExternalMasksSettings",
     "FolderSettings",
@@ -135,6 +138,8 @@ __all__ = [
     "WorkstationSettings",
     "classes_of",
     "default_variant",
+    "explained_by",
+    "explainers",
     "variants",
 ]
 
@@ -146,6 +151,7 @@ KINDS: dict[str, Any] = {
     "affinity": AffinitySettings,
     "masks": Masks,
     "segmenters": SegmenterSettings,
+    "explanations": ExplanationSettings,
 }
 """Blocks of named recipes in the order of the chain, and what reads each."""
 

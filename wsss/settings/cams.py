@@ -10,11 +10,13 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from wsss.settings.base import Count, Positive, Ref, ScatteredSettings, Splits, as_list
+from wsss.settings.explaining import ExplainedSettings
 from wsss.settings.masks import InferenceSettings
 
 
-class CamsSettings(InferenceSettings, ScatteredSettings):
-    """Class activation maps of the tagged classes, stored at the network's own resolution."""
+class CamsSettings(InferenceSettings, ExplainedSettings, ScatteredSettings):
+    """Maps of the tagged classes, stored at the network's own resolution: class activation maps, or those of another
+    explainer (those have no ``precision`` but fp32)."""
 
     source: Literal["classifier"] = "classifier"
     classifier: Annotated[str, Ref("classifiers")]

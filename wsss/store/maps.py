@@ -23,7 +23,8 @@ values in all:
 =============  ==================  ====================================================================
 
 Attributes: ``format``, ``version``, ``scales``, ``flip``, ``stride``, ``round_to``, ``relative`` (1, also where it is
-absent: views divide each map by its own maximum; 0: the values are meant as they are) and whatever the writer adds.
+absent: views divide each map by its own maximum; 0: the values are meant as they are), ``signed`` (1: values may be
+negative, as explanations are) and whatever the writer adds.
 The file is written under a temporary name and renamed when it is whole, so a killed writer leaves nothing that could
 be taken for a shard; it uses the default library version (no SWMR, no virtual datasets), because those turn a crash
 into an unreadable file and a missing shard into zeros.
@@ -93,6 +94,7 @@ class MapWriter:
     ) -> None:
         self.path = Path(path)
         self._scales = len(scales)
+        self._least = -np.inf if (attributes or {}).get("signed") else 0
         self._ids: dict[str, None] = {}
         self._rows: dict[str, list] = {"size": [], "shape": [], "class_end": [], "classes": [], "data_end": []}
         self._tallies: list[str] = []
@@ -120,8 +122,8 @@ class MapWriter:
         """Append one image.
 
         ``classes``: n different 0-based classes; ``size``: (H, W) in pixels; ``maps``: one (n, h, w) float array a
-        scale, finite and non-negative, in the order of ``scales``. An image without labels has no classes and no maps.
-        ``tally``: any text. Raises :class:`WsssError`.
+        scale, finite and (but for ``signed`` maps) non-negative, in the order of ``scales``. An image without labels
+        has no classes and no maps. ``tally``: any text. Raises :class:`WsssError`.
         """
         classes = [int(c) for c in classes]
         if not classes and not len(maps):
@@ -137,7 +139,7 @@ class MapWriter:
                 f"{self.path}: image {id!r} has maps of shapes {shapes}; expected {self._scales} arrays (one a scale) "
                 f"of shape ({len(classes)}, h, w)"
             )
-        if not all(np.isfinite(a).all() and (a >= 0).all() for a in arrays):
+        if not all(np.isfinite(a).all() and (a >= self._least).all() for a in arrays):
             raise WsssError(
                 f"{self.path}: the maps of image {id!r} hold NaN, infinite or negative values; apply the ReLU before, "
                 "and check that the training of the classifier did not diverge"

@@ -87,6 +87,7 @@ def measure(
     classes: int,
     metrics: Metrics | None = None,
     each: Callable[[list[dict[str, Any]]], None] | None = None,
+    seen: Callable[[Explanation, dict[str, torch.Tensor]], None] | None = None,
 ) -> Tally:
     """Explain batches and add up what the maps are worth.
 
@@ -98,6 +99,7 @@ def measure(
         each: Is given one dict a detection: ``image``, ``class`` (its number), ``p``, ``kept`` and ``removed`` (O and
             O' of the class), all metrics as fractions, flags, and None where there is no value; ``DetectionTable``
             writes them to a file.
+        seen: Is given the explanation of every batch, and the curves of its rows, fp32 (R, steps + 1) by name.
 
     Returns:
         ``class_table``, ``summary``, ``mean_curves``; shards can be merged.
@@ -119,9 +121,13 @@ def measure(
         number = tally.images
         tally.add_cost(len(batch.images), seconds, made.about["cost"], peak)
         if not len(made.rows):
+            if seen is not None:
+                seen(made, {})
             continue
         values, flags, drawn, scores = _measured(explainer, subject, batch, target, made, metrics)
         tally.add(made.class_idx, values, flags, drawn)
+        if seen is not None:
+            seen(made, drawn)
         if each is not None:
             names = range(number, number + len(batch.images)) if batch.ids is None else batch.ids
             named = {"image": [names[i] for i in made.image_idx.tolist()], "class": made.class_idx.tolist()}

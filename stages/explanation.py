@@ -1,0 +1,24 @@
+"""Explain a classifier's decisions, and measure the explanations.
+
+Reads the index and a classifier; writes HDF5 shards of raw signed maps, metrics.json, classes.csv, detections.csv and
+pictures.png (see wsss.explain.recording). What is made is kept when a killed run is started again. Several jobs may
+share the images (--shard I/N).
+"""
+
+import _house  # noqa: F401
+
+from wsss.settings import ExplanationSettings
+from wsss.stage import Stage
+
+stage = Stage(
+    __doc__,
+    settings=ExplanationSettings,
+    inputs={"index": "dataset index", "classifier": "classifier to look into"},
+    scattered=True,
+)
+
+if __name__ == "__main__":
+    with stage.run() as run:
+        from wsss.explain.recording import write_explanations
+
+        write_explanations(run)
