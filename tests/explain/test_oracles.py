@@ -129,6 +129,31 @@ def test_t_seg_4_pytorch_grad_cam_on_regions():
     assert shown.max() > 0.9
 
 
+# torchcam
+
+
+@pytest.mark.parametrize(
+    "name, theirs",
+    [("grad-cam", "GradCAM"), ("external:pgc:LayerCAM", "LayerCAM"), ("external:pgc:XGradCAM", "XGradCAM")],
+)
+def test_torchcam(name, theirs):
+    """Its explainers behind our interface, against ours and those of another library."""
+    pytest.importorskip("torchcam")
+    if name.startswith("external"):
+        pytest.importorskip("pytorch_grad_cam")
+    subject, x = deep(), images(3)
+    before = {key: value.clone() for key, value in subject.network.state_dict().items()}
+    made = find(f"external:torchcam:{theirs}")()(subject, x, EVERY)
+    other = find(name)()(subject, x, EVERY)
+    assert made.maps.shape == (12, 8, 8) and len(made.maps.unique()) > 12
+    if name == "grad-cam":
+        torch.testing.assert_close(made.maps, other.maps.relu(), **CLOSE)
+    else:
+        torch.testing.assert_close(pgc(made.maps, (16, 16)), other.maps, atol=1e-3, rtol=0)
+    assert all(torch.equal(before[key], value) for key, value in subject.network.state_dict().items())
+    assert not any(module._forward_hooks for module in subject.network.modules())
+
+
 def test_score_cam_with_their_weights():
     library = pytest.importorskip("pytorch_grad_cam")
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget

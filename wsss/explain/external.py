@@ -1,4 +1,5 @@
-"""Explainers of other libraries behind the same interface: ``external:captum:<Name>`` and ``external:pgc:<Name>``.
+"""Explainers of other libraries behind the same interface: ``external:captum:<Name>``, ``external:pgc:<Name>``
+(pytorch-grad-cam) and ``external:torchcam:<Name>``.
 
 The libraries are optional and only imported when one of their explainers is made. They explain one row a call, so a row
 costs what it costs there.
@@ -20,7 +21,11 @@ from wsss.errors import WsssError
 from wsss.explain.base import Explainer
 from wsss.explain.look import Look
 
-LIBRARIES = {"captum": ("captum.attr", "captum"), "pgc": ("pytorch_grad_cam", "gradcam")}
+LIBRARIES = {
+    "captum": ("captum.attr", "captum"),
+    "pgc": ("pytorch_grad_cam", "gradcam"),
+    "torchcam": ("torchcam.methods", "torchcam"),
+}
 """Module to import, and the extra of this package that installs it."""
 
 
@@ -67,14 +72,15 @@ class External(Explainer):
     """An explainer of another library.
 
     Maps of captum are raw and signed: of its methods for layers (R, h, w), of others (R, 3, H, W). Those of
-    pytorch-grad-cam are rectified, between 0 and 1 and at the input's size; ``about`` says ``normalised``.
+    pytorch-grad-cam are rectified, between 0 and 1 and at the input's size; ``about`` says ``normalised``. Those of
+    torchcam (R, h, w) are not normalised, but most of its methods rectify.
     """
 
     differentiates: ClassVar[bool] = False
     library: str
     method: str
     options_of_call: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of captum's ``attribute``, or of pytorch-grad-cam's call."""
+    """Keyword arguments of captum's ``attribute``, of pytorch-grad-cam's or torchcam's call."""
 
     @property
     def name(self) -> str:
@@ -94,7 +100,7 @@ class External(Explainer):
     def explain(self, look: Look) -> torch.Tensor:
         look.plain()
         kind = getattr(import_module(LIBRARIES[self.library][0]), self.method)
-        made = self._captum if self.library == "captum" else self._pgc
+        made = {"captum": self._captum, "pgc": self._pgc, "torchcam": self._torchcam}[self.library]
         with kept(look.subject.network):
             maps = [made(kind, look, row, image) for row, image in enumerate(look.rows.image_idx.tolist())]
         return torch.cat(maps) if maps else look.images.new_zeros(0, *look.images.shape[2:])
@@ -114,6 +120,13 @@ class External(Explainer):
         finally:
             method.activations_and_grads.release()
         return torch.from_numpy(found).to(look.images.device)
+
+    def _torchcam(self, kind: type, look: Look, row: int, image: int) -> torch.Tensor:
+        network = _Row(look, row, True)
+        with kind(network, look.subject.module) as method:
+            scores = network(look.images[image : image + 1].detach().clone())
+            (found,) = method(0, scores, normalized=False, **self.options_of_call)
+        return found.detach()
 
 
 HOOKS = ("_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

@@ -15,7 +15,7 @@ METHODS = Path(__file__).resolve().parents[1] / "explain" / "methods"
 """One file an explainer."""
 SEEDS = "wsss.explain.seeds"
 """The module by which explainers make maps for the chain."""
-LIBRARIES = ("captum", "pgc")
+LIBRARIES = ("captum", "pgc", "torchcam")
 """Others are called ``external:LIBRARY:NAME``."""
 
 
@@ -56,7 +56,8 @@ class ExplainedSettings(Settings):
 
     explainer: str = "cam"
     """What makes the maps: a file of ``wsss/explain/methods`` (cam, grad-cam, hires-cam, grad-cam-plus-plus, score-cam,
-    ablation-cam, minmax-cam, d-minmax-cam, ...), or ``external:captum:NAME`` and ``external:pgc:NAME``."""
+    ablation-cam, minmax-cam, d-minmax-cam, ...), or ``external:captum:NAME``,
+    ``external:pgc:NAME`` (pytorch-grad-cam) and ``external:torchcam:NAME``."""
     explainer_options: dict[str, Any] = {}
     """Options of the explainer by name, as in ``{top_channels: 64}`` for score-cam."""
 
