@@ -144,7 +144,7 @@ def test_rules_that_ask_for_too_little(results, wsss) -> None:
 
 def test_what_the_rules_ask_for() -> None:
     asked = asked_by_rules(ROOT)
-    assert set(asked) == {"index", "scores", "summary", "study", *STEPS}
+    assert set(asked) == {"index", "scores", "summary", "study", "explanations", *STEPS}
     assert all(one.megabytes and one.minutes for one in asked.values())
     assert asked["classifier"].gpus == 1 and asked["masks"].gpus is None
     assert asked_by_rules(None) == {} and str(Asked()) == "-"
@@ -205,7 +205,8 @@ def test_every_job_of_the_family_has_its_place(results, wsss) -> None:
     raw = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
     chain = results.configure(raw, "tiny.yaml")
     jobs = chain.wanted()
-    assert {job.rule for job in jobs} == {*STEPS, "index", "scores", "summary"} - {"external_cams", "external_masks"}
+    elsewhere = {"external_cams", "external_masks", "explanation"}
+    assert {job.rule for job in jobs} == {*STEPS, "index", "scores", "summary"} - elsewhere
     for job in jobs:
         assert chain.at(chain.folder(job)) == job
     for number, job in enumerate(jobs):

@@ -145,7 +145,7 @@ def test_local_weights_are_an_input(tmp_path: Path) -> None:
 def test_every_rule_says_what_it_is() -> None:
     rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
     blocks = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", rules, re.M | re.S))
-    assert set(blocks) == {"index", "scores", "summary", "study", *STEPS}
+    assert set(blocks) == {"index", "scores", "summary", "study", "explanations", *STEPS}
     for name, block in blocks.items():
         for needed in (
             "log:",

@@ -17,7 +17,7 @@ from wsss.cli.state import Judge
 from wsss.cli.text import count, duration, memory, table, wrapped
 from wsss.errors import WsssError
 from wsss.needs import NEEDS
-from wsss.settings import ScenesSettings
+from wsss.settings import ExplanationSettings, ScenesSettings
 from wsss.steps import STEPS
 
 CORES = 8
@@ -129,7 +129,7 @@ def images_of(chain: Chain, job: Job, settings: Any, history: History) -> int | 
     if splits is None:
         return None
     images = sum(splits[split] for split in splits_of(chain, job, settings))
-    return min(images, getattr(settings, "images", None) or images)
+    return min(images, settings.images or images) if isinstance(settings, ExplanationSettings) else images
 
 
 def splits_of(chain: Chain, job: Job, settings: Any) -> tuple[str, ...]:
