@@ -17,7 +17,9 @@ from markdown import Markdown
 from markdown.extensions import Extension
 from markdown.inlinepatterns import InlineProcessor
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {
@@ -27,6 +29,8 @@ PACKAGES = {
     "evaluate": "Scores, thresholds and tables.",
 }
 """Packages whose modules are described, and what they are for."""
+SHIM = re.compile(r'<script src="https://[^"]*iframe-worker[^"]*"></script>')
+"""What the theme would fetch from elsewhere so that search works on pages that are opened from a disk."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -46,6 +50,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Take the site's own script in place of one from elsewhere."""
+    return SHIM.sub(f'<script src="{"../" * page.url.count("/")}worker.js"></script>', output)
+
+
+def on_post_template(output: str, template_name: str, config: MkDocsConfig) -> str:
+    """The page for what is not found is a server's, where search needs no help."""
+    return SHIM.sub("", output)
+
+
 def settings() -> str:
     """``config/README.md``, its tables made anew."""
     if str(ROOT) not in sys.path:
@@ -61,18 +75,21 @@ def results() -> str:
 
 
 def modules(package: str) -> str:
-    """A page with all public modules of a package; one without contents of its own is left out."""
+    """A page with all public modules of a package; one that defines nothing itself is left out."""
     parts = [f"# wsss.{package}\n\n{PACKAGES[package]}"]
     for path in sorted((ROOT / "wsss" / package).rglob("*.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        if "def " in path.read_text("utf-8") and "._" not in name:
-            parts.append(f"## {name}\n\n::: {name}\n    options:\n      show_root_heading: false")
+        if re.search(r"^(def|class) ", path.read_text("utf-8"), re.M) and "._" not in name:
+            parts.append(f"::: {name}")
     return "\n\n".join(parts) + "\n"
 
 
 def mathml(source: str, display: str) -> str:
-    """LaTeX as MathML; ``display`` is ``block`` or ``inline``."""
+    """LaTeX as MathML; ``display`` is ``block`` or ``inline``. Raises ``PluginError`` for commands that the converter
+    does not know, which it leaves as they are."""
     made = convert(source.strip(), display=display)
+    if "\\" in made:
+        raise PluginError(f"this formula has a command that latex2mathml does not know: {source.strip()}")
     return f'<div class="formula">{made}</div>' if display == "block" else made
 
 
