@@ -1,11 +1,12 @@
 # make run    set up (once), then run config.yaml on all cores;  make run ARGS="--configfile my.yaml -n"
 # make test   set up (once), then check style and run all tests
 # make lint   style only
+# make docs   build the documentation in build/site
 # make bench  time every kernel beside its baseline;  make bench ARGS="--only threshold-sweep"
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test lint bench env clean-env
+.PHONY: run test lint docs bench env clean-env
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -25,6 +26,9 @@ lint: $(BUILT)
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+
+docs: $(BUILT)
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict $(ARGS)
 
 bench: $(BUILT)
 	python -m benchmarks $(ARGS)

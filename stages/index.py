@@ -19,6 +19,7 @@ STAGE = Stage(__doc__, settings=Dataset, extra={"--dataset": {"required": True, 
 
 
 def main() -> None:
+    """Run the stage with the arguments of the command line."""
     with STAGE.run() as run:
         index = build_index(run.settings, run.args.dataset, run.out, run.args.threads)
         counts = {split: len(index.split(split)) for split in ("train", "val")}

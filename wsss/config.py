@@ -257,6 +257,7 @@ def load(raw: Any) -> Config:
 
 
 def main() -> None:
+    """``python -m wsss.config``: check a file, or print the JSON schema."""
     from wsss.schema import schema
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -62,6 +62,7 @@ class Plan:
         return list(self.own.recipes[kind])
 
     def recipe(self, rule: str, name: str) -> Any:
+        """The typed settings of the recipe that a rule makes an artefact of."""
         return self.config.recipes[STEPS[rule].kind][name]
 
     def served(self, rule: str) -> list[str]:
@@ -167,6 +168,7 @@ class Plan:
         return get
 
     def score_inputs(self, wildcards: Any) -> dict[str, Any]:
+        """Input function of the rule ``scores``: the index, and what is scored."""
         run = self.base(wildcards.dataset, wildcards.seed)
         artefact = self.artefact(f"{run}/{SCORED[wildcards.kind]}/{wildcards.name}")
         predicted = (
@@ -177,6 +179,7 @@ class Plan:
         return {"index": self.artefact(f"{self.base(wildcards.dataset)}/index"), "artefact": artefact, **predicted}
 
     def score_flags(self, wildcards: Any, input: Any) -> str:
+        """The input folders of the command of ``scores``, and the kind of what is scored."""
         before = self.prefix(wildcards, input)
         run = before + self.base(wildcards.dataset, wildcards.seed)
         artefact = f"{run}/{SCORED[wildcards.kind]}/{wildcards.name}"
@@ -247,6 +250,7 @@ class Plan:
         return get
 
     def hash(self, rule: str, extra: tuple[str, ...] = ()) -> str:
+        """Content hash of a stage's program; ``extra``: modules that it looks up by name."""
         return fingerprint(self.root / "stages" / f"{rule}.py", self.root, extra)
 
     def program(self, rule: str) -> Callable[[Any, Any], str]:
@@ -315,6 +319,7 @@ class Plan:
         return [f"{run}/{SCORED[kind]}/{name}/manifest.json" for run, name in self.every(kind, datasets)]
 
     def summaries(self) -> list[str]:
+        """The summary of every dataset: what the default target asks for."""
         return [f"{self.base(dataset)}/summary.md" for dataset in self.config.dataset]
 
     def scores(self, dataset: str) -> list[str]:
@@ -322,6 +327,7 @@ class Plan:
         return [f"{run}/scores/{kind}/{name}" for kind in SCORED for run, name in self.every(kind, [dataset])]
 
     def summary_inputs(self, wildcards: Any) -> dict[str, Any]:
+        """Input function of the rule ``summary``: the index, all scores, and what is pictured."""
         dataset = wildcards.dataset
         kinds = ("cams", "saliency", "masks", "segmenters")
         pictured = [m for kind in kinds for m in self.manifests(kind, [dataset])]
@@ -332,6 +338,7 @@ class Plan:
         }
 
     def summary_flags(self, wildcards: Any, input: Any) -> str:
+        """The input folders of the command of ``summary``, and the name of its dataset."""
         before = self.prefix(wildcards, input)
         base = before + self.base(wildcards.dataset)
         flags = ["--index", f"{base}/index", "--dataset", wildcards.dataset, "--results", base]
@@ -376,18 +383,21 @@ class Plan:
         return [f"{run}/scores/{kind}/{name}" for kind, name in pairs for run in runs]
 
     def study_inputs(self, wildcards: Any) -> dict[str, Any]:
+        """Input function of the rule ``study``: the index and the study's scores."""
         return {
             "index": self.artefact(f"{self.base(wildcards.dataset)}/index"),
             "scores": [f"{folder}/manifest.json" for folder in self.study_scores(wildcards.dataset)],
         }
 
     def study_flags(self, wildcards: Any, input: Any) -> str:
+        """The input folders of the command of ``study``, and the name of its dataset."""
         before = self.prefix(wildcards, input)
         base = before + self.base(wildcards.dataset)
         scores = [before + folder for folder in self.study_scores(wildcards.dataset)]
         return shlex.join(["--index", f"{base}/index", "--dataset", wildcards.dataset, "--scores", *scores])
 
     def study_layout(self, wildcards: Any) -> str:
+        """Which score stands where in the study's tables, as JSON; empty without a study."""
         return layout(self.study) if isinstance(self.study, Study) else ""
 
 

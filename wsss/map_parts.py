@@ -53,6 +53,7 @@ class Format:
         return cls(about["scales"], bool(about["flip"]), int(about["stride"]), int(about["round_to"]), rest)
 
     def writer(self, path: Path, key: str) -> MapWriter:
+        """A writer of maps of this format; ``key`` says what they depend on (``wsss.shards``)."""
         about = {"scales": self.scales, "flip": self.flip, "stride": self.stride, "round_to": self.round_to}
         return MapWriter(path, **about, attributes={**self.attributes, "key": key})
 

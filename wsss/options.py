@@ -56,6 +56,7 @@ def chosen_by(cls: type[Settings]) -> tuple[str, str] | None:
 
 
 def title(cls: type[Settings]) -> str:
+    """How a class is headed: by the key and value that choose it, or by its name."""
     chosen = chosen_by(cls)
     return f"`{chosen[0]}: {chosen[1]}`" if chosen else cls.__name__
 
@@ -87,6 +88,7 @@ def held(annotation: Any) -> str:
 
 
 def default(cls: type[Settings], name: str) -> str:
+    """What a key is where it is left out, as Markdown."""
     field = cls.model_fields[name]
     if field.is_required():
         return "*needed*"
@@ -104,10 +106,12 @@ def meaning(cls: type[Settings], name: str) -> str:
 
 
 def cell(text: str) -> str:
+    """Text that can stand in one cell of a Markdown table."""
     return " ".join(text.replace("``", "`").split()).replace("|", "\\|")
 
 
 def main(argv: list[str]) -> None:
+    """Print the tables, or put them into the file that is named."""
     if not argv:
         print(tables(), end="")
         return

@@ -29,10 +29,12 @@ class Artefact:
 
     @property
     def stage(self) -> str:
+        """Name of the program that made it; empty where the manifest does not say."""
         return str(self.manifest.get("stage", ""))
 
     @property
     def settings(self) -> dict[str, Any]:
+        """Its settings as plain values; empty for a stage without any."""
         return self.manifest.get("settings") or {}
 
     @property
@@ -48,6 +50,7 @@ class Artefact:
 
     @property
     def title(self) -> str:
+        """Its folder, as one would type it here."""
         return nice(self.folder)
 
 

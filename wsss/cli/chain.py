@@ -40,6 +40,7 @@ class Job:
 
     @property
     def wildcards(self) -> Any:
+        """What the workflow's rules call its dataset, seed, name and kind."""
         return SimpleNamespace(dataset=self.dataset, seed=self.seed, name=self.name, kind=self.kind)
 
 
@@ -69,6 +70,7 @@ class Chain:
 
     @property
     def title(self) -> str:
+        """The configuration files, as messages name them."""
         return " + ".join(self.files)
 
     def at(self, folder: Path | str) -> Job:

@@ -41,6 +41,7 @@ class Entry:
 
     @property
     def done(self) -> bool:
+        """Whether nothing has to run."""
         return not self.reasons
 
     @property
@@ -149,6 +150,7 @@ def splits_of(chain: Chain, job: Job, settings: Any) -> tuple[str, ...]:
 
 
 def dataset_settings(chain: Chain, dataset: str) -> dict[str, Any]:
+    """A dataset's settings as plain values."""
     return chain.plan.config.recipes["datasets"][dataset].model_dump(mode="json")
 
 

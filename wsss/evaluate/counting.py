@@ -74,10 +74,12 @@ class MapCounter:
     any_object: bool = False
 
     def start(self) -> tuple[ThresholdCounts, ThresholdCounts]:
+        """Empty counts, of all images and of the chosen ones."""
         few = self.thresholds if self.chosen else self.thresholds[:0]
         return ThresholdCounts(self.thresholds, self.classes), ThresholdCounts(few, self.classes)
 
     def add(self, count: tuple[ThresholdCounts, ThresholdCounts], item: Item) -> None:
+        """Count one image, and once more among the chosen ones if it is one of them."""
         maps, classes = self.store.full(item.id), self.store[item.id].classes
         truth = true_mask(item, self.any_object)
         count[0].add(maps, classes, truth)
@@ -85,6 +87,7 @@ class MapCounter:
             count[1].add(maps, classes, truth)
 
     def sum(self, a: tuple, b: tuple) -> tuple:
+        """The counts of both; ``a`` is changed."""
         return a[0].merge(b[0]), a[1].merge(b[1])
 
 
@@ -98,10 +101,12 @@ class MaskCounter:
     any_object: bool = False
 
     def start(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Empty counts: int64 (C+1, C+1), (C+1,) and (3, C, 2)."""
         side = self.classes + 1
         return np.zeros((side, side), np.int64), np.zeros(side, np.int64), no_sizes(self.classes)
 
     def add(self, count: tuple[np.ndarray, np.ndarray, np.ndarray], item: Item) -> None:
+        """Count one image."""
         truth, mask = true_mask(item, self.any_object), self.masks.read(item.id)
         left_out = mask == IGNORE
         matrix = confusion(truth, np.where(left_out, 0, mask), self.classes)
@@ -112,6 +117,7 @@ class MaskCounter:
         count_sizes(count[2], matrix, truth.size, unlabelled)
 
     def sum(self, a: tuple, b: tuple) -> tuple:
+        """The counts of both."""
         return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
@@ -126,9 +132,11 @@ class CoverageCounter:
     classes: int
 
     def start(self) -> np.ndarray:
+        """An empty count, float64 (4, C)."""
         return np.zeros((4, self.classes))
 
     def add(self, count: np.ndarray, item: Item) -> None:
+        """Count one image. Raises :class:`WsssError` where its mask or maps are of another size."""
         if isinstance(self.source, MapStore):
             mask = pseudo_mask(self.source.full(item.id), self.source[item.id].classes, self.threshold)
         else:
@@ -144,6 +152,7 @@ class CoverageCounter:
             count[3] += 1 - pixels[tagged].sum() / pixels.sum()
 
     def sum(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """The counts of both."""
         return a + b
 
 

@@ -138,6 +138,7 @@ def blind_table(scored: list[Scored]) -> str:
 
 
 def chosen(group: Group, policy: str) -> str:
+    """How the threshold of a policy was chosen, and on how many masks."""
     looked_at = sorted({values["threshold_images"] for _, values in group})
     return {
         "fixed": "fixed",
@@ -147,6 +148,7 @@ def chosen(group: Group, policy: str) -> str:
 
 
 def at_threshold(group: Group, _: str) -> str:
+    """The threshold, or the lowest and the highest over the seeds."""
     values = sorted({values["threshold"] for _, values in group if "threshold" in values})
     return "–".join(f"{v:g}" for v in dict.fromkeys((values[0], values[-1]))) if values else ""
 
@@ -156,6 +158,7 @@ def _settings(group: Group) -> dict[str, Any]:
 
 
 def views(group: Group, _: str) -> str:
+    """The scales that images were seen at, and whether mirrored."""
     settings = _settings(group)
     scales = settings.get("scales")
     return "" if not scales else "×" + "/".join(f"{s:g}" for s in scales) + (", flip" if settings.get("flip") else "")
@@ -175,6 +178,7 @@ def origin(group: Group, _: str) -> str:
 
 
 def mask_threshold(group: Group, _: str) -> str:
+    """How the threshold of pseudo masks was chosen, and its value or range."""
     facts = [read_manifest(one.artefact).get("threshold") or {} for one, _ in group]
     each = [value for f in facts for value in f.get("per_class", {}).values()]
     if each:
@@ -187,6 +191,7 @@ def mask_threshold(group: Group, _: str) -> str:
 
 
 def crf(group: Group, _: str) -> str:
+    """The dense CRF's settings in one line; ``no`` without one, empty for a stage that has none."""
     settings = _settings(group).get("crf", "")
     if not settings:
         return "" if settings == "" else "no"
@@ -196,6 +201,7 @@ def crf(group: Group, _: str) -> str:
 
 
 def learnt_from(group: Group, _: str) -> str:
+    """Which masks a segmentation network learnt from."""
     for manifest in lineage(group[0][0].artefact).values():
         settings = manifest.get("settings") or {}
         if "architecture" in settings and "supervision" in settings:

@@ -36,10 +36,12 @@ class Explanation:
 
     @property
     def image_idx(self) -> torch.Tensor:
+        """The image of each map in the batch, int64 (R,), ascending."""
         return self.rows.image_idx
 
     @property
     def class_idx(self) -> torch.Tensor:
+        """The class of each map, int64 (R,)."""
         return self.rows.class_idx
 
     def of(self, image: int) -> tuple[torch.Tensor, torch.Tensor]:

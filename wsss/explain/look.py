@@ -60,6 +60,7 @@ class Look:
 
     @property
     def rows(self) -> Rows:
+        """What is explained; known once a forward pass ran."""
         if self._rows is None:
             raise RuntimeError("nothing went through the network yet")
         return self._rows

@@ -19,9 +19,11 @@ class StageInfo:
         self._channels, self._strides = channels, strides
 
     def channels(self) -> list[int]:
+        """Channels of every stage's map."""
         return self._channels
 
     def reduction(self) -> list[int]:
+        """Input pixels a cell of every stage's map."""
         return self._strides
 
 

@@ -49,6 +49,7 @@ class Agreement:
         self.matrices = np.zeros((len(self.pairs), classes + 1, classes + 1), np.int64)
 
     def add(self, counted: Counted) -> None:
+        """Add what :func:`count_pairs` counted on one image."""
         for matrix, (codes, pixels) in zip(self.matrices, counted, strict=True):
             labels = np.array(codes, np.int64)
             np.add.at(matrix, (labels // 256, labels % 256), np.array(pixels, np.int64))
