@@ -15,6 +15,8 @@ from wsss.wording import block, hints, marks, options, reference
 Raw = dict[str, Any]
 TOGETHER: dict[str, list[Raw]] = {
     "SegmenterSettings.supervision": [{"supervision": "masks", "masks": None}],
+    "SegmenterSettings.true_masks": [{"supervision": "masks", "masks": None, "true_masks": 5}],
+    "GuidedSettings.guidance_layer": [{"guidance_layer": "input", "batch_norm": "fixed"}],
     **{f"{cls.__name__}.kur_alpha": [{"head": "kur", "kur_alpha": 2.0}] for cls in variants("classifiers").values()},
 }
 """Class and key -> what to put into the block, where no other value fits without another key's."""
