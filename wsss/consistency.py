@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from wsss.settings import KINDS, EnsembleSettings, FolderSettings, MasksSettings, Settings
+from wsss.settings import KINDS, EnsembleSettings, FolderSettings, GuidedSettings, MasksSettings, Settings
 from wsss.wording import listed, named, references
 
 Recipes = dict[str, dict[str, Any]]
@@ -30,7 +30,7 @@ def inconsistencies(recipes: Recipes, datasets: tuple[str, ...]) -> Iterator[Pro
                     )
 
 
-def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[Path, str, tuple[str, ...], str]]:
+def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[Path, str | int, tuple[str, ...], str]]:
     """Where a recipe needs true masks: path, value, the maps that are compared with them, and what to do without."""
     if isinstance(settings, MasksSettings) and settings.threshold.policy != "fixed":
         if settings.saliency is None and settings.ignore is None:
@@ -39,6 +39,8 @@ def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[P
         yield (kind, name, "rule"), settings.rule, settings.members, "use 'mean'"
     if getattr(settings, "supervision", None) == "masks" and kind == "segmenters":
         yield (kind, name, "supervision"), "masks", (), "leave this recipe out"
+    if isinstance(settings, GuidedSettings) and settings.true_masks:
+        yield (kind, name, "true_masks"), settings.true_masks, (), "set it to 0"
 
 
 def uncovered(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from wsss.data.balance import balanced_chances, class_counts
+from wsss.data.few_masks import few_masks, masked_chances, masks_of
 from wsss.data.index import Index, Item
 from wsss.data.loading import TrainingViews
 from wsss.devices import choose_device, prepare_cpu
@@ -21,7 +22,7 @@ from wsss.inference import tag_probabilities
 from wsss.objectives import find
 from wsss.objectives.base import Objective
 from wsss.objectives.segmentation import Goal as Segmentation
-from wsss.settings import ClassifierSettings, InferenceSettings, SegmenterSettings, TrainingSettings
+from wsss.settings import ClassifierSettings, GuidedSettings, InferenceSettings, SegmenterSettings, TrainingSettings
 from wsss.stage import Run, say
 from wsss.store.manifest import NAME, atomic_path, digest
 from wsss.store.weights import load_weights, save_weights
@@ -31,8 +32,8 @@ def train_classifier(run: Run) -> None:
     """Train the classifier of ``run.settings``; write weights, metrics and tag probabilities of the validation images.
 
     Raises:
-        WsssError: No labelled training image, or a classifier that the objective needs was not given or has other
-            classes.
+        WsssError: No labelled training image, fewer true masks than the recipe asks for, or a classifier that the
+            objective needs was not given or has other classes.
     """
     settings: ClassifierSettings = run.settings
     index = Index.load(run.inputs["index"])
@@ -47,7 +48,14 @@ def train_classifier(run: Run) -> None:
     frequencies = torch.from_numpy(class_counts(items, classes) / len(items))
     objective = find(settings.objective)(settings, classes, given, frequencies)
     chances = balanced_chances(items, classes) if settings.sampling == "balanced" else None
-    network = train(run, objective, items, classes, device, chances=chances)
+    mask_of = None
+    if isinstance(settings, GuidedSettings) and settings.true_masks:
+        shown = looked_at(run, few_masks(index, settings.true_masks, run.args.seed), settings.true_masks)
+        mask_of = masks_of(shown)
+        if settings.masked_share is not None:
+            ids = {item.id for item in shown}
+            chances = masked_chances(np.array([item.id in ids for item in items]), settings.masked_share, chances)
+    network = objective.kept(train(run, objective, items, classes, device, mask_of, chances))
     if run.team.rank:
         return
     about = {
@@ -76,7 +84,7 @@ def train_segmenter(run: Run) -> None:
     """Train the segmentation network of ``run.settings``; write weights and metrics.
 
     Raises:
-        WsssError: A training image has no mask.
+        WsssError: A training image has no mask, or there are fewer than the recipe asks for.
     """
     settings: SegmenterSettings = run.settings
     index = Index.load(run.inputs["index"])
@@ -85,6 +93,8 @@ def train_segmenter(run: Run) -> None:
         items = [item for item in items if item.mask is not None]
         if not items:
             raise WsssError(f"{index.folder}: 'supervision: masks' needs true masks, and no training image has one")
+        if settings.true_masks != "all":
+            items = looked_at(run, few_masks(index, settings.true_masks, run.args.seed), settings.true_masks)
 
         def mask_of(item: Item) -> Path:
             return item.mask
@@ -117,6 +127,14 @@ def train_segmenter(run: Run) -> None:
     save_weights(run.out / "model.safetensors", network.state_dict(), about)
     keep_product(run)
     run.note(images=len(items))
+
+
+def looked_at(run: Run, items: list[Item], wanted: int | str) -> list[Item]:
+    """The same images, after the manifest was told how many true masks the training looks at, and if few, which."""
+    run.note(masks_looked_at=len(items))
+    if wanted != "all":
+        run.note(true_masks=[item.id for item in items])
+    return items
 
 
 def given_classifiers(run: Run, settings: TrainingSettings) -> dict[str, Path]:

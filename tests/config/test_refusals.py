@@ -202,6 +202,30 @@ REFUSALS = {
         "{dataset: [scenes, photos], segmenters: {best: {supervision: masks}}}",
         ["segmenters.best.supervision: 'masks' needs true masks, but datasets.photos has none"],
     ),
+    "few masks where there are none": (
+        "{dataset: [scenes, photos], classifiers: {few: {objective: guided, true_masks: 5}, no: {objective: guided, "
+        "true_masks: 0}}}",
+        [
+            "classifiers.few.true_masks: 5 needs true masks, but datasets.photos has none; set datasets.photos.masks, "
+            "or set it to 0"
+        ],
+    ),
+    "few of the pseudo masks": (
+        "segmenters: {p-noc: {masks: p-noc, true_masks: 20}}",
+        ["segmenters.p-noc: 'true_masks' has no effect on pseudo masks; set 'supervision: masks', or leave it out"],
+    ),
+    "heatmaps that batch normalisation mixes": (
+        "classifiers: {g: {objective: guided, guidance_layer: input}}",
+        ["classifiers.g: guidance_layer ('input') has batch normalisation after it", "set batch_norm: fixed, or"],
+    ),
+    "heatmaps of a compiled network": (
+        "classifiers: {g: {objective: guided, guidance_layer: input, batch_norm: fixed, compile: true}}",
+        ["classifiers.g: guidance_layer ('input') needs second derivatives", "leave compile out"],
+    ),
+    "masks that RandAugment would leave behind": (
+        "classifiers: {g: {objective: guided, augment: randaugment}}",
+        ["classifiers.g.augment"],
+    ),
     "half a split": (
         "datasets: {photos: {kind: folder, images: a, labels: b, train: c}}",
         ["datasets.photos: give both lists"],

@@ -30,6 +30,7 @@ classifiers:
   oc-cse: {objective: oc-cse, ordinary: vanilla}
   p-oc: {objective: p-oc, ordinary: vanilla}
   p-noc: {objective: p-noc, ordinary: vanilla}
+  guided: {objective: guided}
 cams:
   plain: {classifier: vanilla}
   p-noc: {classifier: p-noc}

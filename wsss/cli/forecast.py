@@ -25,7 +25,8 @@ STARTUP = 4.0
 """Seconds that a stage takes before its first image, mostly to import torch: this part does not grow with the work."""
 COSTLY = frozenset(
     "kind objective source backbone architecture output_stride atrous_rates crop resize batch_size accumulate "
-    "precision tiles adversary_interval scales flip max_side crf steps radius rule supervision".split()
+    "precision tiles adversary_interval guidance_layer gradient absent_classes scales flip max_side crf steps "
+    "radius rule supervision".split()
 )
 """Settings that change what an image costs."""
 SCALED = frozenset(("epochs", "splits", "shards", "seed", "train", "val"))

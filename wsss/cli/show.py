@@ -200,8 +200,11 @@ def _warnings(made: Artefact) -> Iterator[str]:
         dropped = sum(dropped.values()) if isinstance(dropped, dict) else dropped
         if dropped:
             yield f"{one.title}: {count(dropped, 'image')} dropped as broken (the index's report.json names them)"
+        few = one.settings.get("true_masks", "all")
         if one.settings.get("supervision") == "masks":
-            yield f"{one.title}: trained on true masks"
+            yield f"{one.title}: trained on {'' if few == 'all' else f'{few} '}true masks"
+        if one.settings.get("objective") == "guided" and few:
+            yield f"{one.title}: its heatmaps were trained on {few} true masks"
         if one.settings.get("source") == "external":
             said = one.settings.get("supervision", "not stated")
             yield f"{one.title}: made elsewhere; what went into it: {said}"

@@ -82,9 +82,12 @@ def supervision(artefact: Path) -> list[str]:
             if manifest.get("stage") == "external_cams":
                 supplied["image tags"] = None
         elif settings.get("supervision") == "masks":
-            supplied["true masks"] = None
+            few = settings.get("true_masks", "all")
+            supplied["true masks" if few == "all" else f"{few} true masks, chosen by tags"] = None
         elif settings.get("objective", TAGLESS[0]) not in TAGLESS:
             supplied["image tags"] = None
+            if few := manifest.get("masks_looked_at"):
+                supplied[f"{few} true masks (heatmaps)"] = None
         elif manifest.get("untagged_left_out"):
             supplied[CHOICE] = None
         weights = None if settings.get("warm_start") else settings.get("pretrained")

@@ -205,7 +205,9 @@ def learnt_from(group: Group, _: str) -> str:
     for manifest in lineage(group[0][0].artefact).values():
         settings = manifest.get("settings") or {}
         if "architecture" in settings and "supervision" in settings:
-            return "true masks" if settings["supervision"] == "masks" else f"pseudo masks {settings['masks']}"
+            few = settings.get("true_masks", "all")
+            true = "true masks" if few == "all" else f"{few} true masks"
+            return true if settings["supervision"] == "masks" else f"pseudo masks {settings['masks']}"
     return ""
 
 

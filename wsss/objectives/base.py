@@ -85,6 +85,10 @@ class Objective(ABC):
         """``normal`` or ``fixed`` for one of the networks (or ``default``, the ``batch_norm`` of the recipe)."""
         return default
 
+    def kept(self, product: nn.Module) -> nn.Module:
+        """What the artefact keeps of the trained product: all of it, unless a part served the training alone."""
+        return product
+
     def state(self) -> dict[str, torch.Tensor]:
         """What a checkpoint must hold besides the trained networks; equal on all devices of the run."""
         return {}

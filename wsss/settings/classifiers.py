@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Augment, Count, Fraction, NonNegative, Positive, Ref, as_number
+from wsss.settings.base import Augment, Count, Fraction, NonNegative, Positive, Recolouring, Ref, as_number
 from wsss.settings.training import Ramp, TrainingSettings
 
 
@@ -144,6 +144,56 @@ class PNocSettings(ErasingSettings, TiledSettings):
     """Batch normalisation of the ordinary classifier while it is trained."""
     gradient_leak: bool = False
     """Reproduce the published code, in which the generator's loss also reaches the ordinary classifier's weights."""
+
+
+class GuidedSettings(ClassifierSettings):
+    """A classifier whose own heatmaps are trained as segmentation logits: tags of all images, true masks of few.
+
+    The heatmap of a class is gradient x activation at ``guidance_layer``. What is kept is an ordinary classifier; maps
+    of it are read at the last stage, whatever the layer: there they are its heatmaps. Those of another layer are what
+    ``wsss.explain`` calls hires-cam (with that layer) and gradient-x-input."""
+
+    objective: Literal["guided"] = "guided"
+    augment: Recolouring = ("colour-jitter",)
+    """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from their mask)."""
+    true_masks: Annotated[int, Field(ge=0)] | Literal["all"] = 20
+    """True masks of training images that the pixel loss learns from: so many, chosen by the seed and evenly over the
+    tagged classes (a segmenter with the same number and seed has the same ones); ``all``; or 0, none."""
+    masked_share: Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] | None = 0.5
+    """Share of the views of an epoch that are of images with such a mask, drawn with repetition; null: every image once
+    an epoch (or as ``sampling`` says), and few masks are then seen seldom."""
+    pixel: Ramp = Ramp(start=1.0, end=1.0, share=0.0)
+    """Weight of the pixel loss, the mean cross entropy over labelled pixels, beside the classification loss
+    (published: 1 / batch_size)."""
+    guidance_layer: str = "last"
+    """Where heatmaps are taken. ``last``: the features before the head, where they are the class activation maps and
+    cost nothing; ``input``: the image; else a module of the backbone that gives maps (``backbone.layer3``, say). Other
+    layers than the last need second derivatives, are computed in fp32, and want ``batch_norm: fixed``."""
+    gradient: Literal["one-pass", "class-by-class"] = "one-pass"
+    """``class-by-class``: the graph of one heatmap is held at a time, for one more gradient a class; the result is the
+    same but for rounding. Without effect at the last stage."""
+    heatmap_scale: Positive = 1.0
+    """Factor of heatmaps before the softmax over classes. At 1 the mean over the cells is the class's score (up to
+    biases); published, at the input: their sum is, so 1 / number of pixels."""
+    absent_classes: Annotated[int, Field(ge=0)] | None = None
+    """How many classes that an image does not have stand beside those that it has and the background in the pixel loss,
+    drawn anew for each view; null: all. Few of them make other layers than the last cheaper."""
+
+    @model_validator(mode="after")
+    def _images_stand_alone(self) -> GuidedSettings:
+        if self.guidance_layer == "last":
+            return self
+        if self.batch_norm != "fixed":
+            raise ValueError(
+                f"guidance_layer ({self.guidance_layer!r}) has batch normalisation after it, and statistics of a batch "
+                "mix its images' heatmaps; set batch_norm: fixed, or guidance_layer: last"
+            )
+        if self.compile:
+            raise ValueError(
+                f"guidance_layer ({self.guidance_layer!r}) needs second derivatives, which compiled networks lack; "
+                "leave compile out, or set guidance_layer: last"
+            )
+        return self
 
 
 def _recipes(cls: type[ClassifierSettings]) -> Iterator[type[ClassifierSettings]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, model_validator
 
@@ -25,10 +25,15 @@ class PredictSettings(InferenceSettings, ScatteredSettings):
 class SegmenterSettings(TrainingSettings):
     """A segmentation network trained on masks."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"true_masks"})
+
     masks: Annotated[str, Ref("masks")] | None = None
     """The pseudo masks it learns from; needed unless ``supervision: masks``."""
     supervision: Literal["pseudo", "masks"] = "pseudo"
     """``masks``: learn from the true masks (fully supervised upper bound)."""
+    true_masks: Count | Literal["all"] = "all"
+    """From how many with ``supervision: masks``: that many training images, chosen by the seed and evenly over the
+    tagged classes, are all that it sees. ``objective: guided`` with the same number has the same ones."""
     architecture: Literal["deeplabv3plus", "deeplabv3", "unet", "fpn", "pan", "upernet"] = "deeplabv3plus"
     """Architecture of segmentation-models-pytorch."""
     output_stride: Literal[8, 16, 32] = 16
@@ -52,4 +57,6 @@ class SegmenterSettings(TrainingSettings):
             )
         if self.supervision == "masks" and self.masks is not None:
             raise ValueError("'supervision: masks' learns from the true masks; leave 'masks' out")
+        if self.supervision == "pseudo" and self.true_masks != "all":
+            raise ValueError("'true_masks' has no effect on pseudo masks; set 'supervision: masks', or leave it out")
         return self

@@ -1,0 +1,126 @@
+"""Guided classifiers and segmentation networks on the same few masks: which they read, bits, what is said of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from wsss.data.few_masks import few_masks
+from wsss.data.index import Index, write_index
+from wsss.errors import WsssError
+from wsss.evaluate.provenance import supervision
+from wsss.models.classifier import load_classifier
+from wsss.settings import GuidedSettings, SegmenterSettings, VanillaSettings
+from wsss.store.manifest import write_manifest
+from wsss.train import train_classifier, train_segmenter
+
+SMALL = {
+    "backbone": "test_resnet",
+    "pretrained": False,
+    "crop": 64,
+    "long_side": (56, 72),
+    "batch_size": 4,
+    "epochs": 1,
+    "lr": 0.01,
+    "precision": "fp32",
+}
+
+
+def finished(run, stage):
+    write_manifest(run.out, {"stage": stage, "settings": json.loads(run.settings.canonical()), **run.facts})
+    return run.out
+
+
+@pytest.fixture
+def few_index(tiny_index, tmp_path):
+    """The tiny index, where only the four masks that seed 3 chooses can be read; and their ids."""
+    whole = Index.load(tiny_index)
+    chosen = [item.id for item in few_masks(whole, 4, 3)]
+    gone = tmp_path / "gone.png"
+    items = [item if item.id in chosen else replace(item, mask=gone) for item in whole.items]
+    shutil.copytree(tiny_index, tmp_path / "index")
+    write_index(tmp_path / "index", whole.classes, items)
+    return tmp_path / "index", chosen
+
+
+def test_both_look_at_the_same_few_masks_and_at_no_other(few_index, make_run):
+    index, chosen = few_index
+    run = make_run(GuidedSettings(**{**SMALL, "epochs": 2}, true_masks=4), {"index": index}, "guided", seed=3)
+    train_classifier(run)
+    assert (run.facts["masks_looked_at"], run.facts["true_masks"], run.facts["images"]) == (4, chosen, 12)
+    assert supervision(finished(run, "classifier")) == ["image tags", "4 true masks (heatmaps)"]
+    assert "pixels" in (run.out / "metrics.jsonl").read_text()
+
+    few = SegmenterSettings(**SMALL, supervision="masks", true_masks=4)
+    run = make_run(few, {"index": index}, "few", seed=3)
+    train_segmenter(run)
+    assert (run.facts["masks_looked_at"], run.facts["true_masks"], run.facts["images"]) == (4, chosen, 4)
+    assert supervision(finished(run, "segmenter")) == ["4 true masks, chosen by tags"]
+    others = few_masks(Index.load(index), 4, 4)
+    assert any(not item.mask.exists() for item in others), "another seed has other masks"
+
+
+def test_a_segmenter_on_all_masks_is_as_it_was(tiny_index, make_run):
+    settings = SegmenterSettings(**SMALL, supervision="masks")
+    assert "true_masks" not in settings.canonical()
+    run = make_run(settings, {"index": tiny_index})
+    train_segmenter(run)
+    assert (
+        run.facts["images"] == 12
+        and "true_masks" not in run.facts
+        and supervision(finished(run, "segmenter")) == ["true masks"]
+    )
+
+
+def test_without_masks_it_is_plain_classification(tiny_index, make_run):
+    found = []
+    for name, cls, extra in (("guided", GuidedSettings, {"true_masks": 0}), ("vanilla", VanillaSettings, {})):
+        run = make_run(cls(**SMALL, augment=(), **extra), {"index": tiny_index}, name)
+        train_classifier(run)
+        found.append(load_classifier(finished(run, "classifier"))[0].state_dict())
+        assert supervision(run.out) == ["image tags"]
+    assert found[0].keys() == found[1].keys()
+    for key, value in found[0].items():
+        torch.testing.assert_close(value, found[1][key], msg=key)
+
+
+def test_the_product_is_an_ordinary_classifier_that_others_go_on_from(tiny_index, make_run):
+    run = make_run(GuidedSettings(**SMALL, true_masks="all", ema=0.9), {"index": tiny_index}, "guided")
+    train_classifier(run)
+    assert run.facts["masks_looked_at"] == 12 and "true_masks" not in run.facts
+    folder = finished(run, "classifier")
+    network, classes = load_classifier(folder)
+    assert classes == ("red", "green") and network.head.weight.shape[0] == 2
+    assert len((folder / "predictions.csv").read_text().splitlines()) == 5
+    warm = make_run(VanillaSettings(**SMALL, warm_start="guided"), {"index": tiny_index, "warm_start": folder}, "warm")
+    train_classifier(warm)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"guidance_layer": "backbone.layer3", "batch_norm": "fixed", "gradient": "class-by-class", "absent_classes": 0},
+    ],
+)
+def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_every_step, settings):
+    settings = GuidedSettings(**SMALL, true_masks=5, **settings)
+    train_classifier(make_run(settings, {"index": tiny_index}, "whole"))
+    run = make_run(settings, {"index": tiny_index}, "cut")
+    assert stopped_at_every_step(train_classifier, run) == 3
+    for name in ("model.safetensors", "metrics.jsonl", "predictions.csv"):
+        assert (run.out / name).read_bytes() == (run.out.parent / "whole" / name).read_bytes()
+    assert "pixels" in (run.out / "metrics.jsonl").read_text()
+
+
+def test_more_masks_than_there_are(tiny_index, make_run):
+    for settings, train in (
+        (GuidedSettings(**SMALL), train_classifier),
+        (SegmenterSettings(**SMALL, supervision="masks", true_masks=20), train_segmenter),
+    ):
+        with pytest.raises(WsssError, match="'true_masks: 20' needs .* there are 12; lower it"):
+            train(make_run(settings, {"index": tiny_index}))
