@@ -316,6 +316,9 @@ class Plan:
     def summaries(self) -> list[str]:
         return [f"{self.base(dataset)}/summary.md" for dataset in self.config.dataset]
 
+    def reports(self) -> list[str]:
+        return [f"{self.base(dataset)}/report.html" for dataset in self.config.dataset]
+
     def scores(self, dataset: str) -> list[str]:
         """Score folders of a dataset."""
         return [f"{run}/scores/{kind}/{name}" for kind in SCORED for run, name in self.every(kind, [dataset])]
@@ -335,6 +338,12 @@ class Plan:
         base = before + self.base(wildcards.dataset)
         flags = ["--index", f"{base}/index", "--dataset", wildcards.dataset, "--results", base]
         scores = [before + folder for folder in self.scores(wildcards.dataset)]
+        return shlex.join(flags + (["--scores", *scores] if scores else []))
+
+    def report_flags(self, wildcards: Any, input: Any) -> str:
+        before = self.prefix(wildcards, input)
+        scores = [before + folder for folder in self.scores(wildcards.dataset)]
+        flags = ["--index", f"{before}{self.base(wildcards.dataset)}/index", "--dataset", wildcards.dataset]
         return shlex.join(flags + (["--scores", *scores] if scores else []))
 
     # --- the study ------------------------------------------------------------------------------------------------

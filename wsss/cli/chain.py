@@ -24,6 +24,8 @@ from wsss.wording import nearest
 from wsss.yamlfile import read_yaml
 
 USUAL = "config.yaml"
+OF_DATASET = {"index": "index", "report": "report", "ablation": "study"}
+"""Folder below ``results/DATASET`` -> the rule that makes it."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ class Chain:
         self._known("datasets", dataset)
         if not rest:
             return Job("summary", dataset)
-        if rest in (["index"], ["ablation"]):
-            return Job({"index": "index", "ablation": "study"}[rest[0]], dataset)
+        if len(rest) == 1 and rest[0] in OF_DATASET:
+            return Job(OF_DATASET[rest[0]], dataset)
         if len(rest) >= 3 and (seed := re.fullmatch(r"s(\d+)", rest[0])):
             if len(rest) == 4 and rest[1] == "scores" and rest[2] in SCORED:
                 self._maker(SCORED[rest[2]], rest[3])
@@ -105,8 +107,8 @@ class Chain:
     def folder(self, job: Job) -> str:
         """The artefact folder of a job, relative to the working directory."""
         base = self.plan.base(job.dataset, job.seed)
-        if job.rule in ("index", "study"):
-            return f"{base}/{'index' if job.rule == 'index' else 'ablation'}"
+        if job.rule in OF_DATASET.values():
+            return f"{base}/{next(name for name, rule in OF_DATASET.items() if rule == job.rule)}"
         if job.rule == "summary":
             return base
         middle = f"scores/{job.kind}" if job.rule == "scores" else STEPS[job.rule].folder
@@ -120,14 +122,14 @@ class Chain:
         if job.rule == "scores":
             run = self.plan.base(job.dataset, job.seed)
             return index | {"artefact": f"{run}/{SCORED[job.kind]}/{job.name}"}
-        if job.rule in ("summary", "study"):
-            read = self.plan.scores if job.rule == "summary" else self.plan.study_scores
+        if job.rule in ("summary", "report", "study"):
+            read = self.plan.study_scores if job.rule == "study" else self.plan.scores
             return index | {f"scores.{n}": folder for n, folder in enumerate(read(job.dataset))}
         return self.plan.upstream(job.rule, job.dataset, job.seed, job.name)
 
     def settings(self, job: Job) -> Settings | None:
         """The typed settings that a job's stage reads; what it does not read has its default."""
-        if job.rule == "study":
+        if job.rule in ("report", "study"):
             return None
         if job.rule == "index":
             return self.plan.config.recipes["datasets"][job.dataset]
@@ -147,7 +149,12 @@ class Chain:
 
     def flags(self, job: Job) -> str:
         """Flags of a job's program that are no settings: its inputs, and what they are."""
-        made = {"scores": self.plan.score_flags, "summary": self.plan.summary_flags, "study": self.plan.study_flags}
+        made = {
+            "scores": self.plan.score_flags,
+            "summary": self.plan.summary_flags,
+            "report": self.plan.report_flags,
+            "study": self.plan.study_flags,
+        }
         return (made.get(job.rule) or self.plan.flags(job.rule))(job.wildcards, None)
 
     def wanted(self, ablation: bool = False) -> list[Job]:
@@ -163,7 +170,8 @@ class Chain:
                 found[job] = None
 
         for dataset in self.plan.config.dataset:
-            need(Job("study" if ablation else "summary", dataset))
+            for rule in ("study",) if ablation else ("summary", "report"):
+                need(Job(rule, dataset))
         return list(found)
 
 

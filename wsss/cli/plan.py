@@ -22,7 +22,7 @@ from wsss.steps import STEPS
 
 CORES = 8
 """Cores of a job on a cluster, where nobody says otherwise (``max-threads`` of the profile)."""
-TOGETHER = ("summary", "study")
+TOGETHER = ("summary", "report", "study")
 """Stages whose work is the number of scores they put together."""
 
 
@@ -171,7 +171,7 @@ def asked_by_rules(root: Path | None) -> dict[str, Asked]:
 
 
 def _by_stage(entries: list[Entry]) -> dict[str, list[Entry]]:
-    order = ["index", *STEPS, "scores", "summary", "study"]
+    order = ["index", *STEPS, "scores", "summary", "report", "study"]
     present = {one.job.rule for one in entries}
     return {rule: [one for one in entries if one.job.rule == rule] for rule in order if rule in present}
 
