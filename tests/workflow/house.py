@@ -32,6 +32,7 @@ MESSAGES = {
     r"Predicting with segmentation network (\S+) \((.*), seed (\d+)\)": "predictions {}",
     r"Scoring (\S+ \S+) \((.*), seed (\d+)\)": "scores {}",
     r"Summary of (\S+)": "summary {}",
+    r"Report of (\S+)": "report {}",
     r"Tables of the ablation study \((\S+)\)": "study {}",
 }
 

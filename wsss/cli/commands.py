@@ -20,7 +20,8 @@ def stage_command(made: Artefact) -> str | None:
     """The stage program with the flags that the manifest tells: the same settings, seed and inputs as then. None for
     what is made of all scores (summary, report, study), whose layout the workflow alone knows."""
     root = checkout()
-    if root is None or made.stage in ("summary", "report", "study") or not (root / "stages" / f"{made.stage}.py").is_file():
+    together = ("summary", "report", "study")
+    if root is None or made.stage in together or not (root / "stages" / f"{made.stage}.py").is_file():
         return None
     parts = [f"python {shlex.quote(nice(root / 'stages' / f'{made.stage}.py'))}"]
     if made.stage == "index":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,11 @@ def write_report(run: Run) -> None:
     ]
     write_rows(run.out / "pictures.csv", COLUMNS, cards)
     target = page_of(run.out)
-    with atomic_path(target) as path:
+    # Written within the folder, whose lock is held: beside it, the summary sweeps away what looks unfinished.
+    inside = run.out / target.name
+    with atomic_path(inside) as path:
         path.write_text(page, encoding="utf-8")
+    os.replace(inside, target)
     say(f"{target}: {len(page.encode()) / 1e6:.1f} MB, {len(cards)} images at up to {shown.edge} pixels")
     run.note(scores=len(scored), pictures=len(cards), bytes=len(page.encode()))
 
