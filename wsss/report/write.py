@@ -72,7 +72,7 @@ def write_report(run: Run) -> None:
         path.write_text(page, encoding="utf-8")
     os.replace(inside, target)
     say(f"{target}: {len(page.encode()) / 1e6:.1f} MB, {len(cards)} images at up to {shown.edge} pixels")
-    run.note(scores=len(scored), pictures=len(cards), bytes=len(page.encode()))
+    run.note(scores=len(scored), pictures=len(cards))
 
 
 def page_of(folder: Path) -> Path:
