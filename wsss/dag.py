@@ -322,6 +322,10 @@ class Plan:
         """The summary of every dataset: what the default target asks for."""
         return [f"{self.base(dataset)}/summary.md" for dataset in self.config.dataset]
 
+    def reports(self) -> list[str]:
+        """The report of every dataset."""
+        return [f"{self.base(dataset)}/report.html" for dataset in self.config.dataset]
+
     def scores(self, dataset: str) -> list[str]:
         """Score folders of a dataset."""
         return [f"{run}/scores/{kind}/{name}" for kind in SCORED for run, name in self.every(kind, [dataset])]
@@ -345,6 +349,13 @@ class Plan:
         scores = [before + folder for folder in self.scores(wildcards.dataset)]
         return shlex.join(flags + (["--scores", *scores] if scores else []))
 
+    def report_flags(self, wildcards: Any, input: Any) -> str:
+        """The command line of the report, but for where it is written."""
+        before = self.prefix(wildcards, input)
+        scores = [before + folder for folder in self.scores(wildcards.dataset)]
+        flags = ["--index", f"{before}{self.base(wildcards.dataset)}/index", "--dataset", wildcards.dataset]
+        return shlex.join(flags + (["--scores", *scores] if scores else []))
+
     # --- explanations ---------------------------------------------------------------------------------------------
 
     def explained(self) -> list[str]:
@@ -357,12 +368,14 @@ class Plan:
         return [f"{run}/explanations/{name}" for run, name in self.every("explanations", [dataset])]
 
     def explanation_inputs(self, wildcards: Any) -> dict[str, Any]:
+        """What the table of the explanations reads."""
         return {
             "index": self.artefact(f"{self.base(wildcards.dataset)}/index"),
             "explanations": [f"{folder}/manifest.json" for folder in self.explanations(wildcards.dataset)],
         }
 
     def explanation_flags(self, wildcards: Any, input: Any) -> str:
+        """The command line of the table of the explanations, but for where it is written."""
         before = self.prefix(wildcards, input)
         base = before + self.base(wildcards.dataset)
         folders = [before + folder for folder in self.explanations(wildcards.dataset)]

@@ -65,6 +65,8 @@ NEEDS: dict[str, Need] = {
     "scores": Need(*_WORKERS, 120),
     # 0.6 GB, 5 s.
     "summary": Need(2000, 0, 60),
+    # Reads the masks of one recipe once and those of all on 200 images: as quick as scores; pictures take 10 MB.
+    "report": Need(*_WORKERS, 120),
     "study": Need(2000, 0, 30),
     "explanations": Need(2000, 0, 30),
 }

@@ -147,6 +147,7 @@ def jobs() -> list[Job]:
     add("study", "results/ablation", None, "--layout", json.dumps(LAYOUT), *given, outputs=tables)
     given = ("--scores", *scores, "--results", "results/scenes")
     add("summary", "results/summary", {}, *given, outputs=("summary.md", "summary.csv", "panels"))
+    add("report", "results/report", None, "--scores", *scores, outputs=("pictures.csv", "../report.html"))
     return all_of.found
 
 

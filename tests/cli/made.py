@@ -56,7 +56,7 @@ class Results:
         splits = ("val",) if job.kind in ("classifiers", "segmenters") else splits
         images = {"train": 24, "val": 8}
         counted = {s: images[s] for s in splits} if job.rule in ("index", "scores") else sum(images[s] for s in splits)
-        noted = {"scores": len(inputs) - 1} if job.rule == "summary" else {"images": counted}
+        noted = {"scores": len(inputs) - 1} if job.rule in ("summary", "report") else {"images": counted}
         write_manifest(folder, {
             "stage": job.rule,
             "settings": None if settings is None else settings.model_dump(mode="json"),

@@ -39,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> House:
     house = House.build(tmp_path_factory.mktemp("cli") / "house", CONFIG)
     shutil.copy(Path(__file__).with_name("idle_house.py"), house.folder / "stages" / "_house.py")
     everything = planned(house)
-    assert len(everything) == 15
+    assert len(everything) == 16
     house.snakemake()
     return house
 

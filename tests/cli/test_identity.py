@@ -45,7 +45,7 @@ def test_code_is_the_hash_that_the_workflow_hands_out(plan: Plan) -> None:
             assert plan.code(rule)(at) == f"code {code_of(rule, plan.recipe(rule, name))}", (rule, name)
     for dataset, settings in plan.config.recipes["datasets"].items():
         assert plan.code("index")(SimpleNamespace(dataset=dataset)) == f"code {code_of('index', settings)}"
-    for rule in ("scores", "summary", "study"):
+    for rule in ("scores", "summary", "report", "study"):
         assert plan.code(rule)(None) == f"code {code_of(rule, None)}"
     assert code_of("no such stage", None) is None
 

@@ -26,7 +26,7 @@ def row(said: str, stage: str) -> list[str]:
 def test_all_done(results, wsss) -> None:
     code, said, _ = wsss("plan")
     assert code == 0
-    assert "results/scenes (config.yaml): 15 of 15 jobs done" in said
+    assert "results/scenes (config.yaml): 16 of 16 jobs done" in said
     assert row(said, "classifier") == [
         *("classifier", "0", "2", "24", "1.7 min", "2.0 GiB", "16000 MB, 12 h, 1 GPU", "done"),
     ]
@@ -38,11 +38,11 @@ def test_all_done(results, wsss) -> None:
 def test_nothing_known(results, wsss) -> None:
     results.configure({**CONFIG, "results": "new", "seeds": [0, 1]})
     said = wsss("plan")[1]
-    assert "new/scenes (config.yaml): 0 of 28 jobs done" in said
+    assert "new/scenes (config.yaml): 0 of 29 jobs done" in said
     assert row(said, "classifier") == [
         *("classifier", "4", "0", "24", "unknown", "unknown", "16000 MB, 12 h, 1 GPU", "no earlier run of this stage"),
     ]
-    assert "To do: 28 jobs.\nHow long 28 jobs will take is unknown" in said
+    assert "To do: 29 jobs.\nHow long 29 jobs will take is unknown" in said
 
 
 def test_earlier_runs_are_scaled(results, wsss) -> None:
@@ -57,8 +57,8 @@ def test_earlier_runs_are_scaled(results, wsss) -> None:
     ]
     assert row(said, "cams")[4] == duration(STARTUP + (100 - STARTUP) * 4)
     assert "known from" in said and "Times are those of: A GPU, 2 threads." in said
-    total = 2 * seconds + 12 * (STARTUP + (100 - STARTUP) * 4) + 100  # the summary does not grow
-    assert f"To do: 15 jobs, {duration(total)} one after another, " in said
+    total = 2 * seconds + 12 * (STARTUP + (100 - STARTUP) * 4) + 200  # the summary and the report do not grow
+    assert f"To do: 16 jobs, {duration(total)} one after another, " in said
 
 
 def test_jobs_with_reasons_and_the_longest_chain(results, wsss) -> None:
@@ -73,10 +73,11 @@ def test_jobs_with_reasons_and_the_longest_chain(results, wsss) -> None:
         "results/scenes/s0/predictions/p-noc",
         "results/scenes/s0/scores/segmenters/p-noc",
         "results/scenes",
+        "results/scenes/report",
     ]
     assert jobs[0][1:] == ("1.7 min", "crf: was labels-1, is null")
     assert jobs[1][1] == "1.7 min" and jobs[1][2].startswith("input artefact: results/scenes/s0/masks/p-noc is to be")
-    assert "To do: 6 jobs, 10 min one after another, 8.3 min with room for all at once" in said
+    assert "To do: 7 jobs, 12 min one after another, 8.3 min with room for all at once" in said
     assert row(said, "masks")[1:3] == ["1", "0"] and row(said, "masks")[-1] == "other settings"
 
 
@@ -131,7 +132,7 @@ def test_a_device_can_be_chosen(results, wsss) -> None:
     said = wsss("plan", "--history", "results", "--device", "old cpu")[1]
     assert row(said, "classifier")[4:6] == ["83 min", "2.0 GiB, GPU 3.0 GiB"]
     assert row(said, "cams")[4] == "unknown"
-    assert "To do: 15 jobs, at least" in said and "How long 13 jobs will take is unknown" in said
+    assert "To do: 16 jobs, at least" in said and "How long 13 jobs will take is unknown" in said
 
 
 def test_rules_that_ask_for_too_little(results, wsss) -> None:
@@ -144,7 +145,7 @@ def test_rules_that_ask_for_too_little(results, wsss) -> None:
 
 def test_what_the_rules_ask_for() -> None:
     asked = asked_by_rules(ROOT)
-    assert set(asked) == {"index", "scores", "summary", "study", "explanations", *STEPS}
+    assert set(asked) == {"index", "scores", "summary", "report", "study", "explanations", *STEPS}
     assert all(one.megabytes and one.minutes for one in asked.values())
     assert asked["classifier"].gpus == 1 and asked["masks"].gpus is None
     assert asked_by_rules(None) == {} and str(Asked()) == "-"
@@ -206,7 +207,7 @@ def test_every_job_of_the_family_has_its_place(results, wsss) -> None:
     chain = results.configure(raw, "tiny.yaml")
     jobs = chain.wanted()
     elsewhere = {"external_cams", "external_masks", "explanation"}
-    assert {job.rule for job in jobs} == {*STEPS, "index", "scores", "summary"} - elsewhere
+    assert {job.rule for job in jobs} == {*STEPS, "index", "scores", "summary", "report"} - elsewhere
     for job in jobs:
         assert chain.at(chain.folder(job)) == job
     for number, job in enumerate(jobs):

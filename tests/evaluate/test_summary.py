@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from wsss.data.palette import VOC_PALETTE
+from wsss.evaluate.page import markdown
 from wsss.evaluate.panels import choose_items, paint_maps, paint_mask
 from wsss.evaluate.provenance import lineage, supervision
-from wsss.evaluate.tables import markdown, spread
+from wsss.evaluate.tables import spread
 from wsss.store.manifest import write_manifest
 
 

@@ -86,7 +86,7 @@ defaults:
 """)
 """Each classifier trains for some seconds, so that something can happen to it meanwhile."""
 HALF = "all_masks"
-TELL_TIMES = ("manifest.json", "metrics.jsonl", "summary.md")
+TELL_TIMES = ("manifest.json", "metrics.jsonl", "summary.md", "report.html")
 WAIT = float(os.environ.get("WSSS_TEST_WAIT", 300))
 """Seconds after which something that should have happened counts as a failure; a busy machine may want more."""
 
@@ -202,7 +202,7 @@ def test_a_cancelled_job_a_time_limit_and_a_change_of_machines(
     tell("resumes: " + ", ".join(f"{name} {' and '.join(found)}" for name, found in resumed.items()))
 
     # Begun there, ended here; begun here, ended there: nothing is made twice.
-    rest = {"segmenter": 1, "predictions": 1, "summary": 1, "scores": 8}
+    rest = {"segmenter": 1, "predictions": 1, "summary": 1, "report": 1, "scores": 8}
     ended = {"here": there.run(there.local), "there": back.run(back.slurm)}
     for text in ended.values():
         table = dict(re.findall(r"^(\w+) +(\d+)$", text.split("Job stats:")[1], re.M))

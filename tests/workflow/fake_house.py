@@ -30,6 +30,7 @@ FILES = {
     "scores": ["scores.json", "scores.csv"],
     "study": ["ablation.md", "ablation.csv"],
     "summary": ["summary.md", "summary.csv", "panels/a.png"],
+    "report": ["pictures.csv", "../report.html"],
 }
 
 out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])

@@ -34,6 +34,7 @@ MESSAGES = {
     r"Summary of (\S+)": "summary {}",
     r"Explanations (\S+) \((.*), seed (\d+)\)": "explanation {}",
     r"Table of the explanations \((\S+)\)": "explanations {}",
+    r"Report of (\S+)": "report {}",
     r"Tables of the ablation study \((\S+)\)": "study {}",
 }
 

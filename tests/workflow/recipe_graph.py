@@ -78,10 +78,12 @@ def edges(config: Config, dataset: str = "scenes", seed: int = 0) -> Iterator[tu
                 if scored in parts.values():
                     yield f"{run}/{scored}/{name}", f"{run}/scores/{scores}/{name}"
                     yield f"{run}/scores/{scores}/{name}", dataset
+                    yield f"{run}/scores/{scores}/{name}", f"{dataset}/report"
     yield f"{dataset}/index", dataset
     for name in config.recipes["explanations"]:
         yield f"{dataset}/index", f"{dataset}/explanations"
         yield f"{run}/explanations/{name}", f"{dataset}/explanations"
+    yield f"{dataset}/index", f"{dataset}/report"
 
 
 def chosen_by_scores(kind: str, recipe: Any) -> Iterator[str]:

@@ -85,6 +85,7 @@ def test_patterns_take_the_names_and_nothing_else() -> None:
 def test_targets_over_datasets_and_seeds() -> None:
     made = plan("{seeds: [0, 1], dataset: [scenes, more], datasets: {more: {kind: scenes}}}")
     assert made.summaries() == ["results/scenes/summary.md", "results/more/summary.md"]
+    assert made.reports() == ["results/scenes/report.html", "results/more/report.html"]
     assert len(made.manifests("cams")) == 2 * 2 * len(made.names("cams"))
     assert "results/more/s1/predictions/p-noc/manifest.json" in made.manifests("segmenters")
     assert len(made.scores("scenes")) == 2 * sum(map(len, list(made.config.recipes.values())[1:]))
@@ -145,7 +146,7 @@ def test_local_weights_are_an_input(tmp_path: Path) -> None:
 def test_every_rule_says_what_it_is() -> None:
     rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
     blocks = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", rules, re.M | re.S))
-    assert set(blocks) == {"index", "scores", "summary", "study", "explanations", *STEPS}
+    assert set(blocks) == {"index", "scores", "summary", "report", "study", "explanations", *STEPS}
     for name, block in blocks.items():
         for needed in (
             "log:",

@@ -48,7 +48,8 @@ ENSEMBLE = {
 }
 VANILLA = {"scores classifiers vanilla", "cams vanilla", "scores cams vanilla", "saliency hinted", *AFTER_HINTED}
 PUZZLE = {"classifier puzzle", "scores classifiers puzzle", "cams puzzle", "scores cams puzzle", *ENSEMBLE}
-ALL = {"index scenes", "classifier vanilla", *VANILLA, *PUZZLE, "summary scenes"}
+TOLD = {"summary scenes", "report scenes"}
+ALL = {"index scenes", "classifier vanilla", *VANILLA, *PUZZLE, *TOLD}
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_change_runs_again_exactly(case: str, finished: House, tmp_path: Path) -
     block[path[-1]] = value
     house = finished.copy(tmp_path / "copy")
     house.configure(config)
-    assert house.plan() == expected | {"summary scenes"}
+    assert house.plan() == expected | TOLD
 
 
 def test_lists_of_folders_are_one_flag(finished: House) -> None:
@@ -120,7 +121,7 @@ def test_maps_made_elsewhere_count_by_content(tmp_path: Path) -> None:
     house = House.build(tmp_path / "house", config)
     (house.folder / "elsewhere").mkdir()
     (house.folder / "elsewhere" / "s0.h5").write_text("maps")
-    jobs = {"external_cams seed", "scores cams seed", "masks seed", "scores masks seed", "summary scenes"}
+    jobs = {"external_cams seed", "scores cams seed", "masks seed", "scores masks seed", *TOLD}
     assert house.plan() == {"index scenes", *jobs}
     house.snakemake()
     (house.folder / "elsewhere" / "s0.h5").touch()

@@ -87,7 +87,7 @@ def test_stages_are_told_where_things_are(finished: Theirs) -> None:
     base = "segmentation/results/photos"
     said = finished.snakemake("-n", "-p", "--forceall", "wsss_all").stdout
     commands = {line for line in said.splitlines() if " --out " in line}
-    assert len(commands) == 10  # index, two classifiers, two kinds of maps, their four scores, summary
+    assert len(commands) == 11  # index, two classifiers, two kinds of maps, their four scores, summary, report
     for command in commands:
         assert " results/" not in command, command
     assert any(f"--index {base}/index --classifier {base}/s0/classifiers/vanilla" in one for one in commands)
@@ -99,4 +99,9 @@ def test_nothing_runs_twice_and_their_files_count_by_content(finished: Theirs) -
     (finished.folder / "tags.csv").touch()
     assert finished.plan("wsss_all") == set()
     (finished.folder / "maps.h5").write_text("others")
-    assert finished.plan("wsss_all") == {"external_cams theirs", "scores cams theirs", "summary photos"}
+    assert finished.plan("wsss_all") == {
+        "external_cams theirs",
+        "scores cams theirs",
+        "summary photos",
+        "report photos",
+    }

@@ -27,7 +27,8 @@ CONFIG: dict[str, Any] = {
     "defaults": {"classifiers": {"epochs": 2}},
 }
 
-AFTER_SEGMENTER = {"predictions p-noc", "scores segmenters p-noc", "summary scenes"}
+TOLD = {"summary scenes", "report scenes"}
+AFTER_SEGMENTER = {"predictions p-noc", "scores segmenters p-noc", *TOLD}
 AFTER_MASKS = {"scores masks p-noc", "segmenter p-noc", *AFTER_SEGMENTER}
 AFTER_CAMS = {"scores cams p-noc", "masks p-noc", *AFTER_MASKS}
 AFTER_P_NOC = {"scores classifiers p-noc", "cams p-noc", *AFTER_CAMS}
@@ -36,7 +37,7 @@ AFTER_VANILLA = {"scores classifiers vanilla", "cams vanilla", *BEST, "classifie
 SUPERVISED = {"segmenter supervised", "predictions supervised", "scores segmenters supervised"}
 ALL = {"index scenes", "classifier vanilla", *AFTER_VANILLA, *SUPERVISED}
 SCORES = {job for job in ALL if job.startswith("scores ")}
-SCORE_CAMS = {"scores cams vanilla", "scores cams p-noc", "masks best", "scores masks best", "summary scenes"}
+SCORE_CAMS = {"scores cams vanilla", "scores cams p-noc", "masks best", "scores masks best", *TOLD}
 
 
 @pytest.fixture(scope="session")
@@ -143,7 +144,7 @@ CASES: dict[str, tuple[Callable[[House], None], set[str]]] = {
     ),
     "a new recipe": (
         setting("masks", "raw", value={"cams": "p-noc", "crf": None}),
-        {"masks raw", "scores masks raw", "summary scenes"},
+        {"masks raw", "scores masks raw", *TOLD},
     ),
     "a comment": (add_line("wsss/objectives/p_noc.py", "\n# said differently\n"), set()),
     "a docstring": (code("wsss/objectives/p_noc.py", '"""', '"""Said differently. '), set()),
@@ -153,6 +154,8 @@ CASES: dict[str, tuple[Callable[[House], None], set[str]]] = {
         {"classifier vanilla", *AFTER_VANILLA},
     ),
     "code of the scores": (add_line("stages/scores.py", "\nprint()\n"), SCORES | SCORE_CAMS),
+    "code of the report": (add_line("wsss/report/write.py", "\nprint()\n"), {"report scenes"}),
+    "how the report looks": (code("wsss/report/style.py", "margin: 0;", "margin: 1px;"), {"report scenes"}),
     "code of the runner": (add_line("wsss/stage.py", "\nprint()\n"), ALL),
     "an unused function": (add_line("wsss/stage.py", "\n\ndef unused():\n    return 1\n"), set()),
     "code of another dataset": (add_line("wsss/data/voc.py", "\nprint()\n"), set()),
@@ -168,10 +171,10 @@ def test_change_runs_again_exactly(case: str, finished: House, tmp_path: Path) -
     assert house.plan() == expected
 
 
-def test_new_seed_runs_its_own_jobs_and_the_summary(finished: House, tmp_path: Path) -> None:
+def test_new_seed_runs_its_own_jobs_and_what_tells_of_all(finished: House, tmp_path: Path) -> None:
     house = finished.copy(tmp_path / "copy")
     house.configure({**CONFIG, "seeds": [0, 1]})
-    assert house.plan() == {f"{job} 1" for job in ALL if not job.startswith(("index", "summary"))} | {"summary scenes"}
+    assert house.plan() == {f"{job} 1" for job in ALL - TOLD - {"index scenes"}} | TOLD
 
 
 def test_another_directory_and_a_read_only_checkout(finished: House, tmp_path: Path) -> None:
@@ -190,7 +193,7 @@ def test_a_given_file_replaces_the_default_run(finished: House, tmp_path: Path) 
     mine["classifiers"] = {"vanilla": CONFIG["classifiers"]["vanilla"]}
     house.configure({"dataset": "nowhere"})
     (house.folder / "mine.yaml").write_text(yaml.safe_dump(mine))
-    assert house.plan("--configfile", "mine.yaml") == {"summary scenes"}
+    assert house.plan("--configfile", "mine.yaml") == TOLD
 
 
 def test_targets_build_one_kind(finished: House, tmp_path: Path) -> None:

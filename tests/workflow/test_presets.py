@@ -16,6 +16,7 @@ CHAIN = {
     *("index {d}", "classifier vanilla", "classifier p-noc", "cams p-noc", "saliency c2am-h", "saliency_maps c2am-h"),
     *("saliency_masks c2am-h", "saliency poolnet", "saliency_maps poolnet", "affinity_labels p-noc", "affinity p-noc"),
     *("walk walk", "masks walk", "segmenter p-noc", "predictions p-noc", "scores segmenters p-noc", "summary {d}"),
+    "report {d}",
 }
 
 

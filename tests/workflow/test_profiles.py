@@ -31,7 +31,7 @@ def jobs_of(folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "", **giv
     recipes["cams"]["theirs"] = {"source": "external", "path": "maps.h5"}
     recipes["masks"]["theirs"] = {"source": "external", "path": "masks"}
     (folder / "all.yaml").write_text(yaml.safe_dump(recipes) + more)
-    targets = frozenset({"results/scenes/summary.md", "results/scenes/ablation/manifest.json"})
+    targets = frozenset(f"results/scenes/{name}" for name in ("summary.md", "report.html", "ablation/manifest.json"))
     with dag(ROOT / "Snakefile", folder, "all.yaml", targets, **given) as jobs:
         yield from {job.rule.name: job for job in jobs.needrun_jobs()}.values()
 

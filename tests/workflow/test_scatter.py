@@ -24,7 +24,7 @@ CONFIG: dict[str, Any] = {
 }
 AFTER_CAMS = {
     *("masks", "masks 0/2", "masks 1/2", "masks raw", "segmenter", "predictions", "predictions 0/2", "predictions 1/2"),
-    *("scores cams", "scores masks", "scores masks raw", "scores segmenters", "summary"),
+    *("scores cams", "scores masks", "scores masks raw", "scores segmenters", "summary", "report"),
 }
 ALL = {"index", "classifier", "scores classifiers", "cams", "cams 0/3", "cams 1/3", "cams 2/3", *AFTER_CAMS}
 RUN = "results/scenes/s0"

@@ -60,6 +60,8 @@ def test_every_artefact_is_there(run: Path) -> None:
         assert mask.mode == "P"
     assert list((scenes / "panels").glob("*.png"))
     assert "p-noc" in (scenes / "summary.md").read_text()
+    page = (scenes / "report.html").read_text()
+    assert page.startswith("<!doctype html>") and "p-noc" in page and page.count("<img ") >= 20
 
 
 def test_summary_has_its_columns_and_every_stage(run: Path) -> None:

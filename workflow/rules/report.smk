@@ -1,4 +1,4 @@
-# Score every artefact, and put the scores together.
+# Score every artefact, put the scores together, and show them.
 
 
 rule scores:
@@ -69,4 +69,38 @@ rule summary:
         "Summary of {wildcards.dataset}"
     shell:
         "{params.run} {params.inputs} --settings {params.settings:q} --threads {threads}"
+        " --out {params.out:q} --state {params.out:q} 2>&1 | {params.tee} {log:q}"
+
+
+rule report:
+    input:
+        unpack(plan.summary_inputs),
+    output:
+        f"{BASE}/report/manifest.json",
+        f"{BASE}/report/pictures.csv",
+        report(
+            f"{BASE}/report.html",
+            caption="../report/report.rst",
+            category="Results",
+        ),
+    log:
+        "logs/{dataset}/report.log",
+    benchmark:
+        "logs/{dataset}/report.tsv"
+    conda:
+        "../../envs/environment.yml"
+    threads: min(4, CORES)
+    resources:
+        mem_mb=NEEDS["report"].memory,
+        runtime=NEEDS["report"].minutes,
+    params:
+        code=plan.code("report"),
+        run=plan.program("report"),
+        inputs=plan.report_flags,
+        out=plan.out,
+        tee=plan.tee,
+    message:
+        "Report of {wildcards.dataset}"
+    shell:
+        "{params.run} {params.inputs} --threads {threads}"
         " --out {params.out:q} --state {params.out:q} 2>&1 | {params.tee} {log:q}"

@@ -51,9 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         "plan", parents=[configured], help="jobs, images, expected time and memory of a configuration"
     )
     plan.add_argument("--jobs", action="store_true", help="list every job to do, with the reason")
-    for target, last in (("ablation", "study"), ("explain", "explanations")):
+    for target in ("ablation", "explain"):
         plan.add_argument(
-            f"--{target}", action="store_const", dest="last", const=last, default="summary",
+            f"--{target}", action="store_const", dest="target", const=target, default="all",
             help=f"plan the target '{target}' in place of the default run",
         )  # fmt: skip
     plan.add_argument("--device", metavar="TEXT", help="go by runs on devices whose name contains this (H100, Xeon)")

@@ -17,7 +17,7 @@ from wsss.store.manifest import NAME, digest
 
 OF_SUMMARY = ("summary.md", "summary.csv", "panels", NAME)
 """What belongs to the summary of a dataset, whose folder holds all other artefacts too."""
-_INSIDE = re.compile(r"index|ablation|explanations|s\d+")
+_INSIDE = re.compile(r"index|report|ablation|explanations|s\d+")
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,10 @@ from wsss.wording import nearest
 from wsss.yamlfile import read_yaml
 
 USUAL = "config.yaml"
-AT = {"index": "index", "ablation": "study", "explanations": "explanations"}
-"""Folder below a dataset's results -> the rule that makes it."""
+OF_DATASET = {"index": "index", "report": "report", "ablation": "study", "explanations": "explanations"}
+"""Folder below ``results/DATASET`` -> the rule that makes it."""
+LAST = {"all": ("summary", "report"), "ablation": ("study",), "explain": ("explanations",)}
+"""Target -> the rules that end it."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ class Chain:
         self._known("datasets", dataset)
         if not rest:
             return Job("summary", dataset)
-        if len(rest) == 1 and rest[0] in AT:
-            return Job(AT[rest[0]], dataset)
+        if len(rest) == 1 and rest[0] in OF_DATASET:
+            return Job(OF_DATASET[rest[0]], dataset)
         if len(rest) >= 3 and (seed := re.fullmatch(r"s(\d+)", rest[0])):
             if len(rest) == 4 and rest[1] == "scores" and rest[2] in SCORED:
                 self._maker(SCORED[rest[2]], rest[3])
@@ -109,8 +111,8 @@ class Chain:
     def folder(self, job: Job) -> str:
         """The artefact folder of a job, relative to the working directory."""
         base = self.plan.base(job.dataset, job.seed)
-        if job.rule in AT.values():
-            return f"{base}/{next(name for name, rule in AT.items() if rule == job.rule)}"
+        if job.rule in OF_DATASET.values():
+            return f"{base}/{next(name for name, rule in OF_DATASET.items() if rule == job.rule)}"
         if job.rule == "summary":
             return base
         middle = f"scores/{job.kind}" if job.rule == "scores" else STEPS[job.rule].folder
@@ -126,14 +128,14 @@ class Chain:
             return index | {"artefact": f"{run}/{SCORED[job.kind]}/{job.name}"}
         if job.rule == "explanations":
             return index | {f"explanations.{n}": one for n, one in enumerate(self.plan.explanations(job.dataset))}
-        if job.rule in ("summary", "study"):
-            read = self.plan.scores if job.rule == "summary" else self.plan.study_scores
+        if job.rule in ("summary", "report", "study"):
+            read = self.plan.study_scores if job.rule == "study" else self.plan.scores
             return index | {f"scores.{n}": folder for n, folder in enumerate(read(job.dataset))}
         return self.plan.upstream(job.rule, job.dataset, job.seed, job.name)
 
     def settings(self, job: Job) -> Settings | None:
         """The typed settings that a job's stage reads; what it does not read has its default."""
-        if job.rule in ("study", "explanations"):
+        if job.rule in ("report", "study", "explanations"):
             return None
         if job.rule == "index":
             return self.plan.config.recipes["datasets"][job.dataset]
@@ -156,17 +158,17 @@ class Chain:
         made = {
             "scores": self.plan.score_flags,
             "summary": self.plan.summary_flags,
+            "report": self.plan.report_flags,
             "study": self.plan.study_flags,
             "explanations": self.plan.explanation_flags,
         }
         return (made.get(job.rule) or self.plan.flags(job.rule))(job.wildcards, None)
 
-    def wanted(self, last: str = "summary") -> list[Job]:
-        """Every job that a dataset's last one needs, each after those it needs itself: of the default target, or of the
-        targets that end with ``study`` or ``explanations``."""
-        if last == "study":
+    def wanted(self, target: str = "all") -> list[Job]:
+        """Every job of a target (``all``, ``ablation``, ``explain``), each after those it needs."""
+        if target == "ablation":
             self.plan.studies()  # says why there is no study
-        if last == "explanations" and not self.plan.explained():
+        if target == "explain" and not self.plan.explained():
             raise WsssError(f"{self.title} has no 'explanations'")
         found: dict[Job, None] = {}
 
@@ -177,7 +179,8 @@ class Chain:
                 found[job] = None
 
         for dataset in self.plan.config.dataset:
-            need(Job(last, dataset))
+            for rule in LAST[target]:
+                need(Job(rule, dataset))
         return list(found)
 
 

@@ -18,10 +18,10 @@ LINE = 110
 
 def stage_command(made: Artefact) -> str | None:
     """The stage program with the flags that the manifest tells: the same settings, seed and inputs as then. None for
-    tables (summary, study, explanations), whose layout the workflow alone knows."""
+    what puts all together (summary, report, study, explanations), whose layout the workflow alone knows."""
     root = checkout()
-    tables = ("summary", "study", "explanations")
-    if root is None or made.stage in tables or not (root / "stages" / f"{made.stage}.py").is_file():
+    together = ("summary", "report", "study", "explanations")
+    if root is None or made.stage in together or not (root / "stages" / f"{made.stage}.py").is_file():
         return None
     parts = [f"python {shlex.quote(nice(root / 'stages' / f'{made.stage}.py'))}"]
     if made.stage == "index":

@@ -22,7 +22,7 @@ from wsss.steps import STEPS
 
 CORES = 8
 """Cores of a job on a cluster, where nobody says otherwise (``max-threads`` of the profile)."""
-TOGETHER = ("summary", "study", "explanations")
+TOGETHER = ("summary", "report", "study", "explanations")
 """Stages whose work is the number of scores they put together."""
 
 
@@ -75,7 +75,7 @@ def plan(args: argparse.Namespace) -> int:
             raise WsssError(f"--history {folder}: no such folder")
     history = History([Path(chain.plan.config.results), *args.history], args.device)
     judge = Judge(chain, checkout())
-    entries = list(_entries(chain, judge, history, args.last))
+    entries = list(_entries(chain, judge, history, args.target))
     asked = asked_by_rules(checkout())
     for dataset in chain.plan.config.dataset:
         mine = [one for one in entries if one.job.dataset == dataset]
@@ -88,8 +88,8 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _entries(chain: Chain, judge: Judge, history: History, last: str) -> Iterator[Entry]:
-    jobs = chain.wanted(last)
+def _entries(chain: Chain, judge: Judge, history: History, target: str) -> Iterator[Entry]:
+    jobs = chain.wanted(target)
     stale = judge.stale(chain.folder(job) for job in jobs if job.rule in TOGETHER)
     for job in jobs:
         folder = chain.folder(job)

@@ -20,7 +20,7 @@ from wsss.errors import WsssError
 from wsss.identity import code_of, content_of
 from wsss.steps import BULK, STEPS
 
-FILES = {"index": ("index.csv",), "summary": ("summary.md",)}
+FILES = {"index": ("index.csv",), "summary": ("summary.md",), "report": ("../report.html",)}
 """What has to lie beside the manifest, for the stages without a recipe; for the others see ``wsss.steps.BULK``."""
 
 
@@ -160,7 +160,7 @@ def _named(stage: str, inputs: dict[str, Path]) -> dict[str, Path]:
     called by its folder there (``scores s0/cams/p-noc``), not by its place in the list."""
     if stage == "explanations":
         return {f"explanations {f.parents[1].name}/{f.name}" if "." in name else name: f for name, f in inputs.items()}
-    if stage not in ("summary", "study"):
+    if stage not in ("summary", "report", "study"):
         return inputs
     return {
         f"scores {folder.parents[2].name}/{folder.parent.name}/{folder.name}" if "." in name else name: folder

@@ -10,9 +10,10 @@ from typing import Any
 
 from wsss.data.index import SPLITS
 from wsss.errors import WsssError
+from wsss.evaluate.page import markdown
 from wsss.evaluate.provenance import Scored, read_scored
 from wsss.evaluate.scoring import write_rows
-from wsss.evaluate.tables import markdown, spread
+from wsss.evaluate.tables import spread
 from wsss.stage import Run, say
 from wsss.store.manifest import atomic_path, read_manifest
 

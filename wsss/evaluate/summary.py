@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from wsss.data.index import Index
 from wsss.errors import WsssError
+from wsss.evaluate.page import page
 from wsss.evaluate.panels import draw_panels
 from wsss.evaluate.provenance import Scored, find_artefacts, read_scored
 from wsss.evaluate.scoring import rows, write_rows
-from wsss.evaluate.tables import page
 from wsss.stage import Run, say
 from wsss.store.manifest import atomic_path
 

@@ -1,8 +1,12 @@
-"""The page for people: what was scored, on what, with which threshold, from which supervision, at what cost."""
+"""The tables for people: what was scored, on what, with which threshold, from which supervision, at what cost.
+
+No markup: ``wsss.evaluate.page`` writes them in Markdown, ``wsss.report`` in HTML.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any
 
@@ -12,6 +16,19 @@ from wsss.evaluate.provenance import Scored, lineage, supervision
 from wsss.store.manifest import read_manifest
 
 Group = list[tuple[Scored, dict[str, Any]]]  # one entry a seed: where from, and the scores under one policy
+
+
+@dataclass(frozen=True)
+class Table:
+    """Heads and rows of a table; cells are texts or numbers, percentages with one digit."""
+
+    heads: list[str]
+    rows: list[list[Any]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+
 TITLES = {
     "classifiers": "Classifiers",
     "cams": "Class activation maps",
@@ -37,44 +54,21 @@ UNEVEN = {
     **{f"miou_{name}": name for name in THIRDS},
     **{f"iou_size_{name}": name for name in SIZES},
 }
+ORDER = (
+    "index", "classifiers", "cams", "saliency", "saliency-maps", "saliency-masks", "affinity-labels", "affinity",
+    "masks", "segmenters", "predictions",
+)  # fmt: skip
+"""Folders of artefacts, as one follows from another."""
 BLIND = {"coverage": "coverage", "tagged_present": "tags with a pixel", "untagged": "untagged foreground"}
-INTRODUCTION = """\
-Scores are percentages, computed over the pixels (classifiers: images) of a split together; with several seeds: mean ±
-standard deviation. mIoU includes the background, *mIoU objects* does not; means run over the classes that occur in the
-truth or in the prediction. FP and FN: false positives and negatives as shares of the union, mean over object classes.
-Pixels that a mask leaves out (255) count as missed.
-Thresholds: *fixed* beforehand; *calibrated* on a few true masks of training images; *oracle*: best on all true masks of
-the very split, an upper bound and no result. Maps and pseudo masks know the true tags of their images, predictions do
-not: compare rows of one table only. Exact values: `summary.csv`; how each was made: `manifest.json` in its folder.
-"""
 
 
-def page(dataset: str, index: Index, scored: list[Scored], pictures: Sequence[str]) -> str:
-    """``summary.md``."""
-    parts = [f"# Summary of {dataset}\n", counts(index), INTRODUCTION]
-    for kind, title in TITLES.items():
-        found = [one for one in scored if one.kind == kind]
-        if found:
-            parts += [f"## {title}\n", scores_table(kind, found), blind_table(found)]
-    parts += [
-        uneven_table(index, scored),
-        agreement_table(scored),
-        classes_table(index, scored),
-        cost_table(index, scored),
-    ]
-    if pictures:
-        parts.append("## Pictures\n")
-        parts += [f"![images, truth and results]({name})\n" for name in pictures]
-    return "\n".join(part for part in parts if part)
-
-
-def counts(index: Index) -> str:
+def counts(index: Index) -> Table:
     """How many images there are, of which kind, and how many were dropped."""
     table = []
     for split in SPLITS:
         dropped = sum(s == split for s, _ in index.dropped)
         table.append([split, len(index.split(split)), len(index.labelled(split)), len(index.scored(split)), dropped])
-    return markdown(["split", "images", "with tags", "scored (true mask)", "dropped as broken"], table)
+    return Table(["split", "images", "with tags", "scored (true mask)", "dropped as broken"], table)
 
 
 def groups(scored: list[Scored]) -> dict[tuple[str, str, str], Group]:
@@ -96,7 +90,7 @@ def spread(values: Sequence[float | None]) -> str:
     return f"{mean(known):.1f}" + (f" ± {stdev(known):.1f}" if len(known) > 1 else "")
 
 
-def scores_table(kind: str, scored: list[Scored]) -> str:
+def scores_table(kind: str, scored: list[Scored]) -> Table:
     """The table of one kind, a row for every recipe, split and policy."""
     metrics = TAGS if kind == "classifiers" else PIXELS
     extra: dict[str, Callable[[Group, str], str]] = {
@@ -118,23 +112,17 @@ def scores_table(kind: str, scored: list[Scored]) -> str:
         facts = [text(group, policy) for text in extra.values()]
         table.append([recipe, split, *facts, *numbers, group[0][1]["images"], len(group), given])
     heads = ["recipe", "split", *extra, *metrics.values(), "images", "seeds", "supervision"]
-    return markdown(heads, table) if table else ""
+    return Table(heads, table)
 
 
-def blind_table(scored: list[Scored]) -> str:
+def blind_table(scored: list[Scored]) -> Table:
     """What can be said of splits without true masks."""
     table = []
     for (recipe, split, _), group in groups(scored).items():
         if "coverage" in group[0][1]:
             numbers = [spread([values[m] for _, values in group]) for m in BLIND]
             table.append([recipe, split, at_threshold(group, ""), *numbers, group[0][1]["images"], len(group)])
-    if not table:
-        return ""
-    said = (
-        "No true masks here, so no score; what can be seen without: *coverage*, the share of an image that a class "
-        "takes where it is tagged; tags that have a pixel; foreground whose class is not tagged.\n\n"
-    )
-    return said + markdown(["recipe", "split", "threshold", *BLIND.values(), "images", "seeds"], table)
+    return Table(["recipe", "split", "threshold", *BLIND.values(), "images", "seeds"], table)
 
 
 def chosen(group: Group, policy: str) -> str:
@@ -211,7 +199,7 @@ def learnt_from(group: Group, _: str) -> str:
     return ""
 
 
-def uneven_table(index: Index, scored: list[Scored]) -> str:
+def uneven_table(scored: list[Scored]) -> Table:
     """Scores by frequency of the classes and size of the objects; maps at the calibrated threshold."""
     table = []
     for kind in ("cams", "masks", "segmenters"):
@@ -222,31 +210,32 @@ def uneven_table(index: Index, scored: list[Scored]) -> str:
             if "iou_size_small" in group[0][1]:
                 numbers = [spread([values.get(m) for _, values in group]) for m in UNEVEN]
                 table.append([kind, recipe, split, policy, *numbers, len(group)])
-    if not table:
-        return ""
+    return Table(["kind", "recipe", "split", "policy", *UNEVEN.values(), "seeds"], table)
+
+
+def uneven_words(index: Index) -> str:
+    """What the columns of ``uneven_table`` mean."""
     named = zip(THIRDS, thirds(index), strict=False)
     said = "".join(f"{name}: {', '.join(index.classes[c] for c in classes)}. " for name, classes in named)
     bounds = " and ".join(f"{100 * share:g} %" for share in BOUNDS)
     return (
-        "## Uneven data\n\nHead, middle, tail: mean IoU over thirds of the object classes by tagged training images. "
+        "Head, middle, tail: mean IoU over thirds of the object classes by tagged training images. "
         f"{said}Small, medium and large: mean over object classes of the IoU within the images in which the class "
-        f"takes a share below {bounds} of the pixels, or more.\n\n"
-        + markdown(["kind", "recipe", "split", "policy", *UNEVEN.values(), "seeds"], table)
+        f"takes a share below {bounds} of the pixels, or more."
     )
 
 
-def agreement_table(scored: list[Scored]) -> str:
+def agreement_table(scored: list[Scored]) -> Table:
     """How far the members of ensembles and votes agree."""
     found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for one in {one.artefact: one for one in scored}.values():
         for row in read_manifest(one.artefact).get("agreement", ()):
             found.setdefault((one.kind, one.recipe, row["a"], row["b"]), []).append(row)
     table = [[*key, *(spread([row[m] for row in rows]) for m in ("agreement", "miou"))] for key, rows in found.items()]
-    said = "## Agreement of members\n\nShare of the pixels that both label alike; mIoU of one against the other.\n\n"
-    return said + markdown(["kind", "recipe", "a", "b", "agreement", "mIoU"], table) if table else ""
+    return Table(["kind", "recipe", "a", "b", "agreement", "mIoU"], table)
 
 
-def classes_table(index: Index, scored: list[Scored]) -> str:
+def classes_table(index: Index, scored: list[Scored]) -> Table:
     """IoU of every class on the last split there is, in one column a recipe; maps at the calibrated threshold."""
     columns: dict[str, list[str]] = {}
     for kind in ("cams", "masks", "segmenters"):
@@ -258,20 +247,26 @@ def classes_table(index: Index, scored: list[Scored]) -> str:
             if not keys:
                 continue
             key = max(keys, key=lambda k: (SPLITS.index(k[1]), k[2] == "calibrated"))
-            names = ("background", *index.classes)
-            values = [spread([v["per_class"][n]["iou"] for _, v in rows[key]]) for n in names]
+            values = [spread([v["per_class"][n]["iou"] for _, v in rows[key]]) for n in ("background", *index.classes)]
             columns[f"{kind} {recipe} ({', '.join(filter(None, key[1:]))})"] = values
-    if not columns:
-        return ""
-    table = [
-        [name, *row]
-        for name, row in zip(("background", *index.classes), zip(*columns.values(), strict=True), strict=True)
-    ]
-    return "## IoU of every class\n\n" + markdown(["class", *columns], table)
+    names = ("background", *index.classes)
+    cells = zip(names, zip(*columns.values(), strict=True), strict=True) if columns else ()
+    return Table(["class", *columns], [[name, *row] for name, row in cells])
 
 
-def cost_table(index: Index, scored: list[Scored]) -> str:
-    """Wall time, memory and device of every stage that the scores rest on."""
+@dataclass(frozen=True)
+class Cost:
+    """What one recipe of one stage took: wall seconds of each of its runs, most memory in MiB, devices in words."""
+
+    kind: str
+    recipe: str
+    seconds: tuple[float, ...]
+    memory: int
+    devices: str
+
+
+def costs(index: Index, scored: list[Scored]) -> list[Cost]:
+    """What every stage took that the scores rest on, in the order of the chain."""
     found: dict[tuple[str, str], dict[Any, dict[str, Any]]] = {}
     manifests = {index.folder.resolve(): read_manifest(index.folder)}
     for one in scored:
@@ -279,25 +274,20 @@ def cost_table(index: Index, scored: list[Scored]) -> str:
     for folder, manifest in manifests.items():
         kind = "index" if folder == index.folder.resolve() else folder.parent.name
         found.setdefault((kind, "" if kind == "index" else folder.name), {})[folder] = manifest
-    order = (
-        "index", "classifiers", "cams", "saliency", "saliency-maps", "saliency-masks", "affinity-labels", "affinity",
-        "masks", "segmenters", "predictions",
-    )  # fmt: skip
     table = []
-    for kind, recipe in sorted(found, key=lambda k: (order.index(k[0]) if k[0] in order else len(order), k[1])):
+    for kind, recipe in sorted(found, key=lambda k: (ORDER.index(k[0]) if k[0] in ORDER else len(ORDER), k[1])):
         runs = list(found[kind, recipe].values())
-        seconds = [r["wall_seconds"] for r in runs if "wall_seconds" in r]
-        if seconds:
+        if seconds := tuple(r["wall_seconds"] for r in runs if "wall_seconds" in r):
             memory = max(r.get("peak_memory_mib", 0) for r in runs)
             devices = ", ".join(sorted({f"{r.get('device', '')} ({r.get('threads', '?')} threads)" for r in runs}))
-            table.append([kind, recipe, f"{mean(seconds):.0f}", f"{sum(seconds):.0f}", memory, devices])
-    if not table:
-        return ""
-    heads = ["stage", "recipe", "seconds a seed", "seconds in all", "peak memory MiB", "device"]
-    return "## Run times\n\n" + markdown(heads, table)
+            table.append(Cost(kind, recipe, seconds, memory, devices))
+    return table
 
 
-def markdown(heads: Sequence[str], table: Sequence[Sequence[Any]]) -> str:
-    """A table in Markdown; bars in the cells are escaped."""
-    lines = [heads, ["---"] * len(heads), *table]
-    return "".join("| " + " | ".join(str(c).replace("|", "\\|") for c in line) + " |\n" for line in lines)
+def cost_table(index: Index, scored: list[Scored]) -> Table:
+    """Wall time, memory and device of every stage that the scores rest on."""
+    rows = [
+        [c.kind, c.recipe, f"{mean(c.seconds):.0f}", f"{sum(c.seconds):.0f}", c.memory, c.devices]
+        for c in costs(index, scored)
+    ]
+    return Table(["stage", "recipe", "seconds a seed", "seconds in all", "peak memory MiB", "device"], rows)

@@ -1,0 +1,266 @@
+"""What stands in the report is what the scores and the images say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import mean, stdev
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss.evaluate.confusion import mean_iou
+from wsss.evaluate.provenance import read_scored
+from wsss.report import judged, leading, pictures
+from wsss.report.charts import Line, line_chart, ticks
+from wsss.report.markup import bar, duration, listed, table, tag
+
+
+class Page(HTMLParser):
+    """Rows of tables as lists of texts, the attributes of all elements, and all text but scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.said: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((name, dict(attrs)))
+        if name not in ("meta", "img", "input", "br"):
+            self.open.append(name)
+        if name == "tr":
+            self.rows.append([])
+        if name in ("td", "th") and self.rows:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, name: str) -> None:
+        assert self.open.pop() == name, f"</{name}> closes something else"
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.said.append(data)
+            if "tr" in self.open:
+                self.rows[-1][-1] += data
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attrs for element, attrs in self.elements if element == name]
+
+
+@pytest.fixture(scope="module")
+def page(scored: SimpleNamespace) -> Page:
+    return Page(scored.page.read_text(encoding="utf-8"))
+
+
+def content(scored: SimpleNamespace, seed: int, kind: str, name: str) -> dict:
+    return json.loads((scored.base / f"s{seed}/scores/{kind}/{name}/scores.json").read_text())["splits"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "policy", "metric"),
+    [("masks", "plain", "", "miou"), ("cams", "plain", "calibrated", "miou"), ("classifiers", "plain", "", "map"),
+     ("segmenters", "bound", "", "miou")],
+)  # fmt: skip
+def test_a_cell_is_the_figure_of_the_scores(scored, page, kind, name, policy, metric) -> None:
+    """Mean and deviation over the seeds, in the first table, under the name of the stage."""
+    titles = {"masks": "Pseudo masks", "cams": "Class activation maps", "classifiers": "Classifiers",
+              "segmenters": "Predicted masks"}  # fmt: skip
+    start = next(k for k, row in enumerate(page.rows) if len(row) == 1 and row[0].startswith(titles[kind]))
+    row = next(row for row in page.rows[start:] if row[0] == name)
+    for cell, split in ((row[1], "val"), (row[2], "train")):
+        policies = [content(scored, s, kind, name).get(split, {}).get("policies", {}) for s in scored.seeds]
+        values = [100 * p[policy][metric] for p in policies if p]
+        assert cell == (f"{mean(values):.1f} ± {stdev(values):.1f}" if values else "–")
+    assert row[3] == "2"
+    assert row[4] == ("true masks" if name == "bound" else "image tags, ImageNet")
+
+
+def test_the_oracle_is_marked_in_the_curve_where_the_scores_have_it(scored, page) -> None:
+    found = content(scored, 0, "cams", "plain")["val"]["policies"]["oracle"]
+    assert f"plain, oracle: {found['threshold']:g}, {100 * found['miou']:.1f} %" in "".join(page.said)
+
+
+def own_ious(scored: SimpleNamespace, label: int) -> list[tuple[float, str]]:
+    """IoU of a class in each validation image that shows it, of network ``net`` with the first seed: counted pixel by
+    pixel, best first."""
+    found = []
+    for item in scored.index.split("val"):
+        truth = np.asarray(Image.open(item.mask))
+        mask = np.asarray(Image.open(scored.base / f"s0/predictions/net/masks/{item.id}.png"))
+        known = truth != 255
+        true, said = known & (truth == label + 1), known & (mask == label + 1)
+        if true.any():
+            found.append(((true & said).sum() / (true | said).sum(), item.id))
+    return sorted(found, key=lambda pair: (-pair[0], pair[1]))
+
+
+def test_best_median_and_worst_are_shown(scored, page) -> None:
+    with open(scored.base / "report" / "pictures.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["ordered_by"] for row in rows} == {"iou"} and {row["split"] for row in rows} == {"val"}
+    for label, name in enumerate(scored.index.classes):
+        every = own_ious(scored, label)
+        shown = [row for row in rows if row["class"] == name]
+        wanted = [every[0], every[(len(every) - 1) // 2], every[-1]]
+        if len(every) < 3:
+            wanted = list(dict.fromkeys((every[0], every[-1])))
+        assert [row["id"] for row in shown] == [id for _, id in wanted]
+        assert [float(row["figure"]) for row in shown] == pytest.approx([v for v, _ in wanted], abs=1e-6)
+    assert len([a for a in page.all("article")]) == len(rows)
+    assert {a["data-layer"] for a in page.all("button") if "data-layer" in a} == {
+        *("image", "truth", "cams", "masks", "segmenters", "error"),
+    }
+
+
+def test_the_counts_behind_pictures_and_confusion_are_those_of_the_scores(scored) -> None:
+    every = [read_scored(folder) for folder in scored.scores]
+    result = leading.final(every)
+    assert [(one.kind, one.recipe, one.seed) for one in result] == [("segmenters", "net", 0), ("segmenters", "net", 3)]
+    assert [one.recipe for one in leading.upper_bound(every)] == ["bound", "bound"]
+    split, items = leading.shown_split(scored.index, result)
+    source = leading.sources(every, result)["segmenters"]
+    verdict = judged.judge(scored.index, items, source, {}, 1)
+    assert split == "val" and float(mean_iou(verdict.matrix)) == pytest.approx(
+        content(scored, 0, "segmenters", "net")["val"]["policies"][""]["miou"], abs=1e-12
+    )
+
+
+def test_names_with_markup_stay_names(scored, page, stage) -> None:
+    text = scored.page.read_text(encoding="utf-8")
+    assert stage.cat not in text and "&lt;b&gt;cat" in text
+    assert stage.cat in "".join(page.said) and "little & large" in "".join(page.said)
+    assert "<i>machine" not in text
+    assert page.open == []
+
+
+def test_the_page_needs_nothing_beside_it(scored, page) -> None:
+    links = [
+        attrs.get(key) for _, attrs in page.elements for key in ("src", "href", "srcset", "data") if attrs.get(key)
+    ]
+    assert links and all(link.startswith(("data:image/", "#")) for link in links)
+    assert "@import" not in scored.page.read_text() and scored.page.stat().st_size < 8e6
+    assert not {"link", "iframe", "object", "base"} & {name for name, _ in page.elements}
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids)) and {a["href"][1:] for a in page.all("a")} <= set(ids)
+
+
+def test_everything_has_words(page) -> None:
+    assert all(attrs["alt"] for attrs in page.all("img"))
+    assert all(attrs["aria-label"] for attrs in page.all("svg") if attrs.get("role") == "img")
+    labels = {attrs["for"] for attrs in page.all("label")}
+    assert {attrs["id"] for attrs in page.all("input")} <= labels
+    assert len(page.all("h1")) == 1 and len(page.all("h2")) == len(page.all("section")) == 12
+    for name in ("overview", "scores", "thresholds", "confusion", "uneven", "agreement", "training", "costs"):
+        assert any(attrs.get("id") == name for attrs in page.all("section")), name
+
+
+def test_the_same_results_give_the_same_page(scored, stage, tmp_path: Path) -> None:
+    stage.report(scored, tmp_path / "again")
+    assert (tmp_path / "again.html").read_bytes() == scored.page.read_bytes()
+    assert (tmp_path / "again" / "pictures.csv").read_bytes() == (scored.base / "report" / "pictures.csv").read_bytes()
+    assert {path.name for path in (tmp_path / "again").iterdir()} <= {"manifest.json", "pictures.csv", ".lock"}
+
+
+def test_without_masks_it_says_what_cannot_be_scored(unscored) -> None:
+    page = Page(unscored.page.read_text(encoding="utf-8"))
+    said = "".join(page.said)
+    assert "There are no true masks of these images" in said and "coverage" in said
+    sections = {attrs["id"] for attrs in page.all("section")}
+    assert {"overview", "pictures", "scores", "agreement", "costs", "provenance"} <= sections
+    assert not {"thresholds", "classes", "confusion", "uneven"} & sections
+    layers = {a["data-layer"] for a in page.all("button") if "data-layer" in a}
+    assert layers == {"image", "cams", "masks", "segmenters"}
+    table = [
+        line.split(",") for line in (unscored.base / "s0/classifiers/plain/predictions.csv").read_text().splitlines()
+    ]
+    with open(unscored.base / "report" / "pictures.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for c, name in enumerate(unscored.index.classes):
+        tagged = {item.id for item in unscored.index.split("val") if c in item.labels}
+        every = sorted(((float(row[2 + c]), row[0]) for row in table[1:] if row[0] in tagged), reverse=True)
+        shown = [row for row in rows if row["class"] == name]
+        assert (shown[0]["id"], shown[0]["rank"], shown[0]["ordered_by"]) == (every[0][1], "surest", "probability")
+        assert shown[-1]["id"] == every[-1][1]
+
+
+def test_an_index_alone_makes_a_page(stage, tmp_path: Path) -> None:
+    found = SimpleNamespace(base=tmp_path, index=stage.index(tmp_path / "index"), scores=[])
+    stage.report(found)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert {"overview", "dataset", "pictures"} <= {attrs["id"] for attrs in page.all("section")}
+
+
+def test_scores_of_other_classes_are_refused(scored, stage, tmp_path: Path) -> None:
+    other = stage.index(tmp_path / "index")
+    (other.folder / "classes.txt").write_text(f"{stage.cat}\nwolf\nred cow\n")
+    text = (other.folder / "index.csv").read_text().replace("dog", "wolf")
+    (other.folder / "index.csv").write_text(text)
+    found = SimpleNamespace(base=tmp_path, index=other, scores=scored.scores)
+    assert "other classes" in stage.report(found, code=2) and not (tmp_path / "report.html").exists()
+
+
+def test_pictures_shrink_until_they_fit(scored, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {0: [(0.5, item.id) for item in scored.index.split("val")]}
+    found = judged.Judged("iou", figures)
+    assert pictures.gallery(scored.index, found, {}, "val").edge == pictures.EDGES[0]
+    monkeypatch.setattr(pictures, "BUDGET", 0)
+    assert pictures.gallery(scored.index, found, {}, "val").edge == pictures.EDGES[-1]
+    monkeypatch.setattr(pictures, "MOST_CLASSES", 2)
+    figures = {c: [(0.1 * c, found.figures[0][0][1])] for c in range(3)}
+    shown = pictures.gallery(scored.index, judged.Judged("iou", figures), {}, "val")
+    assert {card.label for card in shown.cards} == {0, 2} and shown.left_out == [1]
+
+
+@pytest.mark.parametrize(
+    ("count", "ranks", "ids"),
+    [
+        (0, [], ""),
+        (1, [0], "a"),
+        (2, [0, 2], "ab"),
+        (3, [0, 1, 2], "abc"),
+        (4, [0, 1, 2], "abd"),
+        (5, [0, 1, 2], "ace"),
+    ],
+)
+def test_choice_of_three(count: int, ranks: list[int], ids: str) -> None:
+    found = judged.chosen([(1 - k / 10, "abcde"[k]) for k in range(count)])
+    assert [rank for rank, _, _ in found] == ranks and "".join(id for _, _, id in found) == ids
+
+
+def test_errors_and_layers_by_hand() -> None:
+    truth = np.array([[0, 1, 1, 0, 2, 255]], np.uint8)
+    mask = np.array([[0, 1, 0, 1, 1, 1]], np.uint8)
+    assert pictures.errors(truth, mask).tolist() == [[0, 0, 1, 2, 3, 255]]
+    assert pictures.errors(truth, np.full_like(truth, 255)).tolist() == [[0, 1, 1, 0, 1, 255]]
+    import base64
+    import io
+
+    uri = pictures.labels(truth, {1: "#102030", 2: "#ffffff"}, (6, 1))
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGBA"))[0].tolist()
+    assert shown[1] == [0x10, 0x20, 0x30, 255] and shown[4] == [255] * 4 and shown[0][3] == 0
+    assert 0 < shown[5][3] < 255
+    assert pictures.heat(np.array([[0.0, 1.0]])).sum(axis=2).tolist()[0] == sorted(
+        pictures.heat(np.array([[0.0, 1.0]])).sum(axis=2).tolist()[0]
+    )
+    colours = pictures.class_colours(80)
+    assert len(set(colours)) == 80 and all(re.fullmatch(r"#[0-9a-f]{6}", c) for c in colours)
+
+
+def test_markup_and_charts_by_hand() -> None:
+    assert tag("p", "a < b", tag("i", "&"), None, class_='x"y') == '<p class="x&quot;y">a &lt; b<i>&amp;</i></p>'
+    assert "width:50.0%" in bar(0.5, "50") and "width:100.0%" in bar(7.0, "x")
+    assert '<td class="n">61.2 ± 1.3</td>' in table(["a", "b"], [["x", "61.2 ± 1.3"]], "t")
+    assert [duration(s) for s in (0.5, 99, 600, 7200)] == ["0.5 s", "99 s", "10 min", "2.0 h"]
+    assert listed(["a", "b", "c"]) == "a, b and c" and listed(["a"]) == "a" and listed([]) == ""
+    assert ticks(0, 0.9, 5) == [0, 0.2, 0.4, 0.6, 0.8, 1.0] and ticks(3, 3, 4)[0] < 3 < ticks(3, 3, 4)[-1]
+    chart = line_chart([Line("a", [0, 1, 2], [0.0, float("nan"), 0.5])], "t", "x", "y", percent=True)
+    points = re.search(r'points="([^"]+)"', chart)[1].split()
+    assert len(points) == 2 and float(points[1].split(",")[1]) < float(points[0].split(",")[1])
+    assert line_chart([Line("a", [0], [float("nan")])], "t", "x", "y") == ""
