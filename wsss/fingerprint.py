@@ -18,7 +18,7 @@ import ast
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from wsss.native import source as native_source
@@ -79,7 +79,7 @@ class _Statement:
     imports: list[tuple[str, str | None, str]] = field(default_factory=list)
     acts: bool = False
 
-    @property
+    @cached_property
     def text(self) -> str:
         return written(self.node)
 

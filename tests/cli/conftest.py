@@ -15,6 +15,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "workflow")]  # for ``made`` and ``house``
 
 from made import CONFIG, Results  # noqa: E402
+from shoebox import Shoebox  # noqa: E402
 
 Wsss = Callable[..., tuple[int, str, str]]
 
@@ -40,3 +41,10 @@ def wsss(capsys: pytest.CaptureFixture[str]) -> Wsss:
         return code, said.out, said.err
 
     return call
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shoebox:
+    """Photos and tags in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return Shoebox(tmp_path)

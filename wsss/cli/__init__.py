@@ -1,112 +1,41 @@
-"""The console program ``wsss``: how results were made, how two differ, and what a run will take.
+"""The console program ``wsss``: from a folder of photos to masks, and how they were made.
 
-    wsss show results/scenes/s0/cams/p-noc      how it was made, whether it is stale, how to make it again
-    wsss diff A B                               what differs between two artefacts, all the way up
-    wsss plan --configfile my.yaml              jobs, images, time and memory before a run
-    wsss explain NETWORK photo.jpg              what in the photo a trained network goes by
-
-All but ``explain`` read manifests and the configuration, import neither torch nor Snakemake, and write nothing.
+What it understands stands in ``wsss.cli.arguments``; each command is a module of its name. Only a command that needs
+torch or Snakemake imports them.
 """
 
 from __future__ import annotations
 
-import argparse
+import importlib
 import os
 import sys
-from pathlib import Path
 
-from wsss import __version__
+from wsss.cli.arguments import parser
+from wsss.cli.colours import paint
 from wsss.errors import WsssError
 
 FAILED = 2
-
-
-def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="wsss", description=__doc__, formatter_class=raw)
-    parser.add_argument("--version", action="version", version=f"wsss {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    configured = argparse.ArgumentParser(add_help=False)
-    configured.add_argument(
-        "--configfile", action="append", metavar="FILE",
-        help="configuration (default: config.yaml here); given several times, later files go over earlier ones",
-    )  # fmt: skip
-
-    show = commands.add_parser(
-        "show", parents=[configured], help="how an artefact was made, whether it is stale, how to make it again"
-    )
-    show.add_argument("path", type=Path, metavar="PATH", help="an artefact's folder, or anything inside it")
-    show.add_argument("--all", action="store_true", help="all settings, not only those that differ from the defaults")
-
-    diff = commands.add_parser(
-        "diff",
-        help="what differs between two artefacts",
-        description="Compare two artefacts and all that they were made from. Exit code 0: no difference, 1: some.",
-    )
-    diff.add_argument("a", type=Path, metavar="A", help="an artefact's folder, or anything inside it")
-    diff.add_argument("b", type=Path, metavar="B", help="likewise")
-    diff.add_argument("--all", action="store_true", help="also what was found on the way, and time and memory")
-
-    plan = commands.add_parser(
-        "plan", parents=[configured], help="jobs, images, expected time and memory of a configuration"
-    )
-    plan.add_argument("--jobs", action="store_true", help="list every job to do, with the reason")
-    for target in ("ablation", "explain"):
-        plan.add_argument(
-            f"--{target}", action="store_const", dest="target", const=target, default="all",
-            help=f"plan the target '{target}' in place of the default run",
-        )  # fmt: skip
-    plan.add_argument("--device", metavar="TEXT", help="go by runs on devices whose name contains this (H100, Xeon)")
-    plan.add_argument(
-        "--history", action="append", type=Path, default=[], metavar="DIR",
-        help="another results folder to learn times from; may be given several times",
-    )  # fmt: skip
-    explain = commands.add_parser(
-        "explain",
-        help="what in a photo a trained network goes by: an overlay PNG",
-        description="Explain a classifier (class by class, those with p > 0.5) or a segmentation network on photos.",
-    )
-    explain.add_argument("network", type=Path, metavar="NETWORK", help="folder of a classifier or a segmenter")
-    explain.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="pictures to explain")
-    explain.add_argument(
-        "--explainer", metavar="NAME", help="cam (default), grad-cam, minmax-cam, score-cam, ...; seg-grad-cam, ..."
-    )
-    explain.add_argument("--option", action="append", metavar="NAME=VALUE", help="an option of the explainer")
-    explain.add_argument("--classes", nargs="+", metavar="CLASS", help="explain these classes, whatever is predicted")
-    explain.add_argument("--layer", metavar="NAME", help="layer to look at (default: the last features)")
-    explain.add_argument("--out", type=Path, metavar="PNG|DIR", help="default: PHOTO-EXPLAINER.png here")
-    explain.add_argument("--max-side", type=int, default=1024, metavar="N", help="larger photos are reduced (1024)")
-    explain.add_argument("--seed", type=int, default=0, help="seed of explainers with noise (0)")
-    explain.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N", help="cores to use (all)")
-    explain.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
-    return parser
+STOPPED = 130
+"""After Ctrl-C."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run ``wsss``; returns the exit code (2 after a ``WsssError``, which is printed)."""
-    args = _parser().parse_args(argv)
+    known = parser()
+    args, rest = known.parse_known_args(argv)
+    args.rest = rest
+    if rest and args.command != "run":
+        known.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        if args.command == "show":
-            from wsss.cli.show import show
-
-            code = show(args)
-        elif args.command == "diff":
-            from wsss.cli.diff import diff
-
-            code = diff(args)
-        elif args.command == "explain":
-            from wsss.cli.explain import explain
-
-            code = explain(args)
-        else:
-            from wsss.cli.plan import plan
-
-            code = plan(args)
+        code: int = getattr(importlib.import_module(f"wsss.cli.{args.command}"), args.command)(args)
         sys.stdout.flush()
         return code
     except WsssError as error:
-        print(f"wsss: error: {error}", file=sys.stderr)
+        print(f"{paint('wsss: error:', 'red', stream=sys.stderr)} {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        print("wsss: stopped by Ctrl-C", file=sys.stderr)
+        return STOPPED
     except BrokenPipeError:  # ``| head``: what is left unsaid was not wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,8 +99,7 @@ class _Network:
 
         self.pixels, self.args = stage == "segmenter", args
         network, self.classes = (load_segmenter if self.pixels else load_classifier)(args.network)
-        if args.threads:
-            prepare_cpu(args.threads)
+        prepare_cpu(args.threads or os.cpu_count() or 1)
         network.to(choose_device(args.device)).eval()
         self.subject: Subject = subject_of(network, args.layer)
         self.only = [self._class(name) for name in args.classes or ()]

@@ -116,3 +116,14 @@ def _missing(settings: FolderSettings, id: str, split: str, images: dict[str, li
     text = f"there is no such file with a suffix of {' '.join(SUFFIXES)}"
     cure = f"{hint}restore it, or take the id out of {source}"
     return Problem("missing image", str(Path(settings.images) / id), id, text, cure, split)
+
+
+def photos_below(folder: Path) -> dict[str, list[Path]]:
+    """Photos below a folder by id, ids sorted; several files of one id stand in one list. Raises ``WsssError`` where
+    the folder is not there."""
+    return _files(folder, "images", SUFFIXES)
+
+
+def masks_below(folder: Path) -> dict[str, list[Path]]:
+    """PNG files below a folder by id. Raises ``WsssError`` where the folder is not there."""
+    return _files(folder, "masks", (".png",))

@@ -1,0 +1,140 @@
+"""``wsss check``: counts, problems with their cures, exit codes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from made import CONFIG
+from shoebox import Shoebox
+
+
+def configure(**dataset: Any) -> None:
+    photos = {"kind": "folder", "images": "photos", "labels": "tags.csv", "val_share": 0.25, **dataset}
+    Path("config.yaml").write_text(yaml.safe_dump({"dataset": "photos", "datasets": {"photos": photos}}))
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_in_order(box: Shoebox, wsss) -> None:
+    configure()
+    before = sorted(os.listdir())
+    code, said, _ = wsss("check")
+    assert code == 0 and "All in order" in said
+    assert "photos 9 3" in flat(said) and "with a mask 0 0" in flat(said)
+    assert sorted(os.listdir()) == before, "it writes nothing"
+
+
+def broken_photo(box: Shoebox) -> None:
+    path = box.photos / "p03.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def lost_photo(box: Shoebox) -> None:
+    (box.photos / "p04.jpg").rename(box.photos / "p044.jpg")
+
+
+def twin(box: Shoebox) -> None:
+    box.paint("p05", suffix=".png")
+
+
+def two_rows(box: Shoebox) -> None:
+    with box.table.open("a") as file:
+        file.write("p06,dog\n")
+
+
+def untagged(box: Shoebox) -> None:
+    box.paint("p99")
+
+
+def empty_class(box: Shoebox) -> None:
+    configure(classes=["cat", "dog", "zebra"])
+
+
+def misspelt_tag(box: Shoebox) -> None:
+    configure(classes=["cat", "dog"])
+    box.table.write_text(box.table.read_text().replace('p00,"cat"', 'p00,"catt"'))
+
+
+def wrong_mask(box: Shoebox) -> None:
+    configure(masks="masks")
+    box.mask("p00", value=7)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (broken_photo, r"photos/p03.jpg, id 'p03' (", ),
+        (lost_photo, "id 'p04' (train): there is no such file"),
+        (twin, "photos/p05.png, id 'p05'"),
+        (two_rows, "tags.csv, id 'p06': has another row of tags in line 14 -> keep one row an id"),
+        (untagged, "tags.csv, id 'p99'"),
+        (empty_class, "no sound training image is tagged 'zebra' -> tag some, take it off the classes"),
+        (misspelt_tag, "id 'p00' (train): is tagged 'catt' -> did you mean 'cat'?"),
+        (wrong_mask, "masks/p00.png, id 'p00' (train): holds 7 (400 pixels) -> allowed are 0 (background), 1..2"),
+    ],
+    ids=lambda one: one.__name__ if callable(one) else "",
+)  # fmt: skip
+def test_problems(box: Shoebox, wsss, spoil: Any, said: str) -> None:
+    configure()
+    spoil(box)
+    code, out, error = wsss("check")
+    assert (code, error) == (2, "")
+    assert said in flat(out) and "->" in out
+    assert "a run stops here" in out and "Or set 'broken: drop' in datasets.photos" in out
+    assert "photos" in flat(out).split("problem")[0], "what the dataset holds is told all the same"
+
+
+def test_all_at_once(box: Shoebox, wsss) -> None:
+    configure()
+    for spoil in (broken_photo, lost_photo, twin, two_rows):
+        spoil(box)
+    out = wsss("check")[1]
+    assert [out.count(f"{kind} (") for kind in ("unreadable image", "missing image", "duplicate id")] == [1, 1, 1]
+    assert "5 problems" in out  # p044 has no tags
+
+
+def test_dropped_ones_are_listed_and_harmless(box: Shoebox, wsss) -> None:
+    configure(broken="drop")
+    broken_photo(box)
+    code, out, _ = wsss("check")
+    assert code == 0 and "id 'p03'" in out and "1 problem, left out as 'broken: drop' says" in out
+
+
+def test_a_table_that_is_not_there(box: Shoebox, wsss) -> None:
+    configure(labels="tagz.csv")
+    code, _, error = wsss("check")
+    assert code == 2 and "tagz.csv: the table of tags (labels) is not there" in error
+
+
+def test_few_photos_of_a_class_are_pointed_out(box: Shoebox, wsss) -> None:
+    configure()
+    assert "few" in wsss("check")[1]
+
+
+def test_files_that_recipes_name(box: Shoebox, wsss) -> None:
+    configure()
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    config["classifiers"] = {"a": {"objective": "vanilla", "pretrained": "gone.safetensors"}}
+    config["cams"] = {"b": {"source": "external", "path": "maps"}}
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    code, out, _ = wsss("check")
+    assert code == 2
+    assert "gone.safetensors: there is no such file or folder, but classifiers.a name it" in flat(out)
+    assert "maps: there is no such file or folder, but cams.b" in flat(out)
+    Path("gone.safetensors").write_bytes(b"")
+    Path("maps").mkdir()
+    assert wsss("check")[0] == 0
+
+
+def test_scenes_and_names(box: Shoebox, wsss) -> None:
+    Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
+    assert "24 training and 8 validation scenes" in wsss("check")[1]
+    assert "has no dataset 'scene'; did you mean 'scenes'?" in wsss("check", "--dataset", "scene")[2]
+    Path("config.yaml").unlink()
+    assert wsss("check")[0] == 2

@@ -1,0 +1,145 @@
+"""``wsss check``: what a dataset holds and everything that is wrong with it, as the run would find it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wsss.cli.artefacts import nice
+from wsss.cli.chain import Chain
+from wsss.cli.colours import paint
+from wsss.cli.text import count, table, wrapped
+from wsss.config import Config
+from wsss.data.build import build_index
+from wsss.data.check import Collected
+from wsss.errors import WsssError
+from wsss.settings import DatasetSettings, ScenesSettings
+from wsss.wording import listed, nearest
+
+FAILED = 2
+FEW = 10
+"""Training photos of a class below which it is pointed out."""
+SHOWN = 50
+"""So many problems of a kind are listed."""
+
+
+def check(args: argparse.Namespace) -> int:
+    """Print what each dataset of the run holds and what is wrong; 0 if a run would get past it, else 2.
+
+    Raises:
+        WsssError: The configuration has problems, or a table, list or folder cannot be read at all.
+    """
+    chain = Chain.read(args.configfile)
+    config = chain.plan.own
+    names = args.dataset or list(config.dataset)
+    for name in names:
+        if name not in config.recipes["datasets"]:
+            raise WsssError(f"{chain.title} has no dataset {name!r}{nearest(name, config.recipes['datasets'])}")
+    sound = [_dataset(name, config.recipes["datasets"][name], chain.title, args) for name in names]
+    absent = list(absent_files(config))
+    for path, where in absent:
+        text = f"{path}: there is no such file or folder, but {where} name it; mend the path"
+        print("\n".join(wrapped(text, paint("missing file  ", "red"), " " * 14)))
+    return 0 if all(sound) and not absent else FAILED
+
+
+def _dataset(name: str, settings: DatasetSettings, title: str, args: argparse.Namespace) -> bool:
+    print(paint(f"{name} ({title})", "bold"))
+    if isinstance(settings, ScenesSettings):
+        print(
+            f"  {settings.train} training and {settings.val} validation scenes are drawn from a seed: all in order.\n"
+        )
+        return True
+    scratch = Path(tempfile.mkdtemp(prefix="wsss-check-"))
+    try:
+        module = importlib.import_module(f"wsss.data.{settings.kind}")
+        collected: Collected = module.collect(settings, scratch, args.threads)
+        print("\n".join(_holds(collected)), flush=True)
+        try:
+            build_index(settings, name, scratch, args.threads)
+            report = json.loads((scratch / "report.json").read_text("utf-8"))
+            problems, notes, whole = report["problems"], report["notes"], True
+        except WsssError:
+            problems = json.loads((scratch / "problems.json").read_text("utf-8"))
+            notes, whole = collected.notes, False
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    print("\n".join([*_problems(problems), *_ending(name, settings, problems, notes, whole), ""]))
+    return whole
+
+
+def _holds(collected: Collected) -> Iterator[str]:
+    """What the dataset claims to hold, before its files are opened."""
+    splits = ("train", "val")
+    entries = {split: [one for one in collected.entries if one.split == split] for split in splits}
+    numbers = {
+        "photos": [len(entries[split]) for split in splits],
+        "with a tag": [sum(bool(one.labels) for one in entries[split]) for split in splits],
+        "with a mask": [sum(one.mask is not None for one in entries[split]) for split in splits],
+    }
+    yield ""
+    yield from table(["", "train", "val"], [[f"  {k}", *map(str, v)] for k, v in numbers.items()], right=(1, 2))
+    have = {split: Counter(name for one in entries[split] for name in one.labels or ()) for split in splits}
+    rows = []
+    for name in collected.classes:
+        train = have["train"][name]
+        remark = "none to train on" if not train else "few" if train < FEW else ""
+        rows.append([f"  {name}", str(train), str(have["val"][name]), remark])
+    yield ""
+    yield from table(["  class", "train", "val", ""], rows, right=(1, 2))
+    yield ""
+
+
+def _problems(problems: list[dict[str, Any]]) -> Iterator[str]:
+    """Problems by kind, each with file, id and cure."""
+    kinds = Counter(problem["kind"] for problem in problems)
+    for kind, number in kinds.items():
+        yield paint(f"{kind} ({number})", "red")
+        for problem in [one for one in problems if one["kind"] == kind][:SHOWN]:
+            who = f", id {problem['id']!r}" if problem["id"] else ""
+            split = f" ({problem['split']})" if problem["split"] else ""
+            file = nice(problem["file"]) if problem["file"] else "the dataset"
+            yield from wrapped(f"{file}{who}{split}: {problem['text']}", "  ", "    ")
+            yield from wrapped(problem["cure"], "    -> ", "       ")
+        if number > SHOWN:
+            yield f"  ... and {number - SHOWN} more"
+        yield ""
+
+
+def _ending(
+    name: str, settings: DatasetSettings, problems: list[dict[str, Any]], notes: list[str], whole: bool
+) -> Iterator[str]:
+    for note in notes:
+        yield from wrapped(note, "note: ", "      ")
+    if not problems:
+        yield paint("All in order: every photo was opened, and every tag is known.", "green")
+        return
+    mended = {problem["kind"] for problem in problems if problem["effect"] != "stop"}
+    if whole:
+        yield paint(
+            f"{count(len(problems), 'problem')}, left out as 'broken: drop' says; a run goes on without.", "yellow"
+        )
+        return
+    yield paint(f"{count(len(problems), 'problem')}: a run stops here until they are mended.", "red")
+    if mended and settings.broken == "fail":
+        yield from wrapped(f"Or set 'broken: drop' in datasets.{name} to go on without what is broken.", "")
+
+
+def absent_files(config: Config) -> Iterator[tuple[str, str]]:
+    """Weights, maps and masks made elsewhere that recipes name and that are not there: path, and which recipes."""
+    named: dict[str, list[str]] = {}
+    for kind, recipes in config.recipes.items():
+        for name, settings in recipes.items():
+            path = getattr(settings, "path", None) or getattr(settings, "pretrained", None)
+            if isinstance(path, str) and "{seed}" not in path and not os.path.exists(path):
+                named.setdefault(path, []).append(f"{kind}.{name}")
+    for path, where in named.items():
+        yield path, listed(where)

@@ -1,0 +1,177 @@
+"""``wsss init``: look at a folder of photos and write a configuration that fits it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wsss.cli.artefacts import nice
+from wsss.cli.choices import Choices, choose
+from wsss.cli.colours import paint
+from wsss.cli.machine import choose_weights, this_machine
+from wsss.cli.survey import INSIDE, Survey, survey
+from wsss.cli.template import config_text, last
+from wsss.cli.text import count, pairs, table, wrapped
+from wsss.errors import WsssError
+from wsss.store.manifest import atomic_path
+
+SHOWN = 5
+"""So many examples of a problem are named."""
+BAR = 24
+
+
+def init(args: argparse.Namespace) -> int:
+    """Say what was found, and write ``args.out``.
+
+    Raises:
+        WsssError: See ``survey``; or the file is there already.
+    """
+    if args.out.exists() and not args.force:
+        raise WsssError(f"{args.out} is there already; take another name with --out, or write over it with --force")
+    if args.out.is_dir():
+        raise WsssError(f"{args.out} is a folder; --out is the name of a file")
+    found = survey(args.photos, args.labels, args.masks)
+    name = args.name or dataset_name(found.photos)
+    print("\n".join(_found(found)))
+    sys.stdout.flush()  # the libraries that look for a GPU take seconds
+    machine = this_machine()
+    near = [Path(os.path.normpath(path)) for path in (".", found.photos, found.photos / "..", found.photos / "../..")]
+    weights = choose_weights(machine.device, args.weights, args.backbone, near)
+    chosen = choose(found, machine, weights, args.quick)
+    text = config_text(name, found, chosen, args.broken, command(args))
+    _well_formed(text)
+    with atomic_path(args.out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    facts = {"machine": str(machine), "weights": f"{weights.backbone}, {weights.said}", "wrote": str(args.out)}
+    print("\n".join([*pairs(facts), *_notes(found, chosen, args.broken), "", *_next(args, name, chosen)]))
+    return 0
+
+
+def dataset_name(photos: Path) -> str:
+    """A name for the dataset: that of the folder, or of the one around it where that says more (``images``)."""
+    photos = photos.resolve()
+    name = photos.parent.name if photos.name in INSIDE[:1] + INSIDE[2:] else photos.name
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")
+    return name or "photos"
+
+
+def command(args: argparse.Namespace) -> str:
+    """What was typed, for the head of the file."""
+    parts = ["wsss", "init", nice(args.photos)]
+    for flag in ("labels", "masks", "weights"):
+        parts += [f"--{flag}", nice(value)] if (value := getattr(args, flag)) else []
+    for flag in ("backbone", "name"):
+        parts += [f"--{flag}", value] if (value := getattr(args, flag)) else []
+    parts += ["--broken", args.broken] if args.broken != "fail" else []
+    return shlex.join(parts + ["--quick"] * args.quick)
+
+
+def _well_formed(text: str) -> None:
+    """Refuse to write what could not be read."""
+    import yaml
+
+    from wsss.config import load
+
+    load(yaml.safe_load(text))
+
+
+def _found(found: Survey) -> Iterator[str]:
+    sides = np.array(list(found.sizes.values()))
+    longest = sides.max(axis=1)
+    low, middle, high = (int(np.percentile(longest, share)) for share in (0, 50, 100))
+    sizes = f"{low} to {high} pixels (longer side), median {middle}" if low < high else f"{middle} pixels (longer side)"
+    classes = f"{len(found.classes)} class{'es' * (len(found.classes) != 1)}"
+    facts = {
+        "photos": f"{count(len(found.files), 'file')} in {nice(found.photos)}",
+        "sizes": sizes,
+        "tags": f"{count(len(found.tags), 'row')} in {nice(found.table)}, {classes}",
+        "class names": nice(found.names) if found.names else "",
+        "masks": f"{len(found.masked)} in {nice(found.masks)}"
+        if found.masks
+        else "none (they would only serve to score)",
+        "splits": _lists(found),
+    }
+    yield paint(nice(found.photos), "bold")
+    yield from pairs({key: text for key, text in facts.items() if text})
+    yield ""
+    yield from histogram(found.classes, found.per_class())
+    yield ""
+
+
+def _lists(found: Survey) -> str:
+    if not found.lists:
+        return "none; some photos are held out to validate on"
+    return ", ".join(f"{nice(path)} ({len(found.splits[path.stem])})" for path in found.lists)
+
+
+def histogram(classes: Sequence[str], numbers: Counter[str]) -> list[str]:
+    """A line a class: its name, how many photos have it, a bar."""
+    most = max(numbers.values(), default=1)
+    rows = [[f"  {name}", str(numbers[name]), "#" * -(-BAR * numbers[name] // most)] for name in classes]
+    return table(["  class", "photos", ""], rows, right=(1,))
+
+
+def problems_of(found: Survey) -> Iterator[tuple[str, str]]:
+    """What ``wsss check`` will refuse, as far as it was seen: what, and how to mend it."""
+
+    def some(ids: Sequence[object]) -> str:
+        return ", ".join(map(str, ids[:SHOWN])) + (", ..." if len(ids) > SHOWN else "")
+
+    if found.untagged:
+        yield (
+            f"{count(len(found.untagged), 'photo')} without a row of tags: {some(found.untagged)}",
+            "add a row for each; it may have no label",
+        )
+    if found.missing:
+        where = "the lists" if found.lists else nice(found.table)
+        yield (
+            f"{count(len(found.missing), 'id')} of {where} without a photo: {some(found.missing)}",
+            "restore the photos, or take the ids out",
+        )
+    for path, reason in list(found.unreadable.items())[:SHOWN]:
+        yield f"{nice(path)} cannot be read: {reason}", "copy it again, or take it away"
+    for id, files in list(found.twins.items())[:SHOWN]:
+        yield f"{some([nice(one) for one in files])}: several photos of one id ({id})", "rename or remove one"
+    for problem in found.problems[:SHOWN]:
+        yield f"{nice(problem.file)}: id {problem.id}: {problem.text}", problem.cure
+    used = found.per_class()
+    empty = [name for name in found.classes if not used[name]]
+    if empty:
+        yield f"no photo has the tag {some(empty)}", f"tag some, or take it out of {nice(found.names or found.table)}"
+
+
+def _notes(found: Survey, chosen: Choices, broken: str) -> Iterator[str]:
+    problems = list(problems_of(found))
+    for note in (*found.notes, *chosen.notes):
+        yield from wrapped(note, "  note     ")
+    for text, cure in problems:
+        mark = paint("  problem  ", "yellow")
+        first, *rest = wrapped(f"{text}; {cure}", "  problem  ", " " * 11)
+        yield first.replace("  problem  ", mark, 1)
+        yield from rest
+    if problems and broken == "fail":
+        yield from wrapped(
+            "wsss run will stop at these. wsss check lists all of them; mend them, or write the configuration with "
+            "--broken drop to leave what is broken out.", "  "
+        )  # fmt: skip
+
+
+def _next(args: argparse.Namespace, name: str, chosen: Choices) -> list[str]:
+    given = "" if str(args.out) == "config.yaml" else f" --configfile {shlex.quote(str(args.out))}"
+    steps = {
+        f"wsss check{given}": "opens every photo and lists what is wrong",
+        f"wsss plan{given}": "the jobs of the run",
+        f"wsss run{given}": f"trains, makes masks and scores them: results/{name}/summary.md",
+        f"wsss predict results/{name}/s0/segmenters/{last(chosen)} FOLDER --out masks": "masks of other photos",
+    }
+    width = max(map(len, list(steps)[:3])) + 2
+    lines = [f"  {step.ljust(width)}{text}" if len(step) < width else f"  {step}" for step, text in steps.items()]
+    return ["Next:", *lines]

@@ -1,0 +1,184 @@
+"""``wsss predict``: a trained segmentation network on a folder of photos."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsss import __version__
+from wsss.cli.artefacts import Artefact, below_folder, find, load, nice
+from wsss.cli.colours import paint
+from wsss.cli.text import count, duration, pairs, table, wrapped
+from wsss.cli.values import literal
+from wsss.errors import WsssError
+from wsss.settings import PredictSettings
+from wsss.store.manifest import digest, write_json
+from wsss.wording import check, dotted
+
+if TYPE_CHECKING:
+    from wsss.predict import Photo
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Write masks, overlays and ``coco.json``; 0 once all are whole.
+
+    Raises:
+        WsssError: What was named is no segmentation network, photos cannot be read, or the folder holds other masks.
+    """
+    begun = time.monotonic()
+    network = segmenter(args.network)
+    settings, origin = recipe(network)
+    settings = changed(settings, args)
+    if args.device not in DEVICES:
+        raise WsssError(f"--device {args.device}: one of {', '.join(DEVICES)}")
+    threads = args.threads or os.cpu_count() or 1
+    out = Path(args.out)
+    photos = _photos(args.photos, out, threads, args.skip_unreadable)
+    classes = classes_of(network)
+    made_by = {
+        "weights": digest(network.folder / "model.safetensors"),
+        "classes": list(classes),
+        "settings": settings.model_dump(mode="json", exclude={"shards", "splits"}),
+    }
+    facts = {
+        "network": f"{network.title} ({network.settings.get('architecture')} on {network.settings.get('backbone')})",
+        "classes": ", ".join(classes),
+        "settings": f"scales {literal(settings.scales)}, crf {literal(made_by['settings']['crf'])} ({origin})",
+        "photos": f"{len(photos)} in {nice(args.photos)}",
+    }
+    print("\n".join(pairs(facts)), file=sys.stderr, flush=True)
+    return _work(args, network, photos, out, settings, classes, threads, made_by, begun)
+
+
+def _work(
+    args: argparse.Namespace, network: Artefact, photos: list[Photo], out: Path, settings: PredictSettings,
+    classes: tuple[str, ...], threads: int, made_by: dict[str, Any], begun: float,
+) -> int:  # fmt: skip
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported, as in a stage
+    from wsss.ending import orderly, signals
+    from wsss.predict import ABOUT, finish, open_folder, write_masks
+    from wsss.sharing import locked
+
+    run = argparse.Namespace(stop=None)
+    with orderly("wsss predict", out):
+        with locked(out), signals(run):
+            open_folder(out, made_by, args.force)
+            kept = write_masks(photos, network.folder, out, settings, args.device, threads, run)
+            if kept:
+                print(f"{kept} of {count(len(photos), 'mask')} are made already: kept", file=sys.stderr)
+            info = {"description": "masks predicted by wsss", "version": __version__, "network": network.title}
+            shown, pixels, regions = finish(photos, args.photos, out, classes, threads, info)
+            about = {"network": network.title, "photos": len(photos), "regions": regions, "wsss": __version__}
+            write_json(out / ABOUT, {"made_by": made_by, **about})
+    total = sum(photo.height * photo.width for photo in photos)
+    rows = [[f"  {name}", str(shown[name]), f"{100 * pixels[name] / total:.1f} %"] for name in classes]
+    print("\n".join(table(["  class", "photos", "pixels"], rows, right=(1, 2))))
+    print(f"{count(len(photos), 'mask')} in {nice(out / 'masks')}, pictures in {nice(out / 'overlays')}, "
+          f"{count(regions, 'region')} in {nice(out / 'coco.json')}; {duration(time.monotonic() - begun)}")  # fmt: skip
+    return 0
+
+
+def segmenter(path: Path) -> Artefact:
+    """The segmentation network in a folder. Raises ``WsssError`` for anything else; the message names those nearby."""
+    found = find(path)
+    if found.stage == "predictions" and "segmenter" in found.inputs:
+        return load(found.inputs["segmenter"])
+    if found.stage != "segmenter":
+        base = next((one for one in found.folder.parents if (one / "segmenters").is_dir()), None)
+        near = [nice(one) for one in below_folder(base / "segmenters")] if base else []
+        hint = f"; there are: {', '.join(near)}" if near else " (results/DATASET/sSEED/segmenters/NAME)"
+        raise WsssError(f"{nice(found.folder)} was made by the stage '{found.stage}'; name the folder of a "
+                        f"segmentation network{hint}")  # fmt: skip
+    if not (found.folder / "model.safetensors").is_file():
+        raise WsssError(f"{found.title}: model.safetensors is gone; train the network again")
+    return found
+
+
+def classes_of(network: Artefact) -> tuple[str, ...]:
+    """Names of the object classes, from the head of the file of weights."""
+    from safetensors import SafetensorError, safe_open
+
+    path = network.folder / "model.safetensors"
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return tuple(json.loads((file.metadata() or {})["wsss"])["classes"])
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise WsssError(f"{nice(path)}: cannot be read ({error}); train the network again") from None
+
+
+def recipe(network: Artefact) -> tuple[PredictSettings, str]:
+    """How the recipe of a network applies it, and where that was read; the defaults where it has predicted nothing."""
+    folder = network.folder.parent.parent / "predictions" / network.folder.name
+    try:
+        made = load(folder)
+        if made.inputs.get("segmenter") == network.folder:
+            settings, problems = check(PredictSettings, made.settings)
+            if not problems:
+                return settings, "as its recipe has it"
+    except WsssError:
+        pass
+    return PredictSettings(), f"the defaults: {nice(folder)} does not say how its recipe applies it"
+
+
+def changed(settings: PredictSettings, args: argparse.Namespace) -> PredictSettings:
+    """Settings with the flags that were given. Raises ``WsssError`` for values that are out of range."""
+    values = settings.model_dump(mode="json")
+    if args.scales is not None:
+        values["scales"] = args.scales
+    if args.crf is not None:
+        values["crf"] = None if args.crf == "none" else args.crf
+    read, problems = check(PredictSettings, values)
+    if problems:
+        raise WsssError("; ".join(f"--{dotted(path)}: {sentence}" for path, sentence in problems))
+    return read
+
+
+def _photos(folder: Path, out: Path, threads: int, skip: bool) -> list[Photo]:
+    """The photos, opened; each that cannot be read is an error of its own, and all are listed."""
+    from wsss.data.folder import photos_below
+    from wsss.data.images import SUFFIXES
+    from wsss.predict import open_photos
+
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "there is no such folder"
+        raise WsssError(f"{folder}: {what}; name a folder of photos")
+    inside = os.path.abspath(out)
+    files = {
+        id: [one for one in found if not os.path.abspath(one).startswith(inside + os.sep)]
+        for id, found in photos_below(folder).items()
+    }
+    files = {id: found for id, found in files.items() if found}
+    if not files:
+        raise WsssError(f"{folder}: holds no photo ({', '.join(SUFFIXES)})")
+    problems = [
+        f"{nice(found[1])}: is also the id {id!r} of {found[0].name}, and a mask is named after the id; rename one"
+        for id, found in files.items()
+        if len(found) > 1
+    ]
+    sound, broken = open_photos({id: found[0] for id, found in files.items()}, threads)
+    unread = [
+        f"{nice(path)}: cannot be read ({reason}); copy it again, or take it away" for path, reason in broken.items()
+    ]
+    if problems or (unread and not skip):
+        raise WsssError("\n".join(_listed(problems + unread, bool(unread))))
+    for line in unread:
+        print(paint(f"left out: {line.partition(';')[0]}", "yellow", stream=sys.stderr), file=sys.stderr)
+    if not sound:
+        raise WsssError(f"{folder}: none of its {count(len(files), 'photo')} can be read")
+    return sound
+
+
+def _listed(problems: list[str], skippable: bool) -> Iterator[str]:
+    yield f"{count(len(problems), 'problem')}; nothing was predicted"
+    for one in problems:
+        yield from wrapped(one, "  ", "    ")
+    if skippable:
+        yield "Mend them, or give --skip-unreadable to go on without the photos that cannot be read."

@@ -1,0 +1,210 @@
+"""The text of a ``config.yaml`` with comments, from what was found and chosen."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from wsss.cli.artefacts import nice
+from wsss.cli.choices import Choices
+from wsss.cli.survey import Survey
+from wsss.cli.text import count
+
+PLAIN = re.compile(
+    r"(?!(?:true|false|null|yes|no|on|off|nan|\d[\d._-]*)$)[A-Za-z0-9_][A-Za-z0-9_./-]*|\.{0,2}/[\w./-]+", re.I
+)
+"""What YAML takes for a text without quotes."""
+
+
+REMARK = re.compile(r"(.*\S) {5,}# (.*)")
+COLUMN = 38
+
+
+def scalar(value: object) -> str:
+    """A path, a number, a truth value or a list as one would type it in YAML."""
+    if isinstance(value, Path):
+        value = nice(value)
+    if isinstance(value, str):
+        return value if PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(scalar, value))}]"
+    return str(value)
+
+
+def last(chosen: Choices) -> str:
+    """Name of the masks and of the segmentation network at the end of the chain."""
+    return "vanilla" if chosen.quick else "walk" if chosen.trained else "p-noc"
+
+
+def config_text(name: str, found: Survey, chosen: Choices, broken: str, command: str) -> str:
+    """The file's whole text; ``name``: of the dataset, ``command``: that wrote it."""
+    blocks = [
+        _head(name, found, chosen, command),
+        _dataset(name, found, chosen, broken),
+        _chain(chosen),
+        _defaults(found, chosen),
+    ]
+    return "\n".join(aligned(line) for block in blocks for line in (*block, ""))
+
+
+def aligned(line: str) -> str:
+    """The comment of a line, if it has one beside settings, in one column with the others."""
+    found = REMARK.fullmatch(line)
+    return f"{found[1].ljust(COLUMN)} # {found[2]}" if found else line
+
+
+def _head(name: str, found: Survey, chosen: Choices, command: str) -> Iterator[str]:
+    kind = "a first try, small and short" if chosen.quick else "fitted to these photos and this machine"
+    yield f"# Written by `{command}`: {kind}. It is yours to change."
+    yield "# Next: wsss check (is all in order?), wsss run (makes what is missing). Every key: config/README.md, or"
+    yield "# python stages/classifier.py --help and its like. Paths start where you call wsss run."
+    yield ""
+    yield f"dataset: {name}"
+    yield "seeds: [0]             # [0, 1, 2] runs everything three times; the tables then show mean and spread"
+
+
+def _dataset(name: str, found: Survey, chosen: Choices, broken: str) -> Iterator[str]:
+    yield "datasets:"
+    yield f"  {name}:"
+    yield "    kind: folder"
+    yield f"    images: {scalar(found.photos)}     # {count(len(found.files), 'photo')}"
+    yield f"    labels: {scalar(found.table)}     # {', '.join(found.classes[:8])}{', ...' * (len(found.classes) > 8)}"
+    if found.separator != ";":
+        yield f"    separator: {json.dumps(found.separator)}"
+    if found.names:
+        yield f"    classes: {scalar(found.names)}     # mask value 1 is the first name, and so on"
+    if found.masks:
+        yield f"    masks: {scalar(found.masks)}     # of {count(len(found.masked), 'photo')}; only scores read them"
+    if found.lists:
+        yield f"    train: {scalar(found.lists[0])}"
+        yield f"    val: {scalar(found.lists[1])}"
+    else:
+        yield f"    val_share: {chosen.val_share}     # share of the photos that is held out, always the same ones"
+        if chosen.split_seed:
+            yield f"    split_seed: {chosen.split_seed}     # a draw that leaves every class in both parts, if one does"
+    other = "leaves broken photos out" if broken == "drop" else "drop: leave broken photos out instead of stopping"
+    other = "leaves broken photos out" if broken == "drop" else "drop: leave broken photos out instead of stopping"
+    yield f"    broken: {broken}     # {other}"
+
+
+def _chain(chosen: Choices) -> Iterator[str]:
+    yield "# A name on the left is yours to choose; recipes refer to each other by it."
+    yield "classifiers:"
+    yield f"  vanilla: {{objective: vanilla, epochs: {chosen.epochs}}}"
+    if not chosen.quick:
+        yield from _p_noc(chosen)
+    yield ""
+    yield "cams:                    # maps of where each tag is seen"
+    yield "  vanilla: {classifier: vanilla}"
+    if not chosen.quick:
+        yield "  p-noc: {classifier: p-noc}"
+    if last(chosen) == "walk":
+        yield "  walk:                  # p-noc's maps, spread over pixels that belong together"
+        yield "    source: walk"
+        yield "    cams: p-noc"
+        yield "    affinity: p-noc"
+        yield f"    steps: {chosen.steps}            # 256 for photos of 500 pixels, fewer for smaller ones"
+        yield f"    max_side: {chosen.side}"
+        yield ""
+        yield "saliency:"
+        yield "  c2am-h: {objective: c2am-h, hints: p-noc}"
+        yield ""
+        yield "affinity:"
+        yield "  p-noc: {cams: p-noc, saliency: c2am-h}"
+    yield ""
+    yield "masks:                   # pseudo masks: maps, a threshold, a dense CRF"
+    if chosen.quick:
+        yield "  vanilla: {cams: vanilla, crf: labels}"
+    else:
+        yield "  p-noc: {cams: p-noc, crf: labels}"
+    if last(chosen) == "walk":
+        yield "  walk: {cams: walk, crf: labels-1}"
+    yield ""
+    yield "segmenters:              # learns from the pseudo masks, and needs no tags any more"
+    yield f"  {last(chosen)}: {{masks: {last(chosen)}}}"
+    if chosen.calibration:
+        yield "  # supervised: {supervision: masks}     # the upper bound: learns from the true masks"
+
+
+def _p_noc(chosen: Choices) -> Iterator[str]:
+    if not chosen.trained:
+        recipe = f"{{objective: p-noc, ordinary: vanilla, epochs: {chosen.more_epochs}}}"
+        yield f"  p-noc: {recipe}     # 'vanilla' judges what it erases"
+        return
+    yield "  p-noc:                 # trained on from vanilla, which also judges what it erases; tried on real photos"
+    for line in (
+        "objective: p-noc", "ordinary: vanilla", "warm_start: vanilla", f"epochs: {chosen.more_epochs}", "lr: 0.01",
+        "warmup: 0.1", "clip_norm: 10", "batch_norm: fixed", "reconstruction: {start: 0.2, end: 0.2}",
+        "reconstruction_norm: contrast", "erasing: {start: 0.5, end: 0.5}", "erasing_max: image", "erasing_full: 0.5",
+        "erased_area: {start: 0.2, end: 0.2}", "adversary: {start: 1, end: 1}",
+    ):  # fmt: skip
+        yield f"    {line}"
+
+
+def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
+    low, high = chosen.long_side
+    yield "defaults:                # what all recipes of a kind have, unless they say otherwise"
+    yield "  classifiers: &training"
+    yield f"    backbone: {chosen.weights.backbone}"
+    yield f"    pretrained: {scalar(chosen.weights.pretrained)}     # {_origin(chosen)}"
+    if not chosen.trained:
+        yield "    output_stride: 8"
+    yield f"    crop: {chosen.crop}            # pixels"
+    yield f"    long_side: [{low}, {high}]     # the longer side of a photo is resized to a random length in this range"
+    yield f"    batch_size: {chosen.batch}"
+    if chosen.trained:
+        yield "    lr: 0.05"
+    else:
+        yield "    optimizer: adamw"
+        yield "    lr: 1.0e-3"
+        yield "    new_factor: 1        # nothing is pretrained, so new layers learn no faster than the others"
+        yield "    bias_factor: 1"
+        yield "    augment: []"
+    yield f"  cams: {{scales: {scalar(chosen.scales)}, max_side: {chosen.side}}}     # larger photos are reduced to it"
+    if last(chosen) == "walk":
+        batch, epochs = chosen.saliency
+        square = max(chosen.crop, round(0.8 * chosen.side / 32) * 32)
+        yield "  saliency:"
+        yield "    <<: *training"
+        yield "    lr: 1.0e-3"
+        yield f"    long_side: [{square}, {square}]"
+        yield f"    batch_size: {batch}"
+        yield f"    epochs: {epochs}"
+        yield f"    maps: {{scales: {scalar(chosen.scales)}, max_side: {chosen.side}}}"
+        batch, epochs = chosen.affinity
+        yield "  affinity:"
+        yield "    <<: *training"
+        yield "    lr: 0.1"
+        yield f"    batch_size: {batch}"
+        yield f"    epochs: {epochs}"
+        if chosen.radius < 10:
+            yield f"    radius: {chosen.radius}"
+    yield "  masks:"
+    if chosen.calibration:
+        yield "    # policy: calibrated chooses the threshold on a few of your masks, and the tables say so"
+    yield "    threshold: {policy: fixed, value: 0.3}"
+    yield "  segmenters:"
+    yield "    <<: *training"
+    if chosen.trained:
+        yield "    lr: 0.01"
+        yield "    momentum: 0.9"
+    else:
+        yield "    output_stride: 16"
+    yield f"    epochs: {chosen.network_epochs}"
+    yield f"    predict: {{scales: {scalar(chosen.network_scales)}, max_side: {chosen.side}, crf: deeplab}}"
+    yield ""
+    if chosen.calibration:
+        yield f"evaluation: {{calibration_images: {chosen.calibration}}}"
+    yield f"workstation: {{gpus: {chosen.gpus}}}     # GPU jobs at once; without a GPU, one job at a time"
+
+
+def _origin(chosen: Choices) -> str:
+    if chosen.weights.pretrained is True:
+        return "ImageNet weights from the hub of timm, fetched once; or the path of a file"
+    return (
+        "ImageNet weights of this file" if chosen.trained else "no ImageNet weights could be had here; or a file's path"
+    )
