@@ -72,11 +72,11 @@ def deleted_and_needed(house: House) -> None:
 
 CASES: dict[str, tuple[Callable[[House], None], int]] = {
     "nothing": (lambda house: None, 0),
-    "a setting": (setting("classifiers", "p-noc", "tiles", value=4), 10),
+    "a setting": (setting("classifiers", "p-noc", "tiles", value=4), 11),
     "over how many jobs work is spread": (setting("cams", "p-noc", "shards", value=3), 0),
-    "code of an objective": (code("wsss/objectives/p_noc.py"), 10),
+    "code of an objective": (code("wsss/objectives/p_noc.py"), 11),
     "an artefact deleted": (deleted, 0),
-    "an artefact deleted that is needed": (deleted_and_needed, 6),
+    "an artefact deleted that is needed": (deleted_and_needed, 7),
 }
 
 

@@ -76,6 +76,7 @@ def test_anything_inside_will_do(results, wsss, inside: str) -> None:
 
 def test_the_summary_owns_its_own_files_only(results, wsss) -> None:
     assert wsss("show", "results/scenes/summary.md")[1].startswith("results/scenes\n  stage     summary\n")
+    assert wsss("show", "results/scenes/report.html")[1].startswith("results/scenes/report\n  stage     report\n")
     (results.run / "notes.txt").write_text("")
     code, _, said = wsss("show", results.run / "notes.txt")
     assert code == 2 and "is no artefact and lies in none; the nearest artefact is results/scenes/s0/" in said

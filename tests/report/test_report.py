@@ -124,6 +124,10 @@ def test_the_counts_behind_pictures_and_confusion_are_those_of_the_scores(scored
     result = leading.final(every)
     assert [(one.kind, one.recipe, one.seed) for one in result] == [("segmenters", "net", 0), ("segmenters", "net", 3)]
     assert [one.recipe for one in leading.upper_bound(every)] == ["bound", "bound"]
+    weaker = [one for one in every if one.recipe != "net"]
+    assert {(one.kind, one.recipe) for one in leading.final(weaker)} == {("masks", "plain")}
+    alone = [one for one in every if one.recipe == "bound"]
+    assert leading.final(alone) == alone and leading.final([]) == []
     split, items = leading.shown_split(scored.index, result)
     source = leading.sources(every, result)["segmenters"]
     verdict = judged.judge(scored.index, items, source, {}, 1)

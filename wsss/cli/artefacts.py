@@ -81,6 +81,8 @@ def find(path: Path) -> Artefact:
     below = Path(os.path.abspath(path))
     if not below.exists():
         raise WsssError(f"{path}: does not exist{_nearest(below)}")
+    if below.suffix == ".html" and (below.with_suffix("") / NAME).is_file():  # the report lies beside its folder
+        return load(below.with_suffix(""))
     for folder in (below, *below.parents):
         if (folder / NAME).is_file():
             found = load(folder)

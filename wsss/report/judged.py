@@ -24,6 +24,7 @@ from wsss.workers import over
 
 SAMPLE = 200
 """Images that the agreement of recipes is measured on: the time does not grow with the dataset."""
+MOST_COMPARED = 16
 SCORED_BY = {
     "iou": ("best", "median", "worst"),
     "probability": ("surest", "median", "least sure"),
@@ -140,7 +141,9 @@ def chosen(ordered: Sequence[tuple[float, str]]) -> list[tuple[int, float, str]]
     return [(rank, *ordered[taken[rank]]) for rank in sorted(taken)]
 
 
-def tag_probabilities(index: Index, scored: Sequence[Scored], leading: Sequence[Scored]) -> tuple[str, dict]:
+def tag_probabilities(
+    index: Index, scored: Sequence[Scored], leading: Sequence[Scored]
+) -> tuple[str, dict[str, np.ndarray]]:
     """The classifier that the leading result rests on, or the first with predictions, and what it said: id to float
     (C,). Empty where there is none."""
     folders = [] if not leading else list(lineage(leading[0].artefact))
@@ -177,9 +180,11 @@ def agreement(
 
 
 def comparable(scored: Sequence[Scored], split: str, seed: int) -> tuple[list[Source], list[str]]:
-    """Pseudo masks and predictions of one seed that cover a split, with their names."""
-    kinds = {"masks": "pseudo masks", "segmenters": "predictions"}
+    """Predictions and pseudo masks of one seed that cover a split, with their names; at most ``MOST_COMPARED``, for the
+    time grows with their pairs."""
+    kinds = {"segmenters": "predictions", "masks": "pseudo masks"}
     found = [s for k in kinds for s in scored if s.kind == k and s.seed == seed and split in s.content["splits"]]
+    found = found[:MOST_COMPARED]
     return [Source(s.kind, s.recipe, s.artefact, (split,)) for s in found], [
         f"{kinds[s.kind]} {s.recipe}" for s in found
     ]

@@ -55,13 +55,13 @@ def from_true_masks(artefact: Path) -> bool:
 
 def final(scored: Sequence[Scored]) -> list[Scored]:
     """The result that the report leads with, one a seed: of the segmentation networks that did not learn from true
-    masks (of the pseudo masks, of the maps, where there is none) the best, or the first where nothing was scored.
-    Empty where there is no result at all."""
-    for kind in FINAL:
-        groups = list(recipes(scored, kind).values())
-        groups = [g for g in groups if not from_true_masks(g[0].artefact)] or groups
-        if groups:
-            return max(groups, key=lambda g: -1.0 if (value := mean_figure(g)) is None else value)
+    masks (of the pseudo masks, of the maps, where there is none) the best, or the first where nothing was scored. What
+    learnt from true masks leads only where there is nothing else. Empty where there is no result at all."""
+    groups = {kind: list(recipes(scored, kind).values()) for kind in FINAL}
+    weak = {kind: [g for g in groups[kind] if not from_true_masks(g[0].artefact)] for kind in FINAL}
+    for found in (*weak.values(), *groups.values()):
+        if found:
+            return max(found, key=lambda g: -1.0 if (value := mean_figure(g)) is None else value)
     return []
 
 

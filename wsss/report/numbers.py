@@ -24,7 +24,7 @@ from wsss.evaluate.tables import (
     uneven_words,
 )
 from wsss.report.charts import Dots, Line, dot_plot, heat, line_chart
-from wsss.report.judged import Judged
+from wsss.report.judged import MOST_COMPARED, Judged
 from wsss.report.leading import figure, recipes, scores_of, upper_bound
 from wsss.report.markup import Html, bar, counted, folded, plain_table, section, table, tag
 
@@ -262,7 +262,7 @@ def agreement(
     said = (
         "How often two recipes give a pixel the same label, whether right or wrong, on "
         f"{counted(images, f'{words} image')} evenly spread. Recipes that agree in all share their mistakes; where "
-        "they differ, one of them is wrong."
+        f"they differ, one of them is wrong. At most {MOST_COMPARED} are compared."
     )
     return section("agreement", "Agreement between recipes", said, parts)
 
