@@ -12,9 +12,7 @@ from wsss.cli.choices import Choices
 from wsss.cli.survey import Survey
 from wsss.cli.text import count
 
-PLAIN = re.compile(
-    r"(?!(?:true|false|null|yes|no|on|off|nan|\d[\d._-]*)$)[A-Za-z0-9_][A-Za-z0-9_./-]*|\.{0,2}/[\w./-]+", re.I
-)
+PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off)$)[a-z_][\w./-]*|\.{0,2}/[\w./-]+", re.I | re.A)
 """What YAML takes for a text without quotes."""
 
 
