@@ -3,8 +3,9 @@
     wsss show results/scenes/s0/cams/p-noc      how it was made, whether it is stale, how to make it again
     wsss diff A B                               what differs between two artefacts, all the way up
     wsss plan --configfile my.yaml              jobs, images, time and memory before a run
+    wsss export DIR --to onnx --out FILE        a trained network for other software
 
-It reads manifests and the configuration; it imports neither torch nor Snakemake and writes nothing.
+All but the last read manifests and the configuration; they import neither torch nor Snakemake and write nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import sys
 from pathlib import Path
 
 from wsss import __version__
+from wsss.cli.export import add_arguments as add_export_arguments
+from wsss.cli.export import export
 from wsss.errors import WsssError
 
 FAILED = 2
@@ -56,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
         "--history", action="append", type=Path, default=[], metavar="DIR",
         help="another results folder to learn times from; may be given several times",
     )  # fmt: skip
+
+    add_export_arguments(commands.add_parser("export", help="a trained network as ONNX or torch.export file"))
     return parser
 
 
@@ -71,6 +76,8 @@ def main(argv: list[str] | None = None) -> int:
             from wsss.cli.diff import diff
 
             code = diff(args)
+        elif args.command == "export":
+            code = export(args)
         else:
             from wsss.cli.plan import plan
 
