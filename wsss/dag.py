@@ -255,13 +255,13 @@ class Plan:
 
     def program(self, rule: str) -> Callable[[Any, Any], str]:
         """How a stage is called: this Python, and the stage's path wherever the checkout lies; under torchrun where
-        several processes train together."""
-        stage, processes = str(self.root / "stages" / f"{rule}.py"), self.processes(rule)
+        several processes train together; with ``--log`` where a training is to be watched."""
+        stage, processes, log = str(self.root / "stages" / f"{rule}.py"), self.processes(rule), self.log(rule)
 
         def get(wildcards: Any, output: Any) -> str:
             count = processes(wildcards)
             together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-            return shlex.join([sys.executable, *(together if count > 1 else []), stage])
+            return shlex.join([sys.executable, *(together if count > 1 else []), stage, *log(wildcards)])
 
         return get
 
@@ -269,11 +269,25 @@ class Plan:
         """Over how many processes a job is spread. Each of a training's has a GPU."""
 
         def get(wildcards: Any) -> int:
-            step = STEPS.get(rule)
-            recipe = self.recipe(rule, wildcards.name) if step is not None and step.part is None else None
-            return recipe.processes if isinstance(recipe, TrainingSettings) else 1
+            training = self.training(rule, wildcards)
+            return 1 if training is None else training.processes
 
         return get
+
+    def log(self, rule: str) -> Callable[[Any], list[str]]:
+        """The flag of a training that logs its curves elsewhere, too."""
+
+        def get(wildcards: Any) -> list[str]:
+            training = self.training(rule, wildcards)
+            return [] if training is None or training.log is None else ["--log", training.log]
+
+        return get
+
+    def training(self, rule: str, wildcards: Any) -> TrainingSettings | None:
+        """The settings of a job that is a training."""
+        step = STEPS.get(rule)
+        recipe = self.recipe(rule, wildcards.name) if step is not None and step.part is None else None
+        return recipe if isinstance(recipe, TrainingSettings) else None
 
     def cores(self, rule: str, each: int) -> Callable[[Any], int]:
         """Cores of a job: ``each`` for each of its processes. Snakemake gives no more than there are."""

@@ -28,6 +28,7 @@ from wsss.averaging import WeightAverage
 from wsss.data.loading import Batch, Order, TrainingViews, training_loader
 from wsss.devices import autocast_type, loader_workers, tune_for
 from wsss.errors import WsssError
+from wsss.loggers import Logger, check_log, logger
 from wsss.mishaps import writing
 from wsss.models.synchronised import synchronise
 from wsss.objectives.base import Moment, Objective
@@ -60,7 +61,7 @@ class Trainer:
         chances: As for ``wsss.data.loading.Order``; None: every view once an epoch.
 
     Raises:
-        WsssError: The training is too short for one optimiser step.
+        WsssError: The training is too short for one optimiser step, or what is to log it is not installed.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Trainer:
         identity: dict[str, Any],
         chances: np.ndarray | None = None,
     ) -> None:
+        check_log(settings.log)
         self.objective, self.views, self.settings, self.run, self.device = objective, views, settings, run, device
         self.chances = chances
         self.rank, self.ranks = ranks()
@@ -120,6 +122,7 @@ class Trainer:
         self.sums: dict[str, torch.Tensor] = {}
         self.counted: dict[str, int] = {}
         self.step = 0
+        self.log = Logger()
         self.spent, self.started, self.waited = 0.0, time.monotonic(), 0.0
 
     def train(self) -> nn.Module:
@@ -144,7 +147,10 @@ class Trainer:
         )
         workers = loader_workers(self.run.args.threads, self.device)
         self._saved = time.monotonic()
-        with Progress(self.micro_steps, self.step, "training", self.rank == 0) as progress:
+        with (
+            logger(self.settings if self.rank == 0 else None, self.run, self.metrics) as self.log,
+            Progress(self.micro_steps, self.step, "training", self.rank == 0) as progress,
+        ):
             for batch in self._arriving(training_loader(self.views, order, workers)) if len(order) else ():
                 self._micro_step(batch.to(self.device))
                 progress.advance(self._latest)
@@ -156,7 +162,7 @@ class Trainer:
                 if stop:
                     agreed([0.0], self.device)  # none leaves before the first one has saved
                     raise Interrupted(self.run.stop)
-        self._save()
+            self._save()
         self.average.finish()
         self.run.note(
             processes=self.ranks,
@@ -244,6 +250,7 @@ class Trainer:
         if self.rank == 0:
             with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
+            self.log.record(record)
         self.sums, self.counted = {}, {}
         self._latest = " ".join(f"{name} {value:.3f}" for name, value in means.items())
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from wsss import __version__
 from wsss.ending import Interrupted as Interrupted
@@ -28,7 +28,7 @@ from wsss.ending import orderly, signals
 from wsss.errors import WsssError
 from wsss.identity import identity
 from wsss.launch import Team, joined, team_of
-from wsss.settings import WITHOUT_EFFECT, Settings, classes_of, default_variant
+from wsss.settings import WITHOUT_EFFECT, Log, Settings, classes_of, default_variant
 from wsss.sharing import PARTS, Share, add_flags, locked
 from wsss.store.manifest import NAME, digest, flush_all, read_manifest, replace_folder, sweep, write_json
 from wsss.wording import check, dotted, listed, nearest
@@ -116,7 +116,8 @@ class Stage:
         several: Names that stand for a list of artefact folders, which may be left out.
         extra: Further flags: ``{"--kind": {"choices": [...]}}``, as for ``ArgumentParser.add_argument``.
         scattered: Jobs may share its images (see ``wsss.sharing``).
-        team: Processes that work at the same time may share it (see ``wsss.launch``).
+        team: A training: processes that work at the same time may share it (see ``wsss.launch``), and it can log its
+            curves (see ``wsss.loggers``).
     """
 
     def __init__(
@@ -150,6 +151,12 @@ class Stage:
         add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
         if scattered:
             add_flags(self.parser)
+        if team:
+            add(
+                "--log",
+                choices=get_args(Log),
+                help="also log the training there (default: the setting 'log')",
+            )
         for flag, options in (extra or {}).items():
             add(flag, **options)
 
@@ -225,7 +232,8 @@ class Stage:
         if problems:
             lines = [f"--settings: {dotted(path)}: {sentence}" for path, sentence in problems]
             raise WsssError("\n  ".join(lines))
-        return settings
+        log = getattr(args, "log", None)
+        return settings if log is None else settings.model_copy(update={"log": log})
 
     def _open_inputs(self, args: argparse.Namespace) -> dict[str, Path]:
         folders = {name: getattr(args, name) for name in {**self.inputs, **self.optional}}

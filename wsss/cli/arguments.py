@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss import __version__
+from wsss.cli.export import add_arguments
 
 ABOUT = """\
 Segmentation masks from image tags: from a folder of photos and a table of tags to a trained network.
@@ -18,6 +19,8 @@ Segmentation masks from image tags: from a folder of photos and a table of tags 
                                          masks of photos that have no tags
     wsss explain results/photos/s0/classifiers/p-noc photo.jpg
                                          what in a photo a trained network goes by
+    wsss export results/photos/s0/segmenters/walk --to onnx --out walk.onnx
+                                         a trained network for other software
     wsss show results/photos/s0/masks/walk
                                          how it was made, whether it is stale, how to make it again
     wsss diff A B                        what differs between two artefacts, all the way up
@@ -80,6 +83,14 @@ examples:
   wsss explain results/photos/s0/classifiers/p-noc photo.jpg --explainer minmax-cam --classes cat dog
   wsss explain results/photos/s0/segmenters/walk photo.jpg --explainer seg-hires-grad-cam"""
 
+EXPORT = """\
+Write a trained segmentation network or classifier as an ONNX file or a torch.export program. Before the file gets its
+name it is compared with the network on a drawn picture; the largest difference is printed."""
+EXPORT_EXAMPLES = """\
+examples:
+  wsss export results/photos/s0/segmenters/walk --to onnx --out walk.onnx --normalise
+  wsss export results/photos/s0/classifiers/p-noc --to torch.export --out p-noc.pt2"""
+
 
 def _command(commands: Any, name: str, help: str, about: str = "", examples: str = "", **more: Any) -> Any:
     return commands.add_parser(
@@ -116,6 +127,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _predict(commands)
     _explain(commands)
+    add_arguments(
+        _command(commands, "export", "a trained network as a file for other software", EXPORT, EXPORT_EXAMPLES)
+    )
     _looking(commands, configured)
     return top
 

@@ -113,7 +113,7 @@ def feature_maps(backbone: nn.Module, images: torch.Tensor) -> torch.Tensor:
     if features.ndim == 3:
         height, width = (-(-n // p) for n, p in zip(input_size(images), backbone.patch_embed.patch_size, strict=True))
         tokens = features[:, backbone.num_prefix_tokens :]
-        return tokens.transpose(1, 2).reshape(len(images), -1, height, width)
+        return tokens.transpose(1, 2).reshape(images.shape[0], -1, height, width)
     if getattr(backbone, "output_fmt", None) == "NHWC":
         return features.permute(0, 3, 1, 2)
     return features

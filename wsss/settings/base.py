@@ -49,11 +49,12 @@ Recolouring = Annotated[tuple[Literal["colour-jitter"], ...], BeforeValidator(as
 Split = Literal["train", "val"]
 Splits = Annotated[tuple[Split, ...], BeforeValidator(as_list), Field(min_length=1)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Log = Literal["tensorboard", "mlflow"]
 
 
-WITHOUT_EFFECT = frozenset({"shards", "processes"})
-"""Fields that say how the work is spread and not what comes out of it: they stand in no canonical string and in no
-manifest, so a change re-runs nothing."""
+WITHOUT_EFFECT = frozenset({"shards", "processes", "log"})
+"""Fields that say how the work is spread or watched and not what comes out of it: they stand in no canonical string and
+in no manifest, so a change re-runs nothing."""
 
 
 class Settings(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Augment, Count, Fraction, NonNegative, Positive, Precision, Settings, as_number
+from wsss.settings.base import Augment, Count, Fraction, Log, NonNegative, Positive, Precision, Settings, as_number
 
 
 class NetworkSettings(Settings):
@@ -72,6 +72,10 @@ class TrainingSettings(NetworkSettings):
     compile: bool = False
     """Compile the networks (torch.compile): minutes at the start and at each resume, faster steps on large GPUs. Losses
     differ by rounding."""
+    log: Log | None = None
+    """Where the training curves go besides metrics.jsonl. ``tensorboard``: event files in the folder ``tensorboard``
+    beside the weights; ``mlflow``: a file store, the folder ``mlruns`` of the working directory; null: nowhere. A
+    change re-runs nothing. Needs the package of that name: ``pip install '.[tensorboard]'``, ``'.[mlflow]'``."""
     ema: Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] | None = None
     """Decay d of a moving average of the weights, w' = d w' + (1 - d) w after every optimiser step, that is kept in
     place of the last weights; in step t (from 0) d is at most (1 + t) / (10 + t). null: none."""
