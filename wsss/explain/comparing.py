@@ -17,8 +17,8 @@ import numpy as np
 
 from wsss.data.index import Index
 from wsss.errors import WsssError
-from wsss.evaluate.scoring import write_rows
 from wsss.evaluate.page import markdown
+from wsss.evaluate.scoring import write_rows
 from wsss.explain.grids import Row, draw_explanations
 from wsss.stage import Run, say
 from wsss.store.manifest import atomic_path, read_manifest
