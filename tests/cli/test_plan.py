@@ -61,6 +61,12 @@ def test_earlier_runs_are_scaled(results, wsss) -> None:
     assert f"To do: 16 jobs, {duration(total)} one after another, " in said
 
 
+def test_a_training_on_few_masks_works_on_those_images(results, wsss) -> None:
+    results.configure({**CONFIG, "segmenters": {"few": {"supervision": "masks", "true_masks": 6}}})
+    said = wsss("plan")[1]
+    assert row(said, "segmenter")[3] == "6" and row(said, "predictions")[3] == "8"
+
+
 def test_jobs_with_reasons_and_the_longest_chain(results, wsss) -> None:
     config = {**CONFIG, "masks": {"p-noc": {"cams": "p-noc", "crf": None, "threshold": {"policy": "calibrated"}}}}
     results.configure(config)

@@ -234,6 +234,20 @@ def test_warnings_from_all_the_way_up(results, wsss) -> None:
     assert "different versions of torch: 2.11.0 (results/scenes/s0/segmenters/p-noc), 2.12.0 (results/" in said
 
 
+def test_true_masks_are_told_with_their_number(results, wsss) -> None:
+    for given, said in (
+        ({"objective": "guided", "true_masks": 20}, "its heatmaps were trained on 20 true masks"),
+        ({"objective": "guided", "true_masks": "all"}, "its heatmaps were trained on all true masks"),
+        ({"supervision": "masks", "true_masks": 20}, "trained on 20 true masks"),
+        ({"supervision": "masks"}, "trained on true masks"),
+    ):
+        results.edit("s0/classifiers/vanilla", settings=given)
+        shown = " ".join(wsss("show", "results/scenes/s0/cams/vanilla")[1].split())
+        assert f"results/scenes/s0/classifiers/vanilla: {said}" in shown
+    results.edit("s0/classifiers/vanilla", settings={"objective": "guided", "true_masks": 0})
+    assert "true masks" not in wsss("show", "results/scenes/s0/cams/vanilla")[1]
+
+
 def test_the_command_reads_as_what_made_it(results, wsss, monkeypatch) -> None:
     """Every stage program takes its command, and finds the settings, inputs and seed of the manifest."""
     raw = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())

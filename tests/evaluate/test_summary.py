@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from wsss.data.palette import VOC_PALETTE
-from wsss.evaluate.page import markdown
+from wsss.evaluate.page import markdown, written
 from wsss.evaluate.panels import choose_items, paint_maps, paint_mask
-from wsss.evaluate.provenance import lineage, supervision
-from wsss.evaluate.tables import spread
+from wsss.evaluate.provenance import lineage, read_scored, supervision
+from wsss.evaluate.tables import scores_table, spread
 from wsss.store.manifest import write_manifest
 
 
@@ -126,6 +126,17 @@ def test_provenance(results):
     found = lineage(results / "s0/predictions/net")
     assert [folder.parent.name for folder in found] == ["predictions", "segmenters", "masks", "cams", "classifiers"]
     assert supervision(results / "s0/cams/plain") == ["image tags", "weights net.safetensors"]
+
+
+def test_few_true_masks_are_told(results):
+    classifier, segmenter = results / "s0/classifiers/plain", results / "s0/segmenters/net"
+    given = {"objective": "guided", "true_masks": 20, "pretrained": False}
+    write_manifest(classifier, {"stage": "classifier", "settings": given, "masks_looked_at": 20})
+    assert supervision(results / "s0/cams/plain") == ["image tags", "20 true masks (heatmaps)"]
+    given = {"architecture": "unet", "supervision": "masks", "true_masks": 20, "pretrained": False}
+    write_manifest(segmenter, {"stage": "segmenter", "settings": given, "masks_looked_at": 20})
+    table = written(scores_table("segmenters", [read_scored(results / "s0/scores/segmenters/net")]))
+    assert "| net | val | 20 true masks |" in table and "| 20 true masks, chosen by tags |" in table
 
 
 def test_choice_of_pictures_shows_every_class(index, little):

@@ -118,6 +118,7 @@ def power(number: int) -> int:
 
 
 def within(number: int, low: int, high: int) -> int:
+    """The number, or the end of the range that it lies beyond."""
     return max(low, min(high, number))
 
 

@@ -32,6 +32,7 @@ class Machine:
 
     @property
     def device(self) -> str:
+        """Where networks run: ``cuda`` or ``cpu``."""
         return "cuda" if self.gpus else "cpu"
 
     def __str__(self) -> str:

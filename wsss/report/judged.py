@@ -58,10 +58,12 @@ class Judge:
     truth: bool
 
     def start(self) -> tuple[np.ndarray, np.ndarray, list[tuple[str, int, float]]]:
+        """Nothing yet: confusion int64 (C + 1, C + 1), pixels left out int64 (C + 1,), figures of images."""
         side = self.classes + 1
         return np.zeros((side, side), np.int64), np.zeros(side, np.int64), []
 
     def add(self, count: tuple[np.ndarray, np.ndarray, list], item: Item) -> None:
+        """Add an image to the counts, in place."""
         mask = mask_of(self.source, self.store, item)
         if not self.truth or item.mask is None:
             share = np.bincount(mask.ravel(), minlength=256) / mask.size
@@ -79,6 +81,7 @@ class Judge:
         count[2].extend((item.id, c - 1, float(both[c] / union[c])) for c in np.flatnonzero(true).tolist() if c)
 
     def sum(self, a: tuple, b: tuple) -> tuple:
+        """The counts of two processes together."""
         return tuple(x + y for x, y in zip(a, b, strict=True))
 
 

@@ -180,4 +180,5 @@ def labels(mask: np.ndarray, colours: dict[int, str], size: tuple[int, int]) -> 
 
 
 def uri(content: bytes, kind: str) -> str:
+    """A file's bytes as a data URI of that media type."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
