@@ -138,7 +138,7 @@ def test_a_device_can_be_chosen(results, wsss) -> None:
     said = wsss("plan", "--history", "results", "--device", "old cpu")[1]
     assert row(said, "classifier")[4:6] == ["83 min", "2.0 GiB, GPU 3.0 GiB"]
     assert row(said, "cams")[4] == "unknown"
-    assert "To do: 16 jobs, at least" in said and "How long 13 jobs will take is unknown" in said
+    assert "To do: 16 jobs, at least" in said and "How long 14 jobs will take is unknown" in said
 
 
 def test_rules_that_ask_for_too_little(results, wsss) -> None:
