@@ -43,7 +43,14 @@ def test_the_page_stands(run: str, browser: Browser, request: pytest.FixtureRequ
             browser.ask(f"document.querySelectorAll('details').forEach(d => d.open = {str(not shut).lower()})")
             browser.ask(SETTLE)
             wide = browser.ask("[document.documentElement.scrollWidth, innerWidth]")
-            assert wide == [width, width], (width, dark, shut)
+            far = browser.ask(
+                "[...document.querySelectorAll('body *')].filter(e => {"
+                "  if (e.getBoundingClientRect().right <= innerWidth + 1) return false;"
+                "  for (let p = e.parentElement; p; p = p.parentElement)"
+                "    if (getComputedStyle(p).overflowX !== 'visible') return false;"
+                "  return true; }).map(e => e.outerHTML.slice(0, 200))"
+            )
+            assert wide == [width, width], (width, dark, shut, far)
         unloaded = browser.ask("[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.alt)")
         assert unloaded == [] and browser.ask("document.images.length") > 20
         assert browser.said == []
