@@ -58,7 +58,7 @@ h3 { font-size: 1.05rem; font-weight: 620; margin: 2rem 0 .5rem; }
 .callout { border-left: 4px solid var(--s4); background: var(--fill); border-radius: 0 .6rem .6rem 0;
   padding: .9rem 1.2rem; max-width: 50rem; margin: 1.25rem 0; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: 1rem; margin: 1.5rem 0; }
-.figures div { background: var(--sheet); border: 1px solid var(--line); border-radius: .9rem; padding: 1rem 1.2rem;
+.figures div { min-width: 0; background: var(--sheet); border: 1px solid var(--line); border-radius: .9rem; padding: 1rem 1.2rem;
   box-shadow: var(--shade); }
 .figures dt { color: var(--soft); font-size: .9rem; }
 .figures dd { margin: .15rem 0 0; font-size: 1.6rem; font-weight: 620; letter-spacing: -.01em; line-height: 1.25; }
@@ -187,9 +187,9 @@ footer { padding: 1.5rem max(1.25rem, calc(50vw - 38rem)) 3rem; border-top: 1px 
   .plot .bars { grid-column: 1 / -1; }
   .plot b { min-width: 5rem; }
   .class { padding-inline: .8rem; }
-  .figures { grid-template-columns: 1fr 1fr; gap: .7rem; }
+  .figures { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .7rem; }
   .figures div { padding: .8rem .9rem; }
-  .figures dd { font-size: 1.3rem; }
+  .figures dd { font-size: 1.15rem; }
   .layers { grid-template-columns: repeat(4, 1fr); gap: .5rem; font-size: .95em; }
   .layer { font-size: .74rem; }
   tbody th { white-space: normal; max-width: 8.5rem; }
