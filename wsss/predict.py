@@ -204,7 +204,7 @@ def _producer(
     network, _ = load_segmenter(folder)
     prepare_cpu(threads)
     where = choose_device(device)
-    network.to(where, memory_format=torch.channels_last).eval()
+    network.to(where).to(memory_format=torch.channels_last).eval()
     fold_batch_norm(network, torch.zeros(1, 3, PROBE, PROBE, device=where))
     run.settings, run.args = settings, Namespace(threads=threads)
     return lambda items, masks, among: predicted(run, network, items, where, masks, among)  # type: ignore[arg-type]
@@ -241,7 +241,8 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     border[1:] |= mask[1:] != mask[:-1]
     border[:, 1:] |= mask[:, 1:] != mask[:, :-1]
     share[border & (mask > 0)] = 1.0
-    return (image * (1 - share[..., None]) + colours * share[..., None]).round().astype(np.uint8)
+    blended: np.ndarray = (image * (1 - share[..., None]) + colours * share[..., None]).round().astype(np.uint8)
+    return blended
 
 
 def legend(classes: tuple[str, ...]) -> Image.Image:
@@ -288,7 +289,8 @@ def run_lengths(pixels: np.ndarray, total: int) -> list[int]:
     first = np.flatnonzero(np.diff(pixels, prepend=-2) > 1)
     starts, ends = pixels[first], pixels[np.append(first[1:], len(pixels)) - 1] + 1
     turns = np.stack([starts, ends], axis=1).ravel()
-    return np.diff(np.concatenate([[0], turns, [total]])).tolist()
+    lengths: list[int] = np.diff(np.concatenate([[0], turns, [total]])).tolist()
+    return lengths
 
 
 def finish(
@@ -301,7 +303,8 @@ def finish(
     """
     shown: Counter[str] = Counter()
     pixels: Counter[str] = Counter()
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     results = over(photos, Regions(out, len(classes)), threads, "drawing", lambda photo: photo.id)
     for number, (photo, (counts, found)) in enumerate(zip(photos, results, strict=True), 1):
         name = Path(os.path.relpath(photo.path, root)).as_posix()

@@ -143,6 +143,8 @@ def test_names_that_need_quotes(box: Shoebox, wsss) -> None:
     assert written().recipes["datasets"]["my-photos-1"].images == "my: photos #1"
     assert wsss("init", "my: photos #1", "--name", "pets", "--force")[0] == 0
     assert written().dataset == ("pets",)
+    assert wsss("init", "my: photos #1", "--name", "2024", "--out", "year.yaml")[0] == 0
+    assert written("year.yaml").dataset == ("2024",)
     assert "is not a valid name" in wsss("init", "my: photos #1", "--name", "a b", "--force")[2]
     assert written().dataset == ("pets",)
 

@@ -108,7 +108,7 @@ def test_no_retries_in_rules() -> None:
 
 
 def test_the_page_on_clusters_quotes_the_profile() -> None:
-    page = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "tutorials" / "cluster.md").read_text(encoding="utf-8")
     to_edit = re.findall(r"^\| `(\w+\.yaml)` \| `(.*?)` \|", page, re.M)
     assert len(to_edit) == 3
     for file, line in to_edit:

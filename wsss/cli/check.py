@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from wsss.wording import listed, nearest
 FAILED = 2
 FEW = 10
 """Training photos of a class below which it is pointed out."""
+PATIENCE = 500
+"""From so many photos on it is said that opening them takes a while."""
 SHOWN = 50
 """So many problems of a kind are listed."""
 
@@ -51,7 +54,7 @@ def check(args: argparse.Namespace) -> int:
     return 0 if all(sound) and not absent else FAILED
 
 
-def _dataset(name: str, settings: DatasetSettings, title: str, args: argparse.Namespace) -> bool:
+def _dataset(name: str, settings: Any, title: str, args: argparse.Namespace) -> bool:
     print(paint(f"{name} ({title})", "bold"))
     if isinstance(settings, ScenesSettings):
         print(
@@ -63,6 +66,8 @@ def _dataset(name: str, settings: DatasetSettings, title: str, args: argparse.Na
         module = importlib.import_module(f"wsss.data.{settings.kind}")
         collected: Collected = module.collect(settings, scratch, args.threads)
         print("\n".join(_holds(collected)), flush=True)
+        if len(collected.entries) > PATIENCE:
+            print(f"opening {count(len(collected.entries), 'photo')} ...", file=sys.stderr, flush=True)
         try:
             build_index(settings, name, scratch, args.threads)
             report = json.loads((scratch / "report.json").read_text("utf-8"))

@@ -134,7 +134,8 @@ def split(found: Survey) -> tuple[float, int, dict[str, list[str]]]:
     best, most = 0, (-1, -1)
     for seed in range(SEEDS):
         drawn = draw_splits(ids, share, seed)
-        covered = tuple(len(found.per_class(id for id in drawn[name] if id in usable)) for name in ("train", "val"))
+        have = [found.per_class(id for id in drawn[name] if id in usable) for name in ("train", "val")]
+        covered = len(have[0]), len(have[1])
         if covered > most:
             best, most = seed, covered
         if min(covered) == classes:

@@ -43,7 +43,7 @@ def predict(args: argparse.Namespace) -> int:
     out = Path(args.out)
     photos = _photos(args.photos, out, threads, args.skip_unreadable)
     classes = classes_of(network)
-    made_by = {
+    made_by: dict[str, Any] = {
         "weights": digest(network.folder / "model.safetensors"),
         "classes": list(classes),
         "settings": settings.model_dump(mode="json", exclude={"shards", "splits"}),
@@ -135,6 +135,7 @@ def changed(settings: PredictSettings, args: argparse.Namespace) -> PredictSetti
         values["scales"] = args.scales
     if args.crf is not None:
         values["crf"] = None if args.crf == "none" else args.crf
+    read: PredictSettings
     read, problems = check(PredictSettings, values)
     if problems:
         raise WsssError("; ".join(f"--{dotted(path)}: {sentence}" for path, sentence in problems))

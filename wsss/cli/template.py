@@ -14,9 +14,8 @@ from wsss.cli.text import count
 
 PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off)$)[a-z_][\w./-]*|\.{0,2}/[\w./-]+", re.I | re.A)
 """What YAML takes for a text without quotes."""
-
-
 REMARK = re.compile(r"(.*\S) {5,}# (.*)")
+"""Settings, and a comment beside them."""
 COLUMN = 38
 
 
@@ -61,13 +60,13 @@ def _head(name: str, found: Survey, chosen: Choices, command: str) -> Iterator[s
     yield "# Next: wsss check (is all in order?), wsss run (makes what is missing). Every key: config/README.md, or"
     yield "# python stages/classifier.py --help and its like. Paths start where you call wsss run."
     yield ""
-    yield f"dataset: {name}"
+    yield f"dataset: {scalar(name)}"
     yield "seeds: [0]             # [0, 1, 2] runs everything three times; the tables then show mean and spread"
 
 
 def _dataset(name: str, found: Survey, chosen: Choices, broken: str) -> Iterator[str]:
     yield "datasets:"
-    yield f"  {name}:"
+    yield f"  {scalar(name)}:"
     yield "    kind: folder"
     yield f"    images: {scalar(found.photos)}     # {count(len(found.files), 'photo')}"
     yield f"    labels: {scalar(found.table)}     # {', '.join(found.classes[:8])}{', ...' * (len(found.classes) > 8)}"

@@ -1,17 +1,21 @@
 """Classifiers: one class a training objective; ``objective`` names the module in ``wsss.objectives``.
 
-To add an objective, add a subclass of ``ClassifierSettings`` (or of the parts of it below) here and a module there.
+To add an objective, add a subclass of ``ClassifierSettings`` (or of the parts of it below) here, or in a file of its
+own in ``wsss.settings.own``, and a module there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import reduce
+from importlib import import_module
 from operator import or_
+from pkgutil import iter_modules
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from wsss.settings import own
 from wsss.settings.base import Augment, Count, Fraction, NonNegative, Positive, Recolouring, Ref, as_number
 from wsss.settings.training import Ramp, TrainingSettings
 
@@ -203,5 +207,8 @@ def _recipes(cls: type[ClassifierSettings]) -> Iterator[type[ClassifierSettings]
             yield below
         yield from _recipes(below)
 
+
+for _one in iter_modules(own.__path__):
+    import_module(f"{own.__name__}.{_one.name}")
 
 Classifier = Annotated[reduce(or_, dict.fromkeys(_recipes(ClassifierSettings))), Field(discriminator="objective")]
