@@ -19,8 +19,9 @@ from wsss.needs import NEEDS
 
 PROFILES = ROOT / "workflow" / "profiles"
 ON_GPU = {
-    *("classifier", "cams", "saliency", "saliency_maps", "affinity", "walk", "segmenter", "predictions"),
+    *("classifier", "cams", "saliency", "saliency_maps", "affinity", "walk", "segmenter", "predictions", "explanation"),
 }
+LAST = ("summary.md", "report.html", "ablation/manifest.json", "explanations/manifest.json")
 IN_A_JOB = WorkflowSettings(exec_mode=ExecMode.REMOTE)
 
 
@@ -31,7 +32,7 @@ def jobs_of(folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "", **giv
     recipes["cams"]["theirs"] = {"source": "external", "path": "maps.h5"}
     recipes["masks"]["theirs"] = {"source": "external", "path": "masks"}
     (folder / "all.yaml").write_text(yaml.safe_dump(recipes) + more)
-    targets = frozenset(f"results/scenes/{name}" for name in ("summary.md", "report.html", "ablation/manifest.json"))
+    targets = frozenset(f"results/scenes/{name}" for name in LAST)
     with dag(ROOT / "Snakefile", folder, "all.yaml", targets, **given) as jobs:
         yield from {job.rule.name: job for job in jobs.needrun_jobs()}.values()
 
@@ -98,7 +99,7 @@ def test_slurm_profile() -> None:
     # what a site may uncomment names every rule that wants a GPU
     lines = text[text.index("# set-resources:") :].splitlines()
     models = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines))["set-resources"]
-    shards = {f"{name}_shard" for name in ("cams", "saliency_maps", "walk", "predictions")}
+    shards = {f"{name}_shard" for name in ("cams", "saliency_maps", "walk", "predictions", "explanation")}
     assert models == dict.fromkeys(ON_GPU | shards, {"gpu_model": "a100"})
 
 

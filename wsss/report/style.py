@@ -58,8 +58,8 @@ h3 { font-size: 1.05rem; font-weight: 620; margin: 2rem 0 .5rem; }
 .callout { border-left: 4px solid var(--s4); background: var(--fill); border-radius: 0 .6rem .6rem 0;
   padding: .9rem 1.2rem; max-width: 50rem; margin: 1.25rem 0; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: 1rem; margin: 1.5rem 0; }
-.figures div { min-width: 0; background: var(--sheet); border: 1px solid var(--line); border-radius: .9rem; padding: 1rem 1.2rem;
-  box-shadow: var(--shade); }
+.figures div { min-width: 0; background: var(--sheet); border: 1px solid var(--line); border-radius: .9rem;
+  padding: 1rem 1.2rem; box-shadow: var(--shade); }
 .figures dt { color: var(--soft); font-size: .9rem; }
 .figures dd { margin: .15rem 0 0; font-size: 1.6rem; font-weight: 620; letter-spacing: -.01em; line-height: 1.25; }
 .figures dd.note { font-size: .84rem; font-weight: 400; letter-spacing: 0; overflow-wrap: anywhere; }
