@@ -16,6 +16,8 @@ from messages import ROOT, Message, collect  # noqa: E402
 PAGE = ROOT / "docs" / "errors.md"
 ENTRY = re.compile(r"^- `(?P<text>.+)`\\\n(?P<why>(?:  .+\n)+)", re.M)
 ELSEWHERE = {
+    "wsss/cli/explain.py": 1,
+    "wsss/cli/predict.py": 2,
     "wsss/config.py": 5,
     "wsss/dag.py": 1,
     "wsss/data/build.py": 1,

@@ -54,7 +54,8 @@ def pictures(
         f"Probabilities are those of classifier {by}." if by else "",
     ]  # fmt: skip
     return section(
-        "pictures", "Pictures", said, _legend(index, shown, colours, any("error" in card.layers for card in found.cards)), _controls(),
+        "pictures", "Pictures", said,
+        _legend(index, shown, colours, any("error" in card.layers for card in found.cards)), _controls(),
         classes, tag("p", " ".join(filter(None, notes)), class_="note"),
     )  # fmt: skip
 
