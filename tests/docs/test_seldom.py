@@ -1,0 +1,111 @@
+"""Messages that no other test reaches: small mistakes, each with the words that name it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from wsss.data.check import check_classes
+from wsss.data.coco import _images
+from wsss.data.folder import collect
+from wsss.data.images import check_image
+from wsss.data.index import Index
+from wsss.data.lists import read_tags, read_text
+from wsss.data.loading import Order
+from wsss.data.voc import read_foreign_mask
+from wsss.errors import WsssError
+from wsss.settings import FolderSettings
+from wsss.store.maps import MapShard, MapWriter, shard_paths
+from wsss.store.weights import load_weights
+
+
+def photos(at: Path, table: str = "id,labels\na,\n", suffix: str = ".png") -> None:
+    (at / "images").mkdir()
+    Image.new("RGB", (4, 4)).save(at / "images" / f"a{suffix}")
+    (at / "tags.csv").write_text(table)
+    collect(FolderSettings(images=str(at / "images"), labels=str(at / "tags.csv")), at)
+
+
+def picture(at: Path, image: Image.Image) -> None:
+    image.save(at / "a.tiff")
+    check_image((at / "a.tiff").read_bytes())
+
+
+def table(at: Path) -> None:
+    (at / "tags.csv").write_text('id,labels\na,"cat\n')
+    read_tags(at / "tags.csv", ";")
+
+
+def index(at: Path) -> None:
+    for name, text in {"classes.txt": "cat\n", "report.json": "{}", "index.csv": "id,split\n"}.items():
+        (at / name).write_text(text)
+    Index.load(at)
+
+
+def sbd(at: Path) -> None:
+    savemat(at / "a.mat", {"other": np.zeros(1)})
+    read_foreign_mask(at / "a.mat")
+
+
+def shards(at: Path) -> None:
+    for name in ("shard-00000-of-00001.h5", "shard-00000-of-00002.h5"):
+        (at / name).touch()
+    shard_paths(at)
+
+
+def cut_off(at: Path) -> None:
+    path = at / "shard-00000-of-00001.h5"
+    with MapWriter(path, scales=(1.0,), flip=False, stride=16) as writer:
+        writer.add("a", np.array([0]), (32, 32), [np.ones((1, 2, 2), np.float32)])
+    with h5py.File(path, "a") as file:
+        kept = file["data"][:-1]
+        del file["data"]
+        file["data"] = kept
+    MapShard(path)
+
+
+def many_values(at: Path) -> None:
+    from wsss.data.check import Entry, _look
+
+    Image.new("RGB", (16, 16)).save(at / "a.png")
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(at / "mask.png")
+    _, problems, _ = _look(Entry("a", "train", at / "a.png", at / "mask.png"), {"cat": 0}, "")
+    raise WsssError("\n".join(map(str, problems)))
+
+
+def several_classes(at: Path) -> None:
+    raise WsssError("\n".join(map(str, check_classes([f"c{k}" for k in range(255)]))))
+
+
+MISTAKES: dict[str, Callable[[Path], object]] = {
+    "255 classes; a dataset has 1 to 254 object classes": several_classes,
+    "holds 2 (1 pixels), 3 (1 pixels), 4 (1 pixels), 5 (1 pixels), 6 (1 pixels), ...; allowed are 0": many_values,
+    "the folder of images is not there; unpack it there": lambda at: _images(at, "train2014"),
+    "holds no image (.": lambda at: photos(at, suffix=".gif"),
+    "no row has a label; fill the column 'labels'": photos,
+    "it holds values that are not finite": lambda at: picture(at, Image.new("F", (4, 4), float("nan"))),
+    "its colours are CIE L*a*b*; save it as RGB": lambda at: picture(at, Image.new("LAB", (4, 4))),
+    "the columns of index.csv must be id,split,image": index,
+    "the list of ids cannot be read (Is a directory)": lambda at: read_text(at, "the list of ids"),
+    "is not comma-separated values (unexpected end of data); mend the quotes": table,
+    "only 3 training images for a batch of 4; lower batch_size to at most 3": lambda at: Order(3, 4, 1, 0),
+    "a batch of 4 cannot be shared evenly by 3 devices": lambda at: Order(9, 4, 1, 0, ranks=3),
+    "holds no GTcls.Segmentation": sbd,
+    "holds shards of several sets (shard-00000-of-00001.h5, shard-00000-of-00002.h5)": shards,
+    "is damaged: 3 values, not as many as its table says": cut_off,
+    "no such file of weights; check the path": lambda at: load_weights(at / "a.safetensors"),
+}
+"""The words -> what provokes them, in an empty folder."""
+
+
+@pytest.mark.parametrize("said", MISTAKES)
+def test_a_mistake_is_named(said: str, tmp_path: Path) -> None:
+    with pytest.raises((WsssError, ValueError), match=re.escape(said)):
+        MISTAKES[said](tmp_path)
