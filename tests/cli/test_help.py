@@ -14,7 +14,7 @@ from wsss.cli import main
 from wsss.cli.arguments import parser
 from wsss.cli.colours import coloured, paint
 
-COMMANDS = ("init", "check", "run", "predict", "show", "diff", "plan")
+COMMANDS = ("init", "check", "run", "predict", "explain", "export", "show", "diff", "plan")
 SLOW = ("torch", "numpy", "pydantic", "yaml", "snakemake", "PIL", "tqdm", "h5py")
 
 

@@ -109,6 +109,7 @@ def test_photos(photos: tuple[Path, dict[int, str]]) -> None:
             assert image.mode == "P" and image.size == (64, 64) and set(np.unique(np.array(image))) <= {0, 1, 2, 3}
     assert any(np.array(Image.open(path)).any() for path in pseudo.rglob("*.png"))
     assert "vanilla" in (base / "summary.md").read_text() and list((base / "panels").glob("*.png"))
+    assert "vanilla" in (base / "report.html").read_text()
     assert len(json.loads((folder / "new-masks/coco.json").read_text())["images"]) == 24
 
 

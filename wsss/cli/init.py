@@ -169,7 +169,7 @@ def _next(args: argparse.Namespace, name: str, chosen: Choices) -> list[str]:
     steps = {
         f"wsss check{given}": "opens every photo and lists what is wrong",
         f"wsss plan{given}": "the jobs of the run",
-        f"wsss run{given}": f"trains, makes masks and scores them: results/{name}/summary.md",
+        f"wsss run{given}": f"trains, makes masks and scores them: results/{name}/report.html",
         f"wsss predict results/{name}/s0/segmenters/{last(chosen)} FOLDER --out masks": "masks of other photos",
     }
     width = max(map(len, list(steps)[:3])) + 2
