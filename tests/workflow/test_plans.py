@@ -196,6 +196,12 @@ def test_a_given_file_replaces_the_default_run(finished: House, tmp_path: Path) 
     assert house.plan("--configfile", "mine.yaml") == TOLD
 
 
+def test_the_report_of_snakemake_holds_ours(finished: House, tmp_path: Path) -> None:
+    house = finished.copy(tmp_path / "copy")
+    said = house.snakemake("--report", "whole.html").stderr
+    assert "Adding report.html" in said and (house.folder / "whole.html").stat().st_size
+
+
 def test_targets_build_one_kind(finished: House, tmp_path: Path) -> None:
     house = House.build(tmp_path / "new", CONFIG)
     assert house.plan("all_classifiers") == {"index scenes", "classifier vanilla", "classifier p-noc"}

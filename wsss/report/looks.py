@@ -53,8 +53,9 @@ def pictures(
         f"{', '.join(index.classes[c] for c in found.left_out)}." if found.left_out else "",
         f"Probabilities are those of classifier {by}." if by else "",
     ]  # fmt: skip
+    wrong = any("error" in card.layers for card in found.cards)
     return section(
-        "pictures", "Pictures", said, _legend(index, shown, colours, "error" in found.cards[0].layers), _controls(),
+        "pictures", "Pictures", said, _legend(index, shown, colours, wrong), _controls(),
         classes, tag("p", " ".join(filter(None, notes)), class_="note"),
     )  # fmt: skip
 
