@@ -118,8 +118,8 @@ def key_figures(index: Index, scored: Sequence[Scored], leading: Sequence[Scored
 
 
 def percent(values: Sequence[float | None]) -> str:
-    """``61.2 ± 1.3 %`` that no line is broken in."""
-    return f"{spread(values)} %".replace(" ", "\N{NO-BREAK SPACE}")
+    """``61.2 ± 1.3 %``; a line may be broken before the ``±`` alone."""
+    return f"{spread(values)} %".replace("± ", "±\N{NO-BREAK SPACE}").replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _split(group: Sequence[Scored]) -> str:

@@ -187,7 +187,7 @@ footer { padding: 1.5rem max(1.25rem, calc(50vw - 38rem)) 3rem; border-top: 1px 
   .plot .bars { grid-column: 1 / -1; }
   .plot b { min-width: 5rem; }
   .class { padding-inline: .8rem; }
-  .figures { grid-template-columns: 1fr 1fr; gap: .7rem; }
+  .figures { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .7rem; }
   .figures div { padding: .8rem .9rem; }
   .figures dd { font-size: 1.3rem; }
   .layers { grid-template-columns: repeat(4, 1fr); gap: .5rem; font-size: .95em; }
