@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wsss.cli import _parser
+from wsss.cli.arguments import parser
 from wsss.data.index import Item, write_index
 from wsss.models.segmenter import load_segmenter
 from wsss.store.manifest import write_json, write_manifest
@@ -113,7 +113,7 @@ def test_segmentation_models_pytorch(results):
 
 def test_the_commands_on_the_page_can_be_read():
     commands = re.findall(r"^wsss (export .*)$", PAGE, re.M)
-    read = [_parser().parse_args(shlex.split(command)) for command in commands]
+    read = [parser().parse_args(shlex.split(command)) for command in commands]
     assert [(args.to, args.out.name, args.normalise) for args in read] == [
         ("onnx", "p-noc.onnx", False),
         ("torch.export", "p-noc.pt2", True),

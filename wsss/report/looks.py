@@ -53,9 +53,9 @@ def pictures(
         f"{', '.join(index.classes[c] for c in found.left_out)}." if found.left_out else "",
         f"Probabilities are those of classifier {by}." if by else "",
     ]  # fmt: skip
+    wrong = any("error" in card.layers for card in found.cards)
     return section(
-        "pictures", "Pictures", said,
-        _legend(index, shown, colours, any("error" in card.layers for card in found.cards)), _controls(),
+        "pictures", "Pictures", said, _legend(index, shown, colours, wrong), _controls(),
         classes, tag("p", " ".join(filter(None, notes)), class_="note"),
     )  # fmt: skip
 
@@ -85,7 +85,7 @@ def _span(found: Gallery, label: int) -> str:
     if found.by not in FIGURES:
         return ""
     values = [100 * card.figure for card in found.cards if card.label == label]
-    unit = " %" if found.by == "share" else ""
+    unit = "" if found.by == "iou" else " %"
     return f"{FIGURES[found.by]} {values[0]:.1f} to {values[-1]:.1f}{unit}"
 
 
@@ -94,7 +94,7 @@ def _card(
     colours: Sequence[str],
 ) -> Html:  # fmt: skip
     title = rank_name(by, card.rank)
-    figure = f"{FIGURES[by]} {100 * card.figure:.1f}" + (" %" if by == "share" else "") if by in FIGURES else ""
+    figure = f"{FIGURES[by]} {100 * card.figure:.1f}" + ("" if by == "iou" else " %") if by in FIGURES else ""
     known = probabilities.get(card.item.id)
     tags = [
         tag(

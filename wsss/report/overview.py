@@ -32,9 +32,7 @@ def overview(dataset: str, index: Index, scored: Sequence[Scored], leading: Sequ
             f"The {listed(lacking)} images have no true masks and cannot be scored; what is said of them needs none."
         )
     if index.dropped:
-        notes.append(
-            f"{counted(len(index.dropped), 'image')} of the dataset's lists could not be read and had to be left out."
-        )
+        notes.append(f"Left out as broken: {counted(len(index.dropped), 'image')} of the dataset's lists.")
     return section(
         "overview", "What was run", paragraph(dataset, index, scored, leading), key_figures(index, scored, leading),
         [tag("p", note, class_="callout", role="note") for note in notes],
@@ -118,8 +116,8 @@ def key_figures(index: Index, scored: Sequence[Scored], leading: Sequence[Scored
 
 
 def percent(values: Sequence[float | None]) -> str:
-    """``61.2 ± 1.3 %`` that no line is broken in."""
-    return f"{spread(values)} %".replace(" ", "\N{NO-BREAK SPACE}")
+    """``61.2 ± 1.3 %``; a line may be broken before the ``±`` alone."""
+    return f"{spread(values)} %".replace("± ", "±\N{NO-BREAK SPACE}").replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _split(group: Sequence[Scored]) -> str:
