@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from wsss.config import load
 from wsss.data.check import check_classes
 from wsss.data.coco import _images
 from wsss.data.folder import collect
@@ -24,6 +25,7 @@ from wsss.errors import WsssError
 from wsss.settings import FolderSettings
 from wsss.store.maps import MapShard, MapWriter, shard_paths
 from wsss.store.weights import load_weights
+from wsss.yamlfile import read_yaml
 
 
 def photos(at: Path, table: str = "id,labels\na,\n", suffix: str = ".png") -> None:
@@ -109,3 +111,59 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
 def test_a_mistake_is_named(said: str, tmp_path: Path) -> None:
     with pytest.raises((WsssError, ValueError), match=re.escape(said)):
         MISTAKES[said](tmp_path)
+
+
+SCENES = {"dataset": "a", "datasets": {"a": {"kind": "scenes"}}}
+RECIPES = {
+    "classifiers": {"v": {"objective": "vanilla"}},
+    "cams": {"c": {"classifier": "v"}},
+    "saliency": {"s": {"objective": "c2am"}},
+}
+BAND = {"foreground": 0.4, "background": 0.1}
+TURNED = {"foreground": 0.1, "background": 0.4}
+REFUSED = [
+    ("affinity", {"cams": "c", "width": 30}, "width (30) must be a multiple of 4"),
+    ("affinity", {"cams": "c", "crop": 64}, "crop (64) must be at least 8 x radius (80) for pairs to fit"),
+    ("affinity", {"cams": "c", "labels": TURNED}, "labels.background (0.4) must not exceed labels.foreground (0.1)"),
+    ("classifiers", {"objective": "vanilla", "kur_alpha": 2.0}, "kur_alpha has no effect without head: kur"),
+    (
+        "classifiers",
+        {"objective": "puzzle", "crop": 48, "tiles": 2},
+        "crop (48) must be a multiple of tiles x output_stride",
+    ),
+    ("classifiers", {"objective": "vanilla", "ema": 0.9, "average_last": 2}, "ema and average_last are two ways"),
+    ("classifiers", {"objective": "vanilla", "processes": 3}, "batch_size (16) must be a multiple of processes (3)"),
+    ("classifiers", {"objective": "vanilla", "average_last": 99}, "average_last (99) must not exceed epochs (15)"),
+    ("classifiers", {"objective": "vanilla", 3: 4}, "the key 3 is not text; put it in quotes"),
+    ("masks", {"cams": "c", "threshold": {"per_class": True}}, "per_class thresholds are chosen on masks"),
+    ("masks", {"cams": "c", "ignore": TURNED}, "background (0.4) must not exceed foreground (0.1)"),
+    ("masks", {"cams": "c", "saliency": "s", "ignore": BAND}, "with 'saliency' the background score is 1 - saliency"),
+    (
+        "masks",
+        {"cams": "c", "crf": "psa", "threshold": {"per_class": True, "policy": "oracle"}},
+        "thresholds of each class give labels, no scores; set crf.unary to labels",
+    ),
+]
+"""Kind, recipe, what is said of it."""
+
+
+@pytest.mark.parametrize("kind, recipe, said", REFUSED)
+def test_a_recipe_is_refused(kind: str, recipe: dict, said: str) -> None:
+    config = SCENES | RECIPES
+    with pytest.raises(WsssError, match=re.escape(f"{kind}.new") + ".*" + re.escape(said)):
+        load(config | {kind: {**config.get(kind, {}), "new": recipe}})
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("a: 1\nb: 2\na: 3\n", "the key 'a' stands twice in one block, in lines 1 and 3; keep one"),
+        ("a: [1\n", "not valid YAML."),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_file_of_settings_is_refused(text: str | None, said: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "my.yaml").write_text(text)
+    with pytest.raises(WsssError, match=r"my\.yaml.*" + re.escape(said)):
+        read_yaml(tmp_path / "my.yaml")
