@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -17,13 +19,18 @@ from wsss.data.check import check_classes
 from wsss.data.coco import _images
 from wsss.data.folder import collect
 from wsss.data.images import check_image
-from wsss.data.index import Index
+from wsss.data.index import Index, Item
 from wsss.data.lists import read_tags, read_text
 from wsss.data.loading import Order
 from wsss.data.voc import read_foreign_mask
 from wsss.errors import WsssError
+from wsss.evaluate.counting import CoverageCounter, true_mask
+from wsss.evaluate.provenance import read_scored
+from wsss.evaluate.study import write_study
 from wsss.settings import FolderSettings
+from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapShard, MapWriter, shard_paths
+from wsss.store.masks import MaskFolder
 from wsss.store.weights import load_weights
 from wsss.yamlfile import read_yaml
 
@@ -86,6 +93,26 @@ def several_classes(at: Path) -> None:
     raise WsssError("\n".join(map(str, check_classes([f"c{k}" for k in range(255)]))))
 
 
+ITEM = Item("a", "train", Path("a.png"), None, 4, 5, (0,), True)
+
+
+def coverage(at: Path) -> None:
+    masks = MaskFolder(at)
+    masks.write("a", np.zeros((5, 4), np.uint8))
+    counter = CoverageCounter(masks, None, 1)
+    counter.add(counter.start(), ITEM)
+
+
+def scores(at: Path) -> None:
+    write_manifest(at, {"seed": 0, "inputs": {}})
+    read_scored(at)
+
+
+def study(at: Path) -> None:
+    layout = json.dumps([["priors", "vanilla", {"CAM": ["cams", "v"]}]])
+    write_study(SimpleNamespace(args=SimpleNamespace(layout=layout), several=lambda name: []))
+
+
 MISTAKES: dict[str, Callable[[Path], object]] = {
     "255 classes; a dataset has 1 to 254 object classes": several_classes,
     "holds 2 (1 pixels), 3 (1 pixels), 4 (1 pixels), 5 (1 pixels), 6 (1 pixels), ...; allowed are 0": many_values,
@@ -102,6 +129,10 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
     "holds no GTcls.Segmentation": sbd,
     "holds shards of several sets (shard-00000-of-00001.h5, shard-00000-of-00002.h5)": shards,
     "is damaged: 3 values, not as many as its table says": cut_off,
+    "it is to be scored and has no true mask; build the index again": lambda at: true_mask(ITEM),
+    "it is 4 x 5 pixels, what is to be scored (5, 4)": coverage,
+    "no whole scores (FileNotFoundError": scores,
+    "scores of cams v were not given (--scores)": study,
     "no such file of weights; check the path": lambda at: load_weights(at / "a.safetensors"),
 }
 """The words -> what provokes them, in an empty folder."""
