@@ -145,7 +145,7 @@ def test_T_TW_2_values_in_the_log_are_the_same(batch, layer):
     assert one.parts.keys() == other.parts.keys() == {"loss", "tags", "pixels"}
     for name in one.parts:
         torch.testing.assert_close(one.parts[name], other.parts[name])
-    torch.testing.assert_close(one.value, one.parts["tags"] + one.parts["pixels"])
+    torch.testing.assert_close(one.value, one.parts["tags"] + 0.25 * one.parts["pixels"])
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -188,7 +188,7 @@ def test_T_TW_5_four_images_are_learnt(layer):
         images[number, c, 8:24, 16 * (number // 2) : 16 * (number // 2) + 16] += 2
         masks[number, 8:24, 16 * (number // 2) : 16 * (number // 2) + 16] = c + 1
     batch = Batch(images, F.one_hot(torch.tensor([0, 1, 2, 0]), 3).float(), torch.rand(4), masks)
-    made = goal(layer, output_stride=8)
+    made = goal(layer, output_stride=8, pixel=Ramp(start=1, end=1))
     optimiser = torch.optim.Adam((p for p in made.networks["classifier"].parameters() if p.requires_grad), 3e-3)
     seen = []
     for _ in range(40):
@@ -213,6 +213,36 @@ def test_the_loss_against_a_plain_second_writing(batch, layer):
     wrong = -up.log_softmax(1).gather(1, batch.masks.clamp(max=3)[:, None])[:, 0]
     tags = F.binary_cross_entropy_with_logits(scores[:, 1:], batch.labels)
     torch.testing.assert_close(loss_of(made, batch).value, tags + 2 * wrong[labelled].mean())
+
+
+@pytest.mark.parametrize("mode", ["one-pass", "class-by-class"])
+@pytest.mark.parametrize("layer", EARLIER)
+def test_gradients_against_a_plain_second_writing(batch, layer, mode):
+    """One image and one class after the other; the loss reaches the weights by both factors of a heatmap."""
+    made = goal(layer, gradient=mode, pixel=Ramp(start=2, end=2))
+    network = made.networks["classifier"]
+    total = 0
+    for n in (1, 3):
+        caught = []
+        x = batch.images[n : n + 1].clone().requires_grad_()
+        module = network.classifier.get_submodule(layer) if layer != "input" else None
+        handle = module and module.register_forward_hook(lambda _, __, out, caught=caught: caught.append(out))
+        features = feature_maps(network.classifier.backbone, x)
+        rows = [network.background(features)[0, 0], *network.classifier.head(features)[0]]
+        point = x if module is None else caught[0]
+        if handle:
+            handle.remove()
+        maps = [(torch.autograd.grad(r.mean(), point, create_graph=True)[0] * point).sum(1) for r in rows]
+        up = F.interpolate(torch.stack(maps, 1) * maps[0].numel(), (SIDE, SIDE), mode="bilinear")
+        total = total + F.cross_entropy(up, batch.masks[n : n + 1], ignore_index=255, reduction="sum")
+    scores = logits(network.classifier(batch.images))
+    loss = F.binary_cross_entropy_with_logits(scores, batch.labels) + 2 * total / (batch.masks != 255).sum()
+    weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    expected = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
+    for name, one in gradients(made, batch).items():
+        torch.testing.assert_close(
+            one, expected[name], rtol=1e-3, atol=1e-4 * float(expected[name].abs().max()), msg=name
+        )
 
 
 @pytest.mark.parametrize("masks", [None, torch.full((4, SIDE, SIDE), 255)])
