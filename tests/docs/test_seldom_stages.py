@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ from wsss.devices import device_type
 from wsss.errors import WsssError
 from wsss.gpus import claim_gpu
 from wsss.launch import Team
+from wsss.map_parts import Parts
 from wsss.models.backbone import create_backbone
 from wsss.models.encoder import create_encoder
 from wsss.models.segmenter import Segmenter
@@ -33,6 +36,8 @@ from wsss.settings import (
 from wsss.stage import Run, Stage
 from wsss.store.manifest import write_json, write_manifest
 from wsss.train import train_segmenter
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(at: Path, settings: object, labels: tuple[int, ...] = (), **inputs: Path) -> Run:
@@ -73,6 +78,18 @@ def locked(at: Path) -> object:
     return claim_gpu(2, Team(), at / "file")
 
 
+def listed(at: Path) -> object:
+    (at / "my.yaml").write_text("- 1\n")
+    return flags("--settings", "my.yaml")
+
+
+def unfit(at: Path) -> object:
+    """Two parts of maps whose networks had different strides."""
+    shards = [SimpleNamespace(path=at / f"{n}.h5", attributes=FORM | {"stride": n}) for n in (8, 16)]
+    return Parts.format(SimpleNamespace(_shards=shards))  # type: ignore[arg-type]
+
+
+FORM = {"scales": np.ones(1), "flip": False, "stride": 8, "round_to": 8, "relative": 1}
 MISTAKES: dict[str, Callable[[Path], object]] = {
     "--settings no.yaml: neither a JSON object nor a readable file": lambda at: flags("--settings", "no.yaml"),
     "--settings: neither JSON nor YAML: ": lambda at: flags("--settings", "{a: [1}"),
@@ -80,6 +97,8 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
     "--settings: objective: unknown objective 'vanila'; did you mean 'vanilla'?": lambda at: flags(
         "--settings", '{"objective": "vanila"}'
     ),
+    "--settings must be a mapping, not list": listed,
+    "16.h5 has another format than 8.h5; delete the folder": unfit,
     "this stage runs as one process, but 2 were started together; give each job its share by --shard I/N": several,
     "is no folder that config.yaml makes (results/DATASET/sSEED/KIND/NAME)": lambda at: chain("results/a/b/c/d/e"),
     "no stage writes into a folder 'pictures'": lambda at: chain("results/a/s0/pictures/b"),
@@ -131,3 +150,19 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(WsssError, match="--device cuda: torch sees no GPU here"):
         device_type("cuda")
+
+
+def test_too_many_for_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsss.gpus.MOST", 0)
+    with pytest.raises(WsssError, match="0 processes use each of the 2 GPUs; wait for some of them"):
+        claim_gpu(2, Team(), tmp_path)
+
+
+def test_ctrl_c() -> None:
+    program = (
+        "from pathlib import Path\nfrom wsss.ending import orderly\n"
+        "with orderly('x.py', Path('out')): raise KeyboardInterrupt"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr == "x.py: stopped by Ctrl-C; the same command goes on from what is saved\n"
