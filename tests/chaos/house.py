@@ -143,6 +143,18 @@ def jobs() -> list[Job]:
         scores.append(
             add("scores", f"{RUN}/scores/{kind}/{Path(artefact).name}", {}, *given, outputs=scored, threads=2)
         )
+    explained = ("metrics.json", "classes.csv", "detections.csv", "pictures.png")
+    minmax = {
+        "classifier": "vanilla",
+        "explainer": "minmax-cam",
+        "policy": "gt",
+        "calibration_images": 4,
+        "pictures": 2,
+    }
+    out = f"{RUN}/explanations/minmax"
+    minmax = add("explanation", out, minmax, "--classifier", vanilla, outputs=explained, threads=2)
+    tables = ("explanations.md", "explanations.csv", "pictures")
+    add("explanations", "results/explanations", None, "--explanations", minmax, outputs=tables)
     tables, given = ("ablation.md", "ablation.csv"), ("--scores", *scores[:2])
     add("study", "results/ablation", None, "--layout", json.dumps(LAYOUT), *given, outputs=tables)
     given = ("--scores", *scores, "--results", "results/scenes")

@@ -10,7 +10,7 @@ from typing import Any
 MANIFEST = "manifest.json"
 VOLATILE = (
     *("wall_seconds", "peak_memory_mib", "made", "threads", "training_seconds", "waiting_seconds", "processes"),
-    *("shards", "shard_seconds", "shard_memory_mib"),
+    *("shards", "shard_seconds", "shard_memory_mib", "seconds_an_image"),
 )
 """What a manifest says of the very run and not of its result."""
 LOCK = ".lock"

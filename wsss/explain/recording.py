@@ -211,19 +211,23 @@ def write_tables(
             if rows:
                 tally.add(*_columns(rows, each["curves"]))
                 table({**row, "class": index.classes[row["class"]]} for row in rows)
+    summary = {others: tally.summary(others) for others in POLICIES}
+    seconds = [each.pop("seconds_per_image") for each in summary.values()]  # like memory: of this run, no result
+    for each in summary.values():
+        del each["peak_gpu_memory_mib"]
     result = {
         "explainer": settings.explainer,
         "explainer_options": settings.explainer_options,
         "policy": settings.policy,
         "split": settings.split,
-        "summary": {others: tally.summary(others) for others in POLICIES},
+        "summary": summary,
         "seeds": seeds_of(told[len(explained) :], shown, count, calibrated=settings.split != "train"),
         "calibration": [item.id for item in calibrating],
         "curves": tally.mean_curves(),
     }
     write_table(run.out / "classes.csv", tally.class_table(index.classes))
     write_json(run.out / "metrics.json", result)
-    run.note(explained=len(explained), detections=result["summary"]["reference"]["detections"])
+    run.note(explained=len(explained), detections=summary["reference"]["detections"], seconds_an_image=seconds[0])
     order = sorted(range(len(explained)), key=lambda number: -len(shown[number]["rows"]))
     draw_pictures(run, index, [explained[number] for number in order[: settings.pictures]])
 
