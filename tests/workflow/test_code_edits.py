@@ -28,7 +28,7 @@ EDITS: dict[tuple[str, str], set[str]] = {
     ("wsss/refine/ensembles.py", "combine"): {"ensemble"},
     ("wsss/refine/affinity_labels.py", "labels_by_thresholds"): {"affinity_labels"},
     ("wsss/refine/crf.py", "refine_scores"): {"predictions"},
-    ("wsss/evaluate/confusion.py", "confusion"): {"scores"},
+    ("wsss/evaluate/confusion.py", "confusion"): {"scores", "report"},
     ("wsss/inference.py", "class_activation_maps"): {"cams"},
     ("wsss/objectives/c2am_h.py", "Goal"): {"saliency"},
     ("wsss/objectives/p_noc.py", "Goal"): {"classifier"},
