@@ -12,91 +12,27 @@ Three kinds of functions are handed to rules, and the difference decides what ru
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wsss.config import Config
 from wsss.content import file_content, tree_content
-from wsss.errors import WsssError
 from wsss.fingerprint import fingerprint
 from wsss.identity import named_modules
 from wsss.needs import NEEDS
-from wsss.settings import KINDS, EvaluationSettings, TrainingSettings, classes_of
+from wsss.settings import EvaluationSettings, TrainingSettings
 from wsss.sources import tables, trees
-from wsss.steps import BULK, LEARNT_FROM, OF_RECIPES, PIXEL_SCORES, READ_FROM, SCORED, STEPS
-from wsss.study import Study, layout
+from wsss.steps import LEARNT_FROM, PIXEL_SCORES, READ_FROM, SCORED, STEPS
+from wsss.targets import Targets
 
 
-class Plan:
-    """The workflow's view of a configuration.
-
-    Args:
-        config: The configuration.
-        study: The ablation study beside it, or why it cannot be had; its recipes are made for its own target alone.
-        root: The checkout: the folder that holds ``stages/`` and ``wsss/``.
-        ancient: Snakemake's mark for inputs whose time does not count.
-        theirs: Its marks for the user's own files: their time does not count, and they lie where the user says, also
-            where the workflow is a module with a ``prefix``; as ``ancient`` if nothing is given.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        root: Path,
-        ancient: Callable[[str], Any] = lambda path: path,
-        study: Study | str = "no study was asked for",
-        theirs: Callable[[str], Any] | None = None,
-    ) -> None:
-        self.own, self.root, self.ancient, self.study = config, Path(root), ancient, study
-        self.theirs = theirs or ancient
-        self.config = study.config if isinstance(study, Study) else config
-
-    # --- names ----------------------------------------------------------------------------------------------------
-
-    def names(self, kind: str) -> list[str]:
-        """Names of the configuration's own recipes."""
-        return list(self.own.recipes[kind])
-
-    def recipe(self, rule: str, name: str) -> Any:
-        """The typed settings of the recipe that a rule makes an artefact of."""
-        return self.config.recipes[STEPS[rule].kind][name]
-
-    def served(self, rule: str) -> list[str]:
-        """Names of the recipes that a rule makes artefacts of."""
-        step = STEPS[rule]
-        key = classes_of(KINDS[step.kind])[0]
-        recipes = self.config.recipes[step.kind]
-        return [n for n, s in recipes.items() if not step.variants or getattr(s, key) in step.variants]
-
-    def base(self, dataset: str, seed: Any = None) -> str:
-        """``results/<dataset>[/s<seed>]``."""
-        parts = [self.config.results, dataset] + ([f"s{seed}"] if seed is not None else [])
-        return "/".join(parts)
-
-    def pattern(self, *kinds: str) -> str:
-        """A wildcard constraint: exactly the names of these kinds."""
-        return one_of(name for kind in kinds for name in self.config.recipes[kind])
-
-    def name_pattern(self, rule: str) -> str:
-        """A wildcard constraint: exactly the names that a rule serves."""
-        return one_of(self.served(rule))
-
-    @staticmethod
-    def kind_pattern() -> str:
-        """A wildcard constraint: the kinds of scores."""
-        return one_of(SCORED)
+class Plan(Targets):
+    """The workflow's view of a configuration: ``wsss.places`` says where things are, ``wsss.targets`` what ends a run;
+    here stands what a job reads, and what makes it run again."""
 
     # --- inputs ---------------------------------------------------------------------------------------------------
-
-    def artefact(self, folder: str) -> list[Any]:
-        """The files that stand for an artefact when it is an input; the first one is its manifest."""
-        kind = Path(folder).parent.name
-        bulk = ("index.csv",) if Path(folder).name == "index" else BULK.get(kind, ())
-        return [f"{folder}/manifest.json", *(self.ancient(f"{folder}/{one}") for one in bulk)]
 
     def upstream(self, rule: str, dataset: str, seed: str, name: str) -> dict[str, str]:
         """The artefact folders that a job reads: flag (without dashes) -> folder; ``members.0``, ``members.1``, ... for
@@ -146,11 +82,6 @@ class Plan:
             return " ".join(f"--{flag} {shlex.join(folders)}" for flag, folders in grouped.items())
 
         return get
-
-    def prefix(self, wildcards: Any, input: Any) -> str:
-        """What stands before all results where the workflow is a module with a ``prefix``; empty elsewhere."""
-        index = f"{self.base(wildcards.dataset)}/index/manifest.json"
-        return "" if input is None else str(input.index[0]).removesuffix(index)
 
     def elsewhere(self, rule: str, wildcards: Any) -> str | None:
         """The path of an artefact made elsewhere, for the rules that take one in."""
@@ -318,116 +249,3 @@ class Plan:
         """Shows a stage's messages and keeps them. It outlives the signals that stop a job, so that a stage that saves
         its state can still say so."""
         return """sh -c 'trap "" INT TERM; exec tee "$0"'"""
-
-    # --- targets --------------------------------------------------------------------------------------------------
-
-    def every(self, kind: str, datasets: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
-        """(folder of the run, name) of all recipes of a kind, over datasets and seeds."""
-        for dataset in self.config.dataset if datasets is None else datasets:
-            for seed in self.config.seeds:
-                for name in self.names(OF_RECIPES.get(kind, kind)):
-                    yield self.base(dataset, seed), name
-
-    def manifests(self, kind: str, datasets: Iterable[str] | None = None) -> list[str]:
-        """Manifests of all artefacts of a kind; for ``segmenters``, of their predictions."""
-        return [f"{run}/{SCORED[kind]}/{name}/manifest.json" for run, name in self.every(kind, datasets)]
-
-    def summaries(self) -> list[str]:
-        """The summary of every dataset: what the default target asks for."""
-        return [f"{self.base(dataset)}/summary.md" for dataset in self.config.dataset]
-
-    def reports(self) -> list[str]:
-        """The report of every dataset."""
-        return [f"{self.base(dataset)}/report.html" for dataset in self.config.dataset]
-
-    def scores(self, dataset: str) -> list[str]:
-        """Score folders of a dataset."""
-        return [f"{run}/scores/{kind}/{name}" for kind in SCORED for run, name in self.every(kind, [dataset])]
-
-    def summary_inputs(self, wildcards: Any) -> dict[str, Any]:
-        """Input function of the rule ``summary``: the index, all scores, and what is pictured."""
-        dataset = wildcards.dataset
-        kinds = ("cams", "saliency", "masks", "segmenters")
-        pictured = [m for kind in kinds for m in self.manifests(kind, [dataset])]
-        return {
-            "index": self.artefact(f"{self.base(dataset)}/index"),
-            "scores": [f"{folder}/manifest.json" for folder in self.scores(dataset)],
-            "pictured": pictured,
-        }
-
-    def summary_flags(self, wildcards: Any, input: Any) -> str:
-        """The input folders of the command of ``summary``, and the name of its dataset."""
-        before = self.prefix(wildcards, input)
-        base = before + self.base(wildcards.dataset)
-        flags = ["--index", f"{base}/index", "--dataset", wildcards.dataset, "--results", base]
-        scores = [before + folder for folder in self.scores(wildcards.dataset)]
-        return shlex.join(flags + (["--scores", *scores] if scores else []))
-
-    def report_flags(self, wildcards: Any, input: Any) -> str:
-        """The command line of the report, but for where it is written."""
-        before = self.prefix(wildcards, input)
-        scores = [before + folder for folder in self.scores(wildcards.dataset)]
-        flags = ["--index", f"{before}{self.base(wildcards.dataset)}/index", "--dataset", wildcards.dataset]
-        return shlex.join(flags + (["--scores", *scores] if scores else []))
-
-    # --- explanations ---------------------------------------------------------------------------------------------
-
-    def explained(self) -> list[str]:
-        """The tables of all explanations; of a dataset without any, none."""
-        datasets = self.config.dataset if self.names("explanations") else ()
-        return [f"{self.base(dataset)}/explanations/manifest.json" for dataset in datasets]
-
-    def explanations(self, dataset: str) -> list[str]:
-        """Folders of all explanations of a dataset."""
-        return [f"{run}/explanations/{name}" for run, name in self.every("explanations", [dataset])]
-
-    def explanation_inputs(self, wildcards: Any) -> dict[str, Any]:
-        """What the table of the explanations reads."""
-        return {
-            "index": self.artefact(f"{self.base(wildcards.dataset)}/index"),
-            "explanations": [f"{folder}/manifest.json" for folder in self.explanations(wildcards.dataset)],
-        }
-
-    def explanation_flags(self, wildcards: Any, input: Any) -> str:
-        """The command line of the table of the explanations, but for where it is written."""
-        before = self.prefix(wildcards, input)
-        base = before + self.base(wildcards.dataset)
-        folders = [before + folder for folder in self.explanations(wildcards.dataset)]
-        return shlex.join(["--index", f"{base}/index", "--dataset", wildcards.dataset, "--explanations", *folders])
-
-    # --- the study ------------------------------------------------------------------------------------------------
-
-    def studies(self, wildcards: Any = None) -> list[str]:
-        """The tables of the ablation study. Raises ``WsssError`` where it does not go with the configuration."""
-        if not isinstance(self.study, Study):
-            raise WsssError(self.study)
-        return [f"{self.base(dataset)}/ablation/manifest.json" for dataset in self.config.dataset]
-
-    def study_scores(self, dataset: str) -> list[str]:
-        """Folders of the scores that the study's tables show."""
-        pairs = self.study.recipes if isinstance(self.study, Study) else ()
-        runs = [self.base(dataset, seed) for seed in self.config.seeds]
-        return [f"{run}/scores/{kind}/{name}" for kind, name in pairs for run in runs]
-
-    def study_inputs(self, wildcards: Any) -> dict[str, Any]:
-        """Input function of the rule ``study``: the index and the study's scores."""
-        return {
-            "index": self.artefact(f"{self.base(wildcards.dataset)}/index"),
-            "scores": [f"{folder}/manifest.json" for folder in self.study_scores(wildcards.dataset)],
-        }
-
-    def study_flags(self, wildcards: Any, input: Any) -> str:
-        """The input folders of the command of ``study``, and the name of its dataset."""
-        before = self.prefix(wildcards, input)
-        base = before + self.base(wildcards.dataset)
-        scores = [before + folder for folder in self.study_scores(wildcards.dataset)]
-        return shlex.join(["--index", f"{base}/index", "--dataset", wildcards.dataset, "--scores", *scores])
-
-    def study_layout(self, wildcards: Any) -> str:
-        """Which score stands where in the study's tables, as JSON; empty without a study."""
-        return layout(self.study) if isinstance(self.study, Study) else ""
-
-
-def one_of(names: Iterable[str]) -> str:
-    """A pattern that matches exactly these names; nothing where there is none."""
-    return "|".join(re.escape(name) for name in sorted(set(names))) or "(?!)"

@@ -21,7 +21,6 @@ ELSEWHERE = {
     "wsss/cli/explain.py": 1,
     "wsss/cli/predict.py": 2,
     "wsss/config.py": 5,
-    "wsss/dag.py": 1,
     "wsss/data/build.py": 1,
     "wsss/data/check.py": 2,
     "wsss/data/images.py": 0,
@@ -31,6 +30,7 @@ ELSEWHERE = {
     "wsss/refine/external.py": 3,
     "wsss/refine/votes.py": 1,
     "wsss/stage.py": 1,
+    "wsss/targets.py": 1,
     "wsss/wording.py": 5,
 }
 """File -> places in it that pass on messages whose words are collected where they are written."""

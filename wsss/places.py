@@ -1,0 +1,87 @@
+"""Where artefacts lie and what they are called: what the rules of the workflow and their targets have in common."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from wsss.config import Config
+from wsss.settings import KINDS, classes_of
+from wsss.steps import BULK, SCORED, STEPS
+from wsss.study import Study
+
+
+class Places:
+    """The names of a configuration's recipes and artefacts.
+
+    Args:
+        config: The configuration.
+        study: The ablation study beside it, or why it cannot be had; its recipes are made for its own target alone.
+        root: The checkout: the folder that holds ``stages/`` and ``wsss/``.
+        ancient: Snakemake's mark for inputs whose time does not count.
+        theirs: Its marks for the user's own files: their time does not count, and they lie where the user says, also
+            where the workflow is a module with a ``prefix``; as ``ancient`` if nothing is given.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        root: Path,
+        ancient: Callable[[str], Any] = lambda path: path,
+        study: Study | str = "no study was asked for",
+        theirs: Callable[[str], Any] | None = None,
+    ) -> None:
+        self.own, self.root, self.ancient, self.study = config, Path(root), ancient, study
+        self.theirs = theirs or ancient
+        self.config = study.config if isinstance(study, Study) else config
+
+    def names(self, kind: str) -> list[str]:
+        """Names of the configuration's own recipes."""
+        return list(self.own.recipes[kind])
+
+    def recipe(self, rule: str, name: str) -> Any:
+        """The typed settings of the recipe that a rule makes an artefact of."""
+        return self.config.recipes[STEPS[rule].kind][name]
+
+    def served(self, rule: str) -> list[str]:
+        """Names of the recipes that a rule makes artefacts of."""
+        step = STEPS[rule]
+        key = classes_of(KINDS[step.kind])[0]
+        recipes = self.config.recipes[step.kind]
+        return [n for n, s in recipes.items() if not step.variants or getattr(s, key) in step.variants]
+
+    def base(self, dataset: str, seed: Any = None) -> str:
+        """``results/<dataset>[/s<seed>]``."""
+        parts = [self.config.results, dataset] + ([f"s{seed}"] if seed is not None else [])
+        return "/".join(parts)
+
+    def pattern(self, *kinds: str) -> str:
+        """A wildcard constraint: exactly the names of these kinds."""
+        return one_of(name for kind in kinds for name in self.config.recipes[kind])
+
+    def name_pattern(self, rule: str) -> str:
+        """A wildcard constraint: exactly the names that a rule serves."""
+        return one_of(self.served(rule))
+
+    @staticmethod
+    def kind_pattern() -> str:
+        """A wildcard constraint: the kinds of scores."""
+        return one_of(SCORED)
+
+    def artefact(self, folder: str) -> list[Any]:
+        """The files that stand for an artefact when it is an input; the first one is its manifest."""
+        kind = Path(folder).parent.name
+        bulk = ("index.csv",) if Path(folder).name == "index" else BULK.get(kind, ())
+        return [f"{folder}/manifest.json", *(self.ancient(f"{folder}/{one}") for one in bulk)]
+
+    def prefix(self, wildcards: Any, input: Any) -> str:
+        """What stands before all results where the workflow is a module with a ``prefix``; empty elsewhere."""
+        index = f"{self.base(wildcards.dataset)}/index/manifest.json"
+        return "" if input is None else str(input.index[0]).removesuffix(index)
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A pattern that matches exactly these names; nothing where there is none."""
+    return "|".join(re.escape(name) for name in sorted(set(names))) or "(?!)"
