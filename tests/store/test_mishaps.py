@@ -75,7 +75,7 @@ def test_workers_stop_at_a_full_disk_and_name_one_file(threads: int) -> None:
 
 def test_sweeping_takes_what_killed_writers_left_and_nothing_else(tmp_path: Path) -> None:
     keep = ("manifest.json", ".lock", "shard.h5", "notes.tmp")
-    for name in (*keep, ".manifest.json.7.tmp", "index.part"):
+    for name in (*keep, ".manifest.json.7.tmp", "index.part", ".tmpQrOLoR"):
         (tmp_path / name).touch()
     for name in ("masks", ".masks.tmp", ".masks.7.old", "state"):
         (tmp_path / name).mkdir()

@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import signal
+import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +26,7 @@ from wsss.data.images import read_image, read_mask
 from wsss.data.index import Item
 from wsss.data.transforms import training_view
 from wsss.errors import WsssError
+from wsss.mishaps import sentence
 from wsss.settings import TrainingSettings
 
 Visit = tuple[int, int]
@@ -197,6 +201,20 @@ def _begin_worker(_: int) -> None:
     with contextlib.suppress(Exception):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     ForkingPickler.dumps(torch.empty(1))
+    _leave_mishaps_to_the_main_process()
+
+
+def _leave_mishaps_to_the_main_process() -> None:
+    """Where a loader process dies for want of memory, the main one says so in a sentence; the traceback that Python's
+    multiprocessing would print above it helps nobody. Others are printed."""
+    shown = traceback.print_exc
+
+    def print_exc(*args: Any, **kwargs: Any) -> None:
+        error = sys.exc_info()[1]
+        if error is None or sentence(error, Path()) is None:
+            shown(*args, **kwargs)
+
+    traceback.print_exc = print_exc
 
 
 def training_loader(views: TrainingViews, order: Order, workers: int) -> DataLoader:

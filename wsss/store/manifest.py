@@ -63,10 +63,14 @@ def flush_all(folder: Path | str) -> None:
         os.close(descriptor)
 
 
+LEFT = (".*.tmp", ".*.old", "*.part", ".tmp" + 6 * "[0-9A-Za-z]")
+"""Names of what writers leave when they are killed; the last is that of safetensors."""
+
+
 def sweep(folder: Path | str) -> None:
     """Delete what writers that were killed left in ``folder`` itself: temporary files, and folders under way to or from
     their place. For those who hold its lock alone."""
-    for left in (*Path(folder).glob(".*.tmp"), *Path(folder).glob(".*.old"), *Path(folder).glob("*.part")):
+    for left in (found for pattern in LEFT for found in Path(folder).glob(pattern)):
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)
         else:
