@@ -11,12 +11,11 @@ from PIL import Image
 from torch.nn import functional as F
 
 import wsss.inference
+from tests.engine.plain import seen
 from wsss.apply import Finish, network_stride, write_cams, write_predictions
 from wsss.data.buckets import buckets
 from wsss.data.images import read_image
 from wsss.data.index import Index
-from wsss.data.loading import resized
-from wsss.data.transforms import normalise
 from wsss.errors import WsssError
 from wsss.inference import class_activation_maps, outputs_of, pixel_probabilities, tag_probabilities
 from wsss.models.classifier import Classifier
@@ -30,13 +29,6 @@ from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
 
 CPU = torch.device("cpu")
-
-
-def seen(path, scale):
-    """One normalised view, the plain way."""
-    picture = read_image(path)
-    size = tuple(round(side * scale) for side in picture.shape[:2])
-    return torch.from_numpy(normalise(resized(torch.from_numpy(picture), size).numpy()))[None]
 
 
 @pytest.fixture(scope="module")

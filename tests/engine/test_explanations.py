@@ -11,11 +11,10 @@ import torch
 from PIL import Image
 
 import wsss.map_parts
+from tests.engine.plain import seen
 from wsss.apply import write_cams
-from wsss.data.images import read_image, read_mask
+from wsss.data.images import read_mask
 from wsss.data.index import Index
-from wsss.data.loading import resized
-from wsss.data.transforms import normalise
 from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find
 from wsss.explain.comparing import ordering, read_explained, write_comparison
@@ -30,13 +29,6 @@ from wsss.store.maps import MapStore
 from wsss.store.weights import save_weights
 
 ORDINARY = {"classifier": "x", "scales": [0.5, 1.0]}
-
-
-def seen(path, scale):
-    """One normalised view, the plain way."""
-    picture = read_image(path)
-    size = tuple(round(side * scale) for side in picture.shape[:2])
-    return torch.from_numpy(normalise(resized(torch.from_numpy(picture), size).numpy()))[None]
 
 
 @pytest.fixture(scope="module")
