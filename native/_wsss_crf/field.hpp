@@ -231,12 +231,7 @@ class Field {
         for (int c = 1; c < problem.labels; ++c)
             for (int p = 0; p < BLOCK; ++p)
                 largest[p] = found[c * BLOCK + p] > largest[p] ? found[c * BLOCK + p] : largest[p];
-        for (int c = 0; c < problem.labels; ++c)
-            for (int p = 0; p < BLOCK; ++p) {
-                const float one = exponential(found[c * BLOCK + p] - largest[p]);
-                found[c * BLOCK + p] = one;
-                sum[p] += one;
-            }
+        for (int c = 0; c < problem.labels; ++c) exponentiate(found + c * BLOCK, largest, sum);
         for (int p = 0; p < BLOCK; ++p) sum[p] = 1.0f / sum[p];
         for (int c = 0; c < problem.labels; ++c)
             for (int p = 0; p < BLOCK; ++p) found[c * BLOCK + p] *= sum[p];
@@ -255,6 +250,16 @@ class Field {
         for (int c = 0; c < problem.labels; ++c) {
             float* plane = problem.probabilities + pixels * c;
             for (int p = 0; p < count; ++p) plane[grid_->order[first + p]] = found[c * BLOCK + p];
+        }
+    }
+
+    /// A function of its own, never inlined: only so does the compiler know that nothing overlaps, and uses vectors.
+    __attribute__((noinline)) static void exponentiate(float* __restrict found, const float* __restrict largest,
+                                                       float* __restrict sum) {
+        for (int p = 0; p < BLOCK; ++p) {
+            const float one = exponential(found[p] - largest[p]);
+            found[p] = one;
+            sum[p] += one;
         }
     }
 

@@ -85,6 +85,7 @@ class Lattice {
         if (C) width = C;
         for (int p = 0; p < count; ++p, rows += width) {
             const Corners& corners = corners_[first + p];
+            if (C > 4 && p + AHEAD < count) prefetch<1>(corners_[first + p + AHEAD], values, width);
             for (int k = 0; k <= D; ++k) {
                 float* __restrict point = values + std::size_t(corners.at[k]) * width;
                 for (int c = 0; c < width; ++c) point[c] += corners.weight[k] * rows[c];
@@ -98,6 +99,7 @@ class Lattice {
         if (C) width = C;
         for (int p = 0; p < count; ++p, rows += width) {
             const Corners& corners = corners_[first + p];
+            if (C > 4 && p + AHEAD < count) prefetch<0>(corners_[first + p + AHEAD], values, width);
             alignas(64) float local[C ? C : 1];
             float* __restrict sum = C ? local : rows;
             if (C) std::copy(rows, rows + width, local);
@@ -117,6 +119,7 @@ class Lattice {
 
   private:
     static constexpr std::uint32_t HEAD = std::uint32_t(1) << 31;
+    static constexpr int AHEAD = 4;                // pixels between asking for a row of a point and using it
     static constexpr int REACH = 3 * (D + 1);  // corners lie D away at most, their neighbours as much again
 
     /// How coordinates are packed: key = sum of (coordinate - base) * stride. Each coordinate is bounded by what the
@@ -252,6 +255,14 @@ class Lattice {
             chain.push_back(std::uint32_t(points_) | HEAD);
             chain.shrink_to_fit();
         }
+    }
+
+    /// Rows of small lattices are in the second cache anyway; those of many channels are not.
+    template <int WRITE>
+    static void prefetch(const Corners& corners, const float* values, int width) {
+        for (int k = 0; k <= D; ++k)
+            for (int c = 0; c < width; c += 16)
+                __builtin_prefetch(values + std::size_t(corners.at[k]) * width + c, WRITE);
     }
 
     template <int C>
