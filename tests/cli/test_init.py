@@ -53,6 +53,7 @@ def test_never_writes_over_a_file(box: Shoebox, wsss) -> None:
 def test_a_mistake_leaves_no_file(box: Shoebox, wsss) -> None:
     assert wsss("init", "photos", "--labels", "tagz.csv")[0] == 2
     assert not Path("config.yaml").exists()
+    assert "photos is a folder; --out is the name of a file" in wsss("init", "photos", "--out", "photos", "--force")[2]
 
 
 def test_folders_that_are_none(box: Shoebox, wsss) -> None:

@@ -132,6 +132,12 @@ class TestProblems:
         (box.photos / "p03.jpg").write_bytes(b"no image")
         assert "photos/p03.jpg cannot be read: not an image of a known kind; copy it again" in self.said(wsss)
 
+    def test_no_photo_that_can_be_read(self, box: Shoebox, wsss) -> None:
+        for path in box.photos.iterdir():
+            path.write_bytes(b"no image")
+        code, _, error = wsss("init", "photos")
+        assert code == 2 and "cannot be read as an image (not an image of a known kind), nor can any other" in error
+
     def test_two_photos_of_one_id(self, box: Shoebox, wsss) -> None:
         box.paint("p03", suffix=".png")
         assert "photos/p03.jpg, photos/p03.png: several photos of one id (p03)" in self.said(wsss)
