@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "workflow")]  # for ``made`` and ``house``
 
 from made import CONFIG, Results  # noqa: E402
-from shoebox import Shoebox  # noqa: E402
+from shoebox import CPU, NONE, Shoebox  # noqa: E402
 
 Wsss = Callable[..., tuple[int, str, str]]
 
@@ -48,3 +48,10 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shoebox:
     """Photos and tags in the working directory."""
     monkeypatch.chdir(tmp_path)
     return Shoebox(tmp_path)
+
+
+@pytest.fixture
+def plain_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU without weights, whatever the tests run on."""
+    monkeypatch.setattr("wsss.cli.init.this_machine", lambda: CPU)
+    monkeypatch.setattr("wsss.cli.init.choose_weights", lambda *given: NONE)

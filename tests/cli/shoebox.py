@@ -1,4 +1,4 @@
-"""A folder of photos with tags as somebody might keep them, sound at first."""
+"""A folder of photos with tags as somebody might keep them, sound at first, and machines to look at them on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from wsss.cli.machine import Machine, Weights
+from wsss.config import Config, load
 from wsss.data.palette import write_mask
+from wsss.yamlfile import read_yaml
+
+CPU, GPU = Machine(0, cores=2), Machine(2, "A GPU (80 GiB)", 16)
+TRAINED = Weights("mobilenetv2_100", "w.safetensors", "w.safetensors (given)")
+NONE = Weights("resnet10t", False, "none")
 
 
 class Shoebox:
@@ -39,3 +46,8 @@ class Shoebox:
         mask = np.zeros((48, 64), np.uint8)
         mask[10:30, 10:30] = value
         write_mask(self.root / folder / f"{id}.png", mask)
+
+
+def written(path: str = "config.yaml") -> Config:
+    """What ``wsss init`` wrote."""
+    return load(read_yaml(path))

@@ -100,6 +100,17 @@ def test_what_cannot_be_explained_is_one_sentence(wsss, photo, classifier, args,
     assert not list(photo.parent.glob("photo-*.png"))
 
 
+def test_what_argparse_and_names_refuse(wsss, photo, classifier, capsys):
+    (photo.parent / "there").mkdir()
+    other = photo.rename(photo.parent / "there" / photo.name)
+    Image.open(other).save(photo.with_suffix(".jpg"))
+    code, _, error = wsss("explain", classifier, other, photo.with_suffix(".jpg"))
+    assert code == 2 and "two photos have the same name" in error
+    with pytest.raises(SystemExit):
+        wsss("explain", classifier, other, "--threads", "0")
+    assert "argument --threads: 0 is below 1" in capsys.readouterr().err
+
+
 def test_other_folders_are_refused(wsss, photo, classifier):
     write_manifest(classifier, {"stage": "masks"})
     code, _, error = wsss("explain", classifier, photo)

@@ -219,6 +219,10 @@ def test_what_is_wrong_with_the_folder_is_said(new: Shoebox, wsss, capsys) -> No
     with pytest.raises(SystemExit):
         wsss(*GO, "--crf", "deeplab")
     assert "settings was" in (said := capsys.readouterr().err) and "--force" in said
+    Path("out/predict.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        wsss(*GO)
+    assert "predict.json: cannot be read; name another folder with --out, or give --force" in capsys.readouterr().err
 
 
 def test_masks_beside_the_photos_are_no_photos(new: Shoebox, wsss) -> None:

@@ -15,26 +15,40 @@ import timm
 import torch
 from PIL import Image
 
+from tests.engine.together import free_port
 from wsss.affinity import train_affinity
 from wsss.cli.chain import Chain
 from wsss.data.index import Item, write_index
 from wsss.devices import device_type
 from wsss.errors import WsssError
+from wsss.explain.comparing import read_explained
+from wsss.explain.recording import write_explanations
+from wsss.explain.seeds import SeedMaker
 from wsss.gpus import claim_gpu
-from wsss.launch import Team
+from wsss.launch import Team, joined
 from wsss.map_parts import Parts
 from wsss.models.backbone import create_backbone
+from wsss.models.classifier import Classifier as Network
 from wsss.models.encoder import create_encoder
+from wsss.models.guided import Guided
 from wsss.models.segmenter import Segmenter
-from wsss.saliency import Hints, train_saliency
+from wsss.refine.affinity_labels import AffinityLabelWriter
+from wsss.refine.saliency_masks import SaliencyMaskWriter
+from wsss.saliency import Hints, train_saliency, write_saliency_maps
 from wsss.settings import (
+    AffinityLabelSettings,
     AffinitySettings,
     C2amSettings,
+    CamsSettings,
     Classifier,
+    ExplanationSettings,
+    SaliencyMapSettings,
+    SaliencyMaskSettings,
     SegmenterSettings,
 )
 from wsss.stage import Run, Stage
 from wsss.store.manifest import write_json, write_manifest
+from wsss.store.weights import save_weights
 from wsss.train import train_segmenter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,9 +77,9 @@ def several(at: Path) -> object:
     return stage._team(args)
 
 
-def chain(path: str) -> object:
+def chain() -> Chain:
     Path("config.yaml").write_text("dataset: a\ndatasets: {a: {kind: scenes}}\n")
-    return Chain.read([]).at(path)
+    return Chain.read([])
 
 
 def hints(at: Path) -> object:
@@ -89,6 +103,42 @@ def unfit(at: Path) -> object:
     return Parts.format(SimpleNamespace(_shards=shards))  # type: ignore[arg-type]
 
 
+def item(at: Path) -> Item:
+    """A picture that is no longer as large as the index has it."""
+    Image.new("RGB", (9, 9)).save(at / "a.png")
+    return Item("a", "train", at / "a.png", None, 4, 5, (0,), False)
+
+
+def store(at: Path) -> object:
+    return SimpleNamespace(full=lambda id: np.ones((1, 4, 5), np.float32), folder=at)
+
+
+def unsuited(at: Path) -> object:
+    """Maps of a network of probabilities, to be made by the rule for logits."""
+    about = {"kind": "saliency-net", "architecture": "unet", "backbone": "test_resnet", "output_stride": 32}
+    save_weights(at / "model.safetensors", Segmenter("unet", "test_resnet", 1, 32).state_dict(), about)
+    write_manifest(at, {})
+    return write_saliency_maps(run(at, SaliencyMapSettings(activation="relu"), saliency=at))
+
+
+def diverged(at: Path) -> object:
+    network = Network("test_resnet", 2).eval()
+    torch.nn.init.constant_(network.head.weight, torch.nan)
+    maker = SeedMaker(network, CamsSettings(classifier="x"), 2, 0)
+    return maker(torch.zeros(1, 3, 64, 64), [item(at)])
+
+
+def last(at: Path) -> object:
+    network = Network("test_resnet", 2)
+    network.backbone.output_fmt = "NHWC"
+    return Guided(network, "backbone.layer3")
+
+
+def half_explained(at: Path) -> object:
+    write_manifest(at, {"seed": 0, "inputs": {}})
+    return read_explained(at)
+
+
 FORM = {"scales": np.ones(1), "flip": False, "stride": 8, "round_to": 8, "relative": 1}
 MISTAKES: dict[str, Callable[[Path], object]] = {
     "--settings no.yaml: neither a JSON object nor a readable file": lambda at: flags("--settings", "no.yaml"),
@@ -100,8 +150,9 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
     "--settings must be a mapping, not list": listed,
     "16.h5 has another format than 8.h5; delete the folder": unfit,
     "this stage runs as one process, but 2 were started together; give each job its share by --shard I/N": several,
-    "is no folder that config.yaml makes (results/DATASET/sSEED/KIND/NAME)": lambda at: chain("results/a/b/c/d/e"),
-    "no stage writes into a folder 'pictures'": lambda at: chain("results/a/s0/pictures/b"),
+    "is no folder that config.yaml makes (results/DATASET/sSEED/KIND/NAME)": lambda at: chain().at("results/a/b/c/d/e"),
+    "no stage writes into a folder 'pictures'": lambda at: chain().at("results/a/s0/pictures/b"),
+    "config.yaml has no 'explanations'": lambda at: chain().wanted("explain"),
     "file: the locks of GPUs cannot be written (File exists); set TMPDIR": locked,
     "deeplabv3plus on test_resnet with output stride 32: ": lambda at: Segmenter("deeplabv3plus", "test_resnet", 2, 32),
     "'supervision: masks' needs true masks, and no training image has one": lambda at: train_segmenter(
@@ -115,6 +166,19 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
         run(at, AffinitySettings(cams="c"))
     ),
     "are of a 9 x 9 image": hints,
+    "a.png is now 9 x 9; build the index again": lambda at: AffinityLabelWriter(
+        store(at), None, None, AffinityLabelSettings()
+    )(item(at)),
+    "a.png is 9 x 9, in the index 4 x 5; build the index and the maps again": lambda at: SaliencyMaskWriter(
+        store(at), None, SaliencyMaskSettings()
+    )(item(at)),
+    "activation: a saliency network gives probabilities; use sigmoid": unsuited,
+    "cam: the map of image 'a' holds NaN or infinity; see that the classifier's training": diverged,
+    "index: there are no images in the split val; explain the other one": lambda at: write_explanations(
+        run(at, ExplanationSettings(classifier="c"))
+    ),
+    "no whole explanations (FileNotFoundError": half_explained,
+    "guidance_layer 'backbone.layer3': the layers of this backbone put channels last": last,
 }
 """The words -> what provokes them, in an empty folder."""
 
@@ -156,6 +220,16 @@ def test_too_many_for_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("wsss.gpus.MOST", 0)
     with pytest.raises(WsssError, match="0 processes use each of the 2 GPUs; wait for some of them"):
         claim_gpu(2, Team(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rank", "said"),
+    [(0, "only 1 of 2 processes came to 127.0.0.1, port "), (1, "cannot meet the others at 127.0.0.1")],
+)
+def test_processes_that_do_not_meet(rank: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsss.launch.MEETING", 1.0)
+    with pytest.raises(WsssError, match=said), joined(Team(rank, 2, port=free_port()), "cpu"):
+        pass
 
 
 def test_ctrl_c() -> None:

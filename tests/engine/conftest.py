@@ -8,11 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.engine.little import SMALL
 from wsss.data.index import Item, write_index
 from wsss.engine import Trainer
-from wsss.settings import CamsSettings, ExplanationSettings, PredictSettings, SegmenterSettings, WalkSettings
+from wsss.settings import (
+    CamsSettings,
+    ExplanationSettings,
+    PredictSettings,
+    SegmenterSettings,
+    VanillaSettings,
+    WalkSettings,
+)
 from wsss.stage import Interrupted, Run
 from wsss.store.manifest import write_json, write_manifest
+from wsss.train import train_classifier
 
 STAGES = {
     CamsSettings: "cams",
@@ -62,6 +71,15 @@ def make_run(tmp_path):
         return Run(SimpleNamespace(out=out, state=None, seed=seed, threads=1, device="cpu"), settings, inputs, stage)
 
     return make
+
+
+@pytest.fixture
+def trained_ordinary(tiny_index, make_run):
+    """The folder of a plain classifier, as the ordinary one of P-NOC."""
+    run = make_run(VanillaSettings(**SMALL), {"index": tiny_index}, "ordinary")
+    train_classifier(run)
+    write_manifest(run.out, {})
+    return run.out
 
 
 @pytest.fixture

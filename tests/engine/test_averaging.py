@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.engine.little import SMALL
 from wsss.averaging import WeightAverage
 from wsss.engine import Trainer
 from wsss.errors import WsssError
@@ -18,17 +19,7 @@ from wsss.store.manifest import write_manifest
 from wsss.store.weights import load_weights, save_weights
 from wsss.train import train_classifier
 
-SMALL = {
-    "backbone": "test_resnet",
-    "pretrained": False,
-    "crop": 64,
-    "long_side": (56, 72),
-    "batch_size": 4,
-    "epochs": 3,
-    "lr": 0.01,
-    "precision": "fp32",
-    "augment": (),
-}
+LONGER = SMALL | {"epochs": 3, "augment": ()}
 
 
 class Number(nn.Module):
@@ -78,7 +69,7 @@ def test_mean_of_the_last_epochs_by_hand():
 
 def test_one_epoch_of_one_is_the_last_weights_to_the_bit(tiny_index, make_run):
     for name, extra in (("off", {}), ("one", {"average_last": 1})):
-        run = make_run(VanillaSettings(**{**SMALL, "epochs": 1}, **extra), {"index": tiny_index}, name)
+        run = make_run(VanillaSettings(**{**LONGER, "epochs": 1}, **extra), {"index": tiny_index}, name)
         train_classifier(run)
     off, one = (load_weights(run.out.parent / name / "model.safetensors")[0] for name in ("off", "one"))
     assert all(torch.equal(off[k], one[k]) for k in off)
@@ -117,7 +108,7 @@ def test_what_is_averaged_is_what_is_trained(tiny_index, make_run, monkeypatch):
     monkeypatch.setattr(Trainer, "_micro_step", watch)
     products = {}
     for name, extra in (("off", {}), ("mean", {"average_last": 2}), ("moving", {"ema": 0.5})):
-        run = make_run(VanillaSettings(**SMALL, **extra), {"index": tiny_index}, name)
+        run = make_run(VanillaSettings(**LONGER, **extra), {"index": tiny_index}, name)
         train_classifier(run)
         products[name] = load_weights(run.out / "model.safetensors")[0]
     for name in ("mean", "moving"):
@@ -140,21 +131,21 @@ def test_what_is_averaged_is_what_is_trained(tiny_index, make_run, monkeypatch):
 
 @pytest.fixture
 def ordinary(tiny_index, make_run):
-    run = make_run(VanillaSettings(**{**SMALL, "epochs": 1}), {"index": tiny_index}, "ordinary")
+    run = make_run(VanillaSettings(**{**LONGER, "epochs": 1}), {"index": tiny_index}, "ordinary")
     train_classifier(run)
     write_manifest(run.out, {})
     return run.out
 
 
 RESUMED = {
-    "ema": VanillaSettings(**SMALL, ema=0.9),
-    "average_last": VanillaSettings(**{**SMALL, "accumulate": 2}, average_last=2),
+    "ema": VanillaSettings(**LONGER, ema=0.9),
+    "average_last": VanillaSettings(**{**LONGER, "accumulate": 2}, average_last=2),
     "balanced": PuzzleSettings(
-        **SMALL, sampling="balanced", positive_weight="balanced", entropy={"start": 0, "end": 1}
+        **LONGER, sampling="balanced", positive_weight="balanced", entropy={"start": 0, "end": 1}
     ),
-    "least-chosen": OcCseSettings(**SMALL, ordinary="x", choose="least-chosen", ema=0.9),
-    "focal": POcSettings(**SMALL, ordinary="x", choose="focal", average_last=2, reconstruction_norm="scale"),
-    "p-noc": PNocSettings(**SMALL, ordinary="x", choose="least-chosen", ema=0.9, reconstruction_norm="relative"),
+    "least-chosen": OcCseSettings(**LONGER, ordinary="x", choose="least-chosen", ema=0.9),
+    "focal": POcSettings(**LONGER, ordinary="x", choose="focal", average_last=2, reconstruction_norm="scale"),
+    "p-noc": PNocSettings(**LONGER, ordinary="x", choose="least-chosen", ema=0.9, reconstruction_norm="relative"),
 }
 
 
@@ -173,7 +164,7 @@ def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_
 
 
 def test_a_fixed_network_is_used_and_not_saved(tiny_index, make_run, ordinary, monkeypatch):
-    settings = OcCseSettings(**{**SMALL, "epochs": 1}, ordinary="x")
+    settings = OcCseSettings(**{**LONGER, "epochs": 1}, ordinary="x")
     run = make_run(settings, {"index": tiny_index, "ordinary": ordinary})
     made = []
     monkeypatch.setattr(OcCse, "compose", lambda self, *given, of=OcCse.compose: (of(self, *given), made.append(self)))
@@ -190,7 +181,7 @@ def test_a_fixed_network_is_used_and_not_saved(tiny_index, make_run, ordinary, m
 
 
 def test_a_judge_of_other_classes_is_refused(tiny_index, make_run, ordinary):
-    settings = OcCseSettings(**SMALL, ordinary="x")
+    settings = OcCseSettings(**LONGER, ordinary="x")
     weights, about = load_weights(ordinary / "model.safetensors")
     weights["head.weight"] = weights["head.weight"].repeat(2, 1, 1, 1)
     save_weights(ordinary / "model.safetensors", weights, {**about, "classes": list("abcd")})

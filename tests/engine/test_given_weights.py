@@ -7,6 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from tests.engine.little import SMALL
 from wsss.data.index import Index, write_index
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier
@@ -16,16 +17,7 @@ from wsss.store.manifest import write_json, write_manifest
 from wsss.store.weights import save_weights
 from wsss.train import train_classifier
 
-SMALL = {
-    "backbone": "test_resnet",
-    "crop": 64,
-    "long_side": (56, 72),
-    "batch_size": 4,
-    "epochs": 1,
-    "lr": 0.01,
-    "precision": "fp32",
-    "augment": (),
-}
+SHORT = SMALL | {"epochs": 1, "augment": ()}
 
 
 @pytest.fixture
@@ -45,7 +37,7 @@ def test_a_classifier_of_other_classes_is_refused(tiny_index, classifier, make_r
     write_index(turned, ("green", "red"), Index.load(tiny_index).items)
     write_json(turned / "report.json", {"dataset": "turned", "dropped": []})
     write_manifest(turned, {"stage": "index"})
-    recipe = settings(**SMALL, pretrained=False, **{name: "other"})
+    recipe = settings(**SHORT, **{name: "other"})
     with pytest.raises(WsssError, match="the classes red, green; the dataset has green, red; train it on this"):
         train_classifier(make_run(recipe, {"index": turned, name: classifier}))
     train_classifier(make_run(recipe, {"index": tiny_index, name: classifier}))
@@ -55,7 +47,7 @@ def test_a_checkpoint_of_other_pretrained_weights_is_not_resumed(tiny_index, mak
     path = tmp_path / "weights.safetensors"
     torch.manual_seed(0)
     save_file(timm.create_model("test_resnet").state_dict(), path)
-    run = make_run(VanillaSettings(**SMALL, pretrained=str(path)), {"index": tiny_index})
+    run = make_run(VanillaSettings(**{**SHORT, "pretrained": str(path)}), {"index": tiny_index})
     for changed, said in ((False, "going on at step 1"), (True, "starting over")):
         run.stop = "a test"
         with pytest.raises(Interrupted):

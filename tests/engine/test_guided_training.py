@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.engine.little import SMALL
 from wsss.data.few_masks import few_masks
 from wsss.data.index import Index, write_index
 from wsss.errors import WsssError
@@ -18,16 +19,7 @@ from wsss.settings import GuidedSettings, SegmenterSettings, VanillaSettings
 from wsss.store.manifest import write_manifest
 from wsss.train import train_classifier, train_segmenter
 
-SMALL = {
-    "backbone": "test_resnet",
-    "pretrained": False,
-    "crop": 64,
-    "long_side": (56, 72),
-    "batch_size": 4,
-    "epochs": 1,
-    "lr": 0.01,
-    "precision": "fp32",
-}
+SHORT = SMALL | {"epochs": 1}
 
 
 def finished(run, stage):
@@ -49,13 +41,13 @@ def few_index(tiny_index, tmp_path):
 
 def test_both_look_at_the_same_few_masks_and_at_no_other(few_index, make_run):
     index, chosen = few_index
-    run = make_run(GuidedSettings(**{**SMALL, "epochs": 2}, true_masks=4), {"index": index}, "guided", seed=3)
+    run = make_run(GuidedSettings(**{**SHORT, "epochs": 2}, true_masks=4), {"index": index}, "guided", seed=3)
     train_classifier(run)
     assert (run.facts["masks_looked_at"], run.facts["true_masks"], run.facts["images"]) == (4, chosen, 12)
     assert supervision(finished(run, "classifier")) == ["image tags", "4 true masks (heatmaps)"]
     assert "pixels" in (run.out / "metrics.jsonl").read_text()
 
-    few = SegmenterSettings(**SMALL, supervision="masks", true_masks=4)
+    few = SegmenterSettings(**SHORT, supervision="masks", true_masks=4)
     run = make_run(few, {"index": index}, "few", seed=3)
     train_segmenter(run)
     assert (run.facts["masks_looked_at"], run.facts["true_masks"], run.facts["images"]) == (4, chosen, 4)
@@ -65,7 +57,7 @@ def test_both_look_at_the_same_few_masks_and_at_no_other(few_index, make_run):
 
 
 def test_a_segmenter_on_all_masks_is_as_it_was(tiny_index, make_run):
-    settings = SegmenterSettings(**SMALL, supervision="masks")
+    settings = SegmenterSettings(**SHORT, supervision="masks")
     assert "true_masks" not in settings.canonical()
     run = make_run(settings, {"index": tiny_index})
     train_segmenter(run)
@@ -79,7 +71,7 @@ def test_a_segmenter_on_all_masks_is_as_it_was(tiny_index, make_run):
 def test_without_masks_it_is_plain_classification(tiny_index, make_run):
     found = []
     for name, cls, extra in (("guided", GuidedSettings, {"true_masks": 0}), ("vanilla", VanillaSettings, {})):
-        run = make_run(cls(**SMALL, augment=(), **extra), {"index": tiny_index}, name)
+        run = make_run(cls(**SHORT, augment=(), **extra), {"index": tiny_index}, name)
         train_classifier(run)
         found.append(load_classifier(finished(run, "classifier"))[0].state_dict())
         assert supervision(run.out) == ["image tags"]
@@ -89,14 +81,14 @@ def test_without_masks_it_is_plain_classification(tiny_index, make_run):
 
 
 def test_the_product_is_an_ordinary_classifier_that_others_go_on_from(tiny_index, make_run):
-    run = make_run(GuidedSettings(**SMALL, true_masks="all", ema=0.9), {"index": tiny_index}, "guided")
+    run = make_run(GuidedSettings(**SHORT, true_masks="all", ema=0.9), {"index": tiny_index}, "guided")
     train_classifier(run)
     assert run.facts["masks_looked_at"] == 12 and "true_masks" not in run.facts
     folder = finished(run, "classifier")
     network, classes = load_classifier(folder)
     assert classes == ("red", "green") and network.head.weight.shape[0] == 2
     assert len((folder / "predictions.csv").read_text().splitlines()) == 5
-    warm = make_run(VanillaSettings(**SMALL, warm_start="guided"), {"index": tiny_index, "warm_start": folder}, "warm")
+    warm = make_run(VanillaSettings(**SHORT, warm_start="guided"), {"index": tiny_index, "warm_start": folder}, "warm")
     train_classifier(warm)
 
 
@@ -108,7 +100,7 @@ def test_the_product_is_an_ordinary_classifier_that_others_go_on_from(tiny_index
     ],
 )
 def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_every_step, settings):
-    settings = GuidedSettings(**SMALL, true_masks=5, **settings)
+    settings = GuidedSettings(**SHORT, true_masks=5, **settings)
     train_classifier(make_run(settings, {"index": tiny_index}, "whole"))
     run = make_run(settings, {"index": tiny_index}, "cut")
     assert stopped_at_every_step(train_classifier, run) == 3
@@ -119,8 +111,8 @@ def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_
 
 def test_more_masks_than_there_are(tiny_index, make_run):
     for settings, train in (
-        (GuidedSettings(**SMALL), train_classifier),
-        (SegmenterSettings(**SMALL, supervision="masks", true_masks=20), train_segmenter),
+        (GuidedSettings(**SHORT), train_classifier),
+        (SegmenterSettings(**SHORT, supervision="masks", true_masks=20), train_segmenter),
     ):
         with pytest.raises(WsssError, match="'true_masks: 20' needs .* there are 12; lower it"):
             train(make_run(settings, {"index": tiny_index}))

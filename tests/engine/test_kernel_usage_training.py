@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from tests.engine.little import SMALL
 from wsss.models.classifier import load_classifier
 from wsss.models.kernel_usage import KernelUsageHead
 from wsss.settings import VanillaSettings
@@ -13,8 +14,7 @@ from wsss.train import train_classifier
 
 
 def test_what_is_trained_is_what_is_loaded(tiny_index, make_run):
-    small = {"backbone": "test_resnet", "pretrained": False, "crop": 64, "long_side": (56, 72), "batch_size": 6}
-    settings = VanillaSettings(**small, epochs=1, lr=0.01, precision="fp32", augment=(), head="kur")
+    settings = VanillaSettings(**SMALL, augment=(), head="kur")
     run = make_run(settings, {"index": tiny_index})
     train_classifier(run)
     write_manifest(run.out, {})

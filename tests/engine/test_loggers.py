@@ -9,55 +9,34 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 
+from tests.engine.little import Goal, trainer
 from wsss.config import load
 from wsss.dag import Plan
-from wsss.data.index import Index
-from wsss.data.loading import TrainingViews
-from wsss.engine import Trainer
 from wsss.errors import WsssError
-from wsss.models.backbone import Trainable
-from wsss.objectives.base import Loss, Objective
-from wsss.objectives.classification import classification_loss
-from wsss.settings import Classifier, VanillaSettings
+from wsss.objectives.base import Loss
+from wsss.settings import Classifier
 from wsss.stage import Interrupted, Stage
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = {"backbone": "test_resnet", "crop": 64, "long_side": (56, 72), "augment": (), "precision": "fp32"}
 
 
-class Line(Trainable):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.layer = nn.Linear(3, 2)
-
-    def forward(self, images):
-        return self.layer(images.mean((2, 3)))
-
-
-class Goal(Objective):
-    product = "line"
-
-    def __init__(self) -> None:
-        self.networks = {"line": Line()}
+class Twice(Goal):
+    """With a second value to log."""
 
     def losses(self, batch, moment):
-        loss = classification_loss(self.networks["line"](batch.images), batch.labels)
-        yield Loss("line", loss, {"loss": loss.detach(), "twice": 2 * loss.detach()})
+        for network, value, parts in super().losses(batch, moment):
+            yield Loss(network, value, parts | {"twice": 2 * parts["loss"]})
 
 
-def trainer(index_folder, run, log):
-    run.settings = settings = VanillaSettings(**SMALL, epochs=2, batch_size=2, log=log)
-    views = TrainingViews(Index.load(index_folder).labelled("train"), 2, settings, 0)
-    return Trainer(Goal(), views, settings, run, torch.device("cpu"), {})
+def training(index_folder, run, log):
+    return trainer(index_folder, run, Twice(), batch_size=2, log=log)
 
 
 def trained(index_folder, run, log, cuts=()):
     """The trainer at its end; it is killed after each of these steps, beyond its last checkpoint."""
     for cut in cuts:
-        it = trainer(index_folder, run, log)
+        it = training(index_folder, run, log)
         step = it._micro_step
 
         def until(batch, it=it, step=step, cut=cut):
@@ -74,7 +53,7 @@ def trained(index_folder, run, log, cuts=()):
                 run.stop = None
             except KeyboardInterrupt:
                 break
-    it = trainer(index_folder, run, log)
+    it = training(index_folder, run, log)
     it.weights = it.train().state_dict()
     return it
 
@@ -129,7 +108,7 @@ def test_a_log_changes_nothing_and_leaves_with_its_training(tiny_index, make_run
 def test_a_log_that_is_asked_for_half_way_has_the_curves_from_the_start(tiny_index, make_run):
     pytest.importorskip("tensorboard", reason="pip install '.[tensorboard]'")
     run = make_run(None, {})
-    first = trainer(tiny_index, run, None)
+    first = training(tiny_index, run, None)
     step = first._micro_step
     first._micro_step = lambda batch: (step(batch), setattr(run, "stop", "a test" if first.step == 6 else None))
     with pytest.raises(Interrupted):
@@ -164,7 +143,7 @@ def test_mlflow_has_one_run_a_training_and_each_step_once(tiny_index, make_run, 
 def test_a_training_that_fails_is_marked_so(tiny_index, make_run, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="pip install '.[mlflow]'")
     monkeypatch.chdir(tmp_path)
-    it = trainer(tiny_index, make_run(None, {}), "mlflow")
+    it = training(tiny_index, make_run(None, {}), "mlflow")
     with torch.no_grad():
         it.networks["line"].layer.weight.fill_(float("nan"))
     with pytest.raises(WsssError, match="not finite"):
@@ -179,7 +158,7 @@ def test_a_package_that_is_missing_is_named_before_anything_is_trained(tiny_inde
     monkeypatch.setitem(sys.modules, module, None)
     run = make_run(None, {})
     with pytest.raises(WsssError, match=rf"log: {log} needs a package that is not here .*; install wsss\[{log}\]"):
-        trainer(tiny_index, run, log)
+        training(tiny_index, run, log)
     assert not (run.out / "state").exists()
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.engine.little import SMALL
 from tests.engine.together import together
 from wsss.data.loading import Order
 from wsss.engine import Trainer
@@ -29,16 +30,6 @@ from wsss.store.weights import load_weights
 from wsss.train import train_classifier, train_segmenter
 
 CLOSE = 1e-4
-SMALL = {
-    "backbone": "test_resnet",
-    "pretrained": False,
-    "crop": 64,
-    "long_side": (56, 72),
-    "batch_size": 4,
-    "epochs": 2,
-    "lr": 0.01,
-    "precision": "fp32",
-}
 TRAINED = {
     "vanilla": (train_classifier, VanillaSettings(**SMALL, ema=0.9, momentum=0.9)),
     "per-process": (train_classifier, VanillaSettings(**SMALL, ema=0.9, momentum=0.9, batch_norm="per-process")),

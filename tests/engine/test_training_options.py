@@ -6,57 +6,39 @@ import time
 
 import pytest
 import torch
-from torch import nn
 
-from wsss.data.index import Index
+from tests.engine.little import Goal, Line, trainer
 from wsss.data.loading import Order, TrainingViews
-from wsss.engine import Trainer
-from wsss.models.backbone import Trainable
-from wsss.objectives.base import Loss, Objective
-from wsss.objectives.classification import classification_loss
-from wsss.settings import VanillaSettings
+from wsss.objectives.base import Loss
 from wsss.stage import Interrupted
 
-USUAL = {"epochs": 2, "batch_size": 6, "lr": 0.1, "weight_decay": 0.01}
-SMALL = {"backbone": "test_resnet", "crop": 64, "long_side": (56, 72), "augment": (), "precision": "fp32"}
+USUAL = {"batch_size": 6, "lr": 0.1, "weight_decay": 0.01}
 
 
-class HalfNew(Trainable):
-    """One linear map of the mean colour; its weight is new, its bias is pretrained."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.layer = nn.Linear(3, 2)
-
-    def forward(self, images):
-        return self.layer(images.mean((2, 3)))
+class HalfNew(Line):
+    """Its weight is new, its bias is pretrained."""
 
     def is_new(self, name):
         return name == "layer.weight"
 
 
-class Goal(Objective):
+class Scaled(Goal):
     """The classification loss, many times over where wanted; in step ``overflow`` its gradient is infinite."""
-
-    product = "line"
 
     def __init__(self, scale=1.0, overflow=None) -> None:
         self.networks = {"line": HalfNew()}
         self.scale, self.overflow = scale, overflow
 
     def losses(self, batch, moment):
-        loss = self.scale * classification_loss(self.networks["line"](batch.images), batch.labels)
-        if moment.step == self.overflow:
-            loss.register_hook(lambda gradient: gradient * torch.inf)
-        yield Loss("line", loss, {"loss": loss.detach()})
+        for network, value, _ in super().losses(batch, moment):
+            loss = self.scale * value
+            if moment.step == self.overflow:
+                loss.register_hook(lambda gradient: gradient * torch.inf)
+            yield Loss(network, loss, {"loss": loss.detach()})
 
 
-def trainer(index_folder, run, goal=None, **settings):
-    settings = VanillaSettings(**{**SMALL, **USUAL, **settings})
-    views = TrainingViews(Index.load(index_folder).labelled("train"), 2, settings, 0)
-    run.settings = settings
-    return Trainer(goal or Goal(), views, settings, run, torch.device("cpu"), {})
+def training(index_folder, run, goal=None, **settings):
+    return trainer(index_folder, run, goal or Scaled(), **{**USUAL, **settings})
 
 
 def by_hand(it, rates, scale=1.0, clip=None, momentum=0.0, new_factor=10.0, bias_factor=2.0):
@@ -101,7 +83,7 @@ OPTIONS = {
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_option_by_hand(tiny_index, make_run, name):
     settings, rates, written = OPTIONS[name]
-    it = trainer(tiny_index, make_run(None, {}), Goal(written.get("scale", 1.0)), **settings)
+    it = training(tiny_index, make_run(None, {}), Scaled(written.get("scale", 1.0)), **settings)
     weight, bias, norms = by_hand(it, rates, **written)
     other, _, _ = by_hand(it, LINEAR, scale=written.get("scale", 1.0))
     network = it.train()
@@ -114,8 +96,8 @@ def test_an_option_by_hand(tiny_index, make_run, name):
 
 def test_fp16_skips_a_step_that_overflows_and_goes_on(tiny_index, make_run):
     """The CPU's scaler stands for the GPU's; gradients are scaled by 65,536 and unscaled before clipping and step."""
-    full = trainer(tiny_index, make_run(None, {}, "fp32"), clip_norm=0.02).train()
-    half = trainer(tiny_index, make_run(None, {}, "fp16"), clip_norm=0.02, precision="fp16")
+    full = training(tiny_index, make_run(None, {}, "fp32"), clip_norm=0.02).train()
+    half = training(tiny_index, make_run(None, {}, "fp16"), clip_norm=0.02, precision="fp16")
     assert half.type == torch.float16
     torch.testing.assert_close(half.train().layer.weight, full.layer.weight, atol=5e-3, rtol=1e-2)
     products = []
@@ -123,7 +105,7 @@ def test_fp16_skips_a_step_that_overflows_and_goes_on(tiny_index, make_run):
         run = make_run(None, {}, f"cut{cut}")
         seen = []
         while True:
-            it = trainer(tiny_index, run, Goal(overflow=1), precision="fp16")
+            it = training(tiny_index, run, Scaled(overflow=1), precision="fp16")
             run.stop = "a test" if cut else None
             try:
                 products.append(it.train().layer.weight.detach())
@@ -139,16 +121,16 @@ def test_fp16_skips_a_step_that_overflows_and_goes_on(tiny_index, make_run):
 
 def test_a_compiled_training_is_the_same_but_for_rounding(tiny_index, make_run):
     """Also when it is stopped and goes on; what comes out is an ordinary network."""
-    plain = trainer(tiny_index, make_run(None, {}, "plain")).train()
+    plain = training(tiny_index, make_run(None, {}, "plain")).train()
     run = make_run(None, {}, "compiled")
-    first = trainer(tiny_index, run, compile=True)
+    first = training(tiny_index, run, compile=True)
     step = first._micro_step
     first._micro_step = lambda batch: (step(batch), setattr(run, "stop", "a test"))
     with pytest.raises(Interrupted):
         first.train()
     assert first.step == 1 and "forward" in vars(first.networks["line"])
     run.stop = None
-    second = trainer(tiny_index, run, compile=True)
+    second = training(tiny_index, run, compile=True)
     compiled = second.train()
     assert second.step == 4 and "forward" not in vars(compiled)
     assert compiled.state_dict().keys() == plain.state_dict().keys()
@@ -160,5 +142,5 @@ def test_the_time_that_images_are_waited_for_is_noted(tiny_index, make_run, monk
     read = TrainingViews.__getitem__
     monkeypatch.setattr(TrainingViews, "__getitem__", lambda self, visit: (time.sleep(0.05), read(self, visit))[1])
     run = make_run(None, {})
-    trainer(tiny_index, run).train()
+    training(tiny_index, run).train()
     assert 0.05 < run.facts["waiting_seconds"] <= run.facts["training_seconds"]

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.refine.shared import SETTINGS
 from wsss.data.index import Index, Item, write_index
+from wsss.refine import ensembles, votes
 from wsss.stage import Run
 from wsss.store.manifest import write_json, write_manifest
 from wsss.store.maps import MapWriter, shard_name
+from wsss.store.masks import MaskFolder
 
 CLASSES = ("cat", "dog", "red cow")
 
@@ -69,3 +72,45 @@ def make_run(tmp_path):
         return Run(args, settings, inputs, stage)
 
     return make
+
+
+@pytest.fixture
+def members(tmp_path, pictures, make_maps):
+    """Two members that are maps and masks in one."""
+    index = pictures(tmp_path / "index")
+    folders = []
+    for number in range(2):
+        rng = np.random.default_rng(number)
+
+        def of(item, rng=rng):
+            return item.labels, rng.random((len(item.labels), 5, 6))
+
+        folder = make_maps(tmp_path / f"m{number}", index, of)
+        for item in index.items:
+            mask = rng.choice([0, 1, 3, 255], (item.height, item.width)).astype(np.uint8)
+            MaskFolder(folder / "masks").write(item.id, mask)
+        folders.append(folder)
+    return {"index": index.folder, "members.0": folders[0], "members.1": folders[1]}
+
+
+@pytest.fixture
+def at(make_run, members):
+    """``at(stage, name, shard=..., threads=...)``: a run on these inputs."""
+
+    def make(stage, name="out", shard=None, **more):
+        return make_run(stage, more.pop("settings", SETTINGS[stage]), members, name, shard=shard, **more)
+
+    return make
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Grows with each image that is worked on in this process."""
+    seen = []
+
+    def counting(original):
+        return lambda *given: (seen.append(1), original(*given))[1]
+
+    monkeypatch.setattr(ensembles, "combine", counting(ensembles.combine))
+    monkeypatch.setattr(votes, "count_pairs", counting(votes.count_pairs))
+    return seen

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
-import sys
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tests.report.browser import Browser, program
 from wsss.data.index import Index
 from wsss.store.manifest import write_manifest
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
 LITTLE = SimpleNamespace(**runpy.run_path(str(HERE.parent / "evaluate" / "conftest.py")))
 TIMES = {"wall_seconds": 60.0, "peak_memory_mib": 900, "device": "a <i>machine</i>", "threads": 1}
 CAT = "<b>cat"
@@ -109,3 +112,21 @@ def unscored(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def stage() -> SimpleNamespace:
     """The helpers of this file, for tests (which cannot import it)."""
     return SimpleNamespace(report=report, cat=CAT, index=index_of)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A Chromium. It is installed only where WSSS_TEST_BROWSER=install says so."""
+    if program() is None and os.environ.get("WSSS_TEST_BROWSER") != "install":
+        pytest.skip("no Chromium here; WSSS_TEST_BROWSER=install installs it with apt-get")
+    if program() is None:
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            pytest.skip("no Chromium here, and no apt-get (as root) to install it")
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        install = "apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core"
+        done = subprocess.run(["bash", "-c", install], env=quiet, capture_output=True, text=True, timeout=500)
+        if program() is None:
+            pytest.skip(f"Chromium could not be installed: {done.stderr.strip()[-300:]}")
+    found = Browser(tmp_path_factory.mktemp("browser") / "profile")
+    yield found
+    found.close()

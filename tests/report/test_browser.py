@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from browser import Browser, program
+
+from tests.report.browser import Browser
 
 SIZES = [(1400, False), (1400, True), (390, False), (390, True)]
 SETTLE = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A Chromium. It is installed only where WSSS_TEST_BROWSER=install says so."""
-    if program() is None and os.environ.get("WSSS_TEST_BROWSER") != "install":
-        pytest.skip("no Chromium here; WSSS_TEST_BROWSER=install installs it with apt-get")
-    if program() is None:
-        if shutil.which("apt-get") is None or os.geteuid() != 0:
-            pytest.skip("no Chromium here, and no apt-get (as root) to install it")
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        install = "apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core"
-        done = subprocess.run(["bash", "-c", install], env=quiet, capture_output=True, text=True, timeout=500)
-        if program() is None:
-            pytest.skip(f"Chromium could not be installed: {done.stderr.strip()[-300:]}")
-    found = Browser(tmp_path_factory.mktemp("browser") / "profile")
-    yield found
-    found.close()
 
 
 @pytest.mark.parametrize("run", ["scored", "unscored"])

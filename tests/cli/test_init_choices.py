@@ -1,0 +1,125 @@
+"""What ``wsss init`` chooses: numbers that fit the photos and the machine, and weights to start from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from shoebox import CPU, GPU, NONE, TRAINED, Shoebox, written
+
+from wsss.cli.choices import choose, power, split
+from wsss.cli.machine import Machine, Weights, choose_weights, model_of
+from wsss.cli.survey import survey
+from wsss.data.folder import draw_splits
+from wsss.errors import WsssError
+
+pytestmark = pytest.mark.usefixtures("plain_machine")
+
+
+class TestChoices:
+    """Numbers that fit what was found."""
+
+    def test_those_that_were_measured(self, box: Shoebox) -> None:
+        """1,400 photos of 320 pixels on a CPU: benchmarks/RESULTS.md."""
+        found = survey(Path("photos"))
+        ids = [f"a{k}" for k in range(1625)]
+        many = replace(
+            found,
+            files={id: [Path(id)] for id in ids},
+            tags={id: ("cat",) for id in ids},
+            sizes={id: (320, 240) for id in ids},
+            splits={"train": tuple(ids[:1400]), "val": tuple(ids[1400:])},
+        )
+        chosen = choose(many, CPU, TRAINED)
+        assert (chosen.crop, chosen.long_side, chosen.batch, chosen.epochs) == (224, (192, 320), 16, 6)
+        assert (chosen.more_epochs, chosen.network_epochs, chosen.steps, chosen.side) == (1, 8, 64, 320)
+        assert (chosen.train, chosen.val) == (1400, 225)
+        assert choose(many, CPU, NONE).epochs > 2 * chosen.epochs  # from nothing it takes longer
+
+    @pytest.mark.parametrize(("size", "machine", "side", "steps"), [
+        ((64, 48), CPU, 64, 8), ((96, 96), CPU, 96, 8), ((500, 375), CPU, 320, 64), ((500, 375), GPU, 480, 128),
+        ((4000, 3000), GPU, 512, 256), ((3000, 4000), CPU, 320, 64), ((40, 30), CPU, 64, 8),
+    ])  # fmt: skip
+    def test_sizes(self, box: Shoebox, size, machine: Machine, side: int, steps: int) -> None:
+        found = survey(Path("photos"))
+        chosen = choose(replace(found, sizes={id: size for id in found.files}), machine, TRAINED)
+        assert (chosen.side, chosen.steps) == (side, steps)
+        assert chosen.crop % 32 == 0 and chosen.crop // 4 >= 2 * chosen.radius
+        assert chosen.long_side[0] <= chosen.long_side[1] == side
+        assert any("photos are large" in note for note in chosen.notes) == (max(size) > 2000)
+
+    def test_quick_is_small_and_short(self, box: Shoebox, wsss) -> None:
+        assert wsss("init", "photos", "--quick")[0] == 0
+        config = written()
+        assert list(config.recipes["classifiers"]) == ["vanilla"] and not config.recipes["affinity"]
+        network = config.recipes["segmenters"]["vanilla"]
+        assert network.crop <= 128 and network.epochs <= 12 and network.pretrained is False
+
+    def test_with_weights_the_whole_chain(self, box: Shoebox, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("wsss.cli.init.choose_weights", lambda *given: TRAINED)
+        monkeypatch.setattr("wsss.cli.init.this_machine", lambda: GPU)
+        said = wsss("init", "photos")[1]
+        config = written()
+        assert config.recipes["cams"]["walk"].steps == 8 and config.recipes["segmenters"]["walk"].masks == "walk"
+        assert {
+            r.pretrained for k in ("classifiers", "affinity", "segmenters") for r in config.recipes[k].values()
+        } == {"w.safetensors"}
+        assert config.workstation.gpus == 2 and "no ImageNet weights" not in said
+
+    def test_every_class_is_trained_on(self, box: Shoebox) -> None:
+        """A rare class is drawn for validation by some seeds; those are passed over."""
+        found = survey(Path("photos"))
+        rare = next(id for id in draw_splits(found.wanted, 0.2, 0)["val"])
+        found = replace(found, tags={**found.tags, rare: ("cat", "newt")}, classes=("cat", "dog", "newt"))
+        share, seed, splits = split(found)
+        assert seed > 0 and rare in splits["train"] and splits == draw_splits(found.wanted, share, seed)
+        assert set(found.per_class(splits["train"])) == {"cat", "dog", "newt"}
+
+    def test_power(self) -> None:
+        assert [power(n) for n in (1, 2, 3, 4, 31, 32, 33)] == [1, 2, 2, 4, 16, 32, 32]
+
+
+class TestWeights:
+    @pytest.fixture
+    def file(self, box: Shoebox) -> Path:
+        import timm
+        from safetensors.torch import save_file
+
+        Path("weights").mkdir()
+        path = Path("weights/test_resnet.safetensors")
+        save_file(timm.create_model("test_resnet").state_dict(), path)
+        return path
+
+    def test_given(self, file: Path) -> None:
+        assert choose_weights("cpu", file, None, []) == Weights("test_resnet", str(file), f"{file} (given)")
+        assert choose_weights("cpu", file, "test_resnet", []).backbone == "test_resnet"
+
+    def test_given_but_of_another_network(self, file: Path) -> None:
+        with pytest.raises(WsssError, match="these weights do not fit the backbone"):
+            choose_weights("cpu", file, "test_vit", [])
+
+    def test_given_but_missing_or_nameless(self, file: Path) -> None:
+        with pytest.raises(WsssError, match="--weights no.pth: there is no such file"):
+            choose_weights("cpu", Path("no.pth"), None, [])
+        with pytest.raises(WsssError, match="name the network with --backbone"):
+            choose_weights("cpu", file.rename("mine.safetensors"), None, [])
+        with pytest.raises(WsssError, match="timm has no such model"):
+            choose_weights("cpu", None, "resnet51", [])
+
+    def test_found(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("wsss.cli.machine.hub", lambda backbone: None)
+        assert choose_weights("cpu", None, None, [Path(".")]).pretrained == str(file)
+        file.write_bytes(b"no weights")
+        assert choose_weights("cpu", None, None, [Path(".")]) == replace(
+            choose_weights("cpu", None, None, []), backbone="resnet10t", pretrained=False
+        )
+
+    def test_from_the_hub_only_if_it_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("wsss.cli.machine.hub", lambda backbone: "cached")
+        assert choose_weights("cuda", None, None, []) == Weights("resnet50", True, "the hub of timm (cached)")
+        assert choose_weights("cpu", None, None, []).backbone == "mobilenetv2_100"
+
+    def test_names(self) -> None:
+        assert model_of(Path("resnet50.a1_in1k.safetensors")) == "resnet50"
+        assert model_of(Path("mine.pth")) is None

@@ -1,0 +1,113 @@
+"""Trainings that are stopped or killed go on from their checkpoint, to the same bits."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.engine.little import SMALL
+from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
+from wsss.stage import Interrupted
+from wsss.train import train_classifier
+
+STAGES = Path(__file__).parents[2] / "stages"
+
+
+def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_every_step):
+    settings = VanillaSettings(**SMALL, label_smoothing=0.1)
+    train_classifier(make_run(settings, {"index": tiny_index}, "whole"))
+    run = make_run(settings, {"index": tiny_index}, "cut")
+    cuts = stopped_at_every_step(train_classifier, run)
+    assert cuts == 6
+    whole, pieces = (run.out.parent / n / "model.safetensors" for n in ("whole", "cut"))
+    assert whole.read_bytes() == pieces.read_bytes()
+    assert (whole.parent / "metrics.jsonl").read_text() == (pieces.parent / "metrics.jsonl").read_text()
+    assert (whole.parent / "predictions.csv").read_text() == (pieces.parent / "predictions.csv").read_text()
+
+
+def test_a_checkpoint_of_other_settings_is_not_resumed(tiny_index, make_run, monkeypatch, capsys):
+    run = make_run(VanillaSettings(**SMALL), {"index": tiny_index})
+    run.stop = "a test"
+    with pytest.raises(Interrupted):
+        train_classifier(run)
+    run.stop, run.settings = None, VanillaSettings(**{**SMALL, "lr": 0.02})
+    train_classifier(run)
+    assert "starting over" in capsys.readouterr().err
+
+
+def command(tiny_index, ordinary, out, stage="classifier"):
+    small = {**SMALL, "epochs": 4, "accumulate": 2}
+    if stage == "classifier":
+        settings, given = PNocSettings(**small, ordinary="vanilla"), ("--ordinary", str(ordinary))
+    else:
+        settings, given = SegmenterSettings(**small, supervision="masks"), ()
+    return [
+        *(sys.executable, str(STAGES / f"{stage}.py"), "--index", str(tiny_index), *given),
+        *("--settings", settings.canonical(), "--out", str(out), "--threads", "1", "--device", "cpu"),
+    ]
+
+
+@pytest.mark.parametrize("stage", ["classifier", "segmenter"])
+def test_killed_and_restarted_it_has_the_same_bits(tiny_index, trained_ordinary, tmp_path, stage):
+    """SIGTERM saves and asks to be tried again; SIGKILL loses what came after the last checkpoint; neither changes a
+    bit. The classifier is P-NOC's, with its two networks."""
+    whole, cut = (command(tiny_index, trained_ordinary, tmp_path / name, stage) for name in ("whole", "cut"))
+    subprocess.run(whole, check=True, capture_output=True)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process = subprocess.Popen(cut, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        records = tmp_path / "cut" / "state" / "metrics.jsonl"
+        seen = records.read_text().count("\n") if records.exists() else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if records.exists() and records.read_text().count("\n") > seen:
+                # a cluster signals every process of the job, loaders included
+                os.killpg(process.pid, number) if number == signal.SIGTERM else process.kill()
+                break
+            time.sleep(0.005)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == (75 if number == signal.SIGTERM else -signal.SIGKILL), errors
+        assert not (tmp_path / "cut" / "manifest.json").exists()
+    done = subprocess.run(cut, check=True, capture_output=True, text=True)
+    assert "going on at step" in done.stderr
+    assert not any((tmp_path / "cut" / "state").iterdir())
+    products = ["model.safetensors", "metrics.jsonl"] + ["predictions.csv"] * (stage == "classifier")
+    for name in products:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_a_signal_and_its_echo_are_one_order_and_a_later_signal_ends_the_process():
+    """A cluster's time limit reaches a stage from the cluster and, a moment later, from the launcher above it."""
+    program = """if True:
+        import os, signal, time, types
+        from wsss import ending
+        run = types.SimpleNamespace(stop=None)
+        ending.ECHO = 0.3
+        with ending.signals(run):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            print(run.stop, flush=True)
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGTERM)
+            print("still here", flush=True)
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("SIGTERM\n", 128 + signal.SIGTERM), done.stderr
+
+
+def test_a_second_copy_of_a_running_stage_refuses_to_start(tiny_index, trained_ordinary, tmp_path):
+    (tmp_path / "busy").mkdir()
+    with (tmp_path / "busy" / ".lock").open("w") as held:
+        held.write("process 1 on here")
+        held.flush()
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second = subprocess.run(
+            command(tiny_index, trained_ordinary, tmp_path / "busy"), capture_output=True, text=True
+        )
+    assert second.returncode == 2 and "another copy of this stage" in second.stderr

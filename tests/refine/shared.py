@@ -1,0 +1,28 @@
+"""Ensembles and votes of two members, made alone or shared out between jobs."""
+
+from __future__ import annotations
+
+import pytest
+
+from wsss.refine.ensembles import write_ensemble
+from wsss.refine.votes import write_votes
+from wsss.settings import EnsembleSettings, VoteSettings
+from wsss.sharing import Share
+
+WRITE = {"ensemble": write_ensemble, "vote": write_votes}
+SETTINGS = {"ensemble": EnsembleSettings(members=("m0", "m1")), "vote": VoteSettings(members=("m0", "m1"))}
+KINDS = pytest.mark.parametrize("stage", ["ensemble", "vote"])
+
+
+def content(out):
+    """Every file of an artefact but its parts."""
+    files = (path for path in out.rglob("*") if path.is_file() and "parts" not in path.relative_to(out).parts)
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+def make(at, stage, jobs, name, threads=1):
+    for number in range(jobs) if jobs > 1 else ():
+        WRITE[stage](at(stage, name, Share(number, jobs), threads=threads))
+    run = at(stage, name, threads=threads)
+    WRITE[stage](run)
+    return run
