@@ -82,6 +82,8 @@ def test_a_segmentation_network(wsss, photo, segmenter):
     code, said, _ = wsss("explain", segmenter, photo, "--classes", "red")
     assert code == 0 and (photo.parent / "photo-seg-grad-cam.png").is_file()
     assert said.count("yes") == 1
+    code, _, error = wsss("explain", segmenter, photo, "--option", "windw=3")
+    assert code == 2 and "options of seg-grad-cam: " in error and "'windw'" in error
 
 
 @pytest.mark.parametrize(
