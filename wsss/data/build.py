@@ -21,7 +21,7 @@ import numpy as np
 from wsss.data.check import Collected, Examined, Problem, examine
 from wsss.data.index import SPLITS, Index, replace_text, write_index
 from wsss.errors import WsssError
-from wsss.settings import DatasetSettings
+from wsss.settings import Dataset
 
 GENERATED = ("images", "masks")
 """What a kind of dataset may write below the index folder; removed before each build."""
@@ -29,7 +29,7 @@ SHOWN = 100
 """So many problems of one kind are printed; ``problems.json`` has all."""
 
 
-def build_index(settings: DatasetSettings, name: str, out: Path | str, threads: int | None = None) -> Index:
+def build_index(settings: Dataset, name: str, out: Path | str, threads: int | None = None) -> Index:
     """Check a dataset and write ``index.csv``, ``classes.txt`` and ``report.json``.
 
     Args:
@@ -67,7 +67,7 @@ def build_index(settings: DatasetSettings, name: str, out: Path | str, threads: 
     return Index.load(out)
 
 
-def report(settings: DatasetSettings, name: str, collected: Collected, found: Examined) -> dict[str, Any]:
+def report(settings: Dataset, name: str, collected: Collected, found: Examined) -> dict[str, Any]:
     """The content of ``report.json``."""
     items = {split: [item for item in found.items if item.split == split] for split in SPLITS}
     together = {}

@@ -216,7 +216,8 @@ def _look(entry: Entry, number: dict[str, int], tags_file: str) -> tuple[Item | 
     except (OSError, ValueError) as error:
         add("unreadable image", entry.image, _reason(error), "copy or save it again, or take the id out of the list")
 
-    values, mask_digest = (), ""
+    values: tuple[int, ...] = ()
+    mask_digest = ""
     if entry.mask is not None:
         values, mask_digest = _look_at_mask(entry.mask, size, len(number), add)
     if size is None:

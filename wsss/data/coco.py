@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -106,7 +107,7 @@ def _draw_all(jobs: list[Job], threads: int | None) -> dict[Path, str]:
     """Draw and write all masks; returns why some could not be drawn."""
     workers = min(threads or os.cpu_count() or 1, max(1, len(jobs) // INLINE))
     if workers == 1:
-        results = map(_draw_and_write, jobs)
+        results: Iterable[str | None] = map(_draw_and_write, jobs)
     else:
         # pycocotools holds the interpreter's lock, so processes, not threads
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -142,4 +143,5 @@ def _region(outline: list[Any] | dict[str, Any], height: int, width: int) -> np.
         code = rle.frPyObjects(outline, height, width)
     else:
         code = outline
-    return rle.decode(code).astype(bool)
+    region: np.ndarray = rle.decode(code).astype(bool)
+    return region

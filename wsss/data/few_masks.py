@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
@@ -67,7 +68,9 @@ def masks_of(chosen: Iterable[Item]) -> Callable[[Item], Path | np.ndarray]:
     return mask_of
 
 
-def masked_chances(masked: np.ndarray, share: float, chances: np.ndarray | None = None) -> np.ndarray | None:
+def masked_chances(
+    masked: npt.NDArray[np.bool_], share: float, chances: npt.NDArray[np.float64] | None = None
+) -> npt.NDArray[np.float64] | None:
     """Chance of each image in a draw with repetition, float64 (N,), such that those with a mask are a ``share`` of it.
 
     Args:
@@ -82,4 +85,5 @@ def masked_chances(masked: np.ndarray, share: float, chances: np.ndarray | None 
         return chances
     each = np.full(len(masked), 1 / len(masked)) if chances is None else chances
     parts = np.where(masked, share / each[masked].sum(), (1 - share) / each[~masked].sum())
-    return each * parts / (each * parts).sum()
+    drawn: npt.NDArray[np.float64] = each * parts / (each * parts).sum()
+    return drawn

@@ -31,6 +31,8 @@ from wsss.settings import TrainingSettings
 
 Visit = tuple[int, int]
 """(epoch, position in the list of items); together they decide the view."""
+Scaled = tuple[list[Item], list[torch.Tensor]]
+"""Images of one size, and their pixels at every scale."""
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 """Largest float32 below 1."""
 PATIENCE = 900.0
@@ -55,6 +57,13 @@ class Batch:
     draws: torch.Tensor
     masks: torch.Tensor | None = None
 
+    @property
+    def targets(self) -> torch.Tensor:
+        """``masks``, for trainings that cannot do without. Raises ``ValueError`` where there are none."""
+        if self.masks is None:
+            raise ValueError("this batch has no masks: its training is one on tags")
+        return self.masks
+
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, from where copies to a GPU overlap with its work; the loader calls this."""
         masks = None if self.masks is None else self.masks.pin_memory()
@@ -62,13 +71,13 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``, images in channels-last layout."""
-        move = {"device": device, "non_blocking": True}
-        images = self.images.to(memory_format=torch.channels_last, **move)
-        masks = None if self.masks is None else self.masks.to(**move)
-        return Batch(images, self.labels.to(**move), self.draws.to(**move), masks)
+        images = self.images.to(device, non_blocking=True, memory_format=torch.channels_last)
+        labels, draws = (t.to(device, non_blocking=True) for t in (self.labels, self.draws))
+        masks = None if self.masks is None else self.masks.to(device, non_blocking=True)
+        return Batch(images, labels, draws, masks)
 
 
-class TrainingViews(Dataset):
+class TrainingViews(Dataset[Batch]):
     """Random views of items; see ``wsss.data.transforms.training_view``.
 
     Args:
@@ -105,7 +114,7 @@ class TrainingViews(Dataset):
         soft = isinstance(target, np.ndarray)
         s = self.settings
         picture = read_image(item.image)
-        given = target if soft or target is None else read_mask(target)
+        given = target if target is None or isinstance(target, np.ndarray) else read_mask(target)
         if given is not None and given.shape != picture.shape[:2]:
             raise WsssError(
                 f"{'target' if soft else target} of {item.id!r}: it is {given.shape[0]} x {given.shape[1]}, the image "
@@ -129,11 +138,12 @@ class TrainingViews(Dataset):
 
 def collate(views: list[Batch]) -> Batch:
     """Stack views into a batch."""
-    masks = None if views[0].masks is None else torch.stack([v.masks for v in views])
-    return Batch(*(torch.stack([getattr(v, k) for v in views]) for k in ("images", "labels", "draws")), masks)
+    masks = None if views[0].masks is None else torch.stack([v.targets for v in views])
+    images, labels, draws = (torch.stack([getattr(v, k) for v in views]) for k in ("images", "labels", "draws"))
+    return Batch(images, labels, draws, masks)
 
 
-class Order(Sampler):
+class Order(Sampler[list[Visit]]):
     """Positions of every micro-batch from micro-step ``start`` to the end of the training.
 
     Each epoch is a new permutation; the last incomplete batch of an epoch is dropped (published recipes do so, and
@@ -181,7 +191,8 @@ class Order(Sampler):
         rng = np.random.default_rng((self.seed, epoch, 0, ORDER))
         if self.chances is None:
             return [(epoch, int(p)) for p in rng.permutation(self.length)]
-        visits, drawn = [], Counter()
+        visits: list[Visit] = []
+        drawn: Counter[int] = Counter()
         for p in map(int, rng.choice(self.length, self.length, p=self.chances)):
             visits.append((epoch + drawn[p] * self.epochs, p))
             drawn[p] += 1
@@ -217,7 +228,7 @@ def _leave_mishaps_to_the_main_process() -> None:
     traceback.print_exc = print_exc
 
 
-def training_loader(views: TrainingViews, order: Order, workers: int) -> DataLoader:
+def training_loader(views: TrainingViews, order: Order, workers: int) -> DataLoader[Batch]:
     """One loader for a whole training, so that its processes start once."""
     return DataLoader(
         views,
@@ -231,7 +242,7 @@ def training_loader(views: TrainingViews, order: Order, workers: int) -> DataLoa
     )
 
 
-class ScaledBatches(Dataset):
+class ScaledBatches(Dataset[Scaled]):
     """Whole images at several scales for inference; see ``__getitem__``.
 
     Resized by torch's bicubic antialiased filter for bytes, four times as fast as Pillow's. On photos at most 0.3 % of
@@ -249,7 +260,7 @@ class ScaledBatches(Dataset):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, position: int) -> tuple[list[Item], list[torch.Tensor]]:
+    def __getitem__(self, position: int) -> Scaled:
         """The images of a batch of n, and for every scale their pixels, uint8 (n, 3, h_s, w_s) in channels-last layout.
 
         Raises:
@@ -284,7 +295,7 @@ def resized(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return found[0].permute(1, 2, 0)
 
 
-def inference_loader(batches: ScaledBatches, workers: int) -> DataLoader:
+def inference_loader(batches: ScaledBatches, workers: int) -> DataLoader[Scaled]:
     """Batches one by one, in order, prepared in ``workers`` processes."""
     return DataLoader(
         batches,

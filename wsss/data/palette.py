@@ -10,6 +10,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from wsss.errors import WsssError
@@ -47,7 +48,7 @@ def decode_colours(colours: np.ndarray) -> np.ndarray:
     code = (colours[..., 0].astype(np.int64) << 16) | (colours[..., 1].astype(np.int64) << 8) | colours[..., 2]
     table = (VOC_PALETTE.astype(np.int64) * np.array([1 << 16, 1 << 8, 1])).sum(axis=1)
     order = np.argsort(table)
-    place = order[np.searchsorted(table, code, sorter=order).clip(max=255)]
+    place: npt.NDArray[np.intp] = order[np.searchsorted(table, code, sorter=order).clip(max=255)]
     strange = table[place] != code
     if strange.any():
         red, green, blue = colours[strange][0]

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-Array = np.ndarray
+Array = npt.NDArray[np.float64]
 
 
 def grid(size: int) -> tuple[Array, Array]:
@@ -48,7 +49,8 @@ def fractal(
         down, across = round(n * height / width * stretch**0.5), round(n / stretch**0.5)
         total += fall**octave * noise(rng, shape, (min(height, max(1, down)), min(width, max(1, across))))
         power += fall ** (2 * octave)
-    return total / power**0.5
+    even: Array = total / power**0.5
+    return even
 
 
 def ramp(value: Array, width: float) -> Array:
@@ -100,7 +102,8 @@ def outline(rng: np.random.Generator, radius: float) -> Array:
         radii = (np.abs(across) ** power + np.abs(along) ** power) ** (-1 / power)
     for waves in range(2, 7):
         radii = radii * (1 + rng.normal(0, 0.16 / waves) * np.cos(waves * _ANGLES + rng.uniform(0, 2 * np.pi)))
-    return radii * radius / np.sqrt(np.mean(radii**2))
+    scaled: Array = radii * radius / np.sqrt(np.mean(radii**2))
+    return scaled
 
 
 def lobes(rng: np.random.Generator, centre: tuple[float, float], radius: float) -> list[Lobe]:
@@ -130,7 +133,8 @@ def depth(body: list[Lobe], x: Array, y: Array) -> Array:
     """Depth of a body: 1 on its outline, less inside; lobes run smoothly into one another."""
     sharp = 9.0
     parts = [np.exp(-sharp * np.minimum(lobe.depth(x, y), 6.0)) for lobe in body]
-    return -np.log(np.sum(parts, axis=0)) / sharp
+    together: Array = np.sum(parts, axis=0)
+    return -np.log(together) / sharp
 
 
 # --- the weak evidence: a texture all over the body -----------------------------------------------------------------

@@ -87,7 +87,7 @@ def randaugment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
         strength, sign = int(rng.integers(1, 10)), int(rng.choice((-1, 1)))
         if rng.random() < 0.5:
             image = _POOL[operation](image, strength, sign)
-    x, y = rng.integers(image.width), rng.integers(image.height)
+    x, y = int(rng.integers(image.width)), int(rng.integers(image.height))
     half = CUT_OUT_SIDE // 2
     image = image.copy()
     ImageDraw.Draw(image).rectangle((x - half, y - half, x + half - 1, y + half - 1), fill=(0, 0, 0))

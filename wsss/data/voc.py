@@ -101,14 +101,21 @@ def read_objects(path: Path) -> tuple[str, ...]:
     size = tree.find("size")
     width = height = np.inf
     if size is not None:
-        width, height = (float(size.findtext(side)) for side in ("width", "height"))
+        width, height = (float(_text(size, side)) for side in ("width", "height"))
     names = []
     for thing in tree.findall("object"):
         box = thing.find("bndbox")
-        x1, y1, x2, y2 = (float(box.findtext(edge)) for edge in ("xmin", "ymin", "xmax", "ymax"))
+        x1, y1, x2, y2 = (float(_text(box, edge)) for edge in ("xmin", "ymin", "xmax", "ymax"))
         if min(x2, width) > max(x1, 0) and min(y2, height) > max(y1, 0):
-            names.append(thing.findtext("name").strip())
+            names.append(_text(thing, "name").strip())
     return tuple(dict.fromkeys(names))
+
+
+def _text(thing: ElementTree.Element | None, tag: str) -> str:
+    text = None if thing is None else thing.findtext(tag)
+    if text is None:
+        raise ValueError(f"there is no <{tag}> where one belongs")
+    return text
 
 
 def _sbd_masks(settings: VocSettings) -> dict[str, Path]:

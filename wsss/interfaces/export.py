@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.fx.node import Argument
 
 from wsss.data.transforms import MEAN, STD
 from wsss.errors import WsssError
@@ -107,7 +108,7 @@ def export(folder: Path, to: Format, out: Path, normalise: bool = False, size: S
             f"--size {size[0]} {size[1]}: both sides must be multiples of {MULTIPLE} of at least "
             f"{network.smallest // 2}; pad the images to it"
         )
-    facts = {"classes": list(classes), "outputs": list(network.outputs), "input": _input(normalise)}
+    facts: dict[str, Any] = {"classes": list(classes), "outputs": list(network.outputs), "input": _input(normalise)}
     if not normalise:
         facts |= {"mean": [round(float(v), 4) for v in MEAN], "std": [round(float(v), 4) for v in STD]}
     program = _program(network, folder, size)
@@ -167,16 +168,22 @@ def _program(network: Exported, folder: Path, size: Size | None) -> torch.export
 def _without_ceil(graph: torch.fx.Graph) -> None:
     """Put -(-a // b) in the place of ceil(a / b), by which timm works out sizes and which torch.export cannot save."""
     for node in list(graph.nodes):
-        if node.target is math.ceil and node.args[0].target is operator.truediv:
-            above, below = node.args[0].args
+        ratio = node.args[0] if node.target is math.ceil else None
+        if isinstance(ratio, torch.fx.Node) and ratio.target is operator.truediv:
+            above, below = ratio.args
             with graph.inserting_before(node):
-                whole = graph.call_function(operator.floordiv, (graph.call_function(operator.neg, (above,)), below))
-                whole = graph.call_function(operator.neg, (whole,))
-            for new in (whole.args[0].args[0], whole.args[0], whole):
-                new.meta["val"] = new.target(*(a.meta["val"] if isinstance(a, torch.fx.Node) else a for a in new.args))
+                less = _called(graph, operator.neg, above)
+                whole = _called(graph, operator.neg, _called(graph, operator.floordiv, less, below))
             node.replace_all_uses_with(whole)
             graph.erase_node(node)
     graph.eliminate_dead_code()
+
+
+def _called(graph: torch.fx.Graph, function: Callable[..., Any], *args: Argument) -> torch.fx.Node:
+    """A node that calls ``function``, with what it gives for the pictures that the graph was traced with."""
+    node = graph.call_function(function, args)
+    node.meta["val"] = function(*(a.meta["val"] if isinstance(a, torch.fx.Node) else a for a in args))
+    return node
 
 
 def _first(error: Exception) -> str:
@@ -214,6 +221,8 @@ def _write_onnx(program: Any, path: Path, network: Exported, facts: dict[str, st
         made = torch.onnx.export(
             program, dynamo=True, input_names=["images"], output_names=list(network.outputs), verbose=False
         )
+        if made is None:
+            raise TypeError("torch.onnx.export gave no program")
         made.model.metadata_props.update(facts)
         made.save(str(path), external_data=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from typing import Any
 
 import timm
 import torch
@@ -14,7 +15,7 @@ from wsss.models.wide_resnet38 import STRIDE as WIDE_RESNET_STRIDE
 from wsss.models.wide_resnet38 import WideResNet38
 from wsss.store.weights import load_weights
 
-OWN: dict[str, tuple[Callable[[], nn.Module], int]] = {"wide_resnet38d": (WideResNet38, WIDE_RESNET_STRIDE)}
+OWN: dict[str, tuple[Callable[[], WideResNet38], int]] = {"wide_resnet38d": (WideResNet38, WIDE_RESNET_STRIDE)}
 """Backbones that timm lacks: their class and their stride."""
 
 
@@ -41,11 +42,7 @@ def create_backbone(name: str, output_stride: int, pretrained: bool) -> nn.Modul
         WsssError: Unknown name, a stride that this network does not offer, or hub weights that cannot be fetched.
     """
     if name in OWN:
-        build, stride = OWN[name]
-        _check_stride(name, stride, output_stride)
-        if pretrained:
-            raise WsssError(f"backbone {name}: no hub has its weights; give 'pretrained' a local file, or false")
-        return build()
+        return create_own(name, output_stride, pretrained)
     check_name(name)
     kinds = (
         {"output_stride": output_stride, "global_pool": ""},
@@ -74,6 +71,15 @@ def create_backbone(name: str, output_stride: int, pretrained: bool) -> nn.Modul
     raise _no_stride(name, output_stride, reason) from reason
 
 
+def create_own(name: str, output_stride: int, pretrained: bool) -> WideResNet38:
+    """``create_backbone`` of a name in ``OWN``, with the same errors."""
+    build, stride = OWN[name]
+    _check_stride(name, stride, output_stride)
+    if pretrained:
+        raise WsssError(f"backbone {name}: no hub has its weights; give 'pretrained' a local file, or false")
+    return build()
+
+
 @torch.no_grad()
 def _own_stride(name: str, network: nn.Module) -> int:
     """Input pixels per cell of a network that does not dilate. Refuses one that takes images of one size only."""
@@ -85,7 +91,14 @@ def _own_stride(name: str, network: nn.Module) -> int:
         ) from error
     finally:
         network.train()
-    return network.patch_embed.patch_size[0] if hasattr(network, "num_prefix_tokens") else 160 // found[-2]
+    return _patch(network)[0] if hasattr(network, "num_prefix_tokens") else 160 // found[-2]
+
+
+def _patch(network: nn.Module) -> tuple[int, int]:
+    """Height and width of a token's patch in pixels."""
+    embedding: Any = network.patch_embed
+    height, width = embedding.patch_size
+    return height, width
 
 
 def _check_stride(name: str, stride: int, wanted: int) -> None:
@@ -109,10 +122,11 @@ def feature_maps(backbone: nn.Module, images: torch.Tensor) -> torch.Tensor:
     Tokens (B, N, D) are put back on the grid of their patches, without those of no patch (class, distillation,
     registers).
     """
-    features = backbone.forward_features(images)
+    network: Any = backbone  # these names are common to networks that have no class in common
+    features: torch.Tensor = network.forward_features(images)
     if features.ndim == 3:
-        height, width = (-(-n // p) for n, p in zip(input_size(images), backbone.patch_embed.patch_size, strict=True))
-        tokens = features[:, backbone.num_prefix_tokens :]
+        height, width = (-(-n // p) for n, p in zip(input_size(images), _patch(network), strict=True))
+        tokens = features[:, network.num_prefix_tokens :]
         return tokens.transpose(1, 2).reshape(images.shape[0], -1, height, width)
     if getattr(backbone, "output_fmt", None) == "NHWC":
         return features.permute(0, 3, 1, 2)

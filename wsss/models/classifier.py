@@ -44,7 +44,8 @@ class Classifier(Trainable):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Maps (B, C, ceil(H / stride), ceil(W / stride)) of normalised images (B, 3, H, W)."""
-        return self.head(feature_maps(self.backbone, images))
+        maps: torch.Tensor = self.head(feature_maps(self.backbone, images))
+        return maps
 
     def is_new(self, name: str) -> bool:
         return name.startswith("head.")

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wsss.models.backbone import Trainable
-from wsss.models.encoder import create_encoder, take_backbone
+from wsss.models.encoder import create_encoder, stages_of, take_backbone
 from wsss.settings import NetworkSettings
 
 
@@ -40,7 +40,7 @@ class Disentangler(Trainable):
     def __init__(self, backbone: str, output_stride: int = 16, pretrained: bool | str = False) -> None:
         super().__init__()
         self.encoder = create_encoder(backbone, output_stride, pretrained)
-        features = sum(self.encoder.feature_info.channels()[-2:])
+        features = sum(stages_of(self.encoder).channels[-2:])
         self.head = nn.Sequential(nn.Conv2d(features, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1))
 
     def forward(self, images: torch.Tensor) -> Disentangled:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wsss.models.backbone import Trainable
-from wsss.models.encoder import create_encoder, take_backbone
+from wsss.models.encoder import create_encoder, stages_of, take_backbone
 from wsss.settings import AffinitySettings
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights
@@ -39,8 +39,7 @@ class EdgeNetwork(Trainable):
     def __init__(self, backbone: str, width: int = 32, output_stride: int = 16, pretrained: bool | str = False) -> None:
         super().__init__()
         self.encoder = create_encoder(backbone, output_stride, pretrained).requires_grad_(False)
-        channels = self.encoder.feature_info.channels()
-        self.strides = self.encoder.feature_info.reduction()
+        channels, self.strides = stages_of(self.encoder)
         self.reduce = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, width, 1, bias=False), nn.GroupNorm(GROUPS, width)) for c in channels
         )
@@ -59,7 +58,8 @@ class EdgeNetwork(Trainable):
             if stride > STRIDE:
                 reduced = F.interpolate(reduced, scale_factor=stride // STRIDE, mode="bilinear", align_corners=False)
             grown.append(F.relu(reduced[..., :height, :width]))
-        return self.edge(torch.cat(grown, 1))[:, 0]
+        logits: torch.Tensor = self.edge(torch.cat(grown, 1))
+        return logits[:, 0]
 
     def train(self, mode: bool = True) -> EdgeNetwork:
         super().train(mode)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import timm
 from torch import nn
 
 from wsss.errors import WsssError
-from wsss.models.backbone import OWN, check_name, create_backbone, load_pretrained
+from wsss.models.backbone import OWN, check_name, create_own, load_pretrained
 from wsss.models.wide_encoder import WideEncoder
 from wsss.store.weights import load_weights
 
@@ -19,8 +20,7 @@ UNUSED = ("conv_head.", "bn2.", "norm.", "final_norm.", "fc_norm.", "head_dist."
 def create_encoder(name: str, output_stride: int, pretrained: bool | str) -> nn.Module:
     """A network whose forward pass gives a list of maps (B, C_k, h_k, w_k), one a stage.
 
-    ``feature_info.channels()`` and ``.reduction()`` say what they are. Transformers give the token grids of their last
-    blocks, for images of any size.
+    ``stages_of`` says what they are. Transformers give the token grids of their last blocks, for images of any size.
 
     Args:
         name: timm name, or ``wide_resnet38d``.
@@ -32,7 +32,7 @@ def create_encoder(name: str, output_stride: int, pretrained: bool | str) -> nn.
             cannot be fetched.
     """
     if name in OWN:
-        own = create_backbone(name, output_stride, pretrained is True)
+        own = create_own(name, output_stride, pretrained is True)
         if isinstance(pretrained, str):
             load_pretrained(own, pretrained)
         return WideEncoder(own)
@@ -42,7 +42,7 @@ def create_encoder(name: str, output_stride: int, pretrained: bool | str) -> nn.
         try:
             encoder = timm.create_model(name, pretrained=hub, features_only=True, output_stride=output_stride)
         except TypeError:  # transformers have one stride, and want to be told that images vary
-            free = {"dynamic_img_size": True, "dynamic_img_pad": True}
+            free: dict[str, Any] = {"dynamic_img_size": True, "dynamic_img_pad": True}
             encoder = timm.create_model(name, pretrained=hub, features_only=True, **free)
     except (TypeError, AssertionError, NotImplementedError, AttributeError) as error:
         raise WsssError(
@@ -56,12 +56,30 @@ def create_encoder(name: str, output_stride: int, pretrained: bool | str) -> nn.
                 "give 'pretrained' the path of a local file, or false"
             ) from error
         raise
-    stride = encoder.feature_info.reduction()[-1]
+    stride = stages_of(encoder).strides[-1]
     if stride != output_stride:
         raise WsssError(f"backbone {name}: its stride is {stride}; set 'output_stride: {stride}'")
     if isinstance(pretrained, str):
         load_pretrained(encoder, pretrained, ignore=UNUSED)
     return encoder
+
+
+class Stages(NamedTuple):
+    """What the maps of an encoder are, from fine to coarse.
+
+    Attributes:
+        channels: Of every map.
+        strides: Input pixels a cell of every map.
+    """
+
+    channels: list[int]
+    strides: list[int]
+
+
+def stages_of(encoder: nn.Module) -> Stages:
+    """What an encoder of ``create_encoder`` says of its maps."""
+    info: Any = encoder.feature_info
+    return Stages(info.channels(), info.reduction())
 
 
 def take_backbone(encoder: nn.Module, folder: Path) -> None:

@@ -8,10 +8,12 @@ normalisation is seen in one forward pass, not guessed from names or from the or
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d, Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
@@ -66,13 +68,13 @@ def fold_batch_norm(network: nn.Module, probe: torch.Tensor) -> int:
     runs: Counter[nn.Module] = Counter()
     uses = _Uses()
 
-    def after(module: nn.Module, _: Any, output: torch.Tensor) -> None:
+    def after(module: nn.Conv2d, _: Any, output: torch.Tensor) -> None:
         made[id(output)] = module
         runs[module] += 1
         uses.kept.append(output)
 
-    def before(name: str) -> Any:
-        def note(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def before(name: str) -> Callable[[nn.BatchNorm2d, tuple[torch.Tensor, ...]], None]:
+        def note(module: nn.BatchNorm2d, inputs: tuple[torch.Tensor, ...]) -> None:
             taken.append((name, module, id(inputs[0])))
             runs[module] += 1
 
@@ -104,8 +106,8 @@ def fold_batch_norm(network: nn.Module, probe: torch.Tensor) -> int:
 
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    factor = torch.rsqrt(norm.running_var.double() + norm.eps)
-    offset = -norm.running_mean.double()
+    factor = torch.rsqrt(norm.get_buffer("running_var").double() + norm.eps)
+    offset = -norm.get_buffer("running_mean").double()
     if convolution.bias is not None:
         offset += convolution.bias.double()
     if norm.affine:

@@ -43,4 +43,5 @@ class KernelUsageHead(nn.Conv2d):
         return F.conv2d(maps, self.effective_weight().to(self.weight.dtype), self.bias)
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, alpha={self.alpha:g}"
+        of_torch = super().extra_repr()  # type: ignore[no-untyped-call]  # torch gives it no types
+        return f"{of_torch}, alpha={self.alpha:g}"

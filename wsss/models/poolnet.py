@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wsss.models.backbone import Trainable
-from wsss.models.encoder import create_encoder
+from wsss.models.encoder import create_encoder, stages_of
 
 GUIDANCE_POOLS = (1, 3, 5)  # cells a side
 AGGREGATION_POOLS = (2, 4, 8)  # cells pooled together
@@ -89,8 +89,10 @@ class DeepPool(nn.Module):
             total = total + grown(layer(F.adaptive_avg_pool2d(x, cells)), x)
         total = F.relu(total)
         if self.join is None or lateral is None or guidance is None:
-            return self.out(total)
-        return self.join(self.out(grown(total, lateral)) + lateral + grown(guidance, lateral))
+            y: torch.Tensor = self.out(total)
+        else:
+            y = self.join(self.out(grown(total, lateral)) + lateral + grown(guidance, lateral))
+        return y
 
 
 class PoolNet(Trainable):
@@ -109,7 +111,7 @@ class PoolNet(Trainable):
     ) -> None:
         super().__init__()
         self.encoder = create_encoder(backbone, output_stride, pretrained)
-        channels, strides = self.encoder.feature_info.channels(), self.encoder.feature_info.reduction()
+        channels, strides = stages_of(self.encoder)
         factor = min(1.0, max(0.125, channels[-1] / FULL_WIDTH)) if width is None else width
         widths = [max(8, round(CHANNELS.get(stride, 512) * factor / 8) * 8) for stride in strides]
         self.laterals = nn.ModuleList(convolution(c, w, 1) for c, w in zip(channels, widths, strict=True))
@@ -119,7 +121,7 @@ class PoolNet(Trainable):
         )
         self.score = nn.Conv2d(widths[0], 1, 1)
         nn.init.normal_(self.score.weight, std=0.01)
-        nn.init.zeros_(self.score.bias)
+        nn.init.zeros_(self.score.get_parameter("bias"))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, 1, H, W) of normalised images (B, 3, H, W)."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable
-from wsss.models.disentangler import Disentangler
+from wsss.models.disentangler import Disentangled, Disentangler
 from wsss.models.encoder import take_backbone
 from wsss.models.poolnet import PoolNet
 from wsss.models.segmenter import Segmenter, load_encoder, say_unused_stride
@@ -24,13 +24,14 @@ def build_saliency_net(settings: SaliencyNetSettings, warm_start: Path | None = 
     a classifier's folder."""
     s = settings
     pretrained = s.pretrained if warm_start is None else False
+    network: PoolNet | Segmenter
     if s.architecture == "poolnet":
         network = PoolNet(s.backbone, s.output_stride, pretrained)
         encoder = network.encoder
     else:
         say_unused_stride(s.architecture, s.output_stride)
         network = Segmenter(s.architecture, s.backbone, 1, s.output_stride, pretrained=pretrained is True)
-        encoder = network.network.encoder.model
+        encoder = network.encoder()
         if isinstance(pretrained, str):
             load_encoder(network, pretrained)
     if warm_start is not None:
@@ -46,8 +47,8 @@ class Oriented(nn.Module):
         self.network, self.inverted = network, inverted
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits = self.network(images).logits
-        return -logits if self.inverted else logits
+        seen: Disentangled = self.network(images)
+        return -seen.logits if self.inverted else seen.logits
 
 
 def load_saliency(folder: Path) -> tuple[nn.Module, dict[str, Any]]:

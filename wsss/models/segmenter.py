@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
@@ -55,7 +56,10 @@ class Segmenter(Trainable):
         super().__init__()
         check_name(backbone)
         self.smallest = 128 if architecture == "pan" else 32  # PAN's pyramid halves the deepest map three times
-        options: dict = {"encoder_name": f"tu-{backbone}", "encoder_weights": "imagenet" if pretrained else None}
+        options: dict[str, Any] = {
+            "encoder_name": f"tu-{backbone}",
+            "encoder_weights": "imagenet" if pretrained else None,
+        }
         if architecture.startswith("deeplab"):
             options |= {"encoder_output_stride": output_stride, "decoder_atrous_rates": atrous_rates}
         elif architecture == "pan":
@@ -71,7 +75,12 @@ class Segmenter(Trainable):
         stride = 32  # every encoder's deepest stage, before dilation
         right, below = (max(-n % stride, self.smallest - n) for n in (width, height))
         padding = (0, right, 0, below)
-        return self.network(nn.functional.pad(images, padding))[..., :height, :width]
+        logits: torch.Tensor = self.network(nn.functional.pad(images, padding))
+        return logits[..., :height, :width]
+
+    def encoder(self) -> nn.Module:
+        """The timm network in it."""
+        return self.network.get_submodule("encoder.model")
 
     def is_new(self, name: str) -> bool:
         return not name.startswith("network.encoder.")
@@ -102,7 +111,7 @@ def say_unused_stride(architecture: str, output_stride: int) -> None:
 def load_encoder(network: Segmenter, path: str) -> None:
     """Load a local file of ImageNet weights into the encoder. Raises ``WsssError`` if it does not fit."""
     # an encoder for segmentation stops before the layers that only serve classification
-    load_pretrained(network.network.encoder.model, path, ignore=("conv_head.", "bn2.", "norm.", "final_norm."))
+    load_pretrained(network.encoder(), path, ignore=("conv_head.", "bn2.", "norm.", "final_norm."))
 
 
 def load_segmenter(folder: Path) -> tuple[Segmenter, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from timm.layers import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 from wsss.errors import WsssError
@@ -29,7 +29,7 @@ class _Normalise(torch.autograd.Function):
         told = torch.cat([local, (wide - local.view(shape)).square().sum(dims), count])
         heard = [torch.empty_like(told) for _ in range(dist.get_world_size())]
         dist.all_gather(heard, told)
-        means, squares, counts = torch.stack(heard).split([len(local), len(local), 1], dim=1)
+        means, squares, counts = torch.split(torch.stack(heard), [len(local), len(local), 1], dim=1)
         count = counts.sum()
         mean = (means * counts).sum(0) / count
         # the spread inside each process, and that of their means (Chan et al. 1979): no cancellation, one message
@@ -59,14 +59,16 @@ def _layout(x: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def _normalised(layer: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
     """What a layer in training mode makes of its process's part ``x`` (B, C, H, W) of the batch."""
-    normal, mean, variance, count = _Normalise.apply(x, layer.eps)
-    if layer.track_running_stats:
+    seen: tuple[torch.Tensor, ...] = _Normalise.apply(x, layer.eps)
+    normal, mean, variance, count = seen
+    batches, means, variances = layer.num_batches_tracked, layer.running_mean, layer.running_var
+    if layer.track_running_stats and batches is not None and means is not None and variances is not None:
         with torch.no_grad():
-            layer.num_batches_tracked.add_(1)
-            share = 1 / float(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
-            layer.running_mean.lerp_(mean.to(layer.running_mean.dtype), share)
+            batches.add_(1)
+            share = 1 / float(batches) if layer.momentum is None else layer.momentum
+            means.lerp_(mean.to(means.dtype), share)
             unbiased = variance * (count / (count - 1).clamp(min=1))
-            layer.running_var.lerp_(unbiased.to(layer.running_var.dtype), share)
+            variances.lerp_(unbiased.to(variances.dtype), share)
     if layer.affine:
         _, shape = _layout(x)
         normal = torch.addcmul(layer.bias.view(shape), normal, layer.weight.view(shape)).to(x.dtype)
@@ -84,7 +86,11 @@ class SynchronisedBatchNormAct2d(BatchNormAct2d):
     """timm's ``BatchNormAct2d`` over all processes; in eval mode it is that."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(self.drop(_normalised(self, x))) if self.training else super().forward(x)
+        if self.training:
+            out: torch.Tensor = self.act(self.drop(_normalised(self, x)))
+        else:
+            out = super().forward(x)  # type: ignore[no-untyped-call]  # timm gives it no types
+        return out
 
 
 TWINS = {nn.BatchNorm2d: SynchronisedBatchNorm2d, BatchNormAct2d: SynchronisedBatchNormAct2d}

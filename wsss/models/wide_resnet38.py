@@ -41,9 +41,10 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
         active = F.relu(self.bn_branch2a(x))
-        shortcut = x if self.conv_branch1 is None else self.conv_branch1(active)
+        shortcut: torch.Tensor = x if self.conv_branch1 is None else self.conv_branch1(active)
         inner = F.relu(self.bn_branch2b1(self.conv_branch2a(active)))
-        return shortcut + self.conv_branch2b1(inner)
+        changed: torch.Tensor = self.conv_branch2b1(inner)
+        return shortcut + changed
 
 
 class Bottleneck(nn.Module):
@@ -72,7 +73,9 @@ class Bottleneck(nn.Module):
         active = F.relu(self.bn_branch2a(x))
         inner = self.dropout(F.relu(self.bn_branch2b1(self.conv_branch2a(active))))
         inner = self.dropout(F.relu(self.bn_branch2b2(self.conv_branch2b1(inner))))
-        return self.conv_branch1(active) + self.conv_branch2b2(inner)
+        shortcut: torch.Tensor = self.conv_branch1(active)
+        changed: torch.Tensor = self.conv_branch2b2(inner)
+        return shortcut + changed
 
 
 class WideResNet38(nn.Module):

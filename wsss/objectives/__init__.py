@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 
 from wsss.objectives.base import Objective
 
 
-def find(name: str) -> type[Objective]:
+def find(name: str) -> Callable[..., Objective]:
     """The class ``Goal`` of ``wsss.objectives.<name>`` (a dash stands for an underscore)."""
-    return import_module(f"wsss.objectives.{name.replace('-', '_')}").Goal
+    goal: Callable[..., Objective] = import_module(f"wsss.objectives.{name.replace('-', '_')}").Goal
+    return goal

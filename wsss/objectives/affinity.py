@@ -66,7 +66,7 @@ class Goal(Objective):
     def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
         edges = self.networks["edges"](batch.images)
         radius = self.settings.radius
-        kinds = pairs(small_labels(batch.masks), radius, self.classes)
+        kinds = pairs(small_labels(batch.targets), radius, self.classes)
         loss, parts = affinity_loss(affinities(edges.float().sigmoid(), radius), kinds)
         yield Loss("edges", loss, {"loss": loss.detach(), **parts})
 

@@ -8,7 +8,9 @@ when the training is over.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,7 +19,7 @@ from torch.nn import functional as F
 from wsss.data.loading import Batch
 from wsss.models.disentangler import Disentangled, build_disentangler
 from wsss.objectives.base import Loss, Moment, Objective
-from wsss.settings import C2amSettings
+from wsss.settings import ContrastSettings
 
 LOWEST, HIGHEST = 0.0005, 0.9995
 """Similarities are kept in this range, so that their logarithms are finite (published values)."""
@@ -27,13 +29,13 @@ class _Gather(torch.autograd.Function):
     """Rows of all devices, in their order; the gradient of a device's rows is the sum over all devices."""
 
     @staticmethod
-    def forward(ctx, rows: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
         parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         return total.chunk(dist.get_world_size())[dist.get_rank()]
@@ -46,7 +48,8 @@ def gathered(rows: torch.Tensor) -> torch.Tensor:
     engine takes, is its gradient.
     """
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        return _Gather.apply(rows)
+        everywhere: torch.Tensor = _Gather.apply(rows)
+        return everywhere
     return rows
 
 
@@ -102,14 +105,14 @@ class Goal(Objective):
 
     product = "disentangler"
 
-    def __init__(self, settings: C2amSettings, warm_start: Path | None = None) -> None:
+    def __init__(self, settings: ContrastSettings, warm_start: Path | None = None) -> None:
         self.settings = settings
         self.networks = {"disentangler": build_disentangler(settings, warm_start)}
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
         seen = self.networks["disentangler"](batch.images)
         parts = contrast(seen, self.settings.alpha) | self.further(seen, batch)
-        total = sum(parts.values())
+        total = reduce(torch.add, parts.values())
         yield Loss("disentangler", total, {"loss": total.detach(), **{k: v.detach() for k, v in parts.items()}})
 
     def further(self, seen: Disentangled, batch: Batch) -> dict[str, torch.Tensor]:

@@ -11,9 +11,11 @@ from torch.nn import functional as F
 
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
+from wsss.models.backbone import input_size
 from wsss.models.disentangler import Disentangled
 from wsss.objectives import c2am
 from wsss.objectives.means import batch_mean
+from wsss.settings import C2amHSettings
 
 STRONGEST = 254
 """Strength of a hint that stands for 1."""
@@ -53,7 +55,9 @@ def hint_loss(logits: torch.Tensor, hinted: torch.Tensor, label_smoothing: float
 class Goal(c2am.Goal):
     """See the module's text. The batch's masks hold the strengths of the hints."""
 
+    settings: C2amHSettings
+
     def further(self, seen: Disentangled, batch: Batch) -> dict[str, torch.Tensor]:
         s = self.settings
-        sure = hinted(batch.masks, seen.logits.shape[-2:], s.hint_threshold)
+        sure = hinted(batch.targets, input_size(seen.logits), s.hint_threshold)
         return {"hints": s.hint_weight * hint_loss(seen.logits, sure, s.label_smoothing)}

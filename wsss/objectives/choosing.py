@@ -69,9 +69,11 @@ class Chooser:
 
     def __init__(self, settings: ErasingSettings, classes: int, frequencies: torch.Tensor | None = None) -> None:
         self.strategy, self.gamma = settings.choose, settings.focal_gamma
-        if self.strategy == "balanced" and frequencies is None:
-            raise ValueError("choose: balanced needs the frequencies of the classes")
-        self.rarity = None if frequencies is None else -frequencies.double().log()
+        self.rarity: torch.Tensor | None = None
+        if self.strategy == "balanced":
+            if frequencies is None:
+                raise ValueError("choose: balanced needs the frequencies of the classes")
+            self.rarity = -frequencies.double().log()
         self.counts = torch.zeros(classes, dtype=torch.int64)
 
     def __call__(self, labels: torch.Tensor, draws: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -82,7 +84,7 @@ class Chooser:
             draws: (B,) uniform in [0, 1).
             scores: The generator's logits (B, C); no gradient flows into them.
         """
-        if self.strategy == "balanced":
+        if self.rarity is not None:
             return choose_weighted(labels, draws, self.rarity.to(labels.device))
         if self.strategy == "focal":  # log (1 - p)^gamma with 1 - sigmoid(z) = sigmoid(-z)
             return choose_weighted(labels, draws, self.gamma * F.logsigmoid(-scores.detach().float()))

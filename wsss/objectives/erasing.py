@@ -5,6 +5,8 @@ Which class: ``wsss.objectives.choosing``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch.nn import functional as F
@@ -21,7 +23,7 @@ class _GlobalMax(torch.autograd.Function):
     """Maximum over all devices; the gradient goes to the device (or devices, in equal parts) that held it."""
 
     @staticmethod
-    def forward(ctx, value: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
         largest = value.clone()
         dist.all_reduce(largest, dist.ReduceOp.MAX)
         held = (value == largest).to(value.dtype)
@@ -31,8 +33,8 @@ class _GlobalMax(torch.autograd.Function):
         return largest
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
-        (share,) = ctx.saved_tensors
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        share: torch.Tensor = ctx.saved_tensors[0]
         total = gradient.clone()
         dist.all_reduce(total)
         return total * share
@@ -41,7 +43,8 @@ class _GlobalMax(torch.autograd.Function):
 def global_max(value: torch.Tensor) -> torch.Tensor:
     """The maximum of a scalar over all devices of the run; differentiable."""
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        return _GlobalMax.apply(value)
+        largest: torch.Tensor = _GlobalMax.apply(value)
+        return largest
     return value
 
 

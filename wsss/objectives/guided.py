@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ def contest(batch: Batch, absent: int | None) -> Contest:
         everything = torch.arange(number, device=device).expand(size, number)
         return Contest(everything, torch.ones_like(everything, dtype=torch.bool))
     seen = torch.zeros(size, IGNORE + 1, dtype=torch.bool, device=device)
-    seen.scatter_(1, batch.masks.flatten(1), True)
+    seen.scatter_(1, batch.targets.flatten(1), True)
     there = seen[:, 1:number] | (batch.labels > 0)
     rows = []
     for draw in batch.draws.tolist():  # on the CPU, so that every kind of device draws the same
@@ -119,7 +120,7 @@ class Goal(Objective):
         self.networks = {"classifier": Guided(classifier, settings.guidance_layer)}
 
     def kept(self, product: nn.Module) -> nn.Module:
-        return product.classifier
+        return product.get_submodule("classifier")
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
         exact = torch.autocast(batch.images.device.type, enabled=False)
@@ -132,18 +133,19 @@ class Goal(Objective):
         maps, point = self.networks["classifier"](batch.images)
         scores = logits(maps)
         terms = [Term("tags", self.loss(scores[:, 1:], batch.labels))]
-        if batch.masks is None:
+        masks = batch.masks
+        if masks is None:
             return terms
-        count, devices = over_devices((batch.masks != IGNORE).sum())
+        count, devices = over_devices((masks != IGNORE).sum())
         if count == 0:
             return terms
         chosen = contest(batch, self.settings.absent_classes)
-        shown = (batch.masks != IGNORE).flatten(1).any(1)
+        shown = (masks != IGNORE).flatten(1).any(1)
         shown[0] |= ~shown.any()  # a device without any takes part in the gradient as those with some do
 
         def loss(heatmaps: torch.Tensor) -> torch.Tensor:
             spread = chosen.spread(heatmaps, scores.shape[1])
-            return pixel_loss(spread[shown], batch.masks[shown], count, devices, self.settings.heatmap_scale)
+            return pixel_loss(spread[shown], masks[shown], count, devices, self.settings.heatmap_scale)
 
         if point is None:
             places = chosen.classes[..., None, None].expand(-1, -1, *input_size(maps))
@@ -177,5 +179,5 @@ class Goal(Objective):
             for total, part in zip(sums, found, strict=True):
                 if part is not None:
                     total += part
-        carrier = sum((p * total).sum() for p, total in zip(weights, sums, strict=True))
+        carrier = reduce(torch.add, ((p * total).sum() for p, total in zip(weights, sums, strict=True)))
         return value.detach() + carrier - carrier.detach()

@@ -22,11 +22,13 @@ from wsss.data.loading import Batch
 from wsss.objectives.base import Loss, Moment, frozen
 from wsss.objectives.p_oc import Goal as POc
 from wsss.objectives.terms import adversary_loss
+from wsss.settings import PNocSettings
 
 
 class Goal(POc):
     """See the module's text. ``given["ordinary"]`` is the folder of the ordinary classifier."""
 
+    settings: PNocSettings
     trains_ordinary = True
 
     def batch_norm(self, network: str, default: str) -> str:

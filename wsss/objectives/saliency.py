@@ -47,5 +47,5 @@ class Goal(Objective):
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
         logits = self.networks["saliency"](batch.images)
-        loss = saliency_loss(logits, batch.masks, self.settings.label_smoothing)
+        loss = saliency_loss(logits, batch.targets, self.settings.label_smoothing)
         yield Loss("saliency", loss, {"loss": loss.detach()})

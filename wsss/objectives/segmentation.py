@@ -40,5 +40,5 @@ class Goal(Objective):
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
         scores = self.networks["segmenter"](batch.images)
-        loss = segmentation_loss(scores, batch.masks, self.settings.label_smoothing)
+        loss = segmentation_loss(scores, batch.targets, self.settings.label_smoothing)
         yield Loss("segmenter", loss, {"loss": loss.detach()})

@@ -7,6 +7,7 @@ the ordinary classifier, A the raw maps, l the classification loss, y the labels
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -38,12 +39,12 @@ class Term(NamedTuple):
 
 def combine(network: str, terms: Iterable[Term]) -> Loss:
     """The sum of the weighted terms, in their order, as a loss of ``network``; the log gets every value unweighted."""
-    total, parts = None, {}
+    weighted, parts = [], {}
     for name, value, weight in terms:
         parts[name] = value.detach()
         if weight is not None:
-            weighted = value if weight == 1.0 else weight * value
-            total = weighted if total is None else total + weighted
+            weighted.append(value if weight == 1.0 else weight * value)
+    total = reduce(torch.add, weighted)
     return Loss(network, total, {"loss": total.detach(), **parts})
 
 

@@ -22,6 +22,8 @@ from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.workers import over
 
+Counts = tuple[np.ndarray, np.ndarray, list[tuple[str, int, float]]]
+"""Confusion (C + 1, C + 1), true pixels left out (C + 1,), and (id, class, figure) of images."""
 SAMPLE = 200
 """Images that the agreement of recipes is measured on: the time does not grow with the dataset."""
 MOST_COMPARED = 16
@@ -57,12 +59,12 @@ class Judge:
     classes: int
     truth: bool
 
-    def start(self) -> tuple[np.ndarray, np.ndarray, list[tuple[str, int, float]]]:
+    def start(self) -> Counts:
         """Nothing yet: confusion int64 (C + 1, C + 1), pixels left out int64 (C + 1,), figures of images."""
         side = self.classes + 1
         return np.zeros((side, side), np.int64), np.zeros(side, np.int64), []
 
-    def add(self, count: tuple[np.ndarray, np.ndarray, list], item: Item) -> None:
+    def add(self, count: Counts, item: Item) -> None:
         """Add an image to the counts, in place."""
         mask = mask_of(self.source, self.store, item)
         if not self.truth or item.mask is None:
@@ -80,9 +82,9 @@ class Judge:
         union = true + matrix.sum(axis=0) - both
         count[2].extend((item.id, c - 1, float(both[c] / union[c])) for c in np.flatnonzero(true).tolist() if c)
 
-    def sum(self, a: tuple, b: tuple) -> tuple:
+    def sum(self, a: Counts, b: Counts) -> Counts:
         """The counts of two processes together."""
-        return tuple(x + y for x, y in zip(a, b, strict=True))
+        return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,8 @@ def judge(
 ) -> Judged:
     """Order the images of every class: by the IoU of the class within the image where there are true masks; else by the
     classifier's probability of the tag; else by the share of the image that the class takes; else by id."""
-    scored = source is not None and bool(items) and all(item.scored and item.mask is not None for item in items)
-    if scored or (source is not None and not probabilities):
+    scored = bool(items) and all(item.scored and item.mask is not None for item in items)
+    if source is not None and (scored or not probabilities):
         counter = Judge(source, opened(source), len(index.classes), scored)
         matrix, unlabelled, found = merged(counter, items, threads, "images for the report")
         figures = _ordered(found)

@@ -184,28 +184,28 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def confusion(index: Index, judged: Judged, name: str, seed: int) -> Html:
     """What is taken for what."""
-    if judged.matrix is None or judged.unlabelled is None:
+    matrix, unlabelled = judged.matrix, judged.unlabelled
+    if matrix is None or unlabelled is None:
         return Html()
-    true = judged.matrix.sum(axis=1) + judged.unlabelled
+    true = matrix.sum(axis=1) + unlabelled
     with np.errstate(invalid="ignore", divide="ignore"):
-        shares = np.where(true[:, None] > 0, judged.matrix / true[:, None], np.nan)
+        shares = np.where(true[:, None] > 0, matrix / true[:, None], np.nan)
     names = ("background", *index.classes)
     parts: list[Any] = []
     if len(names) <= MOST_CELLS:
-        left = np.where(true > 0, judged.unlabelled / np.maximum(true, 1), np.nan)
+        left = np.where(true > 0, unlabelled / np.maximum(true, 1), np.nan)
         columns, cells = list(names), shares
-        if judged.unlabelled.any():
+        if unlabelled.any():
             columns, cells = [*names, "left out"], np.concatenate([shares, left[:, None]], axis=1)
         parts.append(
             heat(names, columns, cells.tolist(), "Of the pixels of a true class (row), the percentage given each label")
         )
     off = np.argwhere(~np.eye(len(names), dtype=bool) & (np.nan_to_num(shares) > 0))
-    worst = sorted(off.tolist(), key=lambda p: (-judged.matrix[p[0], p[1]], p))[:MOST_CONFUSIONS]
+    worst = sorted(off.tolist(), key=lambda p: (-matrix[p[0], p[1]], p))[:MOST_CONFUSIONS]
     if worst:
         total = true.sum()
         rows = [
-            [names[a], names[b], f"{100 * shares[a, b]:.1f}", f"{100 * judged.matrix[a, b] / total:.2f}"]
-            for a, b in worst
+            [names[a], names[b], f"{100 * shares[a, b]:.1f}", f"{100 * matrix[a, b] / total:.2f}"] for a, b in worst
         ]
         heads = ["true class", "taken for", "% of the class", "% of all pixels"]
         parts.append(folded("Largest mistakes", table(heads, rows, "Largest mistakes by pixels"), opened=not parts))

@@ -149,7 +149,8 @@ def heat(values: np.ndarray) -> np.ndarray:
     from matplotlib import colormaps
 
     table = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-    return table[np.clip(values * 255, 0, 255).astype(np.uint8)]
+    coloured: np.ndarray = table[np.clip(values * 255, 0, 255).astype(np.uint8)]
+    return coloured
 
 
 def grey(values: np.ndarray) -> np.ndarray:

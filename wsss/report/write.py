@@ -117,7 +117,8 @@ def _of(items: Sequence[Any], probabilities: dict[str, np.ndarray]) -> dict[str,
 
 
 def _index_report(index: Index) -> dict[str, Any]:
-    return json.loads((index.folder / "report.json").read_text(encoding="utf-8"))
+    facts: dict[str, Any] = json.loads((index.folder / "report.json").read_text(encoding="utf-8"))
+    return facts
 
 
 def document(dataset: str, sections: dict[str, Html]) -> Html:

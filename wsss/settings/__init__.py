@@ -42,6 +42,7 @@ from wsss.settings.classifiers import (
     PNocSettings,
     POcSettings,
     PuzzleSettings,
+    TiledErasingSettings,
     TiledSettings,
     VanillaSettings,
 )
@@ -63,6 +64,7 @@ from wsss.settings.run import AblationSettings, EvaluationSettings, WorkstationS
 from wsss.settings.saliency import (
     C2amHSettings,
     C2amSettings,
+    ContrastSettings,
     Saliency,
     SaliencyMapSettings,
     SaliencyMaskSettings,
@@ -86,6 +88,7 @@ __all__ = [
     "Classifier",
     "ClassifierSettings",
     "CocoSettings",
+    "ContrastSettings",
     "Count",
     "Crf",
     "CrfSettings",
@@ -132,6 +135,7 @@ __all__ = [
     "Split",
     "Splits",
     "Threshold",
+    "TiledErasingSettings",
     "TiledSettings",
     "TrainingSettings",
     "VanillaSettings",

@@ -77,7 +77,7 @@ class Settings(BaseModel):
         """One JSON string, keys sorted, defaults filled in (but those of ``LATER``): equal settings give equal
         strings."""
         unused = {name for name in self.LATER if getattr(self, name) == type(self).model_fields[name].default}
-        left_out = WITHOUT_EFFECT | unused | (exclude or set())
+        left_out = unused | WITHOUT_EFFECT | (exclude or set())
         return json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True, ensure_ascii=False)
 
 

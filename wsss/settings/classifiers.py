@@ -11,7 +11,7 @@ from functools import reduce
 from importlib import import_module
 from operator import or_
 from pkgutil import iter_modules
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -23,6 +23,9 @@ from wsss.settings.training import Ramp, TrainingSettings
 class ClassifierSettings(TrainingSettings):
     """What every classifier has. Subclasses add what their objective needs; ``objective`` names the module in
     ``wsss.objectives`` (a dash stands for an underscore)."""
+
+    if TYPE_CHECKING:  # a field of the subclasses: those without one are parts, and no recipes
+        objective: str
 
     LATER: ClassVar[frozenset[str]] = frozenset({"head", "kur_alpha"})
 
@@ -121,14 +124,18 @@ class OcCseSettings(ErasingSettings):
     augment: Augment = ("colour-jitter",)
 
 
-class POcSettings(ErasingSettings, TiledSettings):
+class TiledErasingSettings(ErasingSettings, TiledSettings):
+    """What objectives with both have."""
+
+
+class POcSettings(TiledErasingSettings):
     """P-OC (David et al. 2024): Puzzle-CAM and OC-CSE together."""
 
     objective: Literal["p-oc"] = "p-oc"
     augment: Augment = ("colour-jitter",)
 
 
-class PNocSettings(ErasingSettings, TiledSettings):
+class PNocSettings(TiledErasingSettings):
     """P-NOC (David et al. 2024): Puzzle-CAM's reconstruction, class-specific erasing judged by an ordinary classifier,
     and that classifier trained on in turn."""
 
@@ -211,4 +218,7 @@ def _recipes(cls: type[ClassifierSettings]) -> Iterator[type[ClassifierSettings]
 for _one in iter_modules(own.__path__):
     import_module(f"{own.__name__}.{_one.name}")
 
-Classifier = Annotated[reduce(or_, dict.fromkeys(_recipes(ClassifierSettings))), Field(discriminator="objective")]
+if TYPE_CHECKING:
+    Classifier = ClassifierSettings
+else:
+    Classifier = Annotated[reduce(or_, dict.fromkeys(_recipes(ClassifierSettings))), Field(discriminator="objective")]

@@ -70,12 +70,10 @@ class SaliencySettings(TrainingSettings):
     """Masks made of its maps: what a saliency network learns from, and what is scored."""
 
 
-class C2amSettings(SaliencySettings):
-    """C2AM (Xie et al. 2022): foreground and background features told apart by contrast, without labels."""
+class ContrastSettings(SaliencySettings):
+    """What C2AM and its variant with hints have."""
 
-    objective: Literal["c2am"] = "c2am"
-    label_smoothing: Literal[0] = 0
-    """It has no targets to smooth."""
+    objective: str
     alpha: NonNegative = 0.25
     """Decay of the weight of positive pairs with their rank, exp(-alpha (rank - 1))."""
     epochs: Annotated[int, Field(ge=1)] = 10
@@ -86,7 +84,15 @@ class C2amSettings(SaliencySettings):
     long_side: tuple[Count, Count] = (515, 515)
 
 
-class C2amHSettings(C2amSettings):
+class C2amSettings(ContrastSettings):
+    """C2AM (Xie et al. 2022): foreground and background features told apart by contrast, without labels."""
+
+    objective: Literal["c2am"] = "c2am"
+    label_smoothing: Literal[0] = 0
+    """It has no targets to smooth."""
+
+
+class C2amHSettings(ContrastSettings):
     """C2AM-H (David et al. 2024): C2AM with what the maps are sure of as a hint to the foreground."""
 
     objective: Literal["c2am-h"] = "c2am-h"

@@ -115,4 +115,5 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     if not path.is_file():
         state = "was never finished (it has no manifest.json)" if Path(folder).is_dir() else "does not exist"
         raise WsssError(f"{folder}: this artefact {state}; run the stage that makes it first")
-    return json.loads(path.read_text(encoding="utf-8"))
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return facts

@@ -96,7 +96,7 @@ class MapWriter:
         self._scales = len(scales)
         self._least = -np.inf if (attributes or {}).get("signed") else 0
         self._ids: dict[str, None] = {}
-        self._rows: dict[str, list] = {"size": [], "shape": [], "class_end": [], "classes": [], "data_end": []}
+        self._rows: dict[str, list[Any]] = {"size": [], "shape": [], "class_end": [], "classes": [], "data_end": []}
         self._tallies: list[str] = []
         self._pending: list[np.ndarray] = []
         self._held = self._written = 0
@@ -285,12 +285,14 @@ class MapStore:
         self._where: dict[str, tuple[int, int]] = {}
         for number, shard in enumerate(self.shards):
             for key in ("scales", "flip", "stride", "round_to", "relative"):
-                if not np.array_equal(shard.attributes.get(key), self.attributes.get(key)):
+                first: Any = self.attributes.get(key)
+                other: Any = shard.attributes.get(key)
+                if not np.array_equal(first, other):
                     raise WsssError(f"{shard.path} differs from the other shards in {key!r}; {AGAIN}")
             for row, id in enumerate(shard.ids):
                 if id in self._where:
-                    other = self.shards[self._where[id][0]].path.name
-                    raise WsssError(f"{shard.path}: image {id!r} stands in {other} as well; {AGAIN}")
+                    also = self.shards[self._where[id][0]].path.name
+                    raise WsssError(f"{shard.path}: image {id!r} stands in {also} as well; {AGAIN}")
                 self._where[id] = (number, row)
 
     @property

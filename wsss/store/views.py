@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import torch
@@ -14,11 +15,11 @@ EPSILON = 1e-5
 
 def _summed(maps: Sequence[np.ndarray], size: tuple[int, int]) -> torch.Tensor:
     """Sum over scales of the bilinear resizes (corners not aligned) to ``size``; float32 (n, h, w)."""
-    total: torch.Tensor | None = None
-    for array in maps:
-        view = F.interpolate(torch.from_numpy(array)[None], size=size, mode="bilinear", align_corners=False)[0]
-        total = view if total is None else total + view
-    return total
+    views = (
+        F.interpolate(torch.from_numpy(array)[None], size=size, mode="bilinear", align_corners=False)[0]
+        for array in maps
+    )
+    return reduce(torch.add, views)
 
 
 def _normalised(total: torch.Tensor) -> np.ndarray:
@@ -31,7 +32,8 @@ def decode_low(maps: Sequence[np.ndarray], size: tuple[int, int], relative: bool
 
     ``relative``: each map over its own maximum, in [0, 1); else the mean over scales, in the unit of the maps.
     """
-    low = tuple((side - 1) // LOW_STRIDE + 1 for side in size)
+    height, width = size
+    low = (height - 1) // LOW_STRIDE + 1, (width - 1) // LOW_STRIDE + 1
     if not len(maps[0]):
         return np.zeros((0, *low), np.float32)
     total = _summed(maps, low)
@@ -50,6 +52,6 @@ def decode_full(
     height, width = size
     if not len(maps[0]):
         return np.zeros((0, height, width), np.float32)
-    padded = tuple(-(-side // round_to) * round_to for side in size)
+    padded = -(-height // round_to) * round_to, -(-width // round_to) * round_to
     total = _summed(maps, padded)[:, :height, :width]
     return _normalised(total) if relative else (total / len(maps)).numpy()
