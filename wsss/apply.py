@@ -65,7 +65,8 @@ def network_stride(network: torch.nn.Module) -> int:
     """Input pixels per feature cell of a classifier in eval mode."""
     with torch.inference_mode():
         probe = torch.zeros(1, 3, PROBE, PROBE, device=next(network.parameters()).device)
-        return PROBE // network(probe).shape[-1]
+        maps: torch.Tensor = network(probe)
+        return PROBE // maps.shape[-1]
 
 
 def write_predictions(run: Run) -> None:
@@ -139,6 +140,6 @@ def open_network(
         )
     prepare_cpu(run.args.threads)
     device = choose_device(run.args.device)
-    network.to(device, memory_format=torch.channels_last).eval()
+    network.to(device).to(memory_format=torch.channels_last).eval()
     fold_batch_norm(network, torch.zeros(1, 3, PROBE, PROBE, device=device))
     return network, device

@@ -39,6 +39,9 @@ BLOCKS: dict[str, type[Settings]] = {
 }
 KEYS = ("dataset", "seeds", "results", "datasets", "defaults", *(k for k in KINDS if k != "datasets"), *BLOCKS)
 
+Node = tuple[str, str]
+"""Kind and name of a recipe."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -58,7 +61,7 @@ class Config:
     def refs(self, kind: str, name: str) -> dict[str, tuple[str, str]]:
         """What a recipe refers to: field -> (kind, name), without the fields that are null; the entries of a list are
         called ``field.0``, ``field.1``, ..."""
-        settings = self.recipes[kind][name]
+        settings: Settings = self.recipes[kind][name]
         return {
             f: (target, n)
             for key, target in references(type(settings)).items()
@@ -84,11 +87,11 @@ class _Reader:
     def __init__(self, raw: dict[str, Any]) -> None:
         self.raw = raw
         self.problems: dict[str, None] = {}
-        self.classes: dict[tuple[str, str], type[Settings]] = {}
-        self.merged: dict[tuple[str, str], dict[str, Any]] = {}
+        self.classes: dict[Node, type[Settings]] = {}
+        self.merged: dict[Node, dict[str, Any]] = {}
         self.recipes: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
 
-    def problem(self, path: tuple, text: str) -> None:
+    def problem(self, path: tuple[str | int, ...], text: str) -> None:
         self.problems[f"{dotted(path)}: {text}" if path else text] = None
 
     def mapping(self, *path: str) -> dict[str, Any]:
@@ -165,7 +168,7 @@ class _Reader:
 
     def references(self) -> None:
         """Every name stands in its block, and no chain of names comes back to itself."""
-        edges: dict[tuple[str, str], list[tuple[str, tuple[str, str]]]] = {}
+        edges: dict[Node, list[tuple[str, Node]]] = {}
         for node, cls in self.classes.items():
             edges[node] = []
             for key, kind in references(cls).items():
@@ -176,11 +179,13 @@ class _Reader:
                         self.problem((*node, key), f"no recipe {name!r} in '{kind}'{near} (there: {listed(known)})")
                     elif (kind, name) in self.classes:
                         edges[node].append((key, (kind, name)))
-        done: set[tuple[str, str]] = set()
+        done: set[Node] = set()
         for start in edges:
             self.follow(start, edges, [], done)
 
-    def follow(self, node: tuple[str, str], edges: dict, trail: list[tuple[tuple[str, str], str]], done: set) -> None:
+    def follow(
+        self, node: Node, edges: dict[Node, list[tuple[str, Node]]], trail: list[tuple[Node, str]], done: set[Node]
+    ) -> None:
         nodes = [n for n, _ in trail]
         if node in nodes:
             circle = trail[nodes.index(node) :]

@@ -22,7 +22,7 @@ from wsss.content import file_content, tree_content
 from wsss.fingerprint import fingerprint
 from wsss.identity import named_modules
 from wsss.needs import NEEDS
-from wsss.settings import EvaluationSettings, TrainingSettings
+from wsss.settings import EvaluationSettings, Settings, TrainingSettings
 from wsss.sources import tables, trees
 from wsss.steps import LEARNT_FROM, PIXEL_SCORES, READ_FROM, SCORED, STEPS
 from wsss.targets import Targets
@@ -85,15 +85,17 @@ class Plan(Targets):
 
     def elsewhere(self, rule: str, wildcards: Any) -> str | None:
         """The path of an artefact made elsewhere, for the rules that take one in."""
-        if not rule.startswith("external_"):
-            return None
-        return self.recipe(rule, wildcards.name).path.replace("{seed}", str(wildcards.seed))
+        return self._given(rule, wildcards) if rule.startswith("external_") else None
+
+    def _given(self, rule: str, wildcards: Any) -> str:
+        path: str = self.recipe(rule, wildcards.name).path
+        return path.replace("{seed}", str(wildcards.seed))
 
     def elsewhere_content(self, rule: str) -> Callable[[Any], str]:
         """What an artefact made elsewhere holds: a file by its content, a folder by the names and sizes below it."""
 
         def get(wildcards: Any) -> str:
-            path = self.elsewhere(rule, wildcards)
+            path = self._given(rule, wildcards)
             return "elsewhere " + (file_content(path) if os.path.isfile(path) else tree_content(path))
 
         return get
@@ -145,8 +147,10 @@ class Plan(Targets):
         values without names, so two numbers that swap places in separate params would go unseen."""
 
         def get(wildcards: Any) -> str:
+            recipe: Settings
             if rule == "index":
-                return self.config.recipes["datasets"][wildcards.dataset].canonical()
+                recipe = self.config.recipes["datasets"][wildcards.dataset]
+                return recipe.canonical()
             if rule == "scores":
                 # Only maps are scored at thresholds; for the rest the defaults stand, and a change re-runs nothing.
                 return self.evaluation(wildcards).canonical() if wildcards.kind in PIXEL_SCORES else "{}"
@@ -154,7 +158,8 @@ class Plan(Targets):
                 return "{}"
             step, recipe = STEPS[rule], self.recipe(rule, wildcards.name)
             if step.part is not None:
-                return getattr(recipe, step.part).canonical()
+                recipe = getattr(recipe, step.part)
+                return recipe.canonical()
             return recipe.canonical(exclude=set(step.without))
 
         return get

@@ -78,7 +78,7 @@ class Trainer:
         self.objective, self.views, self.settings, self.run, self.device = objective, views, settings, run, device
         self.chances = chances
         self.rank, self.ranks = ranks()
-        self.networks = {n: m.to(device, memory_format=torch.channels_last) for n, m in objective.networks.items()}
+        self.networks = {n: m.to(device).to(memory_format=torch.channels_last) for n, m in objective.networks.items()}
         for name, network in self.networks.items():
             tune_for(network, device)
             network.train()
@@ -87,7 +87,7 @@ class Trainer:
             if objective.batch_norm(name, settings.batch_norm) == "fixed":
                 network.fix_batch_norm()
         for network in objective.fixed.values():
-            network.to(device, memory_format=torch.channels_last)
+            network.to(device).to(memory_format=torch.channels_last)
             tune_for(network, device)
             network.eval()
         if settings.compile:  # in place of the instances' own method: names of weights stay, unlike in a wrapper
@@ -196,7 +196,7 @@ class Trainer:
                 loss = next(losses, None)
             if loss is None:
                 break
-            self.scalers[loss.network].scale(loss.value * share).backward()
+            torch.autograd.backward(self.scalers[loss.network].scale(loss.value * share))
             parts |= loss.parts
         self.step += 1
         if self.step % s.accumulate == 0:

@@ -164,9 +164,9 @@ class _Module:
             made.acts = any(_decorator(d) not in _HARMLESS for d in node.decorator_list)
         elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                for one in _targets(target):
-                    made.binds |= {one.id} if isinstance(one, ast.Name) else set()
-                    made.acts |= not isinstance(one, ast.Name)
+                for bound in _targets(target):
+                    made.binds |= {bound.id} if isinstance(bound, ast.Name) else set()
+                    made.acts |= not isinstance(bound, ast.Name)
         else:
             made.acts = True
             for inner in ast.walk(node):
@@ -257,7 +257,9 @@ class _Reach:
                 self.name(found, name)
         lines = []
         for name in sorted(self.counted):
-            statements = [self.modules[name].statements[k] for k in sorted(self.counted[name])]
+            module = self.modules[name]
+            assert module is not None  # nothing else is counted
+            statements = [module.statements[k] for k in sorted(self.counted[name])]
             texts = sorted(s.text for s in statements if isinstance(s.node, _DEFINITION) and not s.acts)
             texts += [s.text for s in statements if not isinstance(s.node, _DEFINITION) or s.acts]
             lines += [f"{name}\n", *(f"{t}\n" for t in texts)]

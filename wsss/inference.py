@@ -173,7 +173,7 @@ def pixel_probabilities(
     with or added to those of the image (``combine_flips``); softmax last.
     """
     for item, found in outputs_of(network, items, settings, device, threads, "predicting", among):
-        total = None
+        total: torch.Tensor | None = None
         for scores in found:
             scores = scores.float()
             if settings.flip:
@@ -182,4 +182,5 @@ def pixel_probabilities(
                     scores = scores / 2
             scores = F.interpolate(scores, size=(item.height, item.width), mode="bilinear", align_corners=False)
             total = scores if total is None else total + scores
+        assert total is not None  # there is at least one scale
         yield item, (total / len(found)).softmax(1)[0].cpu().numpy()

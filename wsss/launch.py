@@ -159,7 +159,7 @@ def joined(team: Team, device: str) -> Iterator[None]:
     own: BaseException | None = None
     try:
         kind = "nccl" if choose_device(device).type == "cuda" else "gloo"
-        store = dist.PrefixStore("group", meeting.client())
+        store = meeting.prefixed("group", meeting.client())
         patience = timedelta(seconds=PATIENCE)
         dist.init_process_group(kind, store=store, rank=team.rank, world_size=team.size, timeout=patience)
         yield
@@ -188,13 +188,14 @@ class _Meeting:
     name = "end"
 
     def __init__(self, team: Team) -> None:
-        import torch.distributed as dist
+        # torch documents both there
+        from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-        self.team, self.dist = team, dist
+        self.team, self.tcp, self.prefixed = team, TCPStore, PrefixStore
         try:
             self.server = None
             if team.rank == 0 and not team.hosted:
-                self.server = dist.TCPStore(team.address, team.port, is_master=True, wait_for_workers=False)
+                self.server = TCPStore(team.address, team.port, is_master=True, wait_for_workers=False)
             self.store = self.client()
             self.store.add("met", 1)
             deadline = time.monotonic() + MEETING
@@ -215,8 +216,8 @@ class _Meeting:
     def client(self) -> Any:
         """A connection of one's own: one that waits would hold up all who share it."""
         team, limit = self.team, timedelta(seconds=MEETING)
-        store = self.dist.TCPStore(team.address, team.port, is_master=False, wait_for_workers=False, timeout=limit)
-        return self.dist.PrefixStore(f"wsss/{team.attempt}", store)
+        store = self.tcp(team.address, team.port, is_master=False, wait_for_workers=False, timeout=limit)
+        return self.prefixed(f"wsss/{team.attempt}", store)
 
     def ended(self, store: Any) -> tuple[int, int] | None:
         """Who decided how the run ends, and the exit code; None: it goes on. Raises ``RuntimeError`` if unreachable."""
@@ -275,7 +276,7 @@ class _Watch:
         self.thread.join()
 
     def _watch(self) -> None:
-        store, verdict = None, None
+        verdict: tuple[int | None, int] | None = None
         try:
             store = self.meeting.client()
             while not self.over.wait(1.0) and verdict is None:

@@ -54,8 +54,10 @@ class Format:
 
     def writer(self, path: Path, key: str) -> MapWriter:
         """A writer of maps of this format; ``key`` says what they depend on (``wsss.shards``)."""
-        about = {"scales": self.scales, "flip": self.flip, "stride": self.stride, "round_to": self.round_to}
-        return MapWriter(path, **about, attributes={**self.attributes, "key": key})
+        return MapWriter(
+            path, scales=self.scales, flip=self.flip, stride=self.stride, round_to=self.round_to,
+            attributes={**self.attributes, "key": key},
+        )  # fmt: skip
 
 
 def write_maps(
@@ -188,7 +190,8 @@ class Parts:
                 if run.stop:
                     raise Interrupted(run.stop)
                 if writer.count >= IMAGES_A_PART or time.monotonic() - begun > SECONDS_A_PART:
-                    writer = self._close(writer)
+                    self._close(writer)
+                    writer = None
             if writer is None and not self._shards:  # no images at all
                 writer = form.writer(self._free(), self.key)
         except (Interrupted, WsssError):

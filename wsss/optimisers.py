@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from wsss.models.backbone import Trainable
 from wsss.settings import TrainingSettings
 
 
-def parameter_groups(network: Trainable, settings: TrainingSettings) -> list[dict]:
+def parameter_groups(network: Trainable, settings: TrainingSettings) -> list[dict[str, Any]]:
     """Pretrained weights, pretrained biases, new weights, new biases: rates times 1, 2, 10, 20 by default.
 
     One-dimensional parameters named ``bias`` (normalisation offsets among them) are biases: no weight decay.
@@ -41,7 +43,8 @@ def rate_at(step: int, steps: int, settings: TrainingSettings) -> float:
     warmup = int(settings.warmup * steps)
     if step < warmup:
         return (step + 1) / warmup
-    return (1 - (step - warmup) / max(1, steps - warmup)) ** settings.power
+    factor: float = (1 - (step - warmup) / max(1, steps - warmup)) ** settings.power
+    return factor
 
 
 def set_rate(optimiser: torch.optim.Optimizer, factor: float, settings: TrainingSettings) -> None:

@@ -101,7 +101,8 @@ def default(cls: type[Settings], name: str) -> str:
 
 def meaning(cls: type[Settings], name: str) -> str:
     """What a key means, told by the class or by one that it comes from."""
-    texts = (base.model_fields[name].description for base in cls.__mro__ if name in getattr(base, "model_fields", {}))
+    bases = (base for base in cls.__mro__ if issubclass(base, Settings))
+    texts = (base.model_fields[name].description for base in bases if name in base.model_fields)
     return next(filter(None, texts), "")
 
 

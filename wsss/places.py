@@ -50,7 +50,9 @@ class Places:
         step = STEPS[rule]
         key = classes_of(KINDS[step.kind])[0]
         recipes = self.config.recipes[step.kind]
-        return [n for n, s in recipes.items() if not step.variants or getattr(s, key) in step.variants]
+        if key is None or not step.variants:
+            return list(recipes)
+        return [n for n, s in recipes.items() if getattr(s, key) in step.variants]
 
     def base(self, dataset: str, seed: Any = None) -> str:
         """``results/<dataset>[/s<seed>]``."""

@@ -26,7 +26,7 @@ def share(tensors: Iterable[torch.Tensor], mean: bool) -> None:
         flat /= dist.get_world_size()
     else:
         dist.broadcast(flat, 0)
-    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+    for tensor, part in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
 
 

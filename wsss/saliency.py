@@ -23,6 +23,7 @@ from wsss.models.disentangler import Disentangler
 from wsss.models.folding import fold_batch_norm
 from wsss.models.saliency_net import load_saliency
 from wsss.objectives import find
+from wsss.objectives.base import Objective
 from wsss.objectives.c2am_h import STRONGEST
 from wsss.settings import C2amHSettings, InferenceSettings, SaliencyMapSettings, SaliencyNetSettings, SaliencySettings
 from wsss.shards import items_of
@@ -55,16 +56,17 @@ def train_saliency(run: Run) -> None:
         raise WsssError(f"{index.folder}: no training image {'' if network_of_masks else 'has a tag'}; see report.json")
     target = _target(run, settings, items)
     device = prepare(run)
-    objective = find(settings.objective)(settings, given_classifiers(run, settings).get("warm_start"))
+    goal: Callable[..., Objective] = find(run.settings.objective)
+    objective = goal(settings, given_classifiers(run, settings).get("warm_start"))
     network = train(run, objective, items, len(index.classes), device, target)
     if run.team.rank:
         return
     about: dict[str, Any] = {"backbone": settings.backbone, "output_stride": settings.output_stride}
-    if network_of_masks:
+    if isinstance(settings, SaliencyNetSettings):
         about |= {"kind": "saliency-net", "architecture": settings.architecture}
     else:
         about |= {"kind": "disentangler", "inverted": False}
-        if settings.objective == "c2am":
+        if run.settings.objective == "c2am":
             border, interior = border_test(network, items, settings.long_side[1], device, run.args.threads)
             about["inverted"] = border > interior
             say(f"foreground share {border:.3f} on borders, {interior:.3f} inside"
@@ -121,7 +123,8 @@ class Hints:
                 f"the maps of {item.id!r} in {self.store.folder} are of a {maps.shape[1]} x {maps.shape[2]} image, "
                 f"{item.image} is {item.height} x {item.width}; make the maps again"
             )
-        return (np.clip(maps.max(axis=0, initial=0), 0, 1) * STRONGEST).round().astype(np.uint8)
+        strength: np.ndarray = (np.clip(maps.max(axis=0, initial=0), 0, 1) * STRONGEST).round().astype(np.uint8)
+        return strength
 
 
 @torch.inference_mode()
@@ -175,7 +178,7 @@ def write_saliency_maps(run: Run) -> None:
             raise WsssError("activation: a saliency network gives probabilities; use sigmoid")
         prepare_cpu(run.args.threads)
         device = choose_device(run.args.device)
-        network.to(device, memory_format=torch.channels_last).eval()
+        network.to(device).to(memory_format=torch.channels_last).eval()
         fold_batch_norm(network, torch.zeros(1, 3, PROBE, PROBE, device=device))
         stride = FINE_STRIDE if fine else about["output_stride"]
 

@@ -35,7 +35,7 @@ class Scatter:
         wanted = self.chain.shards(Job(rule, wildcards.dataset, wildcards.seed, wildcards.name))
         folder = Path(self._folder(rule, wildcards))
         try:
-            had = json.loads((folder / NAME).read_text(encoding="utf-8")).get("shards", 1)
+            had: int = json.loads((folder / NAME).read_text(encoding="utf-8")).get("shards", 1)
         except (OSError, ValueError):
             return wanted
         if had == wanted or Path(os.path.abspath(folder)) in self.judge.stale([folder]):

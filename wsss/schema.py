@@ -60,7 +60,7 @@ def schema() -> dict[str, Any]:
             "propertyNames": {"pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*$"},
             "additionalProperties": {"anyOf": [recipe, {"type": "null"}]},
         }
-        keys = {f: {} for cls in variants(kind).values() for f in cls.model_fields}
+        keys: dict[str, Any] = {f: {} for cls in variants(kind).values() for f in cls.model_fields}
         defaults[kind] = {"type": ["object", "null"], "properties": keys, "additionalProperties": False}
     properties = {
         "dataset": {

@@ -292,7 +292,8 @@ def _gpu_memory() -> dict[str, int]:
 def _device_name(device: str) -> str:
     torch = sys.modules.get("torch")
     if torch is not None and device != "cpu" and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+        name: str = torch.cuda.get_device_name()
+        return name
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -314,9 +315,7 @@ def _settings_help(settings: Any) -> str | None:
                 value = field.get_default(call_default_factory=True)
                 default = json.dumps(value.model_dump(mode="json") if isinstance(value, Settings) else value)
             lines.append(f"  {name} = {default}")
-            text = field.description or next(
-                (b.model_fields[name].description for b in cls.__mro__[1:] if name in getattr(b, "model_fields", {})),
-                None,
-            )
+            bases = [base for base in cls.__mro__[1:] if issubclass(base, Settings) and name in base.model_fields]
+            text = field.description or next((base.model_fields[name].description for base in bases), None)
             lines += [f"      {part}" for part in (text or "").splitlines()]
     return "\n".join(lines)

@@ -66,7 +66,7 @@ SCORED = {
 """Kind of scores -> folder of the artefacts that are scored."""
 OF_RECIPES = {"saliency-masks": "saliency"}
 """Kind of scores -> kind of recipe, where the two differ."""
-BULK = {
+BULK: dict[str, tuple[str, ...]] = {
     "classifiers": ("model.safetensors",),
     "saliency": ("model.safetensors",),
     "saliency-masks": ("masks",),

@@ -156,7 +156,8 @@ def _settings(kind: str, values: dict[str, Any], low: dict[str, Any]) -> Setting
     merged = merge(low, values)
     key, classes = classes_of(KINDS[kind])
     cls = classes["" if key is None else merged[key]]
-    return check(cls, {k: v for k, v in merged.items() if k in cls.model_fields})[0]
+    settings: Settings | None = check(cls, {k: v for k, v in merged.items() if k in cls.model_fields})[0]
+    return settings
 
 
 def _ordered(wanted: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
@@ -183,7 +184,8 @@ def _targets(kind: str, name: str, wanted: dict[str, dict[str, Any]]) -> list[tu
 
 
 def _renamed(kind: str, values: dict[str, Any], names: dict[tuple[str, str], str]) -> dict[str, Any]:
-    return merge(values, {f: names[target, values[f]] for f, target in _fields(kind, values).items()})
+    merged: dict[str, Any] = merge(values, {f: names[target, values[f]] for f, target in _fields(kind, values).items()})
+    return merged
 
 
 def layout(study: Study) -> str:

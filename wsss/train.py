@@ -46,7 +46,8 @@ def train_classifier(run: Run) -> None:
     device = prepare(run)
     classes = len(index.classes)
     frequencies = torch.from_numpy(class_counts(items, classes) / len(items))
-    objective = find(settings.objective)(settings, classes, given, frequencies)
+    goal: Callable[..., Objective] = find(run.settings.objective)
+    objective = goal(settings, classes, given, frequencies)
     chances = balanced_chances(items, classes) if settings.sampling == "balanced" else None
     mask_of = None
     if isinstance(settings, GuidedSettings) and settings.true_masks:
@@ -58,7 +59,7 @@ def train_classifier(run: Run) -> None:
     network = objective.kept(train(run, objective, items, classes, device, mask_of, chances))
     if run.team.rank:
         return
-    about = {
+    about: dict[str, Any] = {
         "kind": "classifier",
         "backbone": settings.backbone,
         "output_stride": settings.output_stride,
@@ -97,6 +98,7 @@ def train_segmenter(run: Run) -> None:
             items = looked_at(run, few_masks(index, settings.true_masks, run.args.seed), settings.true_masks)
 
         def mask_of(item: Item) -> Path:
+            assert item.mask is not None  # as chosen above
             return item.mask
     else:
         if "masks" not in run.inputs:

@@ -64,7 +64,8 @@ def edge_maps(
     def edges_of(images: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[-2:]
         padded = F.pad(images, (0, -width % stride, 0, -height % stride))
-        return network(padded)[:, : -(-height // STRIDE), : -(-width // STRIDE)]
+        edges: torch.Tensor = network(padded)
+        return edges[:, : -(-height // STRIDE), : -(-width // STRIDE)]
 
     for item, (logits,) in outputs_of(edges_of, items, view, device, threads, "walking", among):
         logits = logits.float()
@@ -159,7 +160,7 @@ def write_walk(run: Run) -> None:
         network = load_edge_network(run.inputs["affinity"])
         prepare_cpu(run.args.threads)
         device = choose_device(run.args.device)
-        network.to(device, memory_format=torch.channels_last)
+        network.to(device).to(memory_format=torch.channels_last)
         fold_batch_norm(network, torch.zeros(1, 3, PROBE, PROBE, device=device))
 
         def maps_of(part: list[Item]) -> Iterator[Maps]:

@@ -162,7 +162,7 @@ def _inside(annotation: Any, part: str | int) -> Any:
     return None
 
 
-def _locate(cls: type[Settings], values: Any, loc: tuple) -> tuple[Path, Any, Any]:
+def _locate(cls: type[Settings], values: Any, loc: Path) -> tuple[Path, Any, Any]:
     """Turn pydantic's location into (path, annotation, value): what it adds for the members of a union is left out."""
     path: list[str | int] = []
     annotation: Any = cls
@@ -175,7 +175,8 @@ def _locate(cls: type[Settings], values: Any, loc: tuple) -> tuple[Path, Any, An
             continue
         path.append(part)
         annotation = inside
-        values = values[part] if known and (isinstance(values, dict) or part < len(values)) else None
+        beyond = known and isinstance(values, (list, tuple)) and isinstance(part, int) and part >= len(values)
+        values = values[part] if known and not beyond else None
     return tuple(path), annotation, values
 
 

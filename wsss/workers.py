@@ -21,7 +21,7 @@ from wsss.progress import Progress
 
 Item = TypeVar("Item")
 _PR_SET_PDEATHSIG = 1
-_work: Callable[[Any], Any] | None = None  # set once in each worker, so that the work is not sent with every item
+_work: Callable[[Any], Any]  # set once in each worker, so that the work is not sent with every item
 
 
 def over(

@@ -45,6 +45,13 @@ class Job:
         """What the workflow's rules call its dataset, seed, name and kind."""
         return SimpleNamespace(dataset=self.dataset, seed=self.seed, name=self.name, kind=self.kind)
 
+    @property
+    def of_recipe(self) -> tuple[str, str]:
+        """Seed and recipe, for jobs that make an artefact of a recipe. Raises ``ValueError`` for others."""
+        if self.seed is None or self.name is None:
+            raise ValueError(f"{self.rule} makes no artefact of a recipe")
+        return self.seed, self.name
+
 
 class Chain:
     """A configuration's jobs.
@@ -123,7 +130,7 @@ class Chain:
         index = {"index": f"{self.plan.base(job.dataset)}/index"}
         if job.rule == "index":
             return {}
-        if job.rule == "scores":
+        if job.rule == "scores" and job.kind is not None:
             run = self.plan.base(job.dataset, job.seed)
             return index | {"artefact": f"{run}/{SCORED[job.kind]}/{job.name}"}
         if job.rule == "explanations":
@@ -131,26 +138,29 @@ class Chain:
         if job.rule in ("summary", "report", "study"):
             read = self.plan.study_scores if job.rule == "study" else self.plan.scores
             return index | {f"scores.{n}": folder for n, folder in enumerate(read(job.dataset))}
-        return self.plan.upstream(job.rule, job.dataset, job.seed, job.name)
+        return self.plan.upstream(job.rule, job.dataset, *job.of_recipe)
 
     def settings(self, job: Job) -> Settings | None:
         """The typed settings that a job's stage reads; what it does not read has its default."""
         if job.rule in ("report", "study", "explanations"):
             return None
+        recipe: Settings
         if job.rule == "index":
-            return self.plan.config.recipes["datasets"][job.dataset]
+            recipe = self.plan.config.recipes["datasets"][job.dataset]
+            return recipe
         values = json.loads(self.plan.settings(job.rule)(job.wildcards))
         if job.rule in ("scores", "summary"):
-            return EvaluationSettings.read(values)
-        recipe = self.plan.recipe(job.rule, job.name)
-        part = STEPS[job.rule].part
-        return type(recipe if part is None else getattr(recipe, part)).read(values)
+            read: Settings = EvaluationSettings.read(values)
+            return read
+        recipe, part = self.plan.recipe(job.rule, job.of_recipe[1]), STEPS[job.rule].part
+        read = type(recipe if part is None else getattr(recipe, part)).read(values)
+        return read
 
     def shards(self, job: Job) -> int:
         """Jobs that share the images, as the recipe has it; one more puts their shares together where it is not 1."""
         if job.rule not in STEPS:
             return 1
-        recipe, part = self.plan.recipe(job.rule, job.name), STEPS[job.rule].part
+        recipe, part = self.plan.recipe(job.rule, job.of_recipe[1]), STEPS[job.rule].part
         return getattr(recipe if part is None else getattr(recipe, part), "shards", 1)
 
     def flags(self, job: Job) -> str:

@@ -80,11 +80,12 @@ def _explainer(name: str, given: list[str] | None) -> Any:
 
 def _output(photo: Path, explainer: str, args: argparse.Namespace) -> Path:
     """Where the overlay of a photo goes: ``--out`` if it is a file, else ``PHOTO-EXPLAINER.png`` there or here."""
-    if args.out is not None and args.out.suffix.lower() == ".png":
+    out: Path | None = args.out
+    if out is not None and out.suffix.lower() == ".png":
         if len(args.photos) > 1:
-            raise WsssError(f"--out {args.out}: there are {len(args.photos)} photos; name a folder")
-        return args.out
-    folder = args.out or Path()
+            raise WsssError(f"--out {out}: there are {len(args.photos)} photos; name a folder")
+        return out
+    folder = out or Path()
     return folder / f"{photo.stem}-{explainer.replace(':', '-')}.png"
 
 
@@ -124,7 +125,8 @@ class _Network:
         from wsss.data.loading import resized, scaled_size
         from wsss.data.transforms import normalise
 
-        item = Item(str(path), "val", path, None, *picture.shape[:2], (), False)
+        height, width = picture.shape[:2]
+        item = Item(str(path), "val", path, None, height, width, (), False)
         size = scaled_size(item, 1.0, self.args.max_side)
         view = torch.from_numpy(normalise(resized(torch.from_numpy(picture), size).numpy()))[None]
         made = explainer(self.subject, view, self._target(), ids=[path.name], seed=self.args.seed)

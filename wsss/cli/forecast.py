@@ -170,8 +170,8 @@ def scaled(run: Past, wanted: Past) -> float:
         return run.seconds
     ratio = wanted.work / run.work
     if run.dataset != wanted.dataset and "crop" not in run.settings:
-        sizes = pixels(wanted.index), pixels(run.index)
-        ratio *= sizes[0] / sizes[1] if all(sizes) else 1.0
+        own, other = pixels(wanted.index), pixels(run.index)
+        ratio *= own / other if own and other else 1.0
     start = min(STARTUP, run.seconds / 2)
     return start + (run.seconds - start) * ratio
 

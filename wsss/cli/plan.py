@@ -17,7 +17,7 @@ from wsss.cli.state import Judge
 from wsss.cli.text import count, duration, memory, table, wrapped
 from wsss.errors import WsssError
 from wsss.needs import NEEDS
-from wsss.settings import ExplanationSettings, ScenesSettings
+from wsss.settings import ExplanationSettings, ScenesSettings, Settings
 from wsss.steps import STEPS
 
 CORES = 8
@@ -127,7 +127,8 @@ def images_of(chain: Chain, job: Job, settings: Any, history: History) -> int | 
     if job.rule in TOGETHER:
         return len(chain.inputs(job)) - 1
     if job.rule == "segmenter" and settings.true_masks != "all":
-        return settings.true_masks
+        shown: int = settings.true_masks
+        return shown
     splits = dataset_images(chain, job.dataset, history)
     if splits is None:
         return None
@@ -147,13 +148,15 @@ def splits_of(chain: Chain, job: Job, settings: Any) -> tuple[str, ...]:
     if job.rule == "explanation":
         return (settings.split,)
     if job.rule == "saliency_masks":
-        return chain.plan.recipe(job.rule, job.name).maps.splits
-    return getattr(settings, "splits", ("train",))
+        settings = chain.plan.recipe(job.rule, job.of_recipe[1]).maps
+    splits: tuple[str, ...] = getattr(settings, "splits", ("train",))
+    return splits
 
 
 def dataset_settings(chain: Chain, dataset: str) -> dict[str, Any]:
     """A dataset's settings as plain values."""
-    return chain.plan.config.recipes["datasets"][dataset].model_dump(mode="json")
+    settings: Settings = chain.plan.config.recipes["datasets"][dataset]
+    return settings.model_dump(mode="json")
 
 
 def dataset_images(chain: Chain, dataset: str, history: History) -> dict[str, int] | None:
@@ -195,10 +198,11 @@ def _table(entries: list[Entry], asked: dict[str, Asked]) -> list[str]:
         todo = [one for one in every if not one.done]
         told = [one for one in todo or every if one.seconds is not None]
         unknown = len(todo or every) - len(told)
-        time = _span([one.seconds for one in told], duration) if told else "unknown"
+        time = _span([one.seconds for one in told if one.seconds is not None], duration) if told else "unknown"
         shards = sum(one.shards for one in todo if one.shards > 1)
         time += f" ({unknown} unknown)" if told and unknown else ""
-        peak = _span([one.forecast.mib for one in told], memory) if told else "unknown"
+        peaks = [one.forecast.mib for one in told if one.forecast.mib is not None]
+        peak = _span(peaks, memory) if peaks else "unknown"
         on_gpu = [one.forecast.gpu_mib for one in told if one.forecast.gpu_mib is not None]
         peak += f", GPU {memory(max(on_gpu))}" if on_gpu else ""
         numbers = [one.images for one in todo or every if one.images is not None]

@@ -239,9 +239,9 @@ def chain_of(made: Artefact) -> Iterator[Artefact]:
 def _commands(made: Artefact, chain: Chain | None) -> Iterator[str]:
     if chain is not None:
         try:
-            command = snakemake_command(chain, made.folder)
+            whole = snakemake_command(chain, made.folder)
             yield "make it again, with what it needs"
-            yield f"  {command}".replace("\n", "\n  ")
+            yield f"  {whole}".replace("\n", "\n  ")
         except WsssError as error:
             yield why_not(error)
     if (command := stage_command(made)) is not None:

@@ -20,7 +20,7 @@ from wsss.errors import WsssError
 from wsss.identity import code_of, content_of
 from wsss.steps import BULK, STEPS
 
-FILES = {"index": ("index.csv",), "summary": ("summary.md",), "report": ("../report.html",)}
+FILES: dict[str, tuple[str, ...]] = {"index": ("index.csv",), "summary": ("summary.md",), "report": ("../report.html",)}
 """What has to lie beside the manifest, for the stages without a recipe; for the others see ``wsss.steps.BULK``."""
 
 
@@ -46,10 +46,10 @@ class Judge:
     def stale(self, wanted: Iterable[Path | str]) -> dict[Path, list[str]]:
         """What has to be made (again) so that some artefacts are there and up to date: folder (absolute) to the
         reasons; empty where nothing has."""
-        wanted = [Path(os.path.abspath(folder)) for folder in wanted]
-        inputs = self._closure(wanted)
+        asked = [Path(os.path.abspath(folder)) for folder in wanted]
+        inputs = self._closure(asked)
         gone = {folder: why for folder in inputs if (why := self._gone(folder)) is not None}
-        found = {folder: [gone[folder]] for folder in wanted if folder in gone}
+        found = {folder: [gone[folder]] for folder in asked if folder in gone}
         for folder in inputs:
             if folder not in gone and (reasons := list(self._changed(load(folder)))):
                 found[folder] = reasons
@@ -92,7 +92,7 @@ class Judge:
         return found
 
     def _inputs_of(self, folder: Path) -> dict[str, Path]:
-        if (job := self.job(folder)) is not None:
+        if self.chain is not None and (job := self.job(folder)) is not None:
             given = {name: Path(os.path.abspath(one)) for name, one in self.chain.inputs(job).items()}
             return _named(job.rule, given)
         try:
@@ -132,7 +132,7 @@ class Judge:
         yield from self._code(made)
 
     def _settings(self, made: Artefact, job: Job) -> Iterator[str]:
-        settings = self.chain.settings(job)
+        settings = None if self.chain is None else self.chain.settings(job)
         if settings is None:
             return
         was, now = (counted(job.rule, one) for one in (made.settings, settings.model_dump(mode="json")))

@@ -45,7 +45,8 @@ def settings_class(stage: str, settings: dict[str, Any]) -> type[Settings] | Non
     if step.part is not None:
         return block(hints(next(iter(classes.values())))[step.part])
     usual = step.variants[0] if step.variants else default_variant(KINDS[step.kind])
-    return classes.get("" if key is None else settings.get(key, usual))
+    chosen = "" if key is None else settings.get(key, usual)
+    return None if chosen is None else classes.get(chosen)
 
 
 def counted(stage: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -91,10 +92,12 @@ def own(stage: str, settings: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _chosen_by(stage: str, settings: dict[str, Any]) -> str | None:
     """The key that chose the class, where it is there and worth a word."""
-    step = STEPS.get(stage)
-    if stage != "index" and (step is None or step.part is not None):
+    if stage == "index":
+        annotation = KINDS["datasets"]
+    elif (step := STEPS.get(stage)) is None or step.part is not None:
         return None
-    annotation = KINDS["datasets" if stage == "index" else step.kind]
+    else:
+        annotation = KINDS[step.kind]
     key = classes_of(annotation)[0]
     return key if key in settings and settings[key] != default_variant(annotation) else None
 

@@ -66,7 +66,8 @@ def _mean(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis without NaN; NaN where there is nothing else."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0).sum(axis=-1) / np.where(known.any(axis=-1), known.sum(axis=-1), np.nan)
+        total: np.ndarray = np.where(known, values, 0).sum(axis=-1)
+        return total / np.where(known.any(axis=-1), known.sum(axis=-1), np.nan)
 
 
 def metrics(matrix: np.ndarray, classes: tuple[str, ...], unlabelled: np.ndarray | int = 0) -> dict[str, Any]:

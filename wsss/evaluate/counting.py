@@ -86,7 +86,9 @@ class MapCounter:
         if item.id in self.chosen:
             count[1].add(maps, classes, truth)
 
-    def sum(self, a: tuple, b: tuple) -> tuple:
+    def sum(
+        self, a: tuple[ThresholdCounts, ThresholdCounts], b: tuple[ThresholdCounts, ThresholdCounts]
+    ) -> tuple[ThresholdCounts, ThresholdCounts]:
         """The counts of both; ``a`` is changed."""
         return a[0].merge(b[0]), a[1].merge(b[1])
 
@@ -116,16 +118,18 @@ class MaskCounter:
         count[1][:] += unlabelled
         count_sizes(count[2], matrix, truth.size, unlabelled)
 
-    def sum(self, a: tuple, b: tuple) -> tuple:
+    def sum(
+        self, a: tuple[np.ndarray, np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The counts of both."""
-        return tuple(x + y for x, y in zip(a, b, strict=True))
+        return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 
 
 @dataclass(frozen=True)
 class CoverageCounter:
-    """Counts what can be said without true masks; rows of the count: images tagged with the class, those of them with
-    a pixel of it, the sum over them of the class's share of the pixels, and (last) the sum over images of the share of
-    foreground pixels whose class is not tagged."""
+    """Counts what can be said without true masks (``threshold``: of maps); rows of the count: images tagged with the
+    class, those of them with a pixel of it, the sum over them of the class's share of the pixels, and (last) the sum
+    over images of the share of foreground pixels whose class is not tagged."""
 
     source: MapStore | MaskFolder
     threshold: float | None
@@ -138,6 +142,7 @@ class CoverageCounter:
     def add(self, count: np.ndarray, item: Item) -> None:
         """Count one image. Raises :class:`WsssError` where its mask or maps are of another size."""
         if isinstance(self.source, MapStore):
+            assert self.threshold is not None  # maps have one
             mask = pseudo_mask(self.source.full(item.id), self.source[item.id].classes, self.threshold)
         else:
             mask = self.source.read(item.id)
@@ -153,7 +158,8 @@ class CoverageCounter:
 
     def sum(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """The counts of both."""
-        return a + b
+        both: np.ndarray = a + b
+        return both
 
 
 def coverage_metrics(

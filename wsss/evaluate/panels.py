@@ -45,7 +45,8 @@ def paint_mask(image: np.ndarray, mask: np.ndarray, strength: float = 0.65) -> n
     colours = VOC_PALETTE[mask].astype(np.float64)
     colours[mask == IGNORE] = 255
     share = np.where(mask == 0, 0, strength)[..., None]
-    return (grey * (1 - share) + colours * share).round().astype(np.uint8)
+    painted: np.ndarray = (grey * (1 - share) + colours * share).round().astype(np.uint8)
+    return painted
 
 
 def paint_maps(image: np.ndarray, maps: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -55,7 +56,8 @@ def paint_maps(image: np.ndarray, maps: np.ndarray, classes: np.ndarray) -> np.n
         return grey.round().astype(np.uint8)
     colours = VOC_PALETTE[np.asarray(classes)[maps.argmax(axis=0)] + 1].astype(np.float64)
     share = 0.9 * maps.max(axis=0)[..., None]
-    return (grey * (1 - share) + colours * share).round().astype(np.uint8)
+    painted: np.ndarray = (grey * (1 - share) + colours * share).round().astype(np.uint8)
+    return painted
 
 
 def paint_saliency(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:

@@ -198,7 +198,8 @@ def _diagnostics(
 ) -> dict[str, Any]:
     items = index.split(split)
     known = {} if threshold is None else {"threshold": shortest(threshold), "threshold_images": 0}
-    scores = coverage_metrics(index, items, source, threshold, threads, f"{split} coverage")
+    cut = None if threshold is None else float(threshold)
+    scores = coverage_metrics(index, items, source, cut, threads, f"{split} coverage")
     policies = {policy: {**known, "images": len(items), **scores}}
     return {"images": len(items), "note": NO_MASKS, "policies": policies}
 

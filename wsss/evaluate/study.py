@@ -61,6 +61,7 @@ def write_study(run: Run) -> None:
 
 Values = dict[str, dict[int, float | None]]  # split -> seed -> value
 Rows = Sequence[tuple[str, str, dict[str, Values]]]
+Layout = Sequence[tuple[str, str, dict[str, tuple[str, str]]]]  # part, title, column -> (kind of scores, recipe)
 
 
 def values_of(scored: dict[int, Scored]) -> Values:
@@ -70,13 +71,13 @@ def values_of(scored: dict[int, Scored]) -> Values:
     for seed, one in scored.items():
         for split, content in one.content["splits"].items():
             policies: dict[str, Any] = content["policies"]
-            chosen = next((policies[p] for p in ("calibrated", "", "fixed") if p in policies), {})
+            chosen: dict[str, Any] = next((policies[p] for p in ("calibrated", "", "fixed") if p in policies), {})
             value = chosen.get("map") if one.kind == "classifiers" else chosen.get("miou")
             found.setdefault(split, {})[seed] = value
     return found
 
 
-def augmentations(layout: Sequence, found: dict[tuple[str, str], dict[int, Scored]]) -> dict[tuple[str, str], str]:
+def augmentations(layout: Layout, found: dict[tuple[str, str], dict[int, Scored]]) -> dict[tuple[str, str], str]:
     """What the classifiers of the rows were trained with, by part and title of the row."""
     said = {}
     for part, title, shown in layout:
@@ -129,10 +130,10 @@ def cell(values: dict[int, float | None], first: dict[int, float | None]) -> str
     return f"{spread(list(values.values()))} ({mean(more):+.1f}{tail})"
 
 
-def long_form(dataset: str, rows: Rows) -> list[tuple]:
+def long_form(dataset: str, rows: Rows) -> list[tuple[object, ...]]:
     """Rows of ``ablation.csv``; values are fractions, differences those to the first row of the part."""
     first: dict[str, dict[str, Values]] = {}
-    table = []
+    table: list[tuple[object, ...]] = []
     for part, title, shown in rows:
         first.setdefault(part, shown)
         for column, splits in shown.items():

@@ -36,6 +36,6 @@ def write_summary(run: Run) -> None:
     run.note(scores=len(scored), pictures=len(pictures))
 
 
-def long_form(dataset: str, scored: list[Scored]) -> list[tuple]:
+def long_form(dataset: str, scored: list[Scored]) -> list[tuple[object, ...]]:
     """Rows of ``summary.csv``."""
     return [(dataset, one.seed, one.kind, one.recipe, *row) for one in scored for row in rows(one.content)]

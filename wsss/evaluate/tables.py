@@ -93,14 +93,15 @@ def spread(values: Sequence[float | None]) -> str:
 def scores_table(kind: str, scored: list[Scored]) -> Table:
     """The table of one kind, a row for every recipe, split and policy."""
     metrics = TAGS if kind == "classifiers" else PIXELS
-    extra: dict[str, Callable[[Group, str], str]] = {
+    columns: dict[str, dict[str, Callable[[Group, str], str]]] = {
         "classifiers": {},
         "cams": {"made from": origin, "threshold chosen": chosen, "threshold": at_threshold, "seen at": views},
         "saliency": {"threshold chosen": chosen, "threshold": at_threshold, "seen at": views},
         "saliency-masks": {"dense CRF": crf},
         "masks": {"made from": origin, "threshold chosen": mask_threshold, "dense CRF": crf},
         "segmenters": {"learnt from": learnt_from, "seen at": views, "dense CRF": crf},
-    }[kind]
+    }
+    extra = columns[kind]
     if any("unlabelled" in values for group in groups(scored).values() for _, values in group):
         metrics = metrics | LEFT_OUT
     table = []

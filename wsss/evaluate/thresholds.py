@@ -112,7 +112,8 @@ class ThresholdCounts:
         below, following = self._steps
         step = np.clip(scores * np.float32(FINE), 0, FINE).astype(np.int32)
         found = below[step]
-        return found + (scores > following[found])
+        above: np.ndarray = found + (scores > following[found])
+        return above
 
     def merge(self, other: ThresholdCounts) -> ThresholdCounts:
         """Add the counts of other images."""

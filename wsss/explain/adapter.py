@@ -133,7 +133,7 @@ class Cam:
             if maps.ndim == 4:
                 maps = postprocess.reduce_channels(maps, self.explainer.channels or "max_abs")
             layers.append(maps)
-        return postprocess.pgc(layers, tuple(images.shape[2:]))
+        return postprocess.pgc(layers, images.shape[2:])
 
 
 def target_of(targets: Sequence[Any] | Target | None, images: int) -> Target:
@@ -149,8 +149,8 @@ def target_of(targets: Sequence[Any] | Target | None, images: int) -> Target:
     targets = list(targets)
     if len(targets) != images:
         raise WsssError(f"{len(targets)} targets for {images} images; give one for each")
-    classes = [class_of(each) for each in targets]
-    if None not in classes:
+    classes = [number for number in map(class_of, targets) if number is not None]
+    if len(classes) == len(targets):
         return OneEach(classes=classes)
     if all(callable(each) for each in targets):
         return Scalars(targets)
@@ -159,6 +159,6 @@ def target_of(targets: Sequence[Any] | Target | None, images: int) -> Target:
 
 def class_of(target: int | Callable[[torch.Tensor], torch.Tensor]) -> int | None:
     """The class whose score a target is, by its number or as a ``ClassifierOutputTarget``; None: something else."""
-    if type(target).__name__ == "ClassifierOutputTarget":  # by name: its kin (softmax, ...) have a category too
-        target = target.category
-    return int(target) if isinstance(target, int | np.integer) and not isinstance(target, bool) else None
+    # by name: its kin (softmax, ...) have a category too
+    number = getattr(target, "category", None) if type(target).__name__ == "ClassifierOutputTarget" else target
+    return int(number) if isinstance(number, int | np.integer) and not isinstance(number, bool) else None

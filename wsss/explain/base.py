@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar
+from dataclasses import Field, dataclass, fields, is_dataclass
+from typing import Any
 
 import torch
 
@@ -51,19 +51,29 @@ class Explanation:
 
 
 class Explainer(ABC):
-    """A way to explain. Subclasses are frozen dataclasses whose fields are the method's options.
+    """A way to explain. Subclasses are frozen dataclasses whose fields are the method's options; what they say of
+    themselves (``differentiates``, ``normalised``, ``channels``) is the same for all of a class, or a property.
 
     Attributes:
-        differentiates: Whether ``differentiable=True`` is possible.
-        normalised: Maps come rectified and normalised, from libraries that give no others.
         score: Kind of score that is explained; None: one that the target or an option says.
-        channels: How maps (R, 3, H, W) are best reduced to one channel (``wsss.explain.postprocess``).
     """
 
-    differentiates: ClassVar[bool] = True
-    normalised: ClassVar[bool] = False
     score: str | None = "logit"
-    channels: ClassVar[str | None] = None
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether ``differentiable=True`` is possible."""
+        return True
+
+    @property
+    def normalised(self) -> bool:
+        """Whether maps come rectified and normalised, from libraries that give no others."""
+        return False
+
+    @property
+    def channels(self) -> str | None:
+        """How maps (R, 3, H, W) are best reduced to one channel (``wsss.explain.postprocess``)."""
+        return None
 
     def __call__(
         self,
@@ -118,7 +128,8 @@ class Explainer(ABC):
 
     def options(self) -> dict[str, Any]:
         """The method's options as plain values."""
-        named = {field.name: getattr(self, field.name) for field in (fields(self) if is_dataclass(self) else ())}
+        known: tuple[Field[Any], ...] = fields(self) if is_dataclass(self) else ()
+        named = {field.name: getattr(self, field.name) for field in known}
         return {
             key: {"name": value.name, **value.options()} if isinstance(value, Explainer) else value
             for key, value in named.items()

@@ -73,17 +73,19 @@ class Explained:
     @property
     def explainer(self) -> str:
         """Its explainer with what matters of its options."""
+        name: str = self.metrics["explainer"]
         options = self.metrics["explainer_options"]
         if options.get("all_classes"):
-            return f"{self.metrics['explainer']} (all classes)"
+            return f"{name} (all classes)"
         few = {key: value for key, value in options.items() if key != "chunk"}
         told = ", ".join(f"{key} {value}" for key, value in few.items())
-        return self.metrics["explainer"] + (f" ({told})" if told else "")
+        return name + (f" ({told})" if told else "")
 
     def value(self, metric: str) -> float | None:
         """A metric, mean over detections."""
         others = "multi_only" if metric in MULTI_ONLY else "reference"
-        return self.metrics["summary"][others]["weighted"].get(metric)
+        weighted: dict[str, float | None] = self.metrics["summary"][others]["weighted"]
+        return weighted.get(metric)
 
 
 def read_explained(folder: Path) -> Explained:
@@ -180,8 +182,9 @@ def ordering(recipes: dict[str, list[Explained]]) -> list[str]:
         return []
     lines = []
     for title, (metric, sign) in ORDERS.items():
-        values = [_mean([one.value(metric) for one in means[name]]) for name in there]
-        if any(value is None for value in values):
+        found = [_mean([one.value(metric) for one in means[name]]) for name in there]
+        values = [value for value in found if value is not None]
+        if len(values) < len(there):
             continue
         pairs = [(a, b) for a in range(len(there)) for b in range(a + 1, len(there))]
         wrong = [(there[a], there[b]) for a, b in pairs if sign * (values[b] - values[a]) < 0]

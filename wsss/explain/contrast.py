@@ -8,6 +8,17 @@ from wsss.errors import WsssError
 from wsss.explain.look import Look
 
 
+def present_of(look: Look) -> torch.Tensor:
+    """Classes considered present in each image, bool (B, C).
+
+    Raises:
+        WsssError: The target has no set of present classes.
+    """
+    if look.rows.present is None:
+        raise WsssError("this method contrasts the present classes of a classifier; its target is Classes")
+    return look.rows.present
+
+
 def others(look: Look, all_classes: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """The contrast set of every row.
 
@@ -20,9 +31,7 @@ def others(look: Look, all_classes: bool) -> tuple[torch.Tensor, torch.Tensor]:
     Raises:
         WsssError: The target has no set of present classes.
     """
-    if look.rows.present is None:
-        raise WsssError("this method contrasts the present classes of a classifier; its target is Classes")
-    present = look.rows.present[look.rows.image_idx].float()
+    present = present_of(look)[look.rows.image_idx].float()
     if all_classes:
         present = torch.ones_like(present)
     return present.scatter(1, look.rows.class_idx[:, None], 0.0), present

@@ -77,6 +77,7 @@ class External(Explainer):
     """
 
     differentiates: ClassVar[bool] = False
+    channels: ClassVar[str | None] = "max_abs"
     library: str
     method: str
     options_of_call: dict[str, Any] = field(default_factory=dict)
@@ -89,10 +90,6 @@ class External(Explainer):
     @property
     def normalised(self) -> bool:
         return self.library == "pgc"
-
-    @property
-    def channels(self) -> str | None:
-        return "max_abs"
 
     def options(self) -> dict[str, Any]:
         return dict(self.options_of_call)
@@ -108,8 +105,8 @@ class External(Explainer):
     def _captum(self, kind: type, look: Look, row: int, image: int) -> torch.Tensor:
         layered = self.method.startswith(("Layer", "Neuron")) or self.method == "GuidedGradCam"
         method = kind(_Row(look, row, False), look.subject.module) if layered else kind(_Row(look, row, False))
-        found = method.attribute(look.images[image : image + 1].detach().clone(), target=0, **self.options_of_call)
-        found = (found[0] if isinstance(found, tuple) else found).detach()
+        given = method.attribute(look.images[image : image + 1].detach().clone(), target=0, **self.options_of_call)
+        found: torch.Tensor = (given[0] if isinstance(given, tuple) else given).detach()
         return found[:, 0] if found.ndim == 4 and found.shape[1] == 1 else found
 
     def _pgc(self, kind: type, look: Look, row: int, image: int) -> torch.Tensor:
@@ -125,8 +122,9 @@ class External(Explainer):
         network = _Row(look, row, True)
         with kind(network, look.subject.module) as method:
             scores = network(look.images[image : image + 1].detach().clone())
-            (found,) = method(0, scores, normalized=False, **self.options_of_call)
-        return found.detach()
+            (given,) = method(0, scores, normalized=False, **self.options_of_call)
+        found: torch.Tensor = given.detach()
+        return found
 
 
 HOOKS = ("_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

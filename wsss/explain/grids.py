@@ -41,7 +41,8 @@ def overlay(image: np.ndarray, raw: np.ndarray) -> np.ndarray:
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
     colours = matplotlib.colormaps[COLOURS](heat)[..., :3] * 255
     share = 0.25 + 0.55 * heat[..., None]
-    return (grey * (1 - share) + colours * share).round().clip(0, 255).astype(np.uint8)
+    mixed: np.ndarray = (grey * (1 - share) + colours * share).round().clip(0, 255).astype(np.uint8)
+    return mixed
 
 
 def draw_explanations(rows: Sequence[Row], path: Path) -> None:

@@ -42,6 +42,7 @@ class Look:
 
     output: torch.Tensor
     activations: torch.Tensor
+    _point: torch.Tensor
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class Look:
     ) -> None:
         self.subject, self.images, self.target = subject, images, target
         self.ids, self.seed, self.differentiable = ids, seed, differentiable
-        self._rows, self._point = rows, None
+        self._rows = rows
         self.cost: Counter[str] = Counter()
 
     @property

@@ -28,7 +28,7 @@ def relu_max(maps: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
     return maps / (maps.amax((-2, -1), keepdim=True) + eps)
 
 
-def pgc(maps: torch.Tensor | Sequence[torch.Tensor], size: tuple[int, int], eps: float = 1e-7) -> torch.Tensor:
+def pgc(maps: torch.Tensor | Sequence[torch.Tensor], size: Sequence[int], eps: float = 1e-7) -> torch.Tensor:
     """As pytorch-grad-cam shows maps: ReLU, minmax, resize, mean over layers, minmax again.
 
     Args:
@@ -41,7 +41,7 @@ def pgc(maps: torch.Tensor | Sequence[torch.Tensor], size: tuple[int, int], eps:
     return _shifted(mean.relu(), eps)
 
 
-def sgc(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def sgc(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Seg-Grad-CAM's way: resize, ReLU, over the maximum."""
     maps = resize(maps, size).relu()
     return _over(maps, maps.amax((-2, -1), keepdim=True))
@@ -52,7 +52,7 @@ def abs_minmax(maps: torch.Tensor) -> torch.Tensor:
     return _minmax(maps.float().abs())
 
 
-def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def resize(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Maps (R, h, w) at (R, H, W)."""
     return F.interpolate(maps.float()[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
 

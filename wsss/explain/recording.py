@@ -31,6 +31,7 @@ from wsss.evaluate.scoring import calibration_ids
 from wsss.evaluate.thresholds import ThresholdCounts
 from wsss.explain.base import Explanation
 from wsss.explain.grids import Row, draw_explanations
+from wsss.explain.metrics.confidence import Others
 from wsss.explain.metrics.localisation import THRESHOLDS, count_seeds, seed_scores
 from wsss.explain.metrics.measuring import Batch, Metrics, measure, one_channel
 from wsss.explain.metrics.tables import FLAGS, DetectionTable, Tally, write_table
@@ -45,7 +46,7 @@ from wsss.stage import Run
 from wsss.store.manifest import atomic_path, write_json
 from wsss.store.maps import MapShard, shard_paths
 
-POLICIES = ("reference", "multi_only")
+POLICIES: tuple[Others, ...] = ("reference", "multi_only")
 NOT_MEASURED = ("image", "class", "p", "kept", "removed", *FLAGS)
 
 
@@ -126,17 +127,16 @@ class _Explaining:
         truth = [read_mask(item.mask) if item.scored and item.mask is not None else None for item in items]
         labels = tagged(items, self.maker.classes, images.device)
         told: list[dict[str, Any]] = [{"rows": [], "curves": []} for _ in items]
-        made: Explanation | None = None
-        if explained:
-            made = self._measure(items, images, labels, truth, told)
-        maps = made
+        made = self._measure(items, images, labels, truth, told) if explained else None
         if self.settings.calibration_images and any(each is not None for each in truth):
             if made is None or self.settings.policy != "gt":
                 ids = [item.id for item in items]
                 maps = self.maker.explainer(self.maker.subject, images, Classes("gt", labels), ids=ids, seed=self.seed)
+            else:
+                maps = made
             self._count(items, maps, truth, told)
-        if made is None:
-            made = maps
+            made = maps if made is None else made
+        assert made is not None  # images that are not explained are there for their masks
         stored, _ = one_channel(self.maker.explainer, made.maps)
         if self.maker.pixels and len(stored):
             stored = F.avg_pool2d(stored[:, None], CELL, ceil_mode=True)[:, 0]
@@ -160,7 +160,7 @@ class _Explaining:
         metrics = Metrics(
             settings.policy, settings.fill, settings.curves, settings.curve_steps, road=settings.road, seed=self.seed
         )
-        size = tuple(images.shape[2:])
+        size = images.shape[2:]
         small = [each if each is None or each.shape == size else _nearest(each, size) for each in truth]
         tally = measure(
             self.maker.explainer, self.maker.subject, [Batch(images, [i.id for i in items], labels, small)],
@@ -191,10 +191,11 @@ class _Explaining:
                 told[number]["seeds"] = [at.tolist(), counts.counts.ravel()[at].tolist()]
 
 
-def _nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _nearest(mask: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """A mask at the size of the image that the network saw."""
     rows, columns = ((np.arange(new) * old // new) for old, new in zip(mask.shape, size, strict=True))
-    return mask[rows[:, None], columns]
+    small: np.ndarray = mask[rows[:, None], columns]
+    return small
 
 
 def write_tables(
@@ -253,7 +254,7 @@ def seeds_of(
     """Mean IoU of the seeds; None where there are no masks to say it by."""
     if not calibrated or not any("seeds" in each for each in calibrating) or not any("seeds" in e for e in scored):
         return None
-    return seed_scores(*(_added(each, classes) for each in (calibrating, scored)))
+    return seed_scores(_added(calibrating, classes), _added(scored, classes))
 
 
 def _added(told: list[dict[str, Any]], classes: int) -> ThresholdCounts:

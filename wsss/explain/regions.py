@@ -77,6 +77,7 @@ class Regions(Target):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         region = labels[image_idx] == class_idx[:, None, None]
         if self.where == "given":
+            assert self.masks is not None  # __post_init__ refuses it
             masks = self.masks.to(output.device)
             if masks.ndim != 3 or len(masks) != len(output):
                 raise WsssError(f"masks are (images, height, width), these are {tuple(masks.shape)}")
@@ -92,6 +93,7 @@ class Regions(Target):
             region = torch.ones_like(region)
         elif self.where in ("pixel", "box"):
             region = torch.zeros_like(region)
+            assert self.at is not None  # __post_init__ refuses it
             top, left, *end = self.at
             bottom, right = end or (top + 1, left + 1)
             if not (0 <= top < bottom <= region.shape[1] and 0 <= left < right <= region.shape[2]):
@@ -105,19 +107,19 @@ class Regions(Target):
         self._check(output)
         if kind not in SCORES:
             raise WsssError(f"score {kind!r}: for regions there are {', '.join(SCORES)}")
-        if output.shape[2:] != rows.masks.shape[1:]:
-            raise WsssError(
-                f"the output is {tuple(output.shape[2:])} pixels, its regions {tuple(rows.masks.shape[1:])}"
-            )
-        pixels = rows.masks.sum((1, 2)).clamp(min=1)
+        masks = rows.masks
+        assert masks is not None  # rows of this target have them
+        if output.shape[2:] != masks.shape[1:]:
+            raise WsssError(f"the output is {tuple(output.shape[2:])} pixels, its regions {tuple(masks.shape[1:])}")
+        pixels = masks.sum((1, 2)).clamp(min=1)
         if kind in ("logit", "probability"):
             values = output.float() if kind == "logit" else output.float().softmax(1)
-            total = (values[rows.image_idx, rows.class_idx] * rows.masks).sum((1, 2))
+            total = (values[rows.image_idx, rows.class_idx] * masks).sum((1, 2))
             return total if kind == "logit" and self.reduction == "sum" else total / pixels
         found = output.argmax(1)[rows.image_idx] == rows.class_idx[:, None, None]
         if rows.valid is not None:
             found = found & rows.valid
-        both, either = ((each).sum((1, 2)).float() for each in (found & rows.masks, found | rows.masks))
+        both, either = ((each).sum((1, 2)).float() for each in (found & masks, found | masks))
         return both / either.clamp(min=1) if kind == "iou" else 2 * both / (both + either).clamp(min=1)
 
     def about(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -42,7 +42,8 @@ def built(name: str, options: dict[str, Any]) -> Explainer:
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     if name.startswith("external:"):
         return method(options)
-    for field in fields(method):
+    known: tuple[Field[Any], ...] = fields(method) if is_dataclass(method) else ()
+    for field in known:
         if field.type == "Explainer" and isinstance(options.get(field.name), str):
             options[field.name] = find(options[field.name])()
     try:

@@ -75,7 +75,7 @@ class Subject:
                 self._module(name)
 
     def _module(self, name: str) -> nn.Module:
-        known = dict(self.network.named_modules())
+        known: dict[str, nn.Module] = dict(self.network.named_modules())
         if name not in known:
             near = get_close_matches(name, list(known), n=3, cutoff=0.4)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -118,12 +118,14 @@ class Subject:
                 "('fc', 'classifier', ...), or take hires-cam, which needs none"
             )
         module = self._module(self.head)
-        weight = module.effective_weight() if hasattr(module, "effective_weight") else getattr(module, "weight", None)
-        pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
-        if not (isinstance(module, nn.Linear) or pointwise):
+        if not isinstance(module, nn.Linear) and not (
+            isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
+        ):
             raise WsssError(
                 f"{self.head} is {type(module).__name__}: a linear layer or a 1x1 convolution is needed here"
             )
+        effective = getattr(module, "effective_weight", None)
+        weight: torch.Tensor = module.weight if effective is None else effective()
         bias = weight.new_zeros(weight.shape[0]) if module.bias is None else module.bias
         return weight.flatten(1).float(), bias.float()
 

@@ -138,8 +138,8 @@ def write_affinity_labels(run: Run) -> None:
             f"--settings: background ({settings.background}) must not exceed foreground ({settings.foreground}) "
             "without saliency"
         )
-    for known in (store, saliency):
-        missing = [item.id for item in items if known is not None and item.id not in known]
+    for known in (store,) if saliency is None else (store, saliency):
+        missing = [item.id for item in items if item.id not in known]
         if missing:
             raise WsssError(
                 f"{known.folder} has no maps of {len(missing)} training images, the first is {missing[0]!r}; let its "

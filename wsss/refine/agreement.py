@@ -38,7 +38,8 @@ def counts_text(counted: Counted) -> str:
 
 def counts_read(text: str) -> Counted:
     """What :func:`counts_text` wrote."""
-    return json.loads(text)
+    counted: Counted = json.loads(text)
+    return counted
 
 
 class Agreement:

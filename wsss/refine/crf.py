@@ -49,7 +49,8 @@ def score_unary(scores: np.ndarray) -> np.ndarray:
     """
     scores = np.asarray(scores, np.float32)
     share = scores / np.maximum(scores.sum(axis=0, keepdims=True), np.finfo(np.float32).tiny)
-    return -np.log(np.clip(share, CLIP, 1.0))
+    energies: np.ndarray = -np.log(np.clip(share, CLIP, 1.0))
+    return energies
 
 
 class DenseCRF:
@@ -123,4 +124,5 @@ def refine_scores(
     else:
         unary = score_unary(scores[kept])
     (probabilities,) = DenseCRF(image, settings).infer([unary])
-    return kept[probabilities.argmax(axis=0)]
+    labels: np.ndarray = kept[probabilities.argmax(axis=0)]
+    return labels

@@ -60,7 +60,8 @@ class Native:
             ) from None
 
     def __call__(self, unaries: Sequence[np.ndarray], iterations: int) -> list[np.ndarray]:
-        return self._field.infer(list(unaries), iterations)
+        found: list[np.ndarray] = self._field.infer(list(unaries), iterations)
+        return found
 
 
 @cache

@@ -115,7 +115,7 @@ class TorchCRF:
         gains = -torch.cat(energies, 1)
 
         def softmax(logits: torch.Tensor) -> torch.Tensor:
-            return torch.cat([each.softmax(1) for each in logits.split(counts, 1)], 1)
+            return torch.cat([each.softmax(1) for each in torch.split(logits, counts, 1)], 1)
 
         found = softmax(gains)
         for _ in range(iterations):

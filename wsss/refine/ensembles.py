@@ -47,18 +47,22 @@ def combine(maps: np.ndarray, rule: str, weights: np.ndarray | None = None) -> n
     ``mean``; ``max``; ``geometric``: prod(a)^(1/M), 0 where any member is; ``noisy-or``: 1 - prod(1 - a);
     ``calibrated``: sum(w a) / sum(w) with ``weights`` w (M,), not negative, not all 0.
     """
+    found: np.ndarray
     if rule == "mean":
-        return maps.mean(axis=0)
-    if rule == "max":
-        return maps.max(axis=0)
-    if rule == "geometric":
-        return (maps ** np.float32(1 / len(maps))).prod(axis=0)  # roots first: a product of many would underflow
-    if rule == "noisy-or":
-        return 1 - (1 - maps).prod(axis=0)
-    if rule == "calibrated":
+        found = maps.mean(axis=0)
+    elif rule == "max":
+        found = maps.max(axis=0)
+    elif rule == "geometric":
+        found = (maps ** np.float32(1 / len(maps))).prod(axis=0)  # roots first: a product of many would underflow
+    elif rule == "noisy-or":
+        found = 1 - (1 - maps).prod(axis=0)
+    elif rule == "calibrated":
+        assert weights is not None  # this rule needs them
         share = (np.asarray(weights, np.float64) / np.sum(weights)).astype(np.float32)
-        return np.einsum("m,m...->...", share, maps).clip(max=1)
-    raise ValueError(f"unknown rule {rule!r}")
+        found = np.einsum("m,m...->...", share, maps).clip(max=1)
+    else:
+        raise ValueError(f"unknown rule {rule!r}")
+    return found
 
 
 def calibrated_weights(scores: Sequence[Path], members: Sequence[Path]) -> tuple[list[float], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,13 +48,14 @@ def external_shards(path: Path) -> list[MapShard]:
         state = "holds no *.h5" if path.is_dir() else "does not exist"
         raise WsssError(f"{path} {state}; 'path' is a folder of map shards or one HDF5 file (see wsss.store.maps)")
     shards = [MapShard(one) for one in paths]
-    problems, where = [], {}
+    problems: list[str] = []
+    where: dict[str, str] = {}
     for shard in shards:
         lacks = [key for key in MUST_SAY if key not in shard.attributes]
         if lacks:
             problems.append(f"{shard.path} lacks the attributes {', '.join(lacks)}")
         for key in (*MUST_SAY, "relative"):
-            values = (shard.attributes.get(key), shards[0].attributes.get(key))
+            values: tuple[Any, Any] = (shard.attributes.get(key), shards[0].attributes.get(key))
             if not np.array_equal(*values):
                 problems.append(f"{shard.path} has {key} {values[0]}, {shards[0].path.name} has {values[1]}")
         for id in shard.ids:

@@ -60,7 +60,8 @@ def _path(dy: int, dx: int) -> tuple[tuple[int, int], ...]:
 def _direction(dy: int, dx: int) -> Direction:
     """Runs along the rows or along the columns, whichever are fewer. (A path has no gaps in either.)"""
     path = _path(dy, dx)
-    rows, columns = ({cell[axis]: [] for cell in sorted(path)} for axis in (0, 1))
+    rows: dict[int, list[int]] = {y: [] for y, _ in sorted(path)}
+    columns: dict[int, list[int]] = {x: [] for _, x in sorted(path)}
     for y, x in path:
         rows[y].append(x)
         columns[x].append(y)
@@ -191,7 +192,8 @@ def affinities(edges: torch.Tensor, radius: int) -> torch.Tensor:
     height, width = edges.shape[-2:]
     if height < radius or width < 2 * radius - 1:
         raise ValueError(f"a grid of {height} x {width} cells has no inner cell for radius {radius}")
-    return 1 - _PathMaximum.apply(edges, radius)
+    highest: torch.Tensor = _PathMaximum.apply(edges, radius)
+    return 1 - highest
 
 
 class Pairs(NamedTuple):

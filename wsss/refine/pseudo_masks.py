@@ -42,8 +42,11 @@ def best_labels(maps: np.ndarray, background: Background) -> np.ndarray:
     limits = np.asarray(background, np.float32)
     if limits.ndim == 1:
         claims = np.where(maps > limits[:, None, None], maps, -1)
-        return np.concatenate([np.full((1, *maps.shape[1:]), -0.5, np.float32), claims]).argmax(axis=0)
-    return np.concatenate([np.broadcast_to(limits, (1, *maps.shape[1:])), maps]).argmax(axis=0)
+        planes = np.concatenate([np.full((1, *maps.shape[1:]), -0.5, np.float32), claims])
+    else:
+        planes = np.concatenate([np.broadcast_to(limits, (1, *maps.shape[1:])), maps])
+    best: np.ndarray = planes.argmax(axis=0)
+    return best
 
 
 def readings(
@@ -56,6 +59,8 @@ def readings(
     """
     if crf is None:
         return [best_labels(maps, background) for background in backgrounds]
+    if image is None:
+        raise ValueError("the dense CRF needs the image")
     unaries = []
     for background in backgrounds:
         if crf.unary == "labels":
@@ -80,7 +85,8 @@ def pseudo_mask(
     """
     if len(maps) == 0:
         return np.zeros(maps.shape[1:], np.uint8)
-    return _values(classes)[readings(maps, [background], image, crf)[0]]
+    mask: np.ndarray = _values(classes)[readings(maps, [background], image, crf)[0]]
+    return mask
 
 
 def banded_mask(
@@ -152,7 +158,8 @@ class PseudoMaskWriter:
                 f"{self.saliency.folder} has {len(record.classes)} maps of image {item.id!r}; saliency is one map an "
                 "image: give the folder of a saliency recipe's maps"
             )
-        return np.clip(1 - self.saliency.full(item.id)[0], 0, None)
+        score: np.ndarray = np.clip(1 - self.saliency.full(item.id)[0], 0, None)
+        return score
 
 
 def _same_size(store: MapStore, size: tuple[int, int], item: Item) -> None:
@@ -208,7 +215,8 @@ def write_pseudo_masks(run: Run) -> None:
     store = MapStore(run.inputs["cams"])
     items = items_of(run, index)
     _covered(items, store, "maps")
-    saliency, band, background = None, settings.ignore, 0.0
+    saliency, band = None, settings.ignore
+    background: Background = 0.0
     facts: dict[str, Any]
     if settings.saliency is not None:
         if "saliency" not in run.inputs:

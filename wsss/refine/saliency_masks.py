@@ -38,7 +38,8 @@ class SaliencyMaskWriter:
         if item.labels:
             maps = self.store.full(item.id)
             image = read_image(item.image) if self.settings.crf is not None else None
-            for what, shape in ((f"the map in {self.store.folder}", maps.shape[1:]), (item.image, np.shape(image)[:2])):
+            seen = () if image is None else image.shape[:2]
+            for what, shape in ((f"the map in {self.store.folder}", maps.shape[1:]), (item.image, seen)):
                 if shape and shape != mask.shape:
                     sizes = f"{shape[0]} x {shape[1]}, in the index {item.height} x {item.width}"
                     raise WsssError(f"{what} is {sizes}; build the index and the maps again")

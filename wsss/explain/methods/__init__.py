@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
 
 from wsss.errors import WsssError
+from wsss.explain.base import Explainer
 from wsss.explain.external import external
 
 
@@ -16,7 +17,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(module.name.replace("_", "-") for module in iter_modules(__path__)))
 
 
-def find(name: str) -> Any:
+def find(name: str) -> Callable[..., Explainer]:
     """The class ``Method`` of ``wsss.explain.methods.<name>`` (a dash stands for an underscore), or an explainer of
     another library (``external:captum:IntegratedGradients``).
 
@@ -29,4 +30,5 @@ def find(name: str) -> Any:
         near = get_close_matches(name, names(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
         raise WsssError(f"explainer {name!r}: there is none of this name; {hint}")
-    return import_module(f"{__name__}.{name.replace('-', '_')}").Method
+    method: Callable[..., Explainer] = import_module(f"{__name__}.{name.replace('-', '_')}").Method
+    return method

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from wsss.explain.base import Explainer
-from wsss.explain.contrast import count, others
+from wsss.explain.contrast import count, others, present_of
 from wsss.explain.look import Look, in_order
 
 
@@ -48,7 +48,9 @@ class Method(Explainer):
 
     def _together(self, look: Look) -> torch.Tensor:
         """d (sum over C_i of S) / dA, fp32 (B, K, h, w)."""
-        present = torch.ones_like(look.rows.present) if self.all_classes else look.rows.present
+        present = present_of(look)
+        if self.all_classes:
+            present = torch.ones_like(present)
         every = torch.arange(len(present), device=present.device)
         sums = (look.output.float() * present).sum(1)
         found = list(look.gradients(sums, image_idx=every, keep=True))

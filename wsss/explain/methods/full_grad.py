@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import reduce
+from typing import ClassVar
 
 import torch
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d  # type: ignore[attr-defined]  # timm re-exports without saying so
 from torch import nn
 
 from wsss.errors import WsssError
@@ -44,13 +45,13 @@ class Method(Explainer):
         size, scores = images.shape[2:], look.scores()
         layers = [(z, bias) for z, bias in found if z.requires_grad]
 
-        def pieces() -> Any:
+        def pieces() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
             for rows, (gradient, *inner) in look.gradients(scores, *(z for z, _ in layers)):
                 terms = [(gradient * images[look.rows.image_idx[rows]]).float()]
                 terms += [slope.float() * bias for slope, (_, bias) in zip(inner, layers, strict=True)]
                 self._complete(terms, scores[rows])
-                made = sum(postprocess.resize(_scaled(term).sum(1), size) for term in terms if term.ndim == 4)
-                yield rows, made
+                shown = (postprocess.resize(_scaled(term).sum(1), size) for term in terms if term.ndim == 4)
+                yield rows, reduce(torch.add, shown)
 
         return in_order(pieces(), len(look.rows), images.new_zeros(0, *size))
 
@@ -102,7 +103,7 @@ def effective_bias(module: nn.Module) -> torch.Tensor | None:
     """What a layer in evaluation mode adds to a linear function of its input, by channel; None: nothing."""
     if isinstance(module, LINEAR):
         return module.bias
-    if isinstance(module, NORMS) and module.running_mean is not None:
+    if isinstance(module, NORMS) and module.running_mean is not None and module.running_var is not None:
         bias = -module.running_mean / (module.running_var + module.eps).sqrt()
         return bias * module.weight + module.bias if module.affine else bias
     return None

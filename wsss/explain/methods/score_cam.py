@@ -22,7 +22,7 @@ class Method(Explainer):
     """
 
     differentiates: ClassVar[bool] = False
-    score: str | None = "probability"
+    score: str = "probability"
     weighting: Literal["prob", "softmax_over_channels", "increase"] = "prob"
     """``prob``: the class's probability (sigmoid, or softmax where classes exclude each other);
     ``softmax_over_channels``: softmax of the probabilities over the channels; ``increase``: the probability minus that
@@ -50,14 +50,14 @@ class Method(Explainer):
             used = used[spread[used].argsort(descending=True, stable=True)[: self.top_channels]]
         if not count or not len(used):
             return activations.new_zeros(count, *size)
-        weights = torch.cat([self._scores(look, image, activations[some]) for some in used.split(self.chunk)], 1)
+        weights = torch.cat([self._scores(look, image, activations[some]) for some in torch.split(used, self.chunk)], 1)
         if self.weighting == "softmax_over_channels":
             weights = weights.softmax(1)
         elif self.weighting == "increase":
             nothing = look.run(torch.zeros_like(look.images[image : image + 1]))
             weights = weights - self._of(look, nothing, image, 1)
-        total = 0
-        for some, weight in zip(used.split(self.chunk), weights.split(self.chunk, 1), strict=True):
+        total = weights.new_zeros(())
+        for some, weight in zip(torch.split(used, self.chunk), torch.split(weights, self.chunk, 1), strict=True):
             part = activations[some] if self.maps == "layer" else postprocess.resize(activations[some], size)
             total = total + torch.einsum("rk,khw->rhw", weight, part)
         flat = total.flatten(1).amax(1) == total.flatten(1).amin(1)

@@ -51,7 +51,7 @@ class Method(Explainer):
         scale = images.new_full((len(images), 1, 1, 1), self.sigma)
         if self.relative:
             scale = scale * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)).detach()
-        total: torch.Tensor | int = 0
+        total = images.new_zeros((), dtype=torch.float32)
         for first in range(0, self.n, self.chunk):
             copies = min(self.chunk, self.n - first)
             noise = torch.stack([_noise(images.shape[1:], each, copies) for each in generators], 1).flatten(0, 1)

@@ -223,6 +223,7 @@ def _measured(
     maps, broken = one_channel(explainer, made.maps)
     small = postprocess.relu_minmax(maps)
     masks = postprocess.resize(small, size)
+    assert rows.present is not None  # Classes say it
     present = rows.present[rows.image_idx]
     before = probabilities(made.output, subject.single_label)[rows.image_idx]
     kept, removed = masked(subject, batch.images, made, masks, metrics, batch.ids)
@@ -265,7 +266,7 @@ def _energies(
         mine = image_idx == image
         if mask is not None and mine.any():
             regions, valid = region_of(mask, class_idx[mine])
-            found[mine] = energy(postprocess.resize(small[mine], tuple(regions.shape[1:])), regions, valid)
+            found[mine] = energy(postprocess.resize(small[mine], regions.shape[1:]), regions, valid)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,6 +18,8 @@ PERCENT = (*METRICS, "energy")
 FLAGS = ("several", "zero_map", "nan_map", "improbable")
 COST = ("forwards", "head_forwards", "backwards", "seconds")
 F_SCORES = {f"f{beta:g}{sign}": (beta, sign) for sign in "+-" for beta in BETAS}
+
+Sum = TypeVar("Sum", float, torch.Tensor)
 
 
 class Tally:
@@ -78,15 +80,11 @@ class Tally:
         """Add the sums of other images."""
         self.detections += other.detections
         self.images += other.images
-        for mine, theirs in (
-            (self.sums, other.sums),
-            (self.numbers, other.numbers),
-            (self.flags, other.flags),
-            (self.curves, other.curves),
-            (self.cost, other.cost),
-        ):
-            for name, value in theirs.items():
-                mine[name] = mine[name] + value if name in mine else value
+        _add(self.sums, other.sums)
+        _add(self.numbers, other.numbers)
+        _add(self.flags, other.flags)
+        _add(self.curves, other.curves)
+        _add(self.cost, other.cost)
         self._higher(other.peak_mib)
         return self
 
@@ -100,7 +98,8 @@ class Tally:
         if "ar" in found:
             pairs = {"+": ("ar", "ado"), "-": ("ad", "aro")}
             for name, (beta, sign) in F_SCORES.items():
-                found[name] = f_score(*(found[each] for each in pairs[sign]), beta)
+                first, second = pairs[sign]
+                found[name] = f_score(found[first], found[second], beta)
         return found
 
     def class_table(self, names: Sequence[str], others: Others = "reference") -> list[dict[str, Any]]:
@@ -171,6 +170,11 @@ class Tally:
             self.peak_mib = mib if self.peak_mib is None else max(self.peak_mib, mib)
 
 
+def _add(mine: dict[str, Sum], theirs: Mapping[str, Sum]) -> None:
+    for name, value in theirs.items():
+        mine[name] = mine[name] + value if name in mine else value
+
+
 class DetectionTable:
     """A CSV file of detections, written row by row, that is in its place only when it is whole.
 
@@ -183,7 +187,7 @@ class DetectionTable:
     def __enter__(self) -> DetectionTable:
         self._place = atomic_path(self.path)
         self._file = open(self._place.__enter__(), "w", encoding="utf-8", newline="")
-        self._writer: csv.DictWriter | None = None
+        self._writer: csv.DictWriter[str] | None = None
         return self
 
     def __call__(self, rows: Iterable[Mapping[str, Any]]) -> None:
