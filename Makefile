@@ -24,6 +24,7 @@ test: lint
 lint: $(BUILT)
 	ruff check .
 	ruff format --check .
+	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
