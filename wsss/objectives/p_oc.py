@@ -15,13 +15,13 @@ from wsss.models.classifier import logits
 from wsss.objectives.base import Loss, Moment
 from wsss.objectives.judged import Judged
 from wsss.objectives.terms import combine, erasing_terms, puzzle_terms, whole_terms
-from wsss.settings import TiledErasingSettings
+from wsss.settings import PNocSettings, POcSettings
 
 
 class Goal(Judged):
     """See the module's text. ``given["ordinary"]`` is the folder of the ordinary classifier."""
 
-    settings: TiledErasingSettings
+    settings: POcSettings | PNocSettings
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
         yield self.generator_loss(batch, moment)[0]

@@ -42,7 +42,6 @@ from wsss.settings.classifiers import (
     PNocSettings,
     POcSettings,
     PuzzleSettings,
-    TiledErasingSettings,
     TiledSettings,
     VanillaSettings,
 )
@@ -135,7 +134,6 @@ __all__ = [
     "Split",
     "Splits",
     "Threshold",
-    "TiledErasingSettings",
     "TiledSettings",
     "TrainingSettings",
     "VanillaSettings",

@@ -124,18 +124,14 @@ class OcCseSettings(ErasingSettings):
     augment: Augment = ("colour-jitter",)
 
 
-class TiledErasingSettings(ErasingSettings, TiledSettings):
-    """What objectives with both have."""
-
-
-class POcSettings(TiledErasingSettings):
+class POcSettings(ErasingSettings, TiledSettings):
     """P-OC (David et al. 2024): Puzzle-CAM and OC-CSE together."""
 
     objective: Literal["p-oc"] = "p-oc"
     augment: Augment = ("colour-jitter",)
 
 
-class PNocSettings(TiledErasingSettings):
+class PNocSettings(ErasingSettings, TiledSettings):
     """P-NOC (David et al. 2024): Puzzle-CAM's reconstruction, class-specific erasing judged by an ordinary classifier,
     and that classifier trained on in turn."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -58,6 +58,9 @@ class SaliencyNetMaskSettings(SaliencyMaskSettings):
 class SaliencySettings(TrainingSettings):
     """What every saliency recipe has; ``objective`` names the module in ``wsss.objectives``."""
 
+    if TYPE_CHECKING:  # a field of the subclasses
+        objective: str
+
     warm_start: Annotated[str, Ref("classifiers")] | None = None
     """A classifier whose backbone it starts from, for backbones without pretrained weights; null: ``pretrained``."""
     label_smoothing: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.0
@@ -73,7 +76,6 @@ class SaliencySettings(TrainingSettings):
 class ContrastSettings(SaliencySettings):
     """What C2AM and its variant with hints have."""
 
-    objective: str
     alpha: NonNegative = 0.25
     """Decay of the weight of positive pairs with their rank, exp(-alpha (rank - 1))."""
     epochs: Annotated[int, Field(ge=1)] = 10
