@@ -124,7 +124,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
             pytest.skip("no Chromium here, and no apt-get (as root) to install it")
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         install = "apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core"
-        done = subprocess.run(["bash", "-c", install], env=quiet, capture_output=True, text=True, timeout=500)
+        done = subprocess.run(["timeout", "400", "bash", "-c", install], env=quiet, capture_output=True, text=True)
         if program() is None:
             pytest.skip(f"Chromium could not be installed: {done.stderr.strip()[-300:]}")
     found = Browser(tmp_path_factory.mktemp("browser") / "profile")
