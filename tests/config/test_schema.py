@@ -63,11 +63,12 @@ def test_editors_take_what_the_loader_takes(raw: dict) -> None:
 
 
 def test_every_setting_is_described() -> None:
-    for name, definition in schema()["$defs"].items():
+    definitions = schema()["$defs"]
+    for name, definition in definitions.items():
         properties = definition.get("properties") or definition["anyOf"][1]["properties"]
         for key, value in properties.items():
             choice = {"kind", "objective"} & {key}
-            inherited = any(key in d.get("properties", {}) for n, d in schema()["$defs"].items() if n != name)
+            inherited = any(key in d.get("properties", {}) for n, d in definitions.items() if n != name)
             assert value.get("description") or choice or inherited, f"{name}.{key} has no docstring"
 
 
