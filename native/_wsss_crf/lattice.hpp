@@ -119,7 +119,7 @@ class Lattice {
 
   private:
     static constexpr std::uint32_t HEAD = std::uint32_t(1) << 31;
-    static constexpr int AHEAD = 4;                // pixels between asking for a row of a point and using it
+    static constexpr int AHEAD = 4;            // pixels between asking for a row of a point and using it
     static constexpr int REACH = 3 * (D + 1);  // corners lie D away at most, their neighbours as much again
 
     /// How coordinates are packed: key = sum of (coordinate - base) * stride. Each coordinate is bounded by what the
