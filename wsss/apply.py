@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from wsss.data.images import read_image
 from wsss.data.index import Index, Item
 from wsss.devices import choose_device, prepare_cpu
 from wsss.errors import WsssError
-from wsss.inference import PROBE, class_activation_maps, pixel_probabilities
+from wsss.inference import PROBE, class_activation_maps, contested, pixel_probabilities, rectified
 from wsss.map_parts import Format, Maps, write_maps
 from wsss.mask_parts import Written, write_masks
 from wsss.models.classifier import load_classifier
@@ -29,6 +30,7 @@ from wsss.stage import Interrupted, Run
 from wsss.store.masks import MaskFolder
 from wsss.workers import over
 
+Network = TypeVar("Network", bound=torch.nn.Module)
 WAITING = 512 << 20
 """Bytes of probabilities that wait in memory for their CRF; one image may be more."""
 PRUNE = 0.02
@@ -39,7 +41,8 @@ def write_cams(run: Run) -> None:
     """Write the maps of every image of the splits as HDF5 shards.
 
     Raises:
-        WsssError: The classifier was trained on other classes than the index has.
+        WsssError: The classifier was trained on other classes than the index has, or is no guided one where
+            ``normalise: softmax`` asks for it.
     """
     settings: CamsSettings = run.settings
     index = Index.load(run.inputs["index"])
@@ -47,16 +50,18 @@ def write_cams(run: Run) -> None:
 
     def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
         network, device = open_network(run, "classifier", load_classifier, index)
-        function, stride = network, 0
+        function: Callable[..., torch.Tensor] = network.pixel_logits if softmax else network
+        stride, read = network_stride(network), contested if softmax else rectified
         if named:
             stride, function = import_module(SEEDS).maps_by(network, settings, len(index.classes), run.args.seed)
-        stride = stride or network_stride(network)
 
         def maps_of(part: list[Item]) -> Iterator[Maps]:
-            return class_activation_maps(function, part, settings, device, run.args.threads, buckets(items), named)
+            among = buckets(items)
+            return class_activation_maps(function, part, settings, device, run.args.threads, among, named, read)
 
-        return Format(settings.scales, settings.flip, stride, stride), maps_of
+        return Format(settings.scales, settings.flip, stride, stride, {"relative": 0} if softmax else {}), maps_of
 
+    softmax = settings.normalise == "softmax"
     named = settings.explainer != "cam"  # the network's own output is CAM
     write_maps(run, items, begin)
 
@@ -128,8 +133,8 @@ class Finish:
 
 
 def open_network(
-    run: Run, name: str, load: Callable[[Path], tuple[torch.nn.Module, tuple[str, ...]]], index: Index
-) -> tuple[torch.nn.Module, torch.device]:
+    run: Run, name: str, load: Callable[[Path], tuple[Network, tuple[str, ...]]], index: Index
+) -> tuple[Network, torch.device]:
     """The trained network of the input ``name`` on its device, for inference only. Raises ``WsssError`` where the index
     has other classes."""
     network, classes = load(run.inputs[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from wsss.settings import KINDS, EnsembleSettings, FolderSettings, GuidedSettings, MasksSettings, Settings
+from wsss.settings import KINDS, CamsSettings, EnsembleSettings, FolderSettings, GuidedSettings, MasksSettings, Settings
 from wsss.wording import listed, named, references
 
 Recipes = dict[str, dict[str, Any]]
@@ -22,6 +22,7 @@ def inconsistencies(recipes: Recipes, datasets: tuple[str, ...]) -> Iterator[Pro
     for kind in KINDS:
         for name, settings in recipes[kind].items():
             yield from uncovered(recipes, kind, name, settings)
+            yield from unguided(recipes, kind, name, settings)
             for path, value, _, remedy in looks_at_masks(kind, name, settings):
                 for d in blind:
                     yield (
@@ -41,6 +42,18 @@ def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[P
         yield (kind, name, "supervision"), "masks", (), "leave this recipe out"
     if isinstance(settings, GuidedSettings) and settings.true_masks:
         yield (kind, name, "true_masks"), settings.true_masks, (), "set it to 0"
+
+
+def unguided(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
+    """Maps that are to be read as logits, of a classifier that has none of the background."""
+    if isinstance(settings, CamsSettings) and settings.normalise == "softmax":
+        classifier = recipes["classifiers"].get(settings.classifier)
+        if classifier is not None and not isinstance(classifier, GuidedSettings):
+            yield (
+                (kind, name, "normalise"),
+                f"'softmax' is for classifiers of the objective guided, and classifiers.{settings.classifier} is "
+                f"{classifier.objective!r}; use 'class', or a guided classifier",
+            )
 
 
 def uncovered(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:

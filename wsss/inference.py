@@ -119,6 +119,26 @@ def tag_probabilities(
     return np.stack([rows[item.id] for item in items])
 
 
+def rectified(views: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """a = ReLU(A(x)) + flip(ReLU(A(flip(x)))), float32 (n, h, w) of n classes (IRN's scheme, Ahn et al. 2019).
+
+    ``views``: A (2, C, h, w) of an image and its mirror, or (1, C, h, w) of the image alone; ``classes``: int64 (n,).
+    """
+    activation = F.relu(views[:, classes].float())
+    return activation[0] + activation[1].flip(-1) if len(activation) == 2 else activation[0]
+
+
+def contested(views: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Probabilities float32 (n, h, w) of n classes in a softmax with each other and the background, of the mean of the
+    logits of an image and its mirror: a guided classifier's maps read as they were trained.
+
+    ``views``: as for ``rectified``, of C + 1 classes, the background first.
+    """
+    chosen = views[:, torch.cat([classes.new_zeros(1), classes + 1])].float()
+    mean = (chosen[0] + chosen[1].flip(-1)) / 2 if len(chosen) == 2 else chosen[0]
+    return mean.softmax(0)[1:]
+
+
 @torch.inference_mode()
 def class_activation_maps(
     function: Callable[..., torch.Tensor],
@@ -128,14 +148,14 @@ def class_activation_maps(
     threads: int,
     among: Buckets | None = None,
     named: bool = False,
+    read: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = rectified,
 ) -> Iterator[tuple[Item, np.ndarray, list[np.ndarray]]]:
     """Maps of the tagged classes at the network's own resolution.
 
-    For every scale: a_s = ReLU(A(x_s)) + flip(ReLU(A(flip(x_s)))) (IRN's scheme, Ahn et al. 2019).
-
     Args:
-        function: Gives maps (B, C, h, w): a classifier in evaluation mode, or an explainer.
+        function: Gives maps (B, C, h, w): a classifier in evaluation mode, or an explainer; or what ``read`` reads.
         items, settings, device, threads, among, named: As for ``outputs_of``.
+        read: ``rectified`` or ``contested``.
 
     Yields:
         The item, its classes int64 (n,), and for each scale float32 (n, h_s, w_s).
@@ -151,10 +171,7 @@ def class_activation_maps(
         classes = np.array(item.labels, np.int64)
         maps = []
         for each in found:
-            activation = F.relu(each[:, torch.from_numpy(classes).to(device)].float())
-            if settings.flip:
-                activation = activation[:1] + activation[1:].flip(-1)
-            maps.append(activation[0].cpu().numpy())
+            maps.append(read(each, torch.from_numpy(classes).to(device)).cpu().numpy())
         yield item, classes, maps
 
 

@@ -67,6 +67,8 @@ def train_classifier(run: Run) -> None:
     }
     if settings.head == "kur":
         about |= {"head": "kur", "kur_alpha": float(settings.kur_alpha or classes)}
+    if isinstance(settings, GuidedSettings):
+        about["heatmap_scale"] = settings.heatmap_scale
     save_weights(run.out / "model.safetensors", network.state_dict(), about)
     validation = index.split("val")
     if validation:

@@ -156,6 +156,12 @@ REFUSED = [
     ("affinity", {"cams": "c", "width": 30}, "width (30) must be a multiple of 4"),
     ("affinity", {"cams": "c", "crop": 64}, "crop (64) must be at least 8 x radius (80) for pairs to fit"),
     ("affinity", {"cams": "c", "labels": TURNED}, "labels.background (0.4) must not exceed labels.foreground (0.1)"),
+    ("cams", {"classifier": "v", "normalise": "softmax"}, "classifiers.v is 'vanilla'; use 'class', or a guided"),
+    (
+        "cams",
+        {"classifier": "v", "normalise": "softmax", "explainer": "grad-cam"},
+        "normalise: softmax reads a guided classifier's own maps, and the explainer is 'grad-cam'; leave one of them",
+    ),
     ("classifiers", {"objective": "vanilla", "kur_alpha": 2.0}, "kur_alpha has no effect without head: kur"),
     (
         "classifiers",

@@ -68,6 +68,47 @@ def test_maps_against_one_view_at_a_time(tiny_index, classifier):
 
 
 @torch.inference_mode()
+def test_heatmaps_as_logits_against_one_view_at_a_time(tiny_index, tmp_path, make_run):
+    """Beside the background and the image's other classes; classes that are no tags have no part in it."""
+    torch.manual_seed(0)
+    network = Classifier("test_resnet", 2, 8, heatmap_scale=0.5).eval()
+    torch.nn.init.normal_(network.background.weight, std=0.1)
+    about = {"backbone": "test_resnet", "output_stride": 8, "classes": ["red", "green"], "heatmap_scale": 0.5}
+    save_weights(tmp_path / "model.safetensors", network.state_dict(), about)
+    write_manifest(tmp_path, {})
+    settings = CamsSettings(classifier="x", normalise="softmax", scales=(1.0, 1.5), splits=("val",))
+    inputs = {"index": tiny_index, "classifier": tmp_path}
+    write_cams(make_run(settings, inputs))
+    write_cams(make_run(settings.model_copy(update={"flip": False}), inputs, "once"))
+    stores = []
+    for name in ("out", "once"):
+        write_manifest(tmp_path / name, {})
+        stores.append(MapStore(tmp_path / name))
+    for item in Index.load(tiny_index).split("val"):
+        for flip, store in zip((True, False), stores, strict=True):
+            assert not store.relative
+            total = 0
+            for scale, ours in zip(settings.scales, store[item.id].maps, strict=True):
+                view = seen(item.image, scale)
+                scores = network.pixel_logits(view)[0]
+                if flip:
+                    scores = (scores + network.pixel_logits(view.flip(-1))[0].flip(-1)) / 2
+                shares = scores.exp()
+                shares = shares[1:] / (shares[0] + sum(shares[1 + c] for c in item.labels))
+                np.testing.assert_allclose(ours, shares[list(item.labels)].numpy(), atol=1e-5)
+                up = [-(-side // 8) * 8 for side in (item.height, item.width)]
+                total = total + F.interpolate(torch.from_numpy(ours)[None], up, mode="bilinear")[0]
+            mean = (total / 2)[:, : item.height, : item.width].numpy()
+            np.testing.assert_allclose(store.full(item.id), mean, atol=1e-6)
+
+
+def test_heatmaps_as_logits_want_a_guided_classifier(tiny_index, classifier, make_run):
+    settings = CamsSettings(classifier="x", normalise="softmax")
+    with pytest.raises(WsssError, match="no map of the background; 'normalise: softmax' is for"):
+        write_cams(make_run(settings, {"index": tiny_index, "classifier": classifier[1]}))
+
+
+@torch.inference_mode()
 def test_probabilities_against_one_view_at_a_time(tiny_index, segmenter):
     network, _ = segmenter
     items = Index.load(tiny_index).split("val")

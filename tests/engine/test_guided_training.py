@@ -14,7 +14,7 @@ from wsss.data.few_masks import few_masks
 from wsss.data.index import Index, write_index
 from wsss.errors import WsssError
 from wsss.evaluate.provenance import supervision
-from wsss.models.classifier import load_classifier
+from wsss.models.classifier import build_classifier, load_classifier, load_judge
 from wsss.settings import GuidedSettings, SegmenterSettings, VanillaSettings
 from wsss.store.manifest import write_manifest
 from wsss.train import train_classifier, train_segmenter
@@ -75,12 +75,13 @@ def test_without_masks_it_is_plain_classification(tiny_index, make_run):
         train_classifier(run)
         found.append(load_classifier(finished(run, "classifier"))[0].state_dict())
         assert supervision(run.out) == ["image tags"]
+    assert not found[0].pop("background.weight").any()
     assert found[0].keys() == found[1].keys()
     for key, value in found[0].items():
         torch.testing.assert_close(value, found[1][key], msg=key)
 
 
-def test_the_product_is_an_ordinary_classifier_that_others_go_on_from(tiny_index, make_run):
+def test_others_go_on_from_the_product(tiny_index, make_run):
     run = make_run(GuidedSettings(**SHORT, true_masks="all", ema=0.9), {"index": tiny_index}, "guided")
     train_classifier(run)
     assert run.facts["masks_looked_at"] == 12 and "true_masks" not in run.facts
@@ -88,8 +89,15 @@ def test_the_product_is_an_ordinary_classifier_that_others_go_on_from(tiny_index
     network, classes = load_classifier(folder)
     assert classes == ("red", "green") and network.head.weight.shape[0] == 2
     assert len((folder / "predictions.csv").read_text().splitlines()) == 5
+    assert network.background.weight.any() and network.heatmap_scale == 1
+    assert load_judge(folder, 2).background is None
+    plain = build_classifier(VanillaSettings(**SHORT), 2, folder)
+    assert plain.state_dict().keys() == network.state_dict().keys() - {"background.weight"}
+    again = build_classifier(GuidedSettings(**SHORT), 2, folder)
+    torch.testing.assert_close(again.background.weight, network.background.weight)
     warm = make_run(VanillaSettings(**SHORT, warm_start="guided"), {"index": tiny_index, "warm_start": folder}, "warm")
     train_classifier(warm)
+    assert not build_classifier(GuidedSettings(**SHORT), 2, finished(warm, "classifier")).background.weight.any()
 
 
 @pytest.mark.parametrize(

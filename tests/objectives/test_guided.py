@@ -35,7 +35,7 @@ def goal(layer: str = "last", seed: int = 0, **settings) -> Goal:
     fixed = {} if layer == "last" else {"batch_norm": "fixed"}
     made = Goal(GuidedSettings(**{**small, **fixed, "guidance_layer": layer, **settings}), 3, {})
     network = made.networks["classifier"].train()
-    nn.init.normal_(network.background.weight, std=0.1)
+    nn.init.normal_(network.classifier.background.weight, std=0.1)
     if made.settings.batch_norm == "fixed":
         network.fix_batch_norm()
     return made
@@ -111,7 +111,7 @@ def test_T_TW_1_heatmaps_are_gradient_times_activation(batch, layer):
     torch.testing.assert_close(heatmaps[:, 1:], explained(made, batch.images, layer), rtol=1e-4, atol=1e-5)
     network = made.networks["classifier"]  # the background's by another writing: a plain sum, image by image
     x = batch.images[:1].clone().requires_grad_()
-    score = network.background(feature_maps(network.classifier.backbone, x)).mean()
+    score = network.classifier.background(feature_maps(network.classifier.backbone, x)).mean()
     if layer == "input":
         expected = (torch.autograd.grad(score, x)[0] * x).sum(1) * SIDE**2
         torch.testing.assert_close(heatmaps[:1, 0], expected, rtol=1e-4, atol=1e-5)
@@ -134,7 +134,7 @@ def test_T_TW_2_class_by_class_is_one_pass(batch, layer, absent):
         gradients(goal(layer, gradient=mode, absent_classes=absent, pixel=Ramp(start=3, end=3)), batch)
         for mode in ("one-pass", "class-by-class")
     ]
-    assert found[0].keys() == found[1].keys() and "background.weight" in found[0]
+    assert found[0].keys() == found[1].keys() and "classifier.background.weight" in found[0]
     for name, one in found[0].items():
         torch.testing.assert_close(found[1][name], one, rtol=1e-4, atol=1e-5 * float(one.abs().max()), msg=name)
 
@@ -228,7 +228,7 @@ def test_gradients_against_a_plain_second_writing(batch, layer, mode):
         module = network.classifier.get_submodule(layer) if layer != "input" else None
         handle = module and module.register_forward_hook(lambda _, __, out, caught=caught: caught.append(out))
         features = feature_maps(network.classifier.backbone, x)
-        rows = [network.background(features)[0, 0], *network.classifier.head(features)[0]]
+        rows = [network.classifier.background(features)[0, 0], *network.classifier.head(features)[0]]
         point = x if module is None else caught[0]
         if handle:
             handle.remove()
@@ -253,7 +253,7 @@ def test_a_batch_without_masks_has_the_tags_alone(batch, layer, masks):
     loss = loss_of(made, batch)
     assert loss.parts.keys() == {"loss", "tags"} and loss.value.isfinite()
     loss.value.backward()
-    assert not made.networks["classifier"].background.weight.grad.any()  # no tag speaks of the background
+    assert not made.networks["classifier"].classifier.background.weight.grad.any()  # no tag speaks of the background
 
 
 def test_other_images_have_no_say_in_the_pixel_loss(batch):
@@ -310,17 +310,19 @@ def test_devices_parts_add_up_to_the_whole():
 # --- the network ------------------------------------------------------------------------------------------------------
 
 
-def test_it_is_found_by_its_name_and_keeps_a_plain_classifier():
+def test_it_is_found_by_its_name_and_keeps_a_classifier_with_a_background(batch):
     assert find("guided") is Goal
-    made = goal()
-    kept = made.kept(made.networks["classifier"])
-    assert kept.head.weight.shape[0] == 3 and not any("background" in name for name in kept.state_dict())
+    made = goal(heatmap_scale=0.5)
+    trained = made.networks["classifier"].eval()
+    kept = made.kept(trained)
+    assert kept(batch.images).shape[1] == 3
+    torch.testing.assert_close(kept.pixel_logits(batch.images), trained(batch.images).maps * 0.5)
 
 
 def test_the_head_and_the_background_are_new():
     network = goal().networks["classifier"]
     new = {name for name, _ in network.named_parameters() if network.is_new(name)}
-    assert new == {"classifier.head.weight", "background.weight"}
+    assert new == {"classifier.head.weight", "classifier.background.weight"}
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ classifiers:
 cams:
   plain: {classifier: vanilla}
   p-noc: {classifier: p-noc}
+  heat: {classifier: guided}
   walk: {source: walk, cams: p-noc, affinity: edges}
   longer: {source: walk, cams: plain, affinity: other}
   both: {source: ensemble, members: [plain, walk], rule: calibrated}

@@ -11,7 +11,7 @@ from torch import nn
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable, channels_of, create_backbone, feature_maps, load_pretrained
 from wsss.models.kernel_usage import KernelUsageHead
-from wsss.settings import ClassifierSettings
+from wsss.settings import ClassifierSettings, GuidedSettings
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights
 
@@ -21,6 +21,10 @@ class Classifier(Trainable):
 
     The forward pass returns the raw class activation maps (B, C, h, w), unbounded and not rectified; their mean over
     the grid is the logit, since pooling and a 1x1 convolution commute.
+
+    Args:
+        heatmap_scale: The classifier is a guided one: it has one more row, for the background, and its maps times
+            this factor are logits of pixels. None: it has none.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class Classifier(Trainable):
         pretrained: bool = False,
         head: Literal["linear", "kur"] = "linear",
         kur_alpha: float | None = None,
+        heatmap_scale: float | None = None,
     ) -> None:
         super().__init__()
         self.backbone = create_backbone(backbone, output_stride, pretrained)
@@ -40,6 +45,11 @@ class Classifier(Trainable):
         else:
             self.head = nn.Conv2d(channels, classes, 1, bias=False)
         nn.init.kaiming_normal_(self.head.weight)
+        self.background: nn.Conv2d | None = None
+        self.heatmap_scale = heatmap_scale
+        if heatmap_scale is not None:
+            self.background = nn.Conv2d(channels, 1, 1, bias=False)
+            nn.init.zeros_(self.background.weight)  # no tag speaks of it, so only true masks move it
         self.pretrained = pretrained
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -47,8 +57,27 @@ class Classifier(Trainable):
         maps: torch.Tensor = self.head(feature_maps(self.backbone, images))
         return maps
 
+    def with_background(self, images: torch.Tensor) -> torch.Tensor:
+        """Maps (B, C + 1, h, w) of a guided classifier, the background's first."""
+        assert self.background is not None  # who calls this knows what it has
+        features = feature_maps(self.backbone, images)
+        return torch.cat([self.background(features), self.head(features)], 1)
+
+    def pixel_logits(self, images: torch.Tensor) -> torch.Tensor:
+        """What a softmax over classes makes probabilities of pixels of: ``with_background`` times the scale.
+
+        Raises:
+            WsssError: This is no guided classifier.
+        """
+        if self.heatmap_scale is None:
+            raise WsssError(
+                "this classifier has no map of the background; 'normalise: softmax' is for classifiers of the "
+                "objective guided"
+            )
+        return self.with_background(images) * self.heatmap_scale
+
     def is_new(self, name: str) -> bool:
-        return name.startswith("head.")
+        return name.startswith(("head.", "background."))
 
 
 def logits(maps: torch.Tensor) -> torch.Tensor:
@@ -59,8 +88,9 @@ def logits(maps: torch.Tensor) -> torch.Tensor:
 def build_classifier(settings: ClassifierSettings, classes: int, warm_start: Path | None = None) -> Classifier:
     """A classifier with the weights that the settings (or another classifier's folder) say."""
     pretrained = settings.pretrained is True and warm_start is None
+    scale = settings.heatmap_scale if isinstance(settings, GuidedSettings) else None
     network = Classifier(
-        settings.backbone, classes, settings.output_stride, pretrained, settings.head, settings.kur_alpha
+        settings.backbone, classes, settings.output_stride, pretrained, settings.head, settings.kur_alpha, scale
     )
     if warm_start is not None:
         return _fill(network, warm_start)
@@ -73,13 +103,14 @@ def load_classifier(folder: Path) -> tuple[Classifier, tuple[str, ...]]:
     """A trained classifier and its class names, from its artefact folder."""
     read_manifest(folder)
     _, about = load_weights(folder / "model.safetensors")
-    head, alpha = about.get("head", "linear"), about.get("kur_alpha")
-    network = Classifier(about["backbone"], len(about["classes"]), about["output_stride"], False, head, alpha)
+    head, alpha, scale = about.get("head", "linear"), about.get("kur_alpha"), about.get("heatmap_scale")
+    network = Classifier(about["backbone"], len(about["classes"]), about["output_stride"], False, head, alpha, scale)
     return _fill(network, folder), tuple(about["classes"])
 
 
 def load_judge(folder: Path, classes: int) -> Classifier:
-    """A trained classifier of ``classes`` classes as it was built, whatever the recipe that it serves is built like.
+    """A trained classifier of ``classes`` classes as it was built (but for a guided one's background), whatever the
+    recipe that it serves is built like.
 
     Raises:
         WsssError: It knows another number of classes.
@@ -89,6 +120,7 @@ def load_judge(folder: Path, classes: int) -> Classifier:
         raise WsssError(
             f"{folder}: this classifier knows {len(known)} classes, the dataset has {classes}; train it on this dataset"
         )
+    network.background = network.heatmap_scale = None
     return network
 
 
@@ -98,6 +130,10 @@ def _fill(network: Classifier, folder: Path) -> Classifier:
     if heads[0] != heads[1]:
         named = ["head: linear" if alpha is None else f"head: kur, kur_alpha: {alpha:g}" for alpha in heads]
         raise WsssError(f"{folder}: its weights are for '{named[0]}', this recipe has '{named[1]}'; give both the same")
+    if network.background is None:
+        weights.pop("background.weight", None)
+    else:
+        weights.setdefault("background.weight", network.background.weight)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from wsss.errors import WsssError
-from wsss.models.backbone import Trainable, feature_maps
+from wsss.models.backbone import Trainable
 from wsss.models.classifier import Classifier
 
 LAST, INPUT = "last", "input"
@@ -32,10 +32,10 @@ class Seen(NamedTuple):
 
 
 class Guided(Trainable):
-    """A classifier with one more row in its head, for the background, whose weights start from 0.
+    """A guided classifier as it is trained.
 
     Args:
-        classifier: What is trained. The row for the background is none of its weights.
+        classifier: What is trained; it has a row for the background.
         layer: ``last``, ``input``, or a module below ``backbone`` that gives maps (B, K, h, w).
 
     Raises:
@@ -45,8 +45,6 @@ class Guided(Trainable):
     def __init__(self, classifier: Classifier, layer: str = LAST) -> None:
         super().__init__()
         self.classifier, self.layer = classifier, layer
-        self.background = nn.Conv2d(classifier.head.in_channels, 1, 1, bias=False)
-        nn.init.zeros_(self.background.weight)
         if layer in (LAST, INPUT):
             return
         known = [name for name, _ in classifier.named_modules() if name.startswith("backbone.")]
@@ -66,17 +64,14 @@ class Guided(Trainable):
             WsssError: The layer runs not once, or gives no maps.
         """
         if self.layer == LAST:
-            return Seen(self._maps(images), None)
+            return Seen(self.classifier.with_background(images), None)
         if self.layer == INPUT:
             images = images.detach().requires_grad_()
-            return Seen(self._maps(images.clone()), images)  # what follows may work in place, which a leaf forbids
+            # what follows may work in place, which a leaf forbids
+            return Seen(self.classifier.with_background(images.clone()), images)
         with self._watched() as caught:
-            maps = self._maps(images)
+            maps = self.classifier.with_background(images)
         return Seen(maps, self._only(caught))
-
-    def _maps(self, images: torch.Tensor) -> torch.Tensor:
-        features = feature_maps(self.classifier.backbone, images)
-        return torch.cat([self.background(features), self.classifier.head(features)], 1)
 
     @contextmanager
     def _watched(self) -> Iterator[list[Any]]:
@@ -106,4 +101,4 @@ class Guided(Trainable):
         return caught[0]
 
     def is_new(self, name: str) -> bool:
-        return name.startswith(("classifier.head.", "background."))
+        return name.startswith(("classifier.head.", "classifier.background."))

@@ -6,8 +6,8 @@ layer-wise relevance propagation of a ReLU network is just that, with A the imag
 once more, so heatmaps can never part from the network that they explain. Without biases the mean of H_c is z_c. At the
 last stage of a pooled linear head H are the class activation maps, and no gradient is needed.
 
-The background is one more class, of the heatmaps alone: no tag speaks of it, and the classifier that is kept has no
-row for it.
+The background is one more class, of the heatmaps alone: no tag speaks of it. The classifier that is kept has its row
+too, so that maps can be read as what they were trained as (``normalise: softmax`` of a ``cams`` recipe).
 """
 
 from __future__ import annotations

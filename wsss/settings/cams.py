@@ -5,9 +5,9 @@ All of them are stored in the same format, so whatever reads maps (hints, affini
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from wsss.settings.base import Count, Positive, Ref, ScatteredSettings, Splits, as_list
 from wsss.settings.explaining import ExplainedSettings
@@ -18,11 +18,26 @@ class CamsSettings(InferenceSettings, ExplainedSettings, ScatteredSettings):
     """Maps of the tagged classes, stored at the network's own resolution: class activation maps, or those of another
     explainer (those have no ``precision`` but fp32)."""
 
+    LATER: ClassVar[frozenset[str]] = ExplainedSettings.LATER | {"normalise"}
+
     source: Literal["classifier"] = "classifier"
     classifier: Annotated[str, Ref("classifiers")]
     """The classifier that is looked into."""
+    normalise: Literal["class", "softmax"] = "class"
+    """``class``: each map of an image is divided by its own maximum, a tag vouches for its class; ``softmax``: the maps
+    of a guided classifier as the logits that they were trained as, in a softmax with each other and the background's.
+    The natural threshold is then 0.5."""
     splits: Splits = ("train", "val")
     """Which images get maps."""
+
+    @model_validator(mode="after")
+    def _of_cam(self) -> CamsSettings:
+        if self.normalise == "softmax" and self.explainer != "cam":
+            raise ValueError(
+                f"normalise: softmax reads a guided classifier's own maps, and the explainer is {self.explainer!r}; "
+                "leave one of them out"
+            )
+        return self
 
 
 class WalkSettings(ScatteredSettings):
