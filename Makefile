@@ -1,5 +1,5 @@
 # make run    set up (once), then run config.yaml on all cores;  make run ARGS="--configfile my.yaml -n"
-# make test   set up (once), then check style and run all tests
+# make test   set up (once), then check style and run all tests, in two processes;  make test JOBS=4
 # make lint   style only
 # make docs   build the documentation in build/site
 # make bench  time every kernel beside its baseline;  make bench ARGS="--only threshold-sweep"
@@ -8,6 +8,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .PHONY: run test lint docs bench env clean-env
 
+JOBS ?= 2
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
@@ -19,7 +20,7 @@ run: $(BUILT)
 	snakemake --cores all --rerun-incomplete $(ARGS)
 
 test: lint
-	python -m pytest $(ARGS)
+	python -m pytest -n $(JOBS) --no-loadscope-reorder $(ARGS)
 
 lint: $(BUILT)
 	ruff check .

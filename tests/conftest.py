@@ -1,8 +1,14 @@
-"""What all tests share: the checkout's own library, and few threads, because several programs run at once."""
+"""What all tests share: the checkout's own library, and few threads, because several programs run at once. And how
+tests are shared out between two processes (``make test``)."""
+
+from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -15,3 +21,29 @@ if os.environ.get("WSSS_REACHED"):  # see tests/docs/reached.py
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (recorder, os.environ.get("PYTHONPATH"))))
     sys.path.insert(0, recorder)
     import sitecustomize  # noqa: F401
+
+LONG = (
+    "tests/slurm/",
+    "tests/workflow/test_every_setting.py",
+    "tests/workflow/test_tiny.py",
+    "tests/docs/test_tutorials.py",
+)
+"""They begin first, so that at the end no process waits long for the other."""
+TOGETHER = ("tests/slurm/",)
+"""One process runs them all: a machine can hold one cluster at a time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((n for n, start in enumerate(LONG) if item.nodeid.startswith(start)), len(LONG)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The tests of a file stay together, since they share what is made for them."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((start for start in TOGETHER if nodeid.startswith(start)), super()._split_scope(nodeid))
+
+    return Scheduling(config, log)

@@ -6,18 +6,22 @@ from collections.abc import Callable
 
 import pytest
 
-LINES = pytest.StashKey[list[str]]()
+SAID = "what ran on SLURM"
 
 
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Adds a line to the end of the session's output."""
-    return request.config.stash.setdefault(LINES, []).append
+    """Adds a line to the end of the session's output. It goes there with the test's report, perhaps from another
+    process."""
+    return lambda line: request.node.user_properties.append((SAID, line))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lines = config.stash.get(LINES, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    lines = [
+        text for report in reports if report.when == "call" for name, text in report.user_properties if name == SAID
+    ]
     if lines:
-        terminalreporter.section("what ran on SLURM")
+        terminalreporter.section(SAID)
         for line in lines:
             terminalreporter.line(line)
