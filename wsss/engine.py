@@ -93,6 +93,7 @@ class Trainer:
         if settings.compile:  # in place of the instances' own method: names of weights stay, unlike in a wrapper
             for network in (*self.networks.values(), *objective.fixed.values()):
                 network.forward = torch.compile(network.forward)
+        torch.backends.cudnn.benchmark = True  # all batches have one shape: a GPU may look for its fastest kernels
         self.average = WeightAverage(self.networks[objective.product], settings)
         self.optimisers = {n: build_optimiser(m, settings) for n, m in self.networks.items()}
         self.type = autocast_type(settings.precision, device)

@@ -68,6 +68,27 @@ def test_rates_follow_the_polynomial(name):
         assert {g["momentum"] for g in optimiser.param_groups} == {0.0}
 
 
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}, {"optimizer": "adamw"}])
+def test_steps_are_the_plain_optimisers(settings):
+    settings = VanillaSettings(lr=0.1, weight_decay=0.01, **settings)
+    found = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        network = Classifier("test_resnet", 3)
+        optimiser = build_optimiser(network, settings)
+        if not fused:
+            cls, momentum = type(optimiser), settings.momentum
+            more = {"momentum": momentum, "nesterov": momentum > 0} if cls is torch.optim.SGD else {}
+            optimiser = cls(parameter_groups(network, settings), lr=0.1, foreach=False, **more)
+        for step in range(4):
+            for p in network.parameters():
+                p.grad = torch.randn_like(p) if step != 1 or p.ndim > 1 else None
+            set_rate(optimiser, rate_at(step, 4, settings), settings)
+            optimiser.step()
+        found.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
+    torch.testing.assert_close(*found)
+
+
 def test_warm_up_rises_and_then_decays_to_the_end():
     settings = VanillaSettings(warmup=0.1)
     rates = [rate_at(t, 100, settings) for t in range(100)]
