@@ -1,4 +1,4 @@
-"""The part of the build that pyproject.toml cannot say: the extension modules in C++ under native/."""
+"""The parts of the build that pyproject.toml cannot say: the extension modules in C++ under native/, the workflow."""
 
 import sys
 from pathlib import Path
@@ -24,4 +24,18 @@ def extension(name: str) -> Pybind11Extension:
     )
 
 
-setup(ext_modules=[extension(name) for name in ("_wsss_crf", "_wsss_walk")])
+def workflow() -> list[tuple[str, list[str]]]:
+    """What a run needs, laid out as in the checkout, for ``PREFIX/share/wsss``: stages put the library beside them
+    first on their path, and hash its text. An editable installation has the checkout itself."""
+    if "editable_wheel" in sys.argv:
+        return []
+    found: dict[str, list[str]] = {"share/wsss": ["Snakefile"]}
+    for folder in ("envs", "native", "stages", "workflow", "wsss"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                inside = path.relative_to(ROOT)
+                found.setdefault(f"share/wsss/{inside.parent.as_posix()}", []).append(inside.as_posix())
+    return list(found.items())
+
+
+setup(ext_modules=[extension(name) for name in ("_wsss_crf", "_wsss_walk")], data_files=workflow())

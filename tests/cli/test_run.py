@@ -81,7 +81,7 @@ def test_without_a_workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(wsss.cli.run, "checkout", lambda: None)
     assert wsss.cli.main(["run"]) == 2
-    assert "installed without its checkout" in capsys.readouterr().err
+    assert "this wsss is the package alone" in capsys.readouterr().err
 
 
 class TestLock:

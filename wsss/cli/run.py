@@ -42,8 +42,8 @@ def snakemake(configfiles: Sequence[str], rest: Sequence[str]) -> list[str]:
     root = checkout()
     if root is None or not (root / "Snakefile").is_file():
         raise WsssError(
-            "the workflow is not here: this wsss was installed without its checkout; go to the folder of the checkout "
-            "(the one that holds Snakefile and stages/), or install from there with pip install -e"
+            "the workflow is not here: this wsss is the package alone; install it again with pip install, or go to the "
+            "folder of a checkout (the one that holds Snakefile and stages/)"
         )
     for name in configfiles:
         if not Path(name).is_file():

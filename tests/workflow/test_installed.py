@@ -1,0 +1,79 @@
+"""An installation without a checkout (``pip install .``): the workflow lies beside the package, and runs in any
+folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from house import ROOT
+
+from wsss.fingerprint import fingerprint
+from wsss.store.manifest import read_manifest
+
+CONFIG = {
+    "dataset": "scenes",
+    "datasets": {"scenes": {"kind": "scenes", "train": 24, "val": 8, "size": 64, "classes": 3}},
+    "classifiers": {"vanilla": {"objective": "vanilla", "backbone": "test_resnet"}},
+    "cams": {"vanilla": {"classifier": "vanilla"}},
+}
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What pip would install, but for the extension modules: ``site/`` with the package, ``share/wsss/``."""
+    at = tmp_path_factory.mktemp("prefix")
+    copy = at / "source"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "results", "build", "*.so"))
+    install = [sys.executable, "setup.py", "--quiet", "install_data", f"--install-dir={at}"]
+    subprocess.run(install, cwd=copy, check=True, timeout=100)
+    shutil.move(copy / "wsss", at / "site" / "wsss")
+    about = at / "site" / "wsss-0.1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: wsss\nVersion: 0.1.0\n")
+    (about / "RECORD").write_text("wsss/__init__.py,,\n../share/wsss/Snakefile,,\n")
+    shutil.rmtree(copy)
+    return at
+
+
+def program(prefix: Path, folder: Path, *args: str) -> str:
+    """``wsss ARGS`` of the installation, called in a folder; what it says."""
+    environment = os.environ | {"PYTHONPATH": str(prefix / "site")}
+    call = [sys.executable, "-m", "wsss", *args]
+    done = subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_nothing_is_left_out_and_nothing_else_is_there(prefix: Path) -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("no git repository here")
+    parts = ("Snakefile", "envs/", "native/", "stages/", "workflow/", "wsss/")
+    known = {path for path in listed.stdout.splitlines() if path.startswith(parts)}
+    house = prefix / "share" / "wsss"
+    there = {path.relative_to(house).as_posix() for path in house.rglob("*") if path.is_file()}
+    assert {path for path in there if "__pycache__" not in path} == known
+
+
+def test_its_code_counts_as_the_same(prefix: Path) -> None:
+    house = prefix / "share" / "wsss"
+    for stage in ("masks", "classifier"):
+        ours = fingerprint(ROOT / "stages" / f"{stage}.py", ROOT)
+        assert fingerprint(house / "stages" / f"{stage}.py", house) == ours
+
+
+def test_run_plan_and_show(prefix: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    snakefile = prefix / "share" / "wsss" / "Snakefile"
+    said = program(prefix, tmp_path, "run", "--until", "index", "-q")
+    assert f"--snakefile {os.path.relpath(snakefile, tmp_path)}" in said or f"--snakefile {snakefile}" in said
+    code = read_manifest(tmp_path / "results" / "scenes" / "index")["code"]
+    assert code == fingerprint(ROOT / "stages" / "index.py", ROOT, ("wsss.data.scenes",))
+    assert "up to date" in program(prefix, tmp_path, "show", "results/scenes/index")
+    assert "1 of" in program(prefix, tmp_path, "plan")
