@@ -160,7 +160,7 @@ def test_everything_has_words(page) -> None:
     assert all(attrs["aria-label"] for attrs in page.all("svg") if attrs.get("role") == "img")
     labels = {attrs["for"] for attrs in page.all("label")}
     assert {attrs["id"] for attrs in page.all("input")} <= labels
-    assert len(page.all("h1")) == 1 and len(page.all("h2")) == len(page.all("section")) == 12
+    assert len(page.all("h1")) == 1 and len(page.all("h2")) == len(page.all("section")) == 13
     for name in ("overview", "scores", "thresholds", "confusion", "uneven", "agreement", "training", "costs"):
         assert any(attrs.get("id") == name for attrs in page.all("section")), name
 

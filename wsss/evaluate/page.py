@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsss.data.index import Index
+from wsss.evaluate.effects import effects_table
 from wsss.evaluate.provenance import Scored
 from wsss.evaluate.tables import (
     TITLES,
@@ -33,6 +34,10 @@ NO_TRUTH = (
     "No true masks here, so no score; what can be seen without: *coverage*, the share of an image that a class "
     "takes where it is tagged; tags that have a pixel; foreground whose class is not tagged."
 )
+EFFECTS = (
+    "mIoU of a result beside that of what it was made from, differences in points. Maps stand at the threshold of the "
+    "masks that were made of them, beside other maps at the calibrated one; ensembles and votes beside the best member."
+)
 AGREEMENT = "Share of the pixels that both label alike; mIoU of one against the other."
 
 
@@ -44,6 +49,7 @@ def page(dataset: str, index: Index, scored: list[Scored], pictures: Sequence[st
         if found:
             parts += [f"## {title}\n", written(scores_table(kind, found)), written(blind_table(found), NO_TRUTH)]
     parts += [
+        written(effects_table(scored), EFFECTS, "What each step brought"),
         written(uneven_table(scored), uneven_words(index), "Uneven data"),
         written(agreement_table(scored), AGREEMENT, "Agreement of members"),
         written(classes_table(index, scored), title="IoU of every class"),

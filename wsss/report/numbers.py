@@ -10,7 +10,8 @@ import numpy as np
 
 from wsss.data.index import SPLITS, Index
 from wsss.evaluate.breakdown import SIZES, THIRDS
-from wsss.evaluate.page import AGREEMENT, NO_TRUTH
+from wsss.evaluate.effects import effects_table
+from wsss.evaluate.page import AGREEMENT, EFFECTS, NO_TRUTH
 from wsss.evaluate.provenance import Scored, lineage, supervision
 from wsss.evaluate.tables import (
     TITLES,
@@ -60,6 +61,12 @@ def stages(scored: Sequence[Scored]) -> Html:
         "to supply. Oracle: the threshold was chosen on all true masks, an upper bound and no result."
     )
     return section("scores", "Scores of every stage", said, _overall(scored), parts)
+
+
+def effects(scored: Sequence[Scored]) -> Html:
+    """What each step brought."""
+    content = effects_table(scored)
+    return section("steps", "What each step brought", EFFECTS, plain_table(content, "Every step") if content else None)
 
 
 def _overall(scored: Sequence[Scored]) -> Html:
