@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wsss.evaluate.effects import Effect, effects, effects_table, harm, signed
+from wsss.evaluate.effects import Effect, effects, effects_table, harm, missed, signed
 from wsss.evaluate.provenance import Scored
 from wsss.store.manifest import write_manifest
 
@@ -147,6 +147,26 @@ def test_the_table_and_the_sentence(run: Run) -> None:
         "than the maps plain that they were made from. Try without it."
     )
     assert harm(run.scored, [run.base / "cams/plain"]) == []
+
+
+def test_a_fixed_threshold_that_costs_much_is_told(run: Run) -> None:
+    run.maps("plain", 0.41)
+    better = {"miou": 0.43, "threshold": 0.3, "threshold_images": 20}
+    run.scored[0].content["splits"] |= {
+        s: {"policies": {"calibrated": better}, "curve": CURVE} for s in ("train", "val")
+    }
+    run.masks("low", 0.3, "cams/plain", facts=at(0.1))
+    run.masks("near", 0.4, "cams/plain", facts={"threshold": {"value": 0.6, "policy": "calibrated"}})
+    folders = [run.base / "masks/low", run.base / "masks/near"]
+    (sentence,) = missed(run.scored, folders)
+    assert sentence == (
+        "The threshold of the pseudo masks low, 0.1, was fixed beforehand. At 0.3, calibrated on 20 true masks of "
+        "training images, the maps plain have 23.0 points of mIoU more on the validation images: 'threshold: {policy: "
+        "calibrated}' would look at these masks."
+    )
+    assert missed(run.scored, folders[1:]) == []
+    better["miou"] = 0.205
+    assert missed(run.scored, folders) == []
 
 
 @pytest.mark.parametrize("value, text", [(0.0234, "+2.3"), (-0.004, "−0.4"), (0.0, "+0.0")])

@@ -23,10 +23,13 @@ BEFORE = {"cams": ("cams",), "saliency-masks": ("saliency",), "masks": ("cams", 
 """Kind of a result, and of what it may be compared with among what it was made from."""
 THINGS = {"cams": "maps", "saliency": "saliency maps", "saliency-masks": "saliency masks", "masks": "pseudo masks",
           "segmenters": "network"}  # fmt: skip
+WORDS = {"train": "training", "val": "validation"}
 CLEAR = 0.005
 """Differences of mIoU below this say nothing."""
 Name = tuple[str, str]
 """Kind and recipe of a result."""
+MISSED = 0.01
+"""What a threshold that was fixed beforehand may cost before it is worth a word."""
 UNTOLD = "the network is not told the tags"
 
 
@@ -175,11 +178,32 @@ def harm(scored: Sequence[Scored], folders: Sequence[Path]) -> list[str]:
     for effect in effects(scored):  # validation images come first
         if any(folder in folders for folder in effect.folders):
             last.setdefault(effect.after, effect)
-    words = {"train": "training", "val": "validation"}
     return [
-        f"{e.step[0].upper()}{e.step[1:]} makes it worse here: on the {words[e.split]} images the {THINGS[e.after[0]]} "
+        f"{e.step[0].upper()}{e.step[1:]} makes it worse here: on the {WORDS[e.split]} images the {THINGS[e.after[0]]} "
         f"{e.after[1]} have {abs(100 * e.difference):.1f} points of mIoU less than the {THINGS[e.before[0]]} "
         f"{e.before[1]} that they were made from. Try without it."
         for e in last.values()
         if e.verdict == "hurts"
     ]
+
+
+def missed(scored: Sequence[Scored], folders: Sequence[Path]) -> list[str]:
+    """A sentence for each set of pseudo masks among ``folders`` whose threshold was fixed beforehand, where one that is
+    calibrated on a few masks is clearly better for their maps, on the last split that was scored."""
+    by_folder, said = {one.artefact: one for one in scored}, {}
+    for one in scored:
+        policy = (read_manifest(one.artefact).get("threshold") or {}).get("policy")
+        if one.kind != "masks" or one.artefact not in folders or policy != "fixed" or one.recipe in said:
+            continue
+        for maps in (m for folder in sources(one.artefact) if (m := by_folder.get(folder)) and m.kind == "cams"):
+            split = next((s for s in reversed(SPLITS) if "curve" in maps.content["splits"].get(s, {})), "")
+            content = maps.content["splits"].get(split, {})
+            better, now = content.get("policies", {}).get("calibrated"), at(content, threshold_of(one))
+            if better and now is not None and better["miou"] - now >= MISSED:
+                said[one.recipe] = (
+                    f"The threshold of the pseudo masks {one.recipe}, {threshold_of(one):g}, was fixed beforehand. At "
+                    f"{better['threshold']:g}, calibrated on {better['threshold_images']} true masks of training "
+                    f"images, the maps {maps.recipe} have {100 * (better['miou'] - now):.1f} points of mIoU more on "
+                    f"the {WORDS[split]} images: 'threshold: {{policy: calibrated}}' would look at these masks."
+                )
+    return list(said.values())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsss.data.index import SPLITS, Index
-from wsss.evaluate.effects import harm
+from wsss.evaluate.effects import harm, missed
 from wsss.evaluate.provenance import Scored, lineage, supervision
 from wsss.evaluate.tables import costs, spread
 from wsss.report.leading import figure, recipes, upper_bound
@@ -32,7 +32,8 @@ def overview(dataset: str, index: Index, scored: Sequence[Scored], leading: Sequ
         notes.append(
             f"The {listed(lacking)} images have no true masks and cannot be scored; what is said of them needs none."
         )
-    notes += harm(scored, [folder for one in leading for folder in (one.artefact, *lineage(one.artefact))])
+    rests_on = [folder for one in leading for folder in (one.artefact, *lineage(one.artefact))]
+    notes += [*harm(scored, rests_on), *missed(scored, rests_on)]
     if index.dropped:
         notes.append(f"Left out as broken: {counted(len(index.dropped), 'image')} of the dataset's lists.")
     return section(
