@@ -238,9 +238,8 @@ class Trainer:
         position = self.step % self.per_epoch or self.per_epoch
         due = position * RECORDS_AN_EPOCH // self.per_epoch != (position - 1) * RECORDS_AN_EPOCH // self.per_epoch
         if due or self.step % self.settings.accumulate == 0:
-            share(
-                self.sums.values(), mean=True
-            )  # a checkpoint may follow, and all processes must judge the same numbers
+            # a checkpoint may follow, and all processes must judge the same numbers
+            share(self.sums.values(), mean=True)
         if not due:
             return
         self._check_finite()
