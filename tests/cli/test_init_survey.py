@@ -65,7 +65,7 @@ class TestBesideThePhotos:
         config = written()
         assert config.recipes["datasets"]["photos"].masks == "masks"
         assert 1 <= config.evaluation.calibration_images <= 6
-        assert config.recipes["masks"]["p-noc"].threshold.policy == "fixed"  # nothing but scores looks at them
+        assert config.recipes["masks"]["p-noc"].threshold.policy == "calibrated"
 
     def test_masks_of_others(self, box: Shoebox, wsss) -> None:
         box.mask("stranger")

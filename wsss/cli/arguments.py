@@ -38,7 +38,8 @@ sizes by the photos, lengths of trainings by their number, networks by this mach
 
 The table (found beside or in the folder, or given) has the columns id,labels: a line a photo, the id is its path below
 the folder without the suffix, labels are joined by ';' (farm/sheep 7,sheep;dog). Found beside it, too: masks/ID.png
-(only to score with), classes.txt (the order of mask values), train.txt and val.txt (ids, a line each)."""
+(scores read them, and 20 choose a threshold), classes.txt (the order of mask values), train.txt and val.txt (ids, a
+line each)."""
 INIT_EXAMPLES = """\
 examples:
   wsss init photos                                   photos/ and tags.csv, into config.yaml
@@ -140,7 +141,7 @@ def _init(commands: Any) -> None:
     init.add_argument(
         "--labels", type=Path, metavar="FILE", help="table of tags (default: the one in or beside PHOTOS)"
     )
-    init.add_argument("--masks", type=Path, metavar="DIR", help="true masks ID.png, only to score with (default: "
+    init.add_argument("--masks", type=Path, metavar="DIR", help="true masks ID.png, to score with (default: "
                       "PHOTOS/../masks, if it has masks of these photos)")  # fmt: skip
     init.add_argument("--out", type=Path, default=Path("config.yaml"), metavar="FILE",
                       help="file to write (default: config.yaml)")  # fmt: skip

@@ -96,7 +96,7 @@ def _found(found: Survey) -> Iterator[str]:
         "class names": nice(found.names) if found.names else "",
         "masks": f"{len(found.masked)} in {nice(found.masks)}"
         if found.masks
-        else "none (they would only serve to score)",
+        else "none (they would serve to score, and to choose a threshold)",
         "splits": _lists(found),
     }
     yield paint(nice(found.photos), "bold")
