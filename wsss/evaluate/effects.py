@@ -30,7 +30,7 @@ Name = tuple[str, str]
 """Kind and recipe of a result."""
 MISSED = 0.01
 """What a threshold that was fixed beforehand may cost before it is worth a word."""
-UNTOLD = "the network is not told the tags"
+UNTOLD = "is not told the tags"
 
 
 @dataclass(frozen=True)
@@ -158,13 +158,13 @@ def effects_table(scored: Sequence[Scored]) -> Table:
     """All steps: mIoU in percent, differences in points."""
     rows = [
         [
-            e.step, f"{THINGS[e.before[0]]} {e.before[1]}", f"{THINGS[e.after[0]]} {e.after[1]}", e.split,
-            spread([b for b, _ in e.values]), spread([a for _, a in e.values]), signed(e.difference), len(e.values),
-            e.verdict,
+            e.step, signed(e.difference), e.verdict, e.split, f"{THINGS[e.before[0]]} {e.before[1]}",
+            f"{THINGS[e.after[0]]} {e.after[1]}", spread([b for b, _ in e.values]), spread([a for _, a in e.values]),
+            len(e.values),
         ]
         for e in effects(scored)
     ]  # fmt: skip
-    return Table(["step", "from", "to", "split", "before", "after", "difference", "seeds", "so it"], rows)
+    return Table(["step", "points", "it", "split", "from", "to", "before", "after", "seeds"], rows)
 
 
 def signed(difference: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from wsss.evaluate.tables import Table
 
 VOID = frozenset({"br", "col", "img", "input", "meta"})
-NUMBER = re.compile(r"–|[+-]?[\d,.]+( ± [\d.]+)?( ?%)?")
+NUMBER = re.compile(r"–|[+\N{MINUS SIGN}-]?[\d,.]+( ± [\d.]+)?( ?%)?")
 """A cell that is set flush right."""
 
 
