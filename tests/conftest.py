@@ -32,6 +32,9 @@ LONG = (
 TOGETHER = ("tests/slurm/",)
 """One process runs them all: a machine can hold one cluster at a time."""
 
+SAID = "what ran on SLURM"
+"""Name of what tests tell at the end of the output (the fixture ``tell``)."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((n for n, start in enumerate(LONG) if item.nodeid.startswith(start)), len(LONG)))
@@ -47,3 +50,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((start for start in TOGETHER if nodeid.startswith(start)), super()._split_scope(nodeid))
 
     return Scheduling(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Here, because the process that prints it does not collect tests, and so knows no other file like this."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    properties = [pair for report in reports if report.when == "call" for pair in report.user_properties]
+    lines = [text for name, text in properties if name == SAID]
+    if lines:
+        terminalreporter.section(SAID)
+        for line in lines:
+            terminalreporter.line(line)
