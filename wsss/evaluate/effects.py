@@ -24,6 +24,7 @@ BEFORE = {"cams": ("cams",), "saliency-masks": ("saliency",), "masks": ("cams", 
 THINGS = {"cams": "maps", "saliency": "saliency maps", "saliency-masks": "saliency masks", "masks": "pseudo masks",
           "segmenters": "network"}  # fmt: skip
 WORDS = {"train": "training", "val": "validation"}
+"""Splits as one speaks of them."""
 CLEAR = 0.005
 """Differences of mIoU below this say nothing."""
 Name = tuple[str, str]

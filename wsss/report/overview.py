@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsss.data.index import SPLITS, Index
-from wsss.evaluate.effects import harm, missed
+from wsss.evaluate.effects import WORDS, harm, missed
 from wsss.evaluate.provenance import Scored, lineage, supervision
 from wsss.evaluate.tables import costs, spread
 from wsss.report.leading import figure, recipes, upper_bound
 from wsss.report.markup import Html, counted, duration, listed, section, tag
 
 KINDS = {"classifiers": "classifier", "masks": "set of pseudo masks", "segmenters": "segmentation network"}
-WORDS = {"val": "validation", "train": "training"}
 WITHOUT = (
     "There are no true masks of these images, so nothing here says how well the masks fit: no IoU, no threshold chosen "
     "by masks, no errors. What can be seen without them: the pictures, how sure the classifier is of the tags, how "
