@@ -42,7 +42,7 @@ $(STAMP): envs/requirements.txt envs/install.sh pyproject.toml
 	touch $@
 
 # the installation builds what is written in C++; this builds it again when its source changes
-$(BUILT): $(STAMP) setup.py wsss/native.py $(wildcard native/*/*)
+$(BUILT): $(STAMP) setup.py wsss/provenance/native.py $(wildcard native/*/*)
 	python setup.py --quiet build_ext --inplace
 	touch $@
 

@@ -9,7 +9,7 @@ from setuptools import setup
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from wsss.native import FLAGS, digest, files  # noqa: E402
+from wsss.provenance.native import FLAGS, MODULES, digest, files  # noqa: E402
 
 
 def extension(name: str) -> Pybind11Extension:
@@ -17,7 +17,7 @@ def extension(name: str) -> Pybind11Extension:
     return Pybind11Extension(
         name,
         [path for path in paths if path.endswith(".cpp")],
-        depends=[*paths, "wsss/native.py"],
+        depends=[*paths, "wsss/provenance/native.py"],
         cxx_std=17,
         define_macros=[("WSSS_SOURCE", f'"{digest(name, ROOT)}"')],
         extra_compile_args=list(FLAGS),
@@ -38,4 +38,4 @@ def workflow() -> list[tuple[str, list[str]]]:
     return list(found.items())
 
 
-setup(ext_modules=[extension(name) for name in ("_wsss_crf", "_wsss_walk")], data_files=workflow())
+setup(ext_modules=[extension(name) for name in MODULES], data_files=workflow())

@@ -11,8 +11,9 @@ ImageNet weights, or those of a classifier (--warm-start). Resumes like the clas
 import _house  # noqa: F401
 
 from wsss.settings import AffinitySettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=AffinitySettings,
@@ -21,8 +22,12 @@ stage = Stage(
     team=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.affinity import train_affinity
 
-        train_affinity(run)
+def work(run: Run) -> None:
+    from wsss.affinity import train_affinity
+
+    train_affinity(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

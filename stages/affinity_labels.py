@@ -12,8 +12,9 @@ and of jobs that share the images (--shard I/N); labels that are made are kept w
 import _house  # noqa: F401
 
 from wsss.settings import AffinityLabelSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=AffinityLabelSettings,
@@ -22,8 +23,12 @@ stage = Stage(
     scattered=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.refine.affinity_labels import write_affinity_labels
 
-        write_affinity_labels(run)
+def work(run: Run) -> None:
+    from wsss.refine.affinity_labels import write_affinity_labels
+
+    write_affinity_labels(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

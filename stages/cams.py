@@ -10,8 +10,9 @@ read them). What is made is kept when a killed run is started again. Several job
 import _house  # noqa: F401
 
 from wsss.settings import CamsSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=CamsSettings,
@@ -19,8 +20,12 @@ stage = Stage(
     scattered=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.apply import write_cams
 
-        write_cams(run)
+def work(run: Run) -> None:
+    from wsss.apply import write_cams
+
+    write_cams(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

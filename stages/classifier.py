@@ -13,8 +13,9 @@ A killed training goes on from its checkpoint when the same command is given aga
 import _house  # noqa: F401
 
 from wsss.settings import Classifier
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=Classifier,
@@ -26,8 +27,12 @@ stage = Stage(
     team=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.train import train_classifier
 
-        train_classifier(run)
+def work(run: Run) -> None:
+    from wsss.train import train_classifier
+
+    train_classifier(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

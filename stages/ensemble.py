@@ -12,8 +12,9 @@ when a killed run is started again.
 import _house  # noqa: F401
 
 from wsss.settings import EnsembleSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=EnsembleSettings,
@@ -25,8 +26,12 @@ stage = Stage(
     scattered=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.refine.ensembles import write_ensemble
 
-        write_ensemble(run)
+def work(run: Run) -> None:
+    from wsss.refine.ensembles import write_ensemble
+
+    write_ensemble(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

@@ -8,8 +8,9 @@ share the images (--shard I/N).
 import _house  # noqa: F401
 
 from wsss.settings import ExplanationSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=ExplanationSettings,
@@ -17,8 +18,12 @@ stage = Stage(
     scattered=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.explain.recording import write_explanations
 
-        write_explanations(run)
+def work(run: Run) -> None:
+    from wsss.explain.recording import write_explanations
+
+    write_explanations(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

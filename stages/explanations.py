@@ -5,8 +5,9 @@ Reads the index and folders of stages/explanation.py.
 
 import _house  # noqa: F401
 
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     inputs={"index": "dataset index"},
@@ -14,8 +15,12 @@ stage = Stage(
     extra={"--dataset": {"metavar": "NAME", "help": "name of the dataset in the tables (default: the index's)"}},
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.explain.comparing import write_comparison
 
-        write_comparison(run)
+def work(run: Run) -> None:
+    from wsss.explain.comparing import write_comparison
+
+    write_comparison(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

@@ -12,12 +12,17 @@ How such a file looks: python -c "import wsss.store.maps; help(wsss.store.maps)"
 import _house  # noqa: F401
 
 from wsss.settings import ExternalCamsSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(__doc__, settings=ExternalCamsSettings, inputs={"index": "dataset index"}, scattered=True)
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.refine.external import write_external_cams
 
-        write_external_cams(run)
+def work(run: Run) -> None:
+    from wsss.refine.external import write_external_cams
+
+    write_external_cams(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

@@ -11,12 +11,17 @@ size; all that is wrong is listed at once. Writes palette PNG.
 import _house  # noqa: F401
 
 from wsss.settings import ExternalMasksSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(__doc__, settings=ExternalMasksSettings, inputs={"index": "dataset index"}, scattered=True)
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.refine.external import write_external_masks
 
-        write_external_masks(run)
+def work(run: Run) -> None:
+    from wsss.refine.external import write_external_masks
+
+    write_external_masks(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

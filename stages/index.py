@@ -11,23 +11,24 @@ from __future__ import annotations
 
 import _house  # noqa: F401
 
-from wsss.data.build import build_index
 from wsss.settings import Dataset
-from wsss.stage import Stage, say
+from wsss.stage import Run, Stage, say
 
+VERSION = 1
 STAGE = Stage(__doc__, settings=Dataset, extra={"--dataset": {"required": True, "help": "name of the dataset"}})
 
 
-def main() -> None:
-    """Run the stage with the arguments of the command line."""
-    with STAGE.run() as run:
-        index = build_index(run.settings, run.args.dataset, run.out, run.args.threads)
-        counts = {split: len(index.split(split)) for split in ("train", "val")}
-        run.note(dataset=index.name, classes=list(index.classes), images=counts, dropped=len(index.dropped))
-        dropped = f", {len(index.dropped)} broken ones dropped" if index.dropped else ""
-        say(f"{index.name}: {counts['train']} training and {counts['val']} validation images, "
-            f"{len(index.classes)} classes{dropped}; see {run.out / 'report.json'}")  # fmt: skip
+def work(run: Run) -> None:
+    """Build the index."""
+    from wsss.data.build import build_index
+
+    index = build_index(run.settings, run.args.dataset, run.out, run.args.threads)
+    counts = {split: len(index.split(split)) for split in ("train", "val")}
+    run.note(dataset=index.name, classes=list(index.classes), images=counts, dropped=len(index.dropped))
+    dropped = f", {len(index.dropped)} broken ones dropped" if index.dropped else ""
+    say(f"{index.name}: {counts['train']} training and {counts['val']} validation images, "
+        f"{len(index.classes)} classes{dropped}; see {run.out / 'report.json'}")  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    STAGE.main(work)

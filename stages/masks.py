@@ -9,8 +9,9 @@ and of jobs that share the images (--shard I/N); masks that are made are kept wh
 import _house  # noqa: F401
 
 from wsss.settings import MasksSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=MasksSettings,
@@ -22,8 +23,12 @@ stage = Stage(
     scattered=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.refine.pseudo_masks import write_pseudo_masks
 
-        write_pseudo_masks(run)
+def work(run: Run) -> None:
+    from wsss.refine.pseudo_masks import write_pseudo_masks
+
+    write_pseudo_masks(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

@@ -7,8 +7,9 @@ Masks that are made are kept when a killed run is started again; jobs may share 
 import _house  # noqa: F401
 
 from wsss.settings import PredictSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=PredictSettings,
@@ -16,8 +17,12 @@ stage = Stage(
     scattered=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.apply import write_predictions
 
-        write_predictions(run)
+def work(run: Run) -> None:
+    from wsss.apply import write_predictions
+
+    write_predictions(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

@@ -7,8 +7,9 @@ results/scenes/report.html. The folder holds pictures.csv: which images are show
 
 import _house  # noqa: F401
 
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     inputs={"index": "dataset index"},
@@ -16,8 +17,12 @@ stage = Stage(
     extra={"--dataset": {"metavar": "NAME", "help": "name of the dataset in the report (default: the index's)"}},
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.report.write import write_report
 
-        write_report(run)
+def work(run: Run) -> None:
+    from wsss.report.write import write_report
+
+    write_report(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

@@ -11,8 +11,9 @@ writes model.safetensors and metrics.jsonl. Resumes like the classifiers.
 import _house  # noqa: F401
 
 from wsss.settings import Saliency
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=Saliency,
@@ -25,8 +26,12 @@ stage = Stage(
     team=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.saliency import train_saliency
 
-        train_saliency(run)
+def work(run: Run) -> None:
+    from wsss.saliency import train_saliency
+
+    train_saliency(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

@@ -7,8 +7,9 @@ wsss.store.maps for how to read them). What is made is kept when a killed run is
 import _house  # noqa: F401
 
 from wsss.settings import SaliencyMapSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=SaliencyMapSettings,
@@ -16,8 +17,12 @@ stage = Stage(
     scattered=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.saliency import write_saliency_maps
 
-        write_saliency_maps(run)
+def work(run: Run) -> None:
+    from wsss.saliency import write_saliency_maps
+
+    write_saliency_maps(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

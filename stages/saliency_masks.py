@@ -8,8 +8,9 @@ jobs that share the images (--shard I/N); masks that are made are kept when a ki
 import _house  # noqa: F401
 
 from wsss.settings import SaliencyMaskSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=SaliencyMaskSettings,
@@ -17,8 +18,12 @@ stage = Stage(
     scattered=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.refine.saliency_masks import write_saliency_masks
 
-        write_saliency_masks(run)
+def work(run: Run) -> None:
+    from wsss.refine.saliency_masks import write_saliency_masks
+
+    write_saliency_masks(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

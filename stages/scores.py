@@ -7,8 +7,9 @@ index's list is scored, or the stage fails and names those that are missing.
 import _house  # noqa: F401
 
 from wsss.settings import EvaluationSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=EvaluationSettings,
@@ -22,8 +23,12 @@ stage = Stage(
     },
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.evaluate.scoring import write_scores
 
-        write_scores(run)
+def work(run: Run) -> None:
+    from wsss.evaluate.scoring import write_scores
+
+    write_scores(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

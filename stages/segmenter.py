@@ -9,8 +9,9 @@ Reads the index and a folder of pseudo masks; writes model.safetensors and metri
 import _house  # noqa: F401
 
 from wsss.settings import SegmenterSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=SegmenterSettings,
@@ -19,8 +20,12 @@ stage = Stage(
     team=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.train import train_segmenter
 
-        train_segmenter(run)
+def work(run: Run) -> None:
+    from wsss.train import train_segmenter
+
+    train_segmenter(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

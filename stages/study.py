@@ -5,8 +5,9 @@ Reads the index and folders of scores; the layout says which score stands where.
 
 import _house  # noqa: F401
 
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     inputs={"index": "dataset index"},
@@ -17,8 +18,12 @@ stage = Stage(
     },
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.evaluate.study import write_study
 
-        write_study(run)
+def work(run: Run) -> None:
+    from wsss.evaluate.study import write_study
+
+    write_study(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

@@ -8,8 +8,9 @@ from pathlib import Path
 import _house  # noqa: F401
 
 from wsss.settings import EvaluationSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=EvaluationSettings,
@@ -19,10 +20,15 @@ stage = Stage(
         "--dataset": {"metavar": "NAME", "help": "name of the dataset in the tables (default: the index's)"},
         "--results": {"type": Path, "metavar": "DIR", "help": "results/DATASET, to picture what has no scores"},
     },
+    paths=("results",),
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.evaluate.summary import write_summary
 
-        write_summary(run)
+def work(run: Run) -> None:
+    from wsss.evaluate.summary import write_summary
+
+    write_summary(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

@@ -8,8 +8,9 @@ started again; jobs may share the images (--shard I/N).
 import _house  # noqa: F401
 
 from wsss.settings import VoteSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=VoteSettings,
@@ -18,8 +19,12 @@ stage = Stage(
     scattered=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.refine.votes import write_votes
 
-        write_votes(run)
+def work(run: Run) -> None:
+    from wsss.refine.votes import write_votes
+
+    write_votes(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

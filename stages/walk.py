@@ -11,8 +11,9 @@ is made is kept when a killed run is started again.
 import _house  # noqa: F401
 
 from wsss.settings import WalkSettings
-from wsss.stage import Stage
+from wsss.stage import Run, Stage
 
+VERSION = 1
 stage = Stage(
     __doc__,
     settings=WalkSettings,
@@ -20,8 +21,12 @@ stage = Stage(
     scattered=True,
 )
 
-if __name__ == "__main__":
-    with stage.run() as run:
-        from wsss.walk import write_walk
 
-        write_walk(run)
+def work(run: Run) -> None:
+    from wsss.walk import write_walk
+
+    write_walk(run)
+
+
+if __name__ == "__main__":
+    stage.main(work)

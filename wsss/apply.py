@@ -82,7 +82,7 @@ def write_predictions(run: Run) -> None:
     """
     index = Index.load(run.inputs["index"])
     items = items_of(run, index)
-    run.note(**prepare(run.settings.crf))
+    run.tell(**prepare(run.settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
         network, device = open_network(run, "segmenter", load_segmenter, index)

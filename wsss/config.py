@@ -31,13 +31,13 @@ from wsss.wording import check, dotted, listed, named, nearest, oddities, refere
 from wsss.yamlfile import read_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-PLAIN = {"dataset": None, "seeds": None, "results": None, "defaults": None}
 BLOCKS: dict[str, type[Settings]] = {
     "evaluation": EvaluationSettings,
     "ablation": AblationSettings,
     "workstation": WorkstationSettings,
 }
-KEYS = ("dataset", "seeds", "results", "datasets", "defaults", *(k for k in KINDS if k != "datasets"), *BLOCKS)
+CODE = ("declared", "strict")
+KEYS = ("dataset", "seeds", "results", "code", "datasets", "defaults", *(k for k in KINDS if k != "datasets"), *BLOCKS)
 
 Node = tuple[str, str]
 """Kind and name of a recipe."""
@@ -54,6 +54,9 @@ class Config:
     """Folder of the results, relative to the working directory."""
     recipes: dict[str, dict[str, Any]]
     """kind -> name -> settings; the kinds are those of ``wsss.settings.KINDS``."""
+    code: str = "declared"
+    """``strict``: an artefact is made again as soon as a file of code that made it has changed; ``declared``: when a
+    version is raised."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     ablation: AblationSettings = field(default_factory=AblationSettings)
     workstation: WorkstationSettings = field(default_factory=WorkstationSettings)
@@ -251,6 +254,9 @@ def load(raw: Any) -> Config:
             reader.recipe(kind, name, own, low if isinstance(low, dict) else {})
     reader.references()
     datasets, seeds, results = reader.run()
+    code = raw.get("code", CODE[0])
+    if code not in CODE:
+        reader.problem(("code",), f"unknown value {shown(code)}{nearest(str(code), CODE)} (allowed: {listed(CODE)})")
     blocks = {key: reader.block(key) for key in BLOCKS}
     for path, text in inconsistencies(reader.recipes, datasets):
         reader.problem(path, text)
@@ -258,7 +264,7 @@ def load(raw: Any) -> Config:
         count = len(reader.problems)
         head = "The configuration has one problem:" if count == 1 else f"The configuration has {count} problems:"
         raise WsssError("\n".join([head, *(f"  {p}" for p in reader.problems)]))
-    return Config(dataset=datasets, seeds=seeds, results=results, recipes=reader.recipes, **blocks)
+    return Config(dataset=datasets, seeds=seeds, results=results, code=code, recipes=reader.recipes, **blocks)
 
 
 def main() -> None:

@@ -1,36 +1,29 @@
-"""What the rules of the workflow ask: which files a stage reads, its settings, the hash of its code, where things are.
+"""What the rules of the workflow ask: which files a job reads, how its program is called, where things are.
 
-Three kinds of functions are handed to rules, and the difference decides what runs again:
-
-- ``f(wildcards)`` for inputs and params: a change in what it returns re-runs the job (settings, code, content);
-- ``f(wildcards, output)`` or ``f(wildcards, input)`` for params: derived, never a reason to re-run (paths, folders). A
-  checkout may so be moved or copied;
-- the small ``manifest.json`` of an artefact is the input of what follows: Snakemake compares its checksum, so touching
-  it re-runs nothing; bulky files beside it are inputs marked ``ancient``, so that they only have to be there.
+Nothing that a rule hands to Snakemake makes a job run again by itself: params are all derived, the text of the shell
+line never changes, and the inputs of an artefact that is what is wanted are marked ``ancient``. Whether it is that is
+the question of ``wsss.workflow.staleness`` alone; ``watch`` (``wsss.workflow.watch``) tells Snakemake the answer for
+each job that it looks at. A checkout or its results may so be moved, copied or touched.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wsss.content import file_content, tree_content
-from wsss.fingerprint import fingerprint
-from wsss.identity import named_modules
-from wsss.needs import NEEDS
+from wsss.needs import GATHER, NEEDS
 from wsss.settings import EvaluationSettings, Settings, TrainingSettings
-from wsss.sources import tables, trees
+from wsss.sharing import Share
 from wsss.steps import LEARNT_FROM, PIXEL_SCORES, READ_FROM, SCORED, STEPS
 from wsss.targets import Targets
 
 
 class Plan(Targets):
     """The workflow's view of a configuration: ``wsss.places`` says where things are, ``wsss.targets`` what ends a run;
-    here stands what a job reads, and what makes it run again."""
+    here stands what a job reads, and how it is called."""
 
     # --- inputs ---------------------------------------------------------------------------------------------------
 
@@ -56,20 +49,28 @@ class Plan(Targets):
         return {}
 
     def inputs(self, rule: str) -> Callable[[Any], dict[str, Any]]:
-        """Input function of a rule, to be unpacked."""
+        """Input function of a rule and of its shards, to be unpacked."""
 
         def get(wildcards: Any) -> dict[str, Any]:
+            mark = self.mark(rule, wildcards)
             folders = self.upstream(rule, wildcards.dataset, wildcards.seed, wildcards.name)
-            found = {key: self.artefact(folder) for key, folder in folders.items()}
-            weights = getattr(self.recipe(rule, wildcards.name), "pretrained", None)
-            if isinstance(weights, str) and STEPS[rule].part is None and os.path.isfile(weights):
-                found["weights"] = self.theirs(weights)
-            elsewhere = self.elsewhere(rule, wildcards)
-            if elsewhere is not None and os.path.exists(elsewhere):
-                found["elsewhere"] = self.theirs(elsewhere)
+            found: dict[str, Any] = {key: [mark(f"{folder}/manifest.json")] for key, folder in folders.items()}
+            if not is_share(wildcards) and (total := self.shards(rule, wildcards.name)) > 1:
+                folder = Path(self.folder(rule, wildcards))
+                found["parts"] = [mark(str(Share(number, total).receipt(folder))) for number in range(total)]
             return found
 
         return get
+
+    def shards(self, rule: str, name: str) -> int:
+        """Over how many jobs an artefact is scattered."""
+        recipe, part = self.recipe(rule, name), STEPS[rule].part
+        shards: int = getattr(recipe if part is None else getattr(recipe, part), "shards", 1)
+        return shards
+
+    def folder(self, rule: str, wildcards: Any) -> str:
+        """The folder of a recipe's artefact."""
+        return f"{self.base(wildcards.dataset, wildcards.seed)}/{STEPS[rule].folder}/{wildcards.name}"
 
     def flags(self, rule: str) -> Callable[[Any, Any], str]:
         """The command's input folders, ``--index DIR --ordinary DIR``; a reference that is null has no flag."""
@@ -83,33 +84,12 @@ class Plan(Targets):
 
         return get
 
-    def elsewhere(self, rule: str, wildcards: Any) -> str | None:
-        """The path of an artefact made elsewhere, for the rules that take one in."""
-        return self._given(rule, wildcards) if rule.startswith("external_") else None
-
-    def _given(self, rule: str, wildcards: Any) -> str:
-        path: str = self.recipe(rule, wildcards.name).path
-        return path.replace("{seed}", str(wildcards.seed))
-
-    def elsewhere_content(self, rule: str) -> Callable[[Any], str]:
-        """What an artefact made elsewhere holds: a file by its content, a folder by the names and sizes below it."""
-
-        def get(wildcards: Any) -> str:
-            path = self._given(rule, wildcards)
-            return "elsewhere " + (file_content(path) if os.path.isfile(path) else tree_content(path))
-
-        return get
-
     def score_inputs(self, wildcards: Any) -> dict[str, Any]:
         """Input function of the rule ``scores``: the index, and what is scored."""
-        run = self.base(wildcards.dataset, wildcards.seed)
-        artefact = self.artefact(f"{run}/{SCORED[wildcards.kind]}/{wildcards.name}")
-        predicted = (
-            {"predictions": self.ancient(f"{Path(artefact[0]).parent}/predictions.csv")}
-            if wildcards.kind == "classifiers"
-            else {}
-        )
-        return {"index": self.artefact(f"{self.base(wildcards.dataset)}/index"), "artefact": artefact, **predicted}
+        mark = self.mark("scores", wildcards)
+        artefact = f"{self.base(wildcards.dataset, wildcards.seed)}/{SCORED[wildcards.kind]}/{wildcards.name}"
+        index = f"{self.base(wildcards.dataset)}/index"
+        return {"index": [mark(f"{index}/manifest.json")], "artefact": [mark(f"{artefact}/manifest.json")]}
 
     def score_flags(self, wildcards: Any, input: Any) -> str:
         """The input folders of the command of ``scores``, and the kind of what is scored."""
@@ -120,31 +100,19 @@ class Plan(Targets):
         return shlex.join(["--index", index, "--kind", wildcards.kind, "--artefact", artefact])
 
     def index_inputs(self, wildcards: Any) -> list[Any]:
-        """The user's tables and lists. They are read by content (see ``index_content``), so their times do not count;
-        one that is missing is left for the index stage to report, with everything else that is wrong."""
-        dataset = self.config.recipes["datasets"][wildcards.dataset]
-        return [self.theirs(path) for path in tables(dataset) if os.path.isfile(path)]
+        """Input function of the rule ``index``, which reads the user's own files only. They are no inputs: one that is
+        missing is left for the stage to report, with everything else that is wrong."""
+        self.mark("index", wildcards)
+        return []
 
-    def index_content(self, wildcards: Any) -> str:
-        """What the user's own files hold: tables by content, folders by the names and sizes below them."""
-        dataset = self.config.recipes["datasets"][wildcards.dataset]
-        contents = [file_content(path) for path in tables(dataset)]
-        return " ".join(["files", *contents, *(tree_content(path) for path in trees(dataset))])
-
-    def weights_content(self, rule: str) -> Callable[[Any], str]:
-        """Content of a file with pretrained weights, where the recipe names one."""
-
-        def get(wildcards: Any) -> str:
-            weights = self.recipe(rule, wildcards.name).pretrained
-            return f"weights {file_content(weights)}" if isinstance(weights, str) else "weights none"
-
-        return get
+    def index_flags(self, wildcards: Any, input: Any) -> str:
+        """The name of a dataset, as a flag."""
+        return f"--dataset {wildcards.dataset}"
 
     # --- params ---------------------------------------------------------------------------------------------------
 
     def settings(self, rule: str) -> Callable[[Any], str]:
-        """All settings that change a job's result, as one canonical string: Snakemake compares params as a set of
-        values without names, so two numbers that swap places in separate params would go unseen."""
+        """All settings that a job's program reads, as one string."""
 
         def get(wildcards: Any) -> str:
             recipe: Settings
@@ -172,29 +140,47 @@ class Plan(Targets):
             evaluation = evaluation.model_copy(update={"threshold": threshold})
         return evaluation
 
-    def code(self, rule: str) -> Callable[[Any], str]:
-        """Content hash of a stage's program and of what it reaches, the module that its settings name included."""
+    def command(self, rule: str) -> Callable[..., str]:
+        """The whole command of a job."""
+        program, given = self.program(rule), self.given_flags(rule)
+        settings = None if rule in ("report", "study", "explanations") else self.settings(rule)
 
-        def get(wildcards: Any) -> str:
-            if rule == "index":
-                return "code " + self.hash(
-                    rule, named_modules(rule, self.config.recipes["datasets"][wildcards.dataset])
-                )
-            recipe = self.recipe(rule, wildcards.name) if rule in STEPS else None
-            return "code " + self.hash(rule, named_modules(rule, recipe))
+        def get(wildcards: Any, input: Any, output: Any, threads: int) -> str:
+            out = Path(output[0]).parent
+            out = out.parent if is_share(wildcards) else out
+            words = [program(wildcards), given(wildcards, input)]
+            if is_share(wildcards):
+                words.append(f"--shard {wildcards.part}/{wildcards.parts}")
+            elif total := len(input.get("parts", ())):
+                words.append(f"--gather {total}")
+            if settings is not None:
+                words.append(f"--settings {shlex.quote(settings(wildcards))}")
+            if hasattr(wildcards, "seed"):
+                words.append(f"--seed {wildcards.seed}")
+            state = out / "state" if rule in STEPS else out
+            tail = shlex.join(["--threads", str(threads), "--out", str(out), "--state", str(state)])
+            return " ".join([*filter(None, words), tail])
 
         return get
 
-    def hash(self, rule: str, extra: tuple[str, ...] = ()) -> str:
-        """Content hash of a stage's program; ``extra``: modules that it looks up by name."""
-        return fingerprint(self.root / "stages" / f"{rule}.py", self.root, extra)
+    def given_flags(self, rule: str) -> Callable[[Any, Any], str]:
+        """Flags of a job's program that are no settings: its inputs, and what they are."""
+        special: dict[str, Callable[[Any, Any], str]] = {
+            "index": self.index_flags,
+            "scores": self.score_flags,
+            "summary": self.summary_flags,
+            "report": self.report_flags,
+            "study": self.study_flags,
+            "explanations": self.explanation_flags,
+        }
+        return special.get(rule) or self.flags(rule)
 
-    def program(self, rule: str) -> Callable[[Any, Any], str]:
+    def program(self, rule: str) -> Callable[[Any], str]:
         """How a stage is called: this Python, and the stage's path wherever the checkout lies; under torchrun where
         several processes train together; with ``--log`` where a training is to be watched."""
         stage, processes, log = str(self.root / "stages" / f"{rule}.py"), self.processes(rule), self.log(rule)
 
-        def get(wildcards: Any, output: Any) -> str:
+        def get(wildcards: Any) -> str:
             count = processes(wildcards)
             together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
             return shlex.join([sys.executable, *(together if count > 1 else []), stage, *log(wildcards)])
@@ -240,17 +226,26 @@ class Plan(Targets):
         return get
 
     @staticmethod
-    def out(wildcards: Any, output: Any) -> str:
-        """The artefact folder: where the first output lies."""
-        return str(Path(output[0]).parent)
+    def gpus(wildcards: Any, input: Any) -> int:
+        """GPUs of a job with a network; putting shares together takes none."""
+        return 0 if input.get("parts") else 1
 
     @staticmethod
-    def state(wildcards: Any, output: Any) -> str:
-        """A stage's folder for checkpoints: no output, so Snakemake never deletes it."""
-        return str(Path(output[0]).parent / "state")
+    def shared_memory(rule: str) -> Callable[[Any, Any, int, int], int]:
+        """Megabytes of a job of an inference stage; putting shares together takes little."""
+
+        def get(wildcards: Any, input: Any, attempt: int, threads: int) -> int:
+            return (GATHER if input.get("parts") else NEEDS[rule]).memory(wildcards, attempt, threads)
+
+        return get
 
     @staticmethod
     def tee(wildcards: Any, output: Any) -> str:
         """Shows a stage's messages and keeps them. It outlives the signals that stop a job, so that a stage that saves
         its state can still say so."""
         return """sh -c 'trap "" INT TERM; exec tee "$0"'"""
+
+
+def is_share(wildcards: Any) -> bool:
+    """Whether a job makes a share of an artefact."""
+    return getattr(wildcards, "part", None) is not None

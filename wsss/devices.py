@@ -50,6 +50,17 @@ def _cpu_has_bf16() -> bool:
         return False
 
 
+TYPES = {str(one): one for one in (torch.float32, torch.bfloat16, torch.float16)}
+"""Autocast types by name; ``torch.float32`` means none."""
+
+
+def can_autocast(wanted: torch.dtype, device: torch.device) -> bool:
+    """Whether a device computes in an autocast type at all, be it slowly."""
+    if device.type == "cuda":
+        return wanted != torch.bfloat16 or bool(torch.cuda.is_bf16_supported(including_emulation=True))
+    return wanted != torch.float16
+
+
 def autocast_type(precision: str, device: torch.device) -> torch.dtype:
     """The autocast type for a setting ``precision``; ``torch.float32`` means no autocast."""
     if precision == "auto":

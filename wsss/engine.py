@@ -10,7 +10,6 @@ order in which sums are taken and for dropout. A training may go on with another
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -26,7 +25,7 @@ from torch import nn
 
 from wsss.averaging import WeightAverage
 from wsss.data.loading import Batch, Order, TrainingViews, training_loader
-from wsss.devices import autocast_type, loader_workers, tune_for
+from wsss.devices import TYPES, autocast_type, can_autocast, loader_workers, tune_for
 from wsss.errors import WsssError
 from wsss.loggers import Logger, check_log, logger
 from wsss.mishaps import writing
@@ -39,12 +38,13 @@ from wsss.settings import TrainingSettings
 from wsss.stage import Interrupted, Run, say
 from wsss.store.manifest import atomic_path, flush_to_disk
 
+VERSION = 1
 CHECKPOINT_SECONDS = 60.0
 """Between checkpoints: what a kill can cost."""
 RECORDS_AN_EPOCH = 4
 """Lines in metrics.jsonl."""
-APPLIED = {"predict", "maps", "refine"}
-"""Settings of how a trained network is applied: they do not change its training."""
+LATEST = "checkpoint.pt"
+METRICS = "metrics.jsonl"
 
 
 class Trainer:
@@ -54,10 +54,9 @@ class Trainer:
         objective: Networks and losses.
         views: Training views.
         settings: Epochs, batch, optimiser, precision.
-        run: The stage's run: state folder, seed, threads, stop signal.
+        run: The stage's run: state folder, seed, threads, stop signal, and the identity of what it makes: a checkpoint
+            of another identity is not resumed, and stays where it is.
         device: Where to train.
-        identity: What the training depends on besides settings and seed (digests of inputs, code); a checkpoint of
-            another identity is not resumed.
         chances: As for ``wsss.data.loading.Order``; None: every view once an epoch.
 
     Raises:
@@ -71,7 +70,6 @@ class Trainer:
         settings: TrainingSettings,
         run: Run,
         device: torch.device,
-        identity: dict[str, Any],
         chances: np.ndarray | None = None,
     ) -> None:
         check_log(settings.log)
@@ -108,11 +106,9 @@ class Trainer:
                 "of one optimiser step, so nothing would be trained: raise 'epochs', lower 'batch_size' "
                 f"({settings.batch_size}, for {len(views)} images), or lower 'accumulate'"
             )
-        self.checkpoint = run.state / "checkpoint.pt"
-        self.metrics = run.state / "metrics.jsonl"
-        facts = [json.loads(settings.canonical(exclude=APPLIED & set(type(settings).model_fields)))]
-        facts += [run.args.seed, identity, str(self.type)]
-        self.key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        self.folder = run.state / run.identity
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.checkpoint, self.metrics = self.folder / LATEST, self.folder / METRICS
         self.statistics = [
             getattr(layer, name)
             for network in self.networks.values()
@@ -165,7 +161,7 @@ class Trainer:
                     raise Interrupted(self.run.stop)
             self._save()
         self.average.finish()
-        self.run.note(
+        self.run.tell(
             processes=self.ranks,
             training_seconds=round(self._seconds(), 2),
             waiting_seconds=round(self.waited, 2),  # for images
@@ -289,7 +285,7 @@ class Trainer:
         if self.metrics.exists():
             flush_to_disk(self.metrics)  # the checkpoint tells its length
         state = {
-            "key": self.key,
+            "type": str(self.type),
             "step": self.step,
             "seconds": self._seconds(),
             "waited": self.waited,
@@ -310,9 +306,12 @@ class Trainer:
         state = None
         if self.checkpoint.is_file():
             state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-            if state["key"] != self.key:
-                self._say("the checkpoint found belongs to other settings, inputs or code: starting over")
-                state = None
+            self._go_on_in(state["type"])
+        elif others := sorted(self.run.state.glob(f"*/{LATEST}")):
+            self._say(
+                f"{len(others)} unfinished training(s) of other settings, inputs or versions lie here and are kept "
+                f"({', '.join(one.parent.name for one in others[:3])}); this one starts at step 0"
+            )
         step = -1.0 if state is None else state["step"]
         if agreed([step, -step], self.device) != [step, -step]:
             raise WsssError(
@@ -326,7 +325,8 @@ class Trainer:
         for name, network in self.networks.items():
             network.load_state_dict(state["networks"][name])
             self.optimisers[name].load_state_dict(state["optimisers"][name])
-            self.scalers[name].load_state_dict(state["scalers"][name])
+            if self.scalers[name].is_enabled() and state["scalers"][name]:
+                self.scalers[name].load_state_dict(state["scalers"][name])
         self.objective.load_state(state["objective"])
         self.average.load_state(state["average"])
         self.step, self.sums, self.counted = state["step"], state["sums"], state["counted"]
@@ -334,6 +334,22 @@ class Trainer:
         if self.rank == 0 and self.metrics.exists():
             os.truncate(self.metrics, min(state["metrics"], self.metrics.stat().st_size))
         self._say(f"going on at step {self.step} of {self.micro_steps}")
+
+    def _go_on_in(self, kept: str) -> None:
+        """Take the autocast type that a training began with, where it was left to ``auto`` and this device has it."""
+        if kept == str(self.type):
+            return
+        wanted = TYPES[kept]
+        if self.settings.precision == "auto" and can_autocast(wanted, self.device):
+            self.type = wanted
+            scaled = wanted == torch.float16
+            self.scalers = {name: torch.amp.GradScaler(self.device.type, enabled=scaled) for name in self.networks}
+            self._say(f"going on in {kept.removeprefix('torch.')}, in which this training began")
+        else:
+            self._say(
+                f"this training began in {kept.removeprefix('torch.')} and goes on in "
+                f"{str(self.type).removeprefix('torch.')}: this device does not have the former"
+            )
 
     def _say(self, message: str) -> None:
         if self.rank == 0:
@@ -343,8 +359,8 @@ class Trainer:
 def keep_product(run: Run) -> None:
     """Copy the metrics into the artefact: the training is over. The checkpoint goes when the artefact is whole, so that
     a stage that is killed before does not train again."""
-    metrics = run.state / "metrics.jsonl"
-    if metrics.exists():
-        with atomic_path(run.out / "metrics.jsonl") as temporary:
-            shutil.copyfile(metrics, temporary)
-    run.leftovers += [run.state / "checkpoint.pt", metrics]
+    folder = run.state / run.identity
+    if (folder / METRICS).exists():
+        with atomic_path(run.out / METRICS) as temporary:
+            shutil.copyfile(folder / METRICS, temporary)
+    run.leftovers.append(folder)

@@ -18,6 +18,7 @@ from wsss.models.classifier import logits
 from wsss.progress import Progress
 from wsss.settings import InferenceSettings, PredictSettings
 
+VERSION = 1
 MOST_PIXELS = {"cpu": 1 << 19, "cuda": 1 << 24}
 """Pixels that a network sees at once at the largest scale, by type of device; one image may have more. Beyond that
 a larger batch is no faster."""

@@ -52,11 +52,11 @@ class Format:
         rest = {name: about[name] for name in sorted(about) if name not in _OURS}
         return cls(about["scales"], bool(about["flip"]), int(about["stride"]), int(about["round_to"]), rest)
 
-    def writer(self, path: Path, key: str) -> MapWriter:
-        """A writer of maps of this format; ``key`` says what they depend on (``wsss.shards``)."""
+    def writer(self, path: Path, key: str | None = None) -> MapWriter:
+        """A writer of maps of this format; ``key`` says to which artefact a part belongs (``wsss.shards``)."""
         return MapWriter(
             path, scales=self.scales, flip=self.flip, stride=self.stride, round_to=self.round_to,
-            attributes={**self.attributes, "key": key},
+            attributes=self.attributes if key is None else {**self.attributes, "key": key},
         )  # fmt: skip
 
 
@@ -64,14 +64,12 @@ def write_maps(
     run: Run,
     items: list[Item],
     begin: Callable[[], tuple[Format, Callable[[list[Item]], Iterable[Maps]]]],
-    content: str = "",
 ) -> list[str] | None:
     """Write the maps of ``items`` into shards of ``run.out``, or this job's share of them into its parts.
 
     ``begin()`` prepares what makes maps, and is called only if some are missing: their format, and a function that
     yields every image of a list once, in any order; what it yields for an image must not depend on the others. Parts
-    of a killed run or of other jobs are kept if settings, seed, inputs, code and ``content`` (what else the maps depend
-    on) are those that they were made with.
+    of a killed run or of other jobs are kept if settings, seed, inputs and versions are those that they were made with.
 
     Returns:
         The texts of all images, in the order of ``items``; None for a share.
@@ -79,7 +77,7 @@ def write_maps(
     Raises:
         Interrupted: A signal asked to stop; what is made stays.
     """
-    folder, promised = open_parts(run, content)
+    folder, promised = open_parts(run)
     mine = own(run, items)
     parts = look(
         lambda: Parts(folder, alone=run.share is None, tag=str(run.share or "rest")),
@@ -105,7 +103,7 @@ def _gather(run: Run, items: list[Item], parts: Parts) -> None:
         left.unlink()
     form, total = parts.format(), max(1, -(-len(items) // IMAGES_A_FILE))
     for number in range(total):
-        with form.writer(run.out / shard_name(number, total), parts.key) as writer:
+        with form.writer(run.out / shard_name(number, total)) as writer:
             for item in items[number * IMAGES_A_FILE : (number + 1) * IMAGES_A_FILE]:
                 record = parts[item.id]
                 writer.add(record.id, record.classes, record.size, record.maps)
@@ -137,7 +135,7 @@ class Parts:
         try:
             shard = MapShard(path)
             if shard.attributes.get("key") != self.key:
-                raise WsssError(f"{path} was made with other settings, inputs or code")
+                raise WsssError(f"{path} was made with other settings, inputs or versions")
         except WsssError as error:
             say(f"{path.name} is made again: {error}")
             if self.alone:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsss.data.index import Item
+from wsss.provenance.outputs import tree_digest
 from wsss.shards import all_there, look, open_parts, own, say_kept
 from wsss.stage import Interrupted, Run
 from wsss.store.manifest import replace_folder
@@ -37,13 +38,12 @@ def write_masks(
     run: Run,
     items: list[Item],
     begin: Callable[[MaskFolder], Callable[[list[Item]], Iterable[Written]]],
-    content: str = "",
 ) -> list[Any] | None:
     """Write the masks of ``items`` into ``run.out/masks``, or this job's share of them beside those of the others.
 
     ``begin(masks)`` prepares what makes masks, and is called only if some are missing: a function that writes the masks
     of a list of images into ``masks`` and yields each once. Masks of a killed run or of other jobs are kept if
-    settings, seed, inputs, code and ``content`` (what else they depend on) are those that they were made with.
+    settings, seed, inputs and versions are those that they were made with.
 
     Returns:
         The tallies of all images, in the order of ``items``; None for a share.
@@ -51,11 +51,14 @@ def write_masks(
     Raises:
         Interrupted: A signal asked to stop; what is made stays.
     """
-    folder, promised = open_parts(run, content)
+    folder, promised = open_parts(run)
     masks = MaskFolder(folder / "masks")
     masks.path.mkdir(exist_ok=True)
     mine = own(run, items)
-    found = look(lambda: _whole(masks, mine, _journal(folder)), lambda found: len(found) < len(mine), promised)
+    checksums: dict[str, int] = {}
+    found = look(
+        lambda: _whole(masks, mine, _journal(folder), checksums), lambda found: len(found) < len(mine), promised
+    )
     missing = [item for item in mine if item.id not in found]
     say_kept(len(found), mine)
     if missing:
@@ -63,7 +66,7 @@ def write_masks(
         with _appending(folder / f"{run.share or 'rest'}.jsonl") as note:
             for written in produce(missing):
                 note(written)
-                found[written.id] = written.tally
+                found[written.id], checksums[written.id] = written.tally, written.crc
                 if run.stop:
                     raise Interrupted(run.stop)
         all_there(run.out, (item for item in mine if item.id not in found))
@@ -72,6 +75,7 @@ def write_masks(
         return None
     _settle(masks, items)
     replace_folder(masks.path, run.out / "masks")
+    run.digests["masks"] = tree_digest({f"{id}.png": crc for id, crc in checksums.items()})
     return [found[item.id] for item in items]
 
 
@@ -98,8 +102,10 @@ def _appending(path: Path) -> Iterator[Callable[[Written], None]]:
         yield note
 
 
-def _whole(masks: MaskFolder, items: list[Item], known: dict[tuple[str, int], Any]) -> dict[str, Any]:
-    """Id to tally of the masks that are there with the bytes that the journal tells of."""
+def _whole(
+    masks: MaskFolder, items: list[Item], known: dict[tuple[str, int], Any], checksums: dict[str, int]
+) -> dict[str, Any]:
+    """Id to tally of the masks that are there with the bytes that the journal tells of; notes their checksums."""
     ids = {id for id, _ in known}
 
     def crc(item: Item) -> int | None:
@@ -110,7 +116,9 @@ def _whole(masks: MaskFolder, items: list[Item], known: dict[tuple[str, int], An
     there = [item for item in items if item.id in ids]
     with ThreadPoolExecutor(READERS) as readers:
         pairs = [(item.id, number) for item, number in zip(there, readers.map(crc, there), strict=True)]
-    return {pair[0]: known[pair] for pair in pairs if pair in known}
+    whole = [(id, crc) for id, crc in pairs if crc is not None and (id, crc) in known]
+    checksums.update(whole)
+    return {id: known[id, crc] for id, crc in whole}
 
 
 def _settle(masks: MaskFolder, items: list[Item]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from wsss.config import Config
 from wsss.settings import KINDS, classes_of
-from wsss.steps import BULK, SCORED, STEPS
+from wsss.steps import SCORED, STEPS
 from wsss.study import Study
 
 
@@ -21,8 +21,7 @@ class Places:
         study: The ablation study beside it, or why it cannot be had; its recipes are made for its own target alone.
         root: The checkout: the folder that holds ``stages/`` and ``wsss/``.
         ancient: Snakemake's mark for inputs whose time does not count.
-        theirs: Its marks for the user's own files: their time does not count, and they lie where the user says, also
-            where the workflow is a module with a ``prefix``; as ``ancient`` if nothing is given.
+        watch: Told of every job that Snakemake looks at, by its rule and wildcards; says whether it has to run.
     """
 
     def __init__(
@@ -31,10 +30,10 @@ class Places:
         root: Path,
         ancient: Callable[[str], Any] = lambda path: path,
         study: Study | str = "no study was asked for",
-        theirs: Callable[[str], Any] | None = None,
+        watch: Callable[[str, Any], bool] = lambda rule, wildcards: False,
     ) -> None:
         self.own, self.root, self.ancient, self.study = config, Path(root), ancient, study
-        self.theirs = theirs or ancient
+        self.watch = watch
         self.config = study.config if isinstance(study, Study) else config
 
     def names(self, kind: str) -> list[str]:
@@ -72,11 +71,9 @@ class Places:
         """A wildcard constraint: the kinds of scores."""
         return one_of(SCORED)
 
-    def artefact(self, folder: str) -> list[Any]:
-        """The files that stand for an artefact when it is an input; the first one is its manifest."""
-        kind = Path(folder).parent.name
-        bulk = ("index.csv",) if Path(folder).name == "index" else BULK.get(kind, ())
-        return [f"{folder}/manifest.json", *(self.ancient(f"{folder}/{one}") for one in bulk)]
+    def mark(self, rule: str, wildcards: Any) -> Callable[[str], Any]:
+        """How a job's inputs are marked: ``ancient`` unless it has to run, so that their times are nothing to it."""
+        return (lambda path: path) if self.watch(rule, wildcards) else self.ancient
 
     def prefix(self, wildcards: Any, input: Any) -> str:
         """What stands before all results where the workflow is a module with a ``prefix``; empty elsewhere."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from wsss.config import CODE
 from wsss.settings import CRF_PRESETS, KINDS, AblationSettings, EvaluationSettings, WorkstationSettings, variants
 
 _MEANING = {
@@ -76,6 +77,12 @@ def schema() -> dict[str, Any]:
             "default": [0],
         },
         "results": {"description": "Folder of the results.", "type": "string", "default": "results"},
+        "code": {
+            "description": "declared: a result is made again when a version is raised; strict: as soon as a file of "
+            "the code that made it has changed (for those who work on wsss itself).",
+            "enum": list(CODE),
+            "default": CODE[0],
+        },
         **blocks,
         "defaults": {
             "description": "Settings that every recipe of a kind has unless it says otherwise.",

@@ -2,12 +2,12 @@
 
 Nothing that is made gets lost: a stage that was killed, a share of a scattered stage and a stage that puts shares
 together all look into the same folder ``OUT/parts/KEY``, keep what is whole there and make what is missing. The key
-covers all that a part depends on, but not how many jobs share the images.
+is the artefact's identity (``wsss.provenance.identity``): all that a part depends on, but not how many jobs share the
+images.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -18,11 +18,9 @@ from typing import TypeVar
 from wsss.data.buckets import buckets
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
-from wsss.fingerprint import ROOT, fingerprint
-from wsss.identity import named_modules
-from wsss.sharing import PARTS, Share
+from wsss.provenance.outputs import PARTS
+from wsss.sharing import Share
 from wsss.stage import Run, say
-from wsss.store.manifest import NAME, digest
 
 Found = TypeVar("Found")
 PATIENCE = 60.0
@@ -42,23 +40,15 @@ def own(run: Run, items: Sequence[Item]) -> list[Item]:
     return [item for bucket in run.share.of(buckets(items)) for item in bucket]
 
 
-def shard_key(run: Run, content: str = "") -> str:
-    """What a part depends on, in 16 hex digits: settings, seed, the content of all inputs, the code of the stage, and
-    ``content``."""
-    inputs = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
-    code = fingerprint(ROOT / "stages" / f"{run.stage}.py", ROOT, named_modules(run.stage, run.settings))
-    text = json.dumps([run.settings.canonical(), run.args.seed, inputs, code, content], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def open_parts(run: Run) -> tuple[Path, bool]:
+    """The folder for parts of this artefact, ``OUT/parts/KEY``, and whether the receipts of other jobs promise all of
+    it.
 
-
-def open_parts(run: Run, content: str = "") -> tuple[Path, bool]:
-    """The folder for parts of this key, ``OUT/parts/KEY``, and whether the receipts of other jobs promise all of it.
-
-    A share notes the key for its receipt. Without ``--shard``, when nobody else is at work there, the parts of other
+    Without ``--shard``, when nobody else is at work there, the parts of other
     keys are deleted, and what the receipts say is noted.
     """
     promised = False
-    key = shard_key(run, content)
+    key = run.identity
     folder = run.out / PARTS / key
     if run.share is None:
         for other in (run.out / PARTS).glob("*/"):
@@ -66,7 +56,7 @@ def open_parts(run: Run, content: str = "") -> tuple[Path, bool]:
                 shutil.rmtree(other)
         promised = _note_receipts(run, key)
     else:
-        run.note(key=key, shard=str(run.share))
+        run.tell(shard=str(run.share))
     folder.mkdir(parents=True, exist_ok=True)
     return folder, promised
 
@@ -88,21 +78,22 @@ def _note_receipts(run: Run, key: str) -> bool:
     for share in (Share(number, total) for number in range(total) if total > 1):
         try:
             receipt = json.loads(share.receipt(run.out).read_text(encoding="utf-8"))
-            wrong = None if receipt["key"] == key else "was made with other settings, inputs or code"
+            wrong = None if receipt["key"] == key else "belongs to other settings, inputs or versions"
         except (OSError, ValueError, KeyError):
             wrong = "is missing or damaged"
         if wrong is None:
             receipts.append(receipt)
         else:
             say(f"{share.receipt(run.out)} {wrong}: what its shard lacks is made here")
-    if receipts:
-        run.note(
-            device=", ".join(dict.fromkeys(receipt["device"] for receipt in receipts)),
-            shard_seconds=[receipt["wall_seconds"] for receipt in receipts],
-            shard_memory_mib=max(receipt["peak_memory_mib"] for receipt in receipts),
+    ran = [receipt for receipt in receipts if "wall_seconds" in receipt]
+    if ran:
+        run.tell(
+            device=", ".join(dict.fromkeys(receipt["device"] for receipt in ran)),
+            shard_seconds=[receipt["wall_seconds"] for receipt in ran],
+            shard_memory_mib=max(receipt["peak_memory_mib"] for receipt in ran),
         )
-        on_gpu = [receipt["peak_gpu_memory_mib"] for receipt in receipts if "peak_gpu_memory_mib" in receipt]
-        run.note(**({"peak_gpu_memory_mib": max(on_gpu)} if on_gpu else {}))
+        on_gpu = [receipt["peak_gpu_memory_mib"] for receipt in ran if "peak_gpu_memory_mib" in receipt]
+        run.tell(**({"peak_gpu_memory_mib": max(on_gpu)} if on_gpu else {}))
     return total > 1 and len(receipts) == total
 
 

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import platform
+import pwd
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,10 +21,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from wsss.errors import WsssError
+from wsss.provenance.outputs import PARTS
 
 Item = TypeVar("Item")
-PARTS = "parts"
-"""Folder in an artefact's folder for what is made of it so far; it goes when the artefact is whole."""
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
@@ -80,9 +80,24 @@ def locked(out: Path, share: Share | None = None) -> Iterator[None]:
         yield
 
 
+def owner(path: Path) -> str:
+    """The name of the user to whom a file belongs, or their number."""
+    number = (path if path.exists() else path.parent).stat().st_uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
 def _hold(stack: contextlib.ExitStack, out: Path, path: Path, who: str, how: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = stack.enter_context(path.open("a+"))
+    try:
+        file = stack.enter_context(path.open("a+"))
+    except PermissionError:
+        raise WsssError(
+            f"{out}: these are the results of another user ({owner(path)}), and you may not write here; ask them to "
+            "share the folder (chmod -R g+w), give your run another 'results', or take what you need with wsss adopt"
+        ) from None
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except OSError as error:

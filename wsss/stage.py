@@ -1,8 +1,11 @@
 """What every stage program shares: arguments, locks, signals, scratch folders, the manifest.
 
-A stage is a program of one shape: read artefact folders, write one artefact folder. It opens a ``Stage``, works
-inside ``with stage.run() as run:``, and the manifest that makes its folder an artefact is written when the block ends
-without an error. Killed at any moment, it leaves no manifest, hence no artefact.
+A stage is a program of one shape: read artefact folders, write one artefact folder. It builds a ``Stage`` and hands its
+work to ``stage.main``; the manifest that makes its folder an artefact is written when the work ends without an error.
+Killed at any moment, it leaves no manifest, hence no artefact.
+
+An artefact that has the identity that is wanted is not made again, and one that has another is kept aside first
+(``wsss.provenance.identity``, ``wsss.store.kept``).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -26,11 +29,24 @@ from wsss import __version__
 from wsss.ending import Interrupted as Interrupted
 from wsss.ending import orderly, signals
 from wsss.errors import WsssError
-from wsss.identity import identity
 from wsss.launch import Team, joined, team_of
+from wsss.provenance import outputs
+from wsss.provenance.code import used
+from wsss.provenance.identity import facts, identity, named_inputs, token
 from wsss.settings import WITHOUT_EFFECT, Log, Settings, classes_of, default_variant
-from wsss.sharing import PARTS, Share, add_flags, locked
-from wsss.store.manifest import NAME, digest, flush_all, read_manifest, replace_folder, sweep, write_json
+from wsss.sharing import Share, add_flags, locked
+from wsss.store import kept
+from wsss.store.manifest import (
+    NAME,
+    SECOND,
+    flush_all,
+    read_json,
+    read_manifest,
+    replace_folder,
+    sweep,
+    write_json,
+    write_manifest,
+)
 from wsss.wording import check, dotted, listed, nearest
 
 LIBRARIES = ("torch", "timm", "segmentation-models-pytorch", "numpy", "pillow", "pydensecrf2", "h5py")
@@ -54,6 +70,8 @@ class Run:
         stop: Name of the signal that asked to stop, or None.
         leftovers: Files that are of no use once the artefact is whole; they are deleted then.
         team: The processes of this run; only the first one writes.
+        flags: Further flags that change the result, by name.
+        digests: Output to the digest of its content, where the stage knows it already (``wsss.provenance.outputs``).
     """
 
     def __init__(
@@ -69,7 +87,10 @@ class Run:
         self.out: Path = args.out
         self.share: Share | None = getattr(args, "shard", None)
         self.stop: str | None = None
+        self.flags: dict[str, str] = {}
         self.facts: dict[str, Any] = {}
+        self.told: dict[str, Any] = {}
+        self.digests: dict[str, str] = {}
         self.leftovers: list[Path] = []
 
     def several(self, name: str) -> list[Path]:
@@ -77,8 +98,56 @@ class Run:
         return [folder for key, folder in self.inputs.items() if key.rpartition(".")[0] == name]
 
     def note(self, **facts: Any) -> None:
-        """Add facts to the manifest (``images=1625``)."""
+        """Add facts to the manifest: what follows from settings and inputs (``images=1625``)."""
         self.facts.update(facts)
+
+    def tell(self, **facts: Any) -> None:
+        """Add facts to ``run.json``: what is true of this run alone (``device="H100"``)."""
+        self.told.update(facts)
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What the identity is made of, see ``wsss.provenance.identity.facts``."""
+        contents = {name: token(self.stage, read_input(folder)) for name, folder in self.named.items()}
+        return facts(self.stage, self.settings, getattr(self.args, "seed", 0), contents, self.flags)
+
+    @cached_property
+    def identity(self) -> str:
+        """The identity of the artefact that this run makes."""
+        return identity(self.about)
+
+    @property
+    def named(self) -> dict[str, Path]:
+        """The input folders under the names that count."""
+        return named_inputs(self.stage, {name: Path(os.path.abspath(path)) for name, path in self.inputs.items()})
+
+    def is_needed(self) -> bool:
+        """Whether anything has to be made; afterwards nothing stands in the folder that could be taken for the result.
+
+        An artefact of the wanted identity stays as it is, or comes back from where it was kept; any other is kept."""
+        wanted = None if (self.out / kept.AGAIN).exists() else self.identity
+        if self.share is not None:
+            whole = (kept.in_place(self.out), kept.kept(self.out, wanted))
+            if wanted is not None and any(one is not None and one["identity"] == wanted for one in whole):
+                write_json(self.share.receipt(self.out), {"key": wanted, "images": 0})
+                say(f"{self.out}: made already, nothing to do")
+                return False
+            self.share.receipt(self.out).unlink(missing_ok=True)
+            return True
+        kept.recover(self.out)
+        there = kept.in_place(self.out)
+        if there is not None and there["identity"] == wanted:
+            write_json(self.out / SECOND, there)
+            write_json(self.out / NAME, there)
+            say(f"{self.out}: up to date, nothing to do")
+        else:
+            kept.set_aside(self.out)
+            if wanted is None or not kept.bring_back(self.out, wanted):
+                self.sweep()
+                return True
+            say(f"{self.out}: made before, and kept: brought back")
+        shutil.rmtree(self.out / outputs.PARTS, ignore_errors=True)
+        return False
 
     @cached_property
     def state(self) -> Path:
@@ -89,7 +158,8 @@ class Run:
 
     def sweep(self) -> None:
         """Delete what killed runs left half written."""
-        for folder in {self.out, self.args.state or self.out / "state"}:
+        state = self.args.state or self.out / "state"
+        for folder in {self.out, state, *(one for one in state.glob("*/") if one.is_dir())}:
             sweep(folder)
 
     @contextlib.contextmanager
@@ -115,6 +185,7 @@ class Stage:
         optional: Artefact folders it may be given.
         several: Names that stand for a list of artefact folders, which may be left out.
         extra: Further flags: ``{"--kind": {"choices": [...]}}``, as for ``ArgumentParser.add_argument``.
+        paths: Names of further flags that only say where something lies; the others change the result.
         scattered: Jobs may share its images (see ``wsss.sharing``).
         team: A training: processes that work at the same time may share it (see ``wsss.launch``), and it can log its
             curves (see ``wsss.loggers``).
@@ -128,10 +199,12 @@ class Stage:
         optional: dict[str, str] | None = None,
         several: dict[str, str] | None = None,
         extra: dict[str, dict[str, Any]] | None = None,
+        paths: tuple[str, ...] = (),
         scattered: bool = False,
         team: bool = False,
     ) -> None:
         self.settings, self.scattered, self.team = settings, scattered, team
+        self.flags = [name for flag in extra or {} if (name := flag.removeprefix("--")) not in paths]
         self.inputs, self.optional, self.several = inputs or {}, optional or {}, several or {}
         self.parser = argparse.ArgumentParser(
             description=doc, epilog=_settings_help(settings), formatter_class=argparse.RawDescriptionHelpFormatter
@@ -160,9 +233,9 @@ class Stage:
         for flag, options in (extra or {}).items():
             add(flag, **options)
 
-    @contextlib.contextmanager
-    def run(self, argv: list[str] | None = None) -> Iterator[Run]:
-        """Parse arguments, check inputs, lock the artefact; write the manifest at the end, or the receipt of a share.
+    def main(self, work: Callable[[Run], None], argv: list[str] | None = None) -> None:
+        """Parse arguments, check inputs, lock the artefact, do the work, and write the manifest (of a share, the
+        receipt); do nothing where the artefact is what is wanted already.
 
         Ends the process in order after an error or a signal, see ``wsss.ending``.
         """
@@ -174,23 +247,58 @@ class Stage:
             team = self._team(args)
             with joined(team, args.device):
                 run = Run(args, self._read_settings(args), self._open_inputs(args), Path(self.parser.prog).stem, team)
-                if team.rank:  # the first one writes
-                    with signals(run):
-                        yield run
-                    return
-                with locked(run.out, run.share), signals(run):
-                    done = run.out / NAME if run.share is None else run.share.receipt(run.out)
-                    done.unlink(missing_ok=True)
-                    if run.share is None:
-                        run.sweep()
-                    made_by = identity(run.stage, run.settings, run.args.seed)  # now: it may be edited while this runs
-                    yield run
-                    flush_all(run.out)  # a power cut must not leave a manifest beside half a file
-                    write_json(done, self._facts(run, started, made_by))
-                    if run.share is None:
-                        shutil.rmtree(run.out / PARTS, ignore_errors=True)
-                    for path in run.leftovers:
-                        path.unlink(missing_ok=True)
+                run.flags = {name: str(value) for name in self.flags if (value := getattr(args, name)) is not None}
+                with contextlib.ExitStack() as stack:
+                    if team.rank == 0:
+                        stack.enter_context(locked(run.out, run.share))
+                    stack.enter_context(signals(run))
+                    if not self._is_needed(run):
+                        return
+                    work(run)
+                    if team.rank == 0:  # the first one writes
+                        self._declare(run, started)
+
+    @staticmethod
+    def _is_needed(run: Run) -> bool:
+        """``run.is_needed``, asked by the first of several processes and heard by all."""
+        if run.team.size == 1:
+            return run.is_needed()
+        from wsss.devices import choose_device
+        from wsss.processes import agreed
+
+        answer = float(run.is_needed()) if run.team.rank == 0 else 0.0
+        return bool(agreed([answer], choose_device(run.args.device))[0])
+
+    def _declare(self, run: Run, started: float) -> None:
+        """What makes a folder an artefact, or a share done."""
+        flush_all(run.out)  # a power cut must not leave a manifest beside half a file
+        told = self._told(run, started)
+        if run.share is not None:
+            write_json(run.share.receipt(run.out), {**told, **run.facts, "key": run.identity})
+            return
+        inputs = {}
+        for name, folder in run.named.items():
+            made = read_input(folder)
+            known = {key: made[key] for key in ("identity", "content") if made.get(key) is not None}
+            inputs[name] = {"path": os.path.relpath(folder, run.out), **known}
+        digests = {
+            name: run.digests.get(name) or outputs.digest(run.out / name)
+            for name in outputs.outputs_of(run.stage, run.out)
+        }
+        whole = None if run.settings is None else run.settings.model_dump(mode="json", exclude=set(WITHOUT_EFFECT))
+        manifest = {
+            **run.about,
+            "identity": run.identity,
+            "settings": whole,
+            "inputs": inputs,
+            **run.facts,
+            "outputs": digests,
+            "content": outputs.content(digests),
+        }
+        write_manifest(run.out, manifest, told)
+        shutil.rmtree(run.out / outputs.PARTS, ignore_errors=True)
+        for path in (*run.leftovers, run.out / kept.AGAIN):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _team(self, args: argparse.Namespace) -> Team:
         """The processes of this run, who share the cores of their machine."""
@@ -244,32 +352,34 @@ class Stage:
                 read_manifest(folder)
         return {name: folder for name, folder in folders.items() if folder is not None}
 
-    def _facts(self, run: Run, started: float, made_by: dict[str, str]) -> dict[str, Any]:
+    def _told(self, run: Run, started: float) -> dict[str, Any]:
+        """What is true of this run alone."""
         versions = {"wsss": __version__, "python": platform.python_version()}
         for name in LIBRARIES:
             with contextlib.suppress(metadata.PackageNotFoundError):
                 versions[name] = metadata.version(name)
-        settings, shards = None, getattr(run.args, "gather", 1)
-        if run.settings is not None:
-            settings = run.settings.model_dump(mode="json", exclude=set(WITHOUT_EFFECT))
+        shards = getattr(run.args, "gather", 1)
         return {
-            "stage": run.stage,
-            "settings": settings,
-            "seed": run.args.seed,
-            "inputs": {
-                n: {"path": os.path.relpath(p, run.out), "digest": digest(p / NAME)} for n, p in run.inputs.items()
-            },
-            **run.facts,
-            **({"shards": shards} if shards > 1 else {}),
-            **made_by,
-            "versions": versions,
-            "device": run.facts.get("device") or _device_name(run.args.device),
-            "threads": run.args.threads,
+            "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "wall_seconds": round(time.time() - started, 2),
+            "device": _device_name(run.args.device),
+            "threads": run.args.threads,
             "peak_memory_mib": round(_most_memory() / 1024),
             **_gpu_memory(),
-            "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "host": platform.node(),
+            **({"shards": shards} if shards > 1 else {}),
+            **run.told,
+            "versions": versions,
+            "code": used(started),
         }
+
+
+def read_input(folder: Path) -> dict[str, Any]:
+    """An input's manifest; one from before there were digests of contents is told by its own bytes."""
+    about = read_json(folder / NAME)
+    if "content" not in about and (folder / NAME).is_file():
+        about["content"] = outputs.digest(folder / NAME)
+    return about
 
 
 def _most_memory() -> int:

@@ -66,16 +66,7 @@ SCORED = {
 """Kind of scores -> folder of the artefacts that are scored."""
 OF_RECIPES = {"saliency-masks": "saliency"}
 """Kind of scores -> kind of recipe, where the two differ."""
-BULK: dict[str, tuple[str, ...]] = {
-    "classifiers": ("model.safetensors",),
-    "saliency": ("model.safetensors",),
-    "saliency-masks": ("masks",),
-    "affinity": ("model.safetensors",),
-    "affinity-labels": ("masks",),
-    "masks": ("masks",),
-    "segmenters": ("model.safetensors",),
-    "predictions": ("masks",),
-}
-"""Folder -> what later stages read beside the manifest. The shards of maps are not listed: their number varies."""
+TABLES = frozenset({"summary", "report", "study", "explanations"})
+"""Stages that put scores or explanations together; made in seconds, so old ones are not kept."""
 PIXEL_SCORES = ("cams", "saliency")
 """Kinds that are scored at thresholds; for the rest the evaluation's settings make no difference."""

@@ -40,14 +40,23 @@ class Targets(Places):
 
     def summary_inputs(self, wildcards: Any) -> dict[str, Any]:
         """Input function of the rule ``summary``: the index, all scores, and what is pictured."""
-        dataset = wildcards.dataset
+        return self._tables("summary", wildcards)
+
+    def report_inputs(self, wildcards: Any) -> dict[str, Any]:
+        """Input function of the rule ``report``: likewise."""
+        return self._tables("report", wildcards)
+
+    def _tables(self, rule: str, wildcards: Any) -> dict[str, Any]:
         kinds = ("cams", "saliency", "masks", "segmenters")
-        pictured = [m for kind in kinds for m in self.manifests(kind, [dataset])]
-        return {
-            "index": self.artefact(f"{self.base(dataset)}/index"),
-            "scores": [f"{folder}/manifest.json" for folder in self.scores(dataset)],
-            "pictured": pictured,
-        }
+        pictured = [m for kind in kinds for m in self.manifests(kind, [wildcards.dataset])]
+        found = self.put_together(rule, wildcards, "scores", self.scores(wildcards.dataset))
+        return {**found, "pictured": list(map(self.mark(rule, wildcards), pictured))}
+
+    def put_together(self, rule: str, wildcards: Any, name: str, folders: list[str]) -> dict[str, Any]:
+        """Inputs of a table: the index, and what it puts together."""
+        mark = self.mark(rule, wildcards)
+        index = f"{self.base(wildcards.dataset)}/index/manifest.json"
+        return {"index": [mark(index)], name: [mark(f"{folder}/manifest.json") for folder in folders]}
 
     def summary_flags(self, wildcards: Any, input: Any) -> str:
         """The input folders of the command of ``summary``, and the name of its dataset."""
@@ -77,10 +86,7 @@ class Targets(Places):
 
     def explanation_inputs(self, wildcards: Any) -> dict[str, Any]:
         """What the table of the explanations reads."""
-        return {
-            "index": self.artefact(f"{self.base(wildcards.dataset)}/index"),
-            "explanations": [f"{folder}/manifest.json" for folder in self.explanations(wildcards.dataset)],
-        }
+        return self.put_together("explanations", wildcards, "explanations", self.explanations(wildcards.dataset))
 
     def explanation_flags(self, wildcards: Any, input: Any) -> str:
         """The command line of the table of the explanations, but for where it is written."""
@@ -105,17 +111,15 @@ class Targets(Places):
 
     def study_inputs(self, wildcards: Any) -> dict[str, Any]:
         """Input function of the rule ``study``: the index and the study's scores."""
-        return {
-            "index": self.artefact(f"{self.base(wildcards.dataset)}/index"),
-            "scores": [f"{folder}/manifest.json" for folder in self.study_scores(wildcards.dataset)],
-        }
+        return self.put_together("study", wildcards, "scores", self.study_scores(wildcards.dataset))
 
     def study_flags(self, wildcards: Any, input: Any) -> str:
         """The input folders of the command of ``study``, and the name of its dataset."""
         before = self.prefix(wildcards, input)
         base = before + self.base(wildcards.dataset)
         scores = [before + folder for folder in self.study_scores(wildcards.dataset)]
-        return shlex.join(["--index", f"{base}/index", "--dataset", wildcards.dataset, "--scores", *scores])
+        words = ["--index", f"{base}/index", "--dataset", wildcards.dataset, "--layout", self.study_layout(wildcards)]
+        return shlex.join([*words, "--scores", *scores])
 
     def study_layout(self, wildcards: Any) -> str:
         """Which score stands where in the study's tables, as JSON; empty without a study."""

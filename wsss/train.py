@@ -17,14 +17,14 @@ from wsss.data.loading import TrainingViews
 from wsss.devices import choose_device, prepare_cpu
 from wsss.engine import Trainer, keep_product
 from wsss.errors import WsssError
-from wsss.fingerprint import ROOT, fingerprint
 from wsss.inference import tag_probabilities
+from wsss.models.backbone import hub_weights
 from wsss.objectives import find
 from wsss.objectives.base import Objective
 from wsss.objectives.segmentation import Goal as Segmentation
 from wsss.settings import ClassifierSettings, GuidedSettings, InferenceSettings, SegmenterSettings, TrainingSettings
 from wsss.stage import Run, say
-from wsss.store.manifest import NAME, atomic_path, digest
+from wsss.store.manifest import atomic_path
 from wsss.store.weights import load_weights, save_weights
 
 
@@ -189,17 +189,13 @@ def train(
 
     ``mask_of`` is as for ``TrainingViews``, ``chances`` as for ``Order``.
 
-    A checkpoint is resumed only if the settings, the seed, the content of every input folder and of a local file of
-    pretrained weights, and the code of this stage and objective are those that it was made with.
+    A checkpoint is resumed only if it is of the artefact that is to be made: of the same identity, that is.
     """
     views = TrainingViews(items, classes, run.settings, run.args.seed, mask_of)
-    identity = {name: digest(folder / NAME) for name, folder in run.inputs.items()}
-    identity["code"] = fingerprint(ROOT / "stages" / f"{run.stage}.py", ROOT, [type(objective).__module__])
-    weights = run.settings.pretrained
-    if isinstance(weights, str) and "warm_start" not in run.inputs:
-        identity["pretrained"] = digest(Path(weights))
-    trainer = Trainer(objective, views, run.settings, run, device, identity, chances)
+    trainer = Trainer(objective, views, run.settings, run, device, chances)
     if run.team.rank == 0:
+        if run.settings.pretrained is True and "warm_start" not in run.inputs:
+            run.tell(hub_weights=hub_weights(objective.networks[objective.product]))
         where = f"{device} in {str(trainer.type).removeprefix('torch.')}"
         spread = f" by {trainer.ranks} processes" if trainer.ranks > 1 else ""
         say(f"{len(items)} images, {trainer.micro_steps} steps on {where}{spread}")

@@ -154,7 +154,7 @@ def write_walk(run: Run) -> None:
             "include those of the walk and make the maps again"
         )
 
-    run.note(walk_backend=usual_backend(device_type(run.args.device)))
+    run.tell(walk_backend=usual_backend(device_type(run.args.device)))
 
     def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
         network = load_edge_network(run.inputs["affinity"])

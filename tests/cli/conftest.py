@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wsss.cli import main
-from wsss.content import file_content, tree_content
+from wsss.provenance.files import file_content, tree_content
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "workflow")]  # for ``made`` and ``house``

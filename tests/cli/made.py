@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from wsss.cli.chain import Chain, Job
-from wsss.cli.state import FILES
+from wsss.workflow.jobs import Chain, Job
+from wsss.workflow.staleness import FILES
 from wsss.identity import identity
 from wsss.steps import BULK, STEPS
 from wsss.store.manifest import digest, write_manifest

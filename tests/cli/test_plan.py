@@ -10,7 +10,7 @@ import pytest
 import yaml
 from made import CONFIG, ROOT
 
-from wsss.cli.chain import Chain, Job
+from wsss.workflow.jobs import Chain, Job
 from wsss.cli.forecast import STARTUP, History, Past, pixels, scaled
 from wsss.cli.plan import Asked, asked_by_rules
 from wsss.cli.text import duration, memory
@@ -172,7 +172,7 @@ def test_photos_are_counted_by_the_index(results, wsss, tmp_path: Path) -> None:
     said = wsss("plan", "--configfile", "photos.yaml")[1]
     assert row(said, "classifier")[3:5] == ["24", "1.7 min"] and "other dataset" in row(said, "classifier")[-1]
     (tmp_path / "tags.csv").write_text("id,labels\na,dog\n")
-    from wsss.content import file_content
+    from wsss.provenance.files import file_content
 
     file_content.cache_clear()
     said = wsss("plan", "--configfile", "photos.yaml", "--jobs")[1]

@@ -17,7 +17,7 @@ from scipy import ndimage
 from shoebox import Shoebox
 
 import wsss.apply
-from wsss.cli.artefacts import load
+from wsss.store.artefact import load
 from wsss.cli.predict import recipe, segmenter
 from wsss.data.images import read_image
 from wsss.data.palette import VOC_PALETTE

@@ -17,9 +17,9 @@ import pytest
 import yaml
 from made import CONFIG, ROOT
 
-from wsss.cli.artefacts import load
+from wsss.store.artefact import load
 from wsss.cli.commands import stage_command
-from wsss.cli.values import counted
+from wsss.workflow.values import counted
 from wsss.store.manifest import write_manifest
 
 

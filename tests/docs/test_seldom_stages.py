@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.engine.together import free_port
 from wsss.affinity import train_affinity
-from wsss.cli.chain import Chain
+from wsss.workflow.jobs import Chain
 from wsss.data.index import Item, write_index
 from wsss.devices import device_type
 from wsss.errors import WsssError

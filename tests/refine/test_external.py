@@ -187,9 +187,9 @@ def test_a_stage_that_was_stopped_keeps_maps_of_the_same_file_only(chain, make_r
     assert len(read) == 4 + 5
     with h5py.File(path, "a") as file:
         file["data"][0] = 0.125
-    import wsss.content
+    import wsss.provenance.files
 
-    wsss.content.file_content.cache_clear()  # each run is a process of its own
+    wsss.provenance.files.file_content.cache_clear()  # each run is a process of its own
     write_external_cams(run)
     assert len(read) == 4 + 5 + 9
 

@@ -15,7 +15,7 @@ from snakemake import api, workflow
 from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, WorkflowSettings
 
-from wsss.content import file_content, tree_content
+from wsss.provenance.files import file_content, tree_content
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from wsss.config import load
-from wsss.content import file_content, tree_content
+from wsss.provenance.files import file_content, tree_content
 from wsss.dag import Plan
 from wsss.steps import STEPS
 

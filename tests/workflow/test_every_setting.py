@@ -18,7 +18,7 @@ from other_values import Case, cases, keys_of, spelled_out
 from planned import folders
 from recipe_graph import changed_by, downstream, edges
 
-from wsss.cli.state import Judge
+from wsss.workflow.staleness import Judge
 from wsss.config import load
 
 RECIPES: dict[str, Any] = yaml.safe_load("""

@@ -151,7 +151,7 @@ def test_modules_found_by_name_are_given(code: Code) -> None:
 
 def test_flags_of_the_compiler_count(code: Code, monkeypatch: pytest.MonkeyPatch) -> None:
     before = code.hash()
-    monkeypatch.setattr("wsss.native.FLAGS", ("-O0",))
+    monkeypatch.setattr("wsss.provenance.native.FLAGS", ("-O0",))
     assert code.hash() != before
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from wsss.native import ROOT, check, digest, source
+from wsss.provenance.native import ROOT, check, digest, source
 from wsss.refine import crf_backends, random_walk
 
 FAST = "int twice(int n) { return 2 * n; }  // fast\n"
@@ -16,7 +16,7 @@ FAST = "int twice(int n) { return 2 * n; }  // fast\n"
 def checkout(tmp_path, monkeypatch):
     (tmp_path / "native" / "_fast").mkdir(parents=True)
     (tmp_path / "native" / "_fast" / "fast.cpp").write_text(FAST)
-    monkeypatch.setattr("wsss.native.ROOT", tmp_path)
+    monkeypatch.setattr("wsss.provenance.native.ROOT", tmp_path)
     return tmp_path
 
 
@@ -37,7 +37,7 @@ def test_a_build_belongs_to_its_source(checkout):
 
 def test_without_source_there_is_nothing_to_compare(tmp_path, monkeypatch):
     """Installed as a wheel, the source is not there."""
-    monkeypatch.setattr("wsss.native.ROOT", tmp_path)
+    monkeypatch.setattr("wsss.provenance.native.ROOT", tmp_path)
     assert source("_fast", tmp_path) is None and digest("_fast", tmp_path) is None
     check(module("anything"))
 

@@ -3,10 +3,9 @@
 
 rule affinity_labels:
     input:
-        unpack(scatter.inputs("affinity_labels")),
+        unpack(plan.inputs("affinity_labels")),
     output:
         f"{RUN}/affinity-labels/{{name}}/manifest.json",
-        directory(f"{RUN}/affinity-labels/{{name}}/masks"),
     log:
         "logs/{dataset}/s{seed}/affinity-labels/{name}.log",
     benchmark:
@@ -17,21 +16,15 @@ rule affinity_labels:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=scatter.memory("affinity_labels"),
+        mem_mb=plan.shared_memory("affinity_labels"),
         runtime=NEEDS["affinity_labels"].minutes,
     params:
-        settings=plan.settings("affinity_labels"),
-        code=plan.code("affinity_labels"),
-        run=plan.program("affinity_labels"),
-        inputs=scatter.flags("affinity_labels"),
-        out=scatter.out,
-        state=scatter.state,
+        command=plan.command("affinity_labels"),
         tee=plan.tee,
     message:
         "Affinity labels {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 use rule affinity_labels as affinity_labels_shard with:
@@ -50,8 +43,6 @@ rule affinity:
         unpack(plan.inputs("affinity")),
     output:
         f"{RUN}/affinity/{{name}}/manifest.json",
-        f"{RUN}/affinity/{{name}}/model.safetensors",
-        f"{RUN}/affinity/{{name}}/metrics.jsonl",
     log:
         "logs/{dataset}/s{seed}/affinity/{name}.log",
     benchmark:
@@ -66,24 +57,17 @@ rule affinity:
         mem_mb=plan.memory("affinity"),
         runtime=NEEDS["affinity"].minutes,
     params:
-        settings=plan.settings("affinity"),
-        code=plan.code("affinity"),
-        weights=plan.weights_content("affinity"),
-        run=plan.program("affinity"),
-        inputs=plan.flags("affinity"),
-        out=plan.out,
-        state=plan.state,
+        command=plan.command("affinity"),
         tee=plan.tee,
     message:
         "Training affinity {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 rule walk:
     input:
-        unpack(scatter.inputs("walk")),
+        unpack(plan.inputs("walk")),
     output:
         f"{RUN}/cams/{{name}}/manifest.json",
     log:
@@ -96,22 +80,16 @@ rule walk:
         "../../envs/environment.yml"
     threads: GPU_CORES
     resources:
-        gpu=scatter.gpus,
-        mem_mb=scatter.memory("walk"),
+        gpu=plan.gpus,
+        mem_mb=plan.shared_memory("walk"),
         runtime=NEEDS["walk"].minutes,
     params:
-        settings=plan.settings("walk"),
-        code=plan.code("walk"),
-        run=plan.program("walk"),
-        inputs=scatter.flags("walk"),
-        out=scatter.out,
-        state=scatter.state,
+        command=plan.command("walk"),
         tee=plan.tee,
     message:
         "Random walk {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 use rule walk as walk_shard with:

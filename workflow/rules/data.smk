@@ -6,9 +6,6 @@ rule index:
         plan.index_inputs,
     output:
         f"{BASE}/index/manifest.json",
-        f"{BASE}/index/index.csv",
-        f"{BASE}/index/classes.txt",
-        f"{BASE}/index/report.json",
     log:
         "logs/{dataset}/index.log",
     benchmark:
@@ -20,14 +17,9 @@ rule index:
         mem_mb=NEEDS["index"].memory,
         runtime=NEEDS["index"].minutes,
     params:
-        settings=plan.settings("index"),
-        code=plan.code("index"),
-        content=plan.index_content,
-        run=plan.program("index"),
-        out=plan.out,
+        command=plan.command("index"),
         tee=plan.tee,
     message:
         "Checking dataset {wildcards.dataset}"
     shell:
-        "{params.run} --dataset {wildcards.dataset} --settings {params.settings:q} --threads {threads}"
-        " --out {params.out:q} --state {params.out:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"

@@ -3,10 +3,9 @@
 
 rule explanation:
     input:
-        unpack(scatter.inputs("explanation")),
+        unpack(plan.inputs("explanation")),
     output:
         f"{RUN}/explanations/{{name}}/manifest.json",
-        f"{RUN}/explanations/{{name}}/metrics.json",
     log:
         "logs/{dataset}/s{seed}/explanations/{name}.log",
     benchmark:
@@ -17,22 +16,16 @@ rule explanation:
         "../../envs/environment.yml"
     threads: GPU_CORES
     resources:
-        gpu=scatter.gpus,
-        mem_mb=scatter.memory("explanation"),
+        gpu=plan.gpus,
+        mem_mb=plan.shared_memory("explanation"),
         runtime=NEEDS["explanation"].minutes,
     params:
-        settings=plan.settings("explanation"),
-        code=plan.code("explanation"),
-        run=plan.program("explanation"),
-        inputs=scatter.flags("explanation"),
-        out=scatter.out,
-        state=scatter.state,
+        command=plan.command("explanation"),
         tee=plan.tee,
     message:
         "Explanations {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 use rule explanation as explanation_shard with:
@@ -69,12 +62,9 @@ rule explanations:
         mem_mb=NEEDS["explanations"].memory,
         runtime=NEEDS["explanations"].minutes,
     params:
-        code=plan.code("explanations"),
-        run=plan.program("explanations"),
-        inputs=plan.explanation_flags,
-        out=plan.out,
+        command=plan.command("explanations"),
         tee=plan.tee,
     message:
         "Table of the explanations ({wildcards.dataset})"
     shell:
-        "{params.run} {params.inputs} --out {params.out:q} --state {params.out:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"

@@ -6,9 +6,6 @@ rule classifier:
         unpack(plan.inputs("classifier")),
     output:
         f"{RUN}/classifiers/{{name}}/manifest.json",
-        f"{RUN}/classifiers/{{name}}/model.safetensors",
-        f"{RUN}/classifiers/{{name}}/metrics.jsonl",
-        f"{RUN}/classifiers/{{name}}/predictions.csv",
     log:
         "logs/{dataset}/s{seed}/classifiers/{name}.log",
     benchmark:
@@ -23,24 +20,17 @@ rule classifier:
         mem_mb=plan.memory("classifier"),
         runtime=NEEDS["classifier"].minutes,
     params:
-        settings=plan.settings("classifier"),
-        code=plan.code("classifier"),
-        weights=plan.weights_content("classifier"),
-        run=plan.program("classifier"),
-        inputs=plan.flags("classifier"),
-        out=plan.out,
-        state=plan.state,
+        command=plan.command("classifier"),
         tee=plan.tee,
     message:
         "Training classifier {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 rule cams:
     input:
-        unpack(scatter.inputs("cams")),
+        unpack(plan.inputs("cams")),
     output:
         f"{RUN}/cams/{{name}}/manifest.json",
     log:
@@ -53,22 +43,16 @@ rule cams:
         "../../envs/environment.yml"
     threads: GPU_CORES
     resources:
-        gpu=scatter.gpus,
-        mem_mb=scatter.memory("cams"),
+        gpu=plan.gpus,
+        mem_mb=plan.shared_memory("cams"),
         runtime=NEEDS["cams"].minutes,
     params:
-        settings=plan.settings("cams"),
-        code=plan.code("cams"),
-        run=plan.program("cams"),
-        inputs=scatter.flags("cams"),
-        out=scatter.out,
-        state=scatter.state,
+        command=plan.command("cams"),
         tee=plan.tee,
     message:
         "Class activation maps {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 use rule cams as cams_shard with:
@@ -84,10 +68,9 @@ use rule cams as cams_shard with:
 
 rule ensemble:
     input:
-        unpack(scatter.inputs("ensemble")),
+        unpack(plan.inputs("ensemble")),
     output:
         f"{RUN}/cams/{{name}}/manifest.json",
-        f"{RUN}/cams/{{name}}/agreement.csv",
     log:
         "logs/{dataset}/s{seed}/cams/{name}.log",
     benchmark:
@@ -98,21 +81,15 @@ rule ensemble:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=scatter.memory("ensemble"),
+        mem_mb=plan.shared_memory("ensemble"),
         runtime=NEEDS["ensemble"].minutes,
     params:
-        settings=plan.settings("ensemble"),
-        code=plan.code("ensemble"),
-        run=plan.program("ensemble"),
-        inputs=scatter.flags("ensemble"),
-        out=scatter.out,
-        state=scatter.state,
+        command=plan.command("ensemble"),
         tee=plan.tee,
     message:
         "Putting maps together: {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 use rule ensemble as ensemble_shard with:
@@ -128,7 +105,7 @@ use rule ensemble as ensemble_shard with:
 
 rule external_cams:
     input:
-        unpack(scatter.inputs("external_cams")),
+        unpack(plan.inputs("external_cams")),
     output:
         f"{RUN}/cams/{{name}}/manifest.json",
     log:
@@ -141,22 +118,15 @@ rule external_cams:
         "../../envs/environment.yml"
     threads: min(4, CORES)
     resources:
-        mem_mb=scatter.memory("external_cams"),
+        mem_mb=plan.shared_memory("external_cams"),
         runtime=NEEDS["external_cams"].minutes,
     params:
-        settings=plan.settings("external_cams"),
-        code=plan.code("external_cams"),
-        content=plan.elsewhere_content("external_cams"),
-        run=plan.program("external_cams"),
-        inputs=scatter.flags("external_cams"),
-        out=scatter.out,
-        state=scatter.state,
+        command=plan.command("external_cams"),
         tee=plan.tee,
     message:
         "Taking in maps made elsewhere: {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 use rule external_cams as external_cams_shard with:

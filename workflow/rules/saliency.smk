@@ -6,8 +6,6 @@ rule saliency:
         unpack(plan.inputs("saliency")),
     output:
         f"{RUN}/saliency/{{name}}/manifest.json",
-        f"{RUN}/saliency/{{name}}/model.safetensors",
-        f"{RUN}/saliency/{{name}}/metrics.jsonl",
     log:
         "logs/{dataset}/s{seed}/saliency/{name}.log",
     benchmark:
@@ -22,24 +20,17 @@ rule saliency:
         mem_mb=plan.memory("saliency"),
         runtime=NEEDS["saliency"].minutes,
     params:
-        settings=plan.settings("saliency"),
-        code=plan.code("saliency"),
-        weights=plan.weights_content("saliency"),
-        run=plan.program("saliency"),
-        inputs=plan.flags("saliency"),
-        out=plan.out,
-        state=plan.state,
+        command=plan.command("saliency"),
         tee=plan.tee,
     message:
         "Training saliency {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 rule saliency_maps:
     input:
-        unpack(scatter.inputs("saliency_maps")),
+        unpack(plan.inputs("saliency_maps")),
     output:
         f"{RUN}/saliency-maps/{{name}}/manifest.json",
     log:
@@ -52,22 +43,16 @@ rule saliency_maps:
         "../../envs/environment.yml"
     threads: GPU_CORES
     resources:
-        gpu=scatter.gpus,
-        mem_mb=scatter.memory("saliency_maps"),
+        gpu=plan.gpus,
+        mem_mb=plan.shared_memory("saliency_maps"),
         runtime=NEEDS["saliency_maps"].minutes,
     params:
-        settings=plan.settings("saliency_maps"),
-        code=plan.code("saliency_maps"),
-        run=plan.program("saliency_maps"),
-        inputs=scatter.flags("saliency_maps"),
-        out=scatter.out,
-        state=scatter.state,
+        command=plan.command("saliency_maps"),
         tee=plan.tee,
     message:
         "Saliency maps {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 use rule saliency_maps as saliency_maps_shard with:
@@ -83,10 +68,9 @@ use rule saliency_maps as saliency_maps_shard with:
 
 rule saliency_masks:
     input:
-        unpack(scatter.inputs("saliency_masks")),
+        unpack(plan.inputs("saliency_masks")),
     output:
         f"{RUN}/saliency-masks/{{name}}/manifest.json",
-        directory(f"{RUN}/saliency-masks/{{name}}/masks"),
     log:
         "logs/{dataset}/s{seed}/saliency-masks/{name}.log",
     benchmark:
@@ -97,21 +81,15 @@ rule saliency_masks:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=scatter.memory("saliency_masks"),
+        mem_mb=plan.shared_memory("saliency_masks"),
         runtime=NEEDS["saliency_masks"].minutes,
     params:
-        settings=plan.settings("saliency_masks"),
-        code=plan.code("saliency_masks"),
-        run=plan.program("saliency_masks"),
-        inputs=scatter.flags("saliency_masks"),
-        out=scatter.out,
-        state=scatter.state,
+        command=plan.command("saliency_masks"),
         tee=plan.tee,
     message:
         "Saliency masks {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 use rule saliency_masks as saliency_masks_shard with:

@@ -3,10 +3,9 @@
 
 rule masks:
     input:
-        unpack(scatter.inputs("masks")),
+        unpack(plan.inputs("masks")),
     output:
         f"{RUN}/masks/{{name}}/manifest.json",
-        directory(f"{RUN}/masks/{{name}}/masks"),
     log:
         "logs/{dataset}/s{seed}/masks/{name}.log",
     benchmark:
@@ -17,21 +16,15 @@ rule masks:
         "../../envs/environment.yml"
     threads: CORES
     resources:
-        mem_mb=scatter.memory("masks"),
+        mem_mb=plan.shared_memory("masks"),
         runtime=NEEDS["masks"].minutes,
     params:
-        settings=plan.settings("masks"),
-        code=plan.code("masks"),
-        run=plan.program("masks"),
-        inputs=scatter.flags("masks"),
-        out=scatter.out,
-        state=scatter.state,
+        command=plan.command("masks"),
         tee=plan.tee,
     message:
         "Pseudo masks {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 use rule masks as masks_shard with:
@@ -47,11 +40,9 @@ use rule masks as masks_shard with:
 
 rule vote:
     input:
-        unpack(scatter.inputs("vote")),
+        unpack(plan.inputs("vote")),
     output:
         f"{RUN}/masks/{{name}}/manifest.json",
-        directory(f"{RUN}/masks/{{name}}/masks"),
-        f"{RUN}/masks/{{name}}/agreement.csv",
     log:
         "logs/{dataset}/s{seed}/masks/{name}.log",
     benchmark:
@@ -62,21 +53,15 @@ rule vote:
         "../../envs/environment.yml"
     threads: min(4, CORES)
     resources:
-        mem_mb=scatter.memory("vote"),
+        mem_mb=plan.shared_memory("vote"),
         runtime=NEEDS["vote"].minutes,
     params:
-        settings=plan.settings("vote"),
-        code=plan.code("vote"),
-        run=plan.program("vote"),
-        inputs=scatter.flags("vote"),
-        out=scatter.out,
-        state=scatter.state,
+        command=plan.command("vote"),
         tee=plan.tee,
     message:
         "Masks by vote {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 use rule vote as vote_shard with:
@@ -92,10 +77,9 @@ use rule vote as vote_shard with:
 
 rule external_masks:
     input:
-        unpack(scatter.inputs("external_masks")),
+        unpack(plan.inputs("external_masks")),
     output:
         f"{RUN}/masks/{{name}}/manifest.json",
-        directory(f"{RUN}/masks/{{name}}/masks"),
     log:
         "logs/{dataset}/s{seed}/masks/{name}.log",
     benchmark:
@@ -106,22 +90,15 @@ rule external_masks:
         "../../envs/environment.yml"
     threads: min(4, CORES)
     resources:
-        mem_mb=scatter.memory("external_masks"),
+        mem_mb=plan.shared_memory("external_masks"),
         runtime=NEEDS["external_masks"].minutes,
     params:
-        settings=plan.settings("external_masks"),
-        code=plan.code("external_masks"),
-        content=plan.elsewhere_content("external_masks"),
-        run=plan.program("external_masks"),
-        inputs=scatter.flags("external_masks"),
-        out=scatter.out,
-        state=scatter.state,
+        command=plan.command("external_masks"),
         tee=plan.tee,
     message:
         "Taking in masks made elsewhere: {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 use rule external_masks as external_masks_shard with:
@@ -140,8 +117,6 @@ rule segmenter:
         unpack(plan.inputs("segmenter")),
     output:
         f"{RUN}/segmenters/{{name}}/manifest.json",
-        f"{RUN}/segmenters/{{name}}/model.safetensors",
-        f"{RUN}/segmenters/{{name}}/metrics.jsonl",
     log:
         "logs/{dataset}/s{seed}/segmenters/{name}.log",
     benchmark:
@@ -156,27 +131,19 @@ rule segmenter:
         mem_mb=plan.memory("segmenter"),
         runtime=NEEDS["segmenter"].minutes,
     params:
-        settings=plan.settings("segmenter"),
-        code=plan.code("segmenter"),
-        weights=plan.weights_content("segmenter"),
-        run=plan.program("segmenter"),
-        inputs=plan.flags("segmenter"),
-        out=plan.out,
-        state=plan.state,
+        command=plan.command("segmenter"),
         tee=plan.tee,
     message:
         "Training segmentation network {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 rule predictions:
     input:
-        unpack(scatter.inputs("predictions")),
+        unpack(plan.inputs("predictions")),
     output:
         f"{RUN}/predictions/{{name}}/manifest.json",
-        directory(f"{RUN}/predictions/{{name}}/masks"),
     log:
         "logs/{dataset}/s{seed}/predictions/{name}.log",
     benchmark:
@@ -187,22 +154,16 @@ rule predictions:
         "../../envs/environment.yml"
     threads: GPU_CORES
     resources:
-        gpu=scatter.gpus,
-        mem_mb=scatter.memory("predictions"),
+        gpu=plan.gpus,
+        mem_mb=plan.shared_memory("predictions"),
         runtime=NEEDS["predictions"].minutes,
     params:
-        settings=plan.settings("predictions"),
-        code=plan.code("predictions"),
-        run=plan.program("predictions"),
-        inputs=scatter.flags("predictions"),
-        out=scatter.out,
-        state=scatter.state,
+        command=plan.command("predictions"),
         tee=plan.tee,
     message:
         "Predicting with segmentation network {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
     shell:
-        "{params.run} {params.inputs} --settings {params.settings:q} --seed {wildcards.seed} --threads {threads}"
-        " --out {params.out:q} --state {params.state:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"
 
 
 use rule predictions as predictions_shard with:

@@ -23,14 +23,9 @@ rule study:
         mem_mb=NEEDS["study"].memory,
         runtime=NEEDS["study"].minutes,
     params:
-        layout=plan.study_layout,
-        code=plan.code("study"),
-        run=plan.program("study"),
-        inputs=plan.study_flags,
-        out=plan.out,
+        command=plan.command("study"),
         tee=plan.tee,
     message:
         "Tables of the ablation study ({wildcards.dataset})"
     shell:
-        "{params.run} {params.inputs} --layout {params.layout:q}"
-        " --out {params.out:q} --state {params.out:q} 2>&1 | {params.tee} {log:q}"
+        "{params.command} 2>&1 | {params.tee} {log:q}"

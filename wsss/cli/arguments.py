@@ -21,6 +21,7 @@ Segmentation masks from image tags: from a folder of photos and a table of tags 
                                          what in a photo a trained network goes by
     wsss export results/photos/s0/segmenters/walk --to onnx --out walk.onnx
                                          a trained network for other software
+    wsss accept | adopt | clean          keep results as they are, take some in, tidy up
     wsss show results/photos/s0/masks/walk
                                          how it was made, whether it is stale, how to make it again
     wsss diff A B                        what differs between two artefacts, all the way up
@@ -56,16 +57,45 @@ examples:
 exit code 0: a run would go on from here; 2: it would stop."""
 RUN = """\
 Make whatever is missing or out of date: Snakemake with the workflow of this checkout, all cores, and half-written files
-made again. All that wsss does not know itself is passed on, so every flag and target of Snakemake will do."""
+made again. What is finished and would be made again is said first, with the hours that it took. All that wsss does not
+know itself is passed on, so every flag and target of Snakemake will do."""
 RUN_EXAMPLES = """\
 examples:
   wsss run                                 everything in config.yaml, in this folder
   wsss run -n                              only show what would run
   wsss run --configfile my.yaml all_masks  as far as the pseudo masks
   wsss run --profile workflow/profiles/slurm
+  wsss run --again classifier:p-noc        train it anew, although nothing that counts has changed
+  wsss run --only masks                    the masks alone, from what there is
+  wsss run --yes --most 50                 in a batch: go on, unless more than 50 hours are made again
   wsss run --unlock                        after a kill or a power cut; then wsss run again
 
 Ctrl-C once stops in order; the same command goes on from there. Exit code: that of Snakemake."""
+ACCEPT = """\
+Finished results that are stale stand for what the configuration wants, as they are: those that are named, or all. Their
+manifests tell what they were made with. Do this when you know better than the settings: an option that changes nothing
+here, a version that was raised for others."""
+ACCEPT_EXAMPLES = """\
+examples:
+  wsss accept                                       all finished results; shows them and asks
+  wsss accept results/photos/s0/classifiers/p-noc"""
+ADOPT = """\
+Take in an artefact that was made elsewhere, by a colleague or in an earlier run: a classifier, maps, masks, whatever a
+stage makes. Its settings have to be those of a recipe, its files those that its manifest tells of, its classes those of
+the dataset. What lies in its place is kept."""
+ADOPT_EXAMPLES = """\
+examples:
+  wsss adopt /shared/anna/results/photos/s0/classifiers/p-noc
+  wsss adopt old/results/photos/s0/masks/walk --to results/photos/s0/masks/mine"""
+CLEAN = """\
+What lies in the results and is of no use any more, with its size: earlier results, kept when something was made anew,
+half-done trainings of other settings, intermediates with keep: false. Asks before it deletes."""
+CLEAN_EXAMPLES = """\
+examples:
+  wsss clean                       sizes, then a question
+  wsss clean --kept --older 30     only earlier results, of more than 30 days ago
+  wsss clean --unnamed --list      results of recipes that are no longer in the configuration"""
+
 PREDICT = """\
 Apply a trained segmentation network to a folder of photos; no tags are needed. DIR gets masks/ID.png (8-bit palette:
 0 background, c the c-th class), overlays/ID.jpg, legend.png, and coco.json: one annotation for each connected region
@@ -122,10 +152,17 @@ def parser() -> argparse.ArgumentParser:
         "--threads", type=_positive, metavar="N", help="files looked at side by side (default: all cores)"
     )
     # no abbreviations: --config is a flag of Snakemake
-    _command(
+    run = _command(
         commands, "run", "make what is missing or out of date", RUN, RUN_EXAMPLES,
         parents=[configured], allow_abbrev=False, usage="wsss run [--configfile FILE] [TARGET] [flags of Snakemake]",
     )  # fmt: skip
+    run.add_argument("--again", action="append", metavar="STAGE[:NAME]", help="make these anew, changed or not")
+    run.add_argument("--only", action="append", metavar="STAGE[:NAME]", help="make these alone, from what there is")
+    run.add_argument("--yes", action="store_true", help="make finished results again without asking")
+    run.add_argument(
+        "--most", type=float, metavar="HOURS", help="refuse if finished results that took more would be made again"
+    )
+    _keeping(commands, configured)
     _predict(commands)
     _explain(commands)
     add_arguments(
@@ -156,6 +193,32 @@ def _init(commands: Any) -> None:
     )
     init.add_argument("--broken", choices=("fail", "drop"), default="fail",
                       help="what a run does about broken photos: stop (default), or leave them out")  # fmt: skip
+
+
+def _keeping(commands: Any, configured: argparse.ArgumentParser) -> None:
+    """The commands about results that are there: accept, adopt, clean."""
+    accept = _command(commands, "accept", "take finished results as they are", ACCEPT, ACCEPT_EXAMPLES,
+                      parents=[configured])  # fmt: skip
+    accept.add_argument("path", type=Path, nargs="*", metavar="PATH", help="artefacts (default: all that are stale)")
+    adopt = _command(
+        commands, "adopt", "take in an artefact made elsewhere", ADOPT, ADOPT_EXAMPLES, parents=[configured]
+    )
+    adopt.add_argument("folder", type=Path, metavar="FOLDER", help="the artefact's folder, with its manifest.json")
+    adopt.add_argument(
+        "--to", type=Path, metavar="DIR", help="where it belongs (default: the recipe with its settings)"
+    )
+    adopt.add_argument("--anyway", action="store_true", help="although its settings are others than those of --to")
+    clean = _command(
+        commands, "clean", "delete what is of no use any more", CLEAN, CLEAN_EXAMPLES, parents=[configured]
+    )
+    clean.add_argument("--kept", action="store_true", help="earlier results in .kept")
+    clean.add_argument("--checkpoints", action="store_true", help="half-done trainings of finished artefacts")
+    clean.add_argument("--intermediates", action="store_true", help="files of finished recipes with keep: false")
+    clean.add_argument("--unnamed", action="store_true", help="results that the configuration does not name")
+    clean.add_argument("--older", type=float, default=0, metavar="DAYS", help="only what is older")
+    clean.add_argument("--list", action="store_true", help="name every folder")
+    for one in (accept, clean):
+        one.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _predict(commands: Any) -> None:

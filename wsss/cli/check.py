@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wsss.cli.artefacts import nice
-from wsss.cli.chain import Chain
 from wsss.cli.colours import paint
 from wsss.cli.text import count, table, wrapped
 from wsss.config import Config
@@ -23,7 +21,9 @@ from wsss.data.build import build_index
 from wsss.data.check import Collected
 from wsss.errors import WsssError
 from wsss.settings import DatasetSettings, ScenesSettings
+from wsss.store.artefact import nice
 from wsss.wording import listed, nearest
+from wsss.workflow.jobs import Chain
 
 FAILED = 2
 FEW = 10

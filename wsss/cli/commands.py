@@ -7,11 +7,11 @@ import os
 import shlex
 from pathlib import Path
 
-from wsss.cli.artefacts import Artefact, nice
-from wsss.cli.chain import Chain, checkout
-from wsss.cli.values import counted, shortest
 from wsss.errors import WsssError
+from wsss.store.artefact import Artefact, nice
 from wsss.store.manifest import NAME
+from wsss.workflow.jobs import Chain, checkout
+from wsss.workflow.values import counted, shortest
 
 LINE = 110
 

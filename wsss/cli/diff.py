@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wsss.cli.artefacts import Artefact, find, load, nice
 from wsss.cli.show import TOLD, images, shards
 from wsss.cli.text import duration, memory, wrapped
-from wsss.cli.values import ABSENT, counted, differences, literal, own
 from wsss.errors import WsssError
+from wsss.store.artefact import Artefact, find, load, nice
+from wsss.workflow.values import ABSENT, counted, differences, literal, own
 
 DIFFERENT = 1
 

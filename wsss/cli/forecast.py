@@ -16,10 +16,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from wsss.cli.artefacts import Artefact, below_folder, load
 from wsss.cli.text import count
-from wsss.cli.values import counted, defaults, differences, literal, references, settings_class
 from wsss.errors import WsssError
+from wsss.store.artefact import Artefact, below_folder, load
+from wsss.workflow.values import counted, defaults, differences, literal, references, settings_class
 
 STARTUP = 4.0
 """Seconds that a stage takes before its first image, mostly to import torch: this part does not grow with the work."""

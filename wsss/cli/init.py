@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.cli.artefacts import nice
 from wsss.cli.choices import Choices, choose
 from wsss.cli.colours import paint
 from wsss.cli.machine import choose_weights, this_machine
@@ -21,6 +20,7 @@ from wsss.cli.survey import INSIDE, Survey, survey
 from wsss.cli.template import config_text, last
 from wsss.cli.text import count, pairs, table, wrapped
 from wsss.errors import WsssError
+from wsss.store.artefact import nice
 from wsss.store.manifest import atomic_path
 
 SHOWN = 5

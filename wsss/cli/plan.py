@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsss.cli.artefacts import load
-from wsss.cli.chain import Chain, Job, checkout
 from wsss.cli.forecast import Forecast, History, Past, dataset_key, images_key, past
-from wsss.cli.state import Judge
 from wsss.cli.text import count, duration, memory, table, wrapped
 from wsss.errors import WsssError
 from wsss.needs import NEEDS
 from wsss.settings import ExplanationSettings, ScenesSettings, Settings
 from wsss.steps import STEPS
+from wsss.store.artefact import load
+from wsss.workflow.again import made_again
+from wsss.workflow.jobs import Chain, Job, checkout
+from wsss.workflow.remarks import remarks
+from wsss.workflow.staleness import BACK, Staleness
 
 CORES = 8
 """Cores of a job on a cluster, where nobody says otherwise (``max-threads`` of the profile)."""
@@ -74,7 +76,7 @@ def plan(args: argparse.Namespace) -> int:
         if not folder.is_dir():
             raise WsssError(f"--history {folder}: no such folder")
     history = History([Path(chain.plan.config.results), *args.history], args.device)
-    judge = Judge(chain, checkout())
+    judge = Staleness(chain, checkout())
     entries = list(_entries(chain, judge, history, args.target))
     asked = asked_by_rules(checkout())
     for dataset in chain.plan.config.dataset:
@@ -88,7 +90,7 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _entries(chain: Chain, judge: Judge, history: History, target: str) -> Iterator[Entry]:
+def _entries(chain: Chain, judge: Staleness, history: History, target: str) -> Iterator[Entry]:
     jobs = chain.wanted(target)
     stale = judge.stale(chain.folder(job) for job in jobs if job.rule in TOGETHER)
     for job in jobs:
@@ -105,7 +107,7 @@ def _entries(chain: Chain, judge: Judge, history: History, target: str) -> Itera
                 index=Path(os.path.abspath(f"{chain.plan.base(job.dataset)}/index")),
                 work=images * values.get("epochs", 1) if images is not None else None,
             )
-            forecast = history.forecast(wanted)
+            forecast = Forecast(1.0, basis="kept") if reasons == [BACK] else history.forecast(wanted)
         else:
             forecast = measured(folder)
         yield Entry(job, folder, reasons, images, forecast, list(chain.inputs(job).values()), chain.shards(job))
@@ -235,7 +237,7 @@ def _listed(entries: list[Entry]) -> Iterator[str]:
         yield from wrapped(f"{one.folder}: {time}; {one.reasons[0]}{more}", "  ", "      ")
 
 
-def _totals(entries: list[Entry], asked: dict[str, Asked], judge: Judge) -> Iterator[str]:
+def _totals(entries: list[Entry], asked: dict[str, Asked], judge: Staleness) -> Iterator[str]:
     todo = [one for one in entries if not one.done]
     if not todo:
         yield "Nothing to do."
@@ -258,8 +260,12 @@ def _totals(entries: list[Entry], asked: dict[str, Asked], judge: Judge) -> Iter
         if devices:
             yield f"Times are those of: {'; '.join(devices)}. An estimate, not a promise: leave room in a time limit."
         yield from _too_little(todo, asked)
-    if judge.uncertain:
-        yield f"{count(len(judge.uncertain), 'manifest')} did not say which code made them; `snakemake -n` knows."
+    lost = made_again(judge, (Path(os.path.abspath(one.folder)) for one in entries if one.job.rule in TOGETHER))
+    if lost.results:
+        yield from wrapped(f"{lost}. The old ones are kept. To take them as they are: wsss accept.", "", "  ")
+    done = [made for one in entries if one.done and (made := judge.state(Path(os.path.abspath(one.folder))).made)]
+    for remark in remarks(done):
+        yield from wrapped(remark, "", "  ")
 
 
 def longest(entries: list[Entry]) -> float:

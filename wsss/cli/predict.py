@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsss import __version__
-from wsss.cli.artefacts import Artefact, below_folder, find, load, nice
 from wsss.cli.colours import paint
 from wsss.cli.text import count, duration, pairs, table, wrapped
-from wsss.cli.values import literal
 from wsss.errors import WsssError
+from wsss.provenance.outputs import digest
 from wsss.settings import PredictSettings
-from wsss.store.manifest import digest, write_json
+from wsss.store.artefact import Artefact, below_folder, find, load, nice
+from wsss.store.manifest import write_json
 from wsss.wording import check, dotted
+from wsss.workflow.values import literal
 
 if TYPE_CHECKING:
     from wsss.predict import Photo

@@ -1,4 +1,4 @@
-"""``wsss run``: Snakemake with the flags that a run wants."""
+"""``wsss run``: Snakemake with the flags that a run wants, after it was said what would be made again."""
 
 from __future__ import annotations
 
@@ -9,28 +9,117 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wsss.cli.artefacts import nice
-from wsss.cli.chain import USUAL, checkout
+from wsss.cli.asking import agreed
 from wsss.errors import WsssError
+from wsss.steps import STEPS, TABLES
+from wsss.store.artefact import nice
+from wsss.wording import listed, nearest
+from wsss.workflow.again import Again, made_again
+from wsss.workflow.jobs import LAST, USUAL, Chain, checkout
+from wsss.workflow.staleness import Staleness
 
 CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e")
 """Flags of Snakemake that say how many jobs there are at once."""
 UNLOCKED = ("-n", "--dry-run", "--dryrun", "--unlock", "--nolock", "--lint", "--dag", "--rulegraph", "--help", "-h",
             "--list", "-l", "--summary", "-S", "--detailed-summary", "-D")  # fmt: skip
 """Flags with which Snakemake takes no lock, or takes it off."""
+WORTH_ASKING = 60 / 3600
+"""Hours above which somebody is asked before finished results are made again."""
 
 
 def run(args: argparse.Namespace) -> int:
     """Become Snakemake; returns only where it does not start.
 
     Raises:
-        WsssError: No configuration, no workflow, or a lock that a killed run left.
+        WsssError: No configuration, no workflow, a lock that a killed run left, or finished results that would be made
+            again without anybody's consent.
     """
     words = snakemake(args.configfile or [], args.rest)
-    if not any(one.split("=")[0] in UNLOCKED for one in args.rest):
+    chain = Chain.read(args.configfile)
+    words = [*words, *again(chain, args.again or []), *only(chain, args.only or [])]
+    dry = any(one.split("=")[0] in UNLOCKED for one in args.rest)
+    if not dry:
         refuse_lock(Path(".snakemake"))
+    lost = made_again(Staleness(chain, checkout()), map(Path, targets(chain, args.rest)))
+    if lost.results and not dry:
+        consent(lost, args.yes, args.most)
+    elif lost.results:
+        print(f"wsss: {lost}", file=sys.stderr)
     print(f"wsss: {shlex.join(['snakemake', *words])}", file=sys.stderr, flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words])
+
+
+def consent(lost: Again, yes: bool, most: float | None) -> None:
+    """Somebody's agreement that finished results are made again; the old ones are kept in any case.
+
+    Raises:
+        WsssError: More hours than ``most``, or nobody to ask.
+    """
+    if most is not None and lost.hours > most:
+        raise WsssError(f"{lost}. That is more than --most {most:g} hours; nothing was begun")
+    cures = "keep them as they are with wsss accept, or change the settings back"
+    if yes or lost.hours < WORTH_ASKING:
+        print(f"wsss: {lost}", file=sys.stderr)
+    elif not agreed(f"{lost}. Go on?"):
+        raise WsssError(f"{lost}. Nothing was begun: give --yes to go on, {cures}")
+
+
+def targets(chain: Chain, rest: Sequence[str]) -> list[str]:
+    """The artefact folders that a run is asked for, as far as ``wsss`` can tell them from the command line."""
+    named = [one for one in rest if one in LAST]
+    kinds = [one.removeprefix("all_") for one in rest if one.startswith("all_")]
+    found = [str(Path(one).parent) for kind in kinds for one in chain.plan.manifests(kind)]
+    found += [str(Path(one).parent if Path(one).suffix else Path(one)) for one in rest if "/" in one and one[0] != "-"]
+    if not named and not found:
+        named = ["all"]
+    return found + [chain.folder(job) for target in named for job in chain.wanted(target) if job.rule in TABLES]
+
+
+def again(chain: Chain, wanted: Sequence[str]) -> list[str]:
+    """Snakemake's flags for ``--again STAGE[:NAME]``."""
+    found = [rule if name is None else manifest for rule, name in parsed(chain, wanted)
+             for manifest in (manifests(chain, rule, name) if name is not None else [rule])]  # fmt: skip
+    return ["--forcerun", *found] if found else []
+
+
+def only(chain: Chain, wanted: Sequence[str]) -> list[str]:
+    """Snakemake's flags for ``--only STAGE[:NAME]``: these, from what there is, whatever is stale before them."""
+    pairs = parsed(chain, wanted)
+    if not pairs:
+        return []
+    rules = dict.fromkeys(name for rule, _ in pairs for name in (rule, f"{rule}_shard"))
+    known = [rule for rule in rules if not rule.endswith("_shard") or rule.removesuffix("_shard") in SHARDED]
+    return ["--allowed-rules", *known, "--", *(one for rule, name in pairs for one in manifests(chain, rule, name))]
+
+
+def parsed(chain: Chain, wanted: Sequence[str]) -> list[tuple[str, str | None]]:
+    """(stage, recipe or None for all) for each ``STAGE[:NAME]``. Raises ``WsssError`` for unknown ones."""
+    found = []
+    for one in wanted:
+        rule, _, name = one.partition(":")
+        if rule not in STEPS:
+            raise WsssError(f"{one}: no stage {rule!r}{nearest(rule, STEPS)} (there: {listed(STEPS)})")
+        served = chain.plan.served(rule)
+        if name and name not in served:
+            near = nearest(name, served)
+            raise WsssError(f"{one}: {chain.title} has no {rule} {name!r}{near} (there: {listed(served)})")
+        found.append((rule, name or None))
+    return found
+
+
+def manifests(chain: Chain, rule: str, name: str | None) -> list[str]:
+    """Manifests of a stage's artefacts, over datasets and seeds."""
+    plan, names = chain.plan, chain.plan.served(rule) if name is None else [name]
+    return [
+        f"{plan.base(dataset, seed)}/{STEPS[rule].folder}/{one}/manifest.json"
+        for dataset in plan.config.dataset
+        for seed in plan.config.seeds
+        for one in names
+    ]
+
+
+SHARDED = frozenset(STEPS) - {"classifier", "saliency", "affinity", "segmenter"}
+"""Stages whose images jobs may share."""
 
 
 def snakemake(configfiles: Sequence[str], rest: Sequence[str]) -> list[str]:

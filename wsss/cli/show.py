@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from wsss.cli.artefacts import Artefact, find, load, nice
-from wsss.cli.chain import Chain, checkout
 from wsss.cli.commands import snakemake_command, stage_command, why_not
-from wsss.cli.state import AGAIN, Judge
 from wsss.cli.text import count, duration, memory, pairs, wrapped
-from wsss.cli.values import counted, every, literal, own
 from wsss.errors import WsssError
 from wsss.evaluate.provenance import supervision
+from wsss.store.artefact import Artefact, find, load, nice
+from wsss.workflow.jobs import Chain, checkout
+from wsss.workflow.staleness import AGAIN, Staleness
+from wsss.workflow.values import counted, every, literal, own
 
 TOLD = {
     *("stage", "settings", "seed", "inputs", "images", "dropped", "versions", "device", "threads", "code", "content"),
@@ -43,7 +43,7 @@ def show(args: argparse.Namespace) -> int:
 
 
 def _lines(made: Artefact, chain: Chain | None, problem: str, everything: bool) -> Iterator[str]:
-    judge = Judge(chain, checkout())
+    judge = Staleness(chain, checkout())
     stale = judge.stale([made.folder])
     yield made.title
     yield from pairs(_facts(made))
@@ -103,7 +103,7 @@ def images(manifest: dict[str, Any]) -> str:
     return "" if number is None else str(number)
 
 
-def _state(made: Artefact, judge: Judge, stale: dict[Path, list[str]], problem: str) -> Iterator[str]:
+def _state(made: Artefact, judge: Staleness, stale: dict[Path, list[str]], problem: str) -> Iterator[str]:
     reasons, uncompared = stale.get(made.folder, []), []
     if judge.chain is None:
         uncompared.append(f"settings ({problem.splitlines()[0]})")

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wsss.cli.artefacts import nice
 from wsss.cli.text import count
 from wsss.data.check import Problem
 from wsss.data.folder import masks_below, photos_below
@@ -21,6 +20,7 @@ from wsss.data.images import SUFFIXES
 from wsss.data.lists import normal, read_lines, read_tags
 from wsss.errors import WsssError
 from wsss.progress import Progress
+from wsss.store.artefact import nice
 
 INSIDE = ("images", "photos", "JPEGImages")
 """A folder without photos of its own but with one of these in it is taken for a whole dataset."""

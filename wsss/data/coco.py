@@ -26,6 +26,7 @@ from wsss.data.palette import IGNORE, write_mask
 from wsss.errors import WsssError
 from wsss.settings import CocoSettings
 
+VERSION = 1
 INLINE = 256
 """Fewer images than this are drawn without starting processes."""
 Job = tuple[Path, int, int, list[tuple[int, dict[str, Any]]]]

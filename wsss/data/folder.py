@@ -20,6 +20,7 @@ from wsss.data.lists import normal, read_lines, read_tags
 from wsss.errors import WsssError
 from wsss.settings import FolderSettings
 
+VERSION = 1
 HINTS = 20
 """For so many missing images the nearest id is looked for; that takes as long as there are images."""
 

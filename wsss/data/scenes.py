@@ -34,6 +34,7 @@ from wsss.data.index import SPLITS
 from wsss.data.palette import write_mask
 from wsss.settings import ScenesSettings
 
+VERSION = 1
 # Strengths as (difficulty 0, difficulty 1); between them they go linearly.
 TEXTURE = (0.26, 0.10)  # amplitude of the body texture as a share of the body's brightness; 0.1 is about the grain
 GRAIN = (0.012, 0.05)  # deviation of the pixel noise, brightness 0..1

@@ -23,6 +23,7 @@ from wsss.data.palette import decode_colours, write_mask
 from wsss.errors import WsssError
 from wsss.settings import VocSettings
 
+VERSION = 1
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",

@@ -21,6 +21,7 @@ from wsss.errors import WsssError
 from wsss.explain.base import Explainer
 from wsss.explain.look import Look
 
+VERSION = 1
 LIBRARIES = {
     "captum": ("captum.attr", "captum"),
     "pgc": ("pytorch_grad_cam", "gradcam"),

@@ -19,6 +19,7 @@ from wsss.explain.subject import Subject, subject_of
 from wsss.explain.targets import Classes
 from wsss.settings import ExplainedSettings
 
+VERSION = 1
 CELL = 4
 """Maps of pixels are stored as means of cells of so many pixels a side: views at stride 4 are the finest that later
 stages read, and pixels take 16 times the room."""

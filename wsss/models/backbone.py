@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any
@@ -206,3 +207,17 @@ class Trainable(nn.Module):
 def input_size(images: torch.Tensor) -> tuple[int, int]:
     """Height and width of a batch (..., H, W)."""
     return images.shape[-2], images.shape[-1]
+
+
+def hub_weights(network: nn.Module) -> dict[str, str]:
+    """Which of timm's weights a network has just been built with: ``tag`` (``resnet50.a1_in1k``) and ``digest``,
+    sixteen hex digits for all tensors; empty for a network that is not timm's."""
+    for part in network.modules():
+        about = getattr(part, "pretrained_cfg", None)
+        if about:
+            found = hashlib.sha256()
+            for name, tensor in sorted(part.state_dict().items()):
+                found.update(name.encode())
+                found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            return {"tag": f"{about.get('architecture')}.{about.get('tag')}", "digest": found.hexdigest()[:16]}
+    return {}

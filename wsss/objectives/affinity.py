@@ -18,6 +18,7 @@ from wsss.objectives.means import over_devices
 from wsss.refine.paths import Pairs, affinities, pairs
 from wsss.settings import AffinitySettings
 
+VERSION = 1
 EPSILON = 1e-5
 WEIGHTS = (0.25, 0.25, 0.5)
 """Of the pairs of background, of one class, and of different labels. A talk of the authors prints 1, 1, 2: the same

@@ -21,6 +21,7 @@ from wsss.models.disentangler import Disentangled, build_disentangler
 from wsss.objectives.base import Loss, Moment, Objective
 from wsss.settings import ContrastSettings
 
+VERSION = 1
 LOWEST, HIGHEST = 0.0005, 0.9995
 """Similarities are kept in this range, so that their logarithms are finite (published values)."""
 

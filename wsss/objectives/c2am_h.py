@@ -17,6 +17,7 @@ from wsss.objectives import c2am
 from wsss.objectives.means import batch_mean
 from wsss.settings import C2amHSettings
 
+VERSION = 1
 STRONGEST = 254
 """Strength of a hint that stands for 1."""
 

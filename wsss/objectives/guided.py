@@ -33,6 +33,7 @@ from wsss.objectives.means import over_devices
 from wsss.objectives.terms import Term, combine
 from wsss.settings import GuidedSettings
 
+VERSION = 1
 LEAST = -1e4
 """Logit of a class that stands not in an image's softmax: its probability is 0 in fp32, its gradient no NaN."""
 

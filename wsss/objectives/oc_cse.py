@@ -14,6 +14,8 @@ from wsss.objectives.base import Loss, Moment
 from wsss.objectives.judged import Judged
 from wsss.objectives.terms import combine, erasing_terms, whole_terms
 
+VERSION = 1
+
 
 class Goal(Judged):
     """See the module's text. ``given["ordinary"]`` is the folder of the ordinary classifier."""

@@ -24,6 +24,8 @@ from wsss.objectives.p_oc import Goal as POc
 from wsss.objectives.terms import adversary_loss
 from wsss.settings import PNocSettings
 
+VERSION = 1
+
 
 class Goal(POc):
     """See the module's text. ``given["ordinary"]`` is the folder of the ordinary classifier."""

@@ -17,6 +17,8 @@ from wsss.objectives.judged import Judged
 from wsss.objectives.terms import combine, erasing_terms, puzzle_terms, whole_terms
 from wsss.settings import PNocSettings, POcSettings
 
+VERSION = 1
+
 
 class Goal(Judged):
     """See the module's text. ``given["ordinary"]`` is the folder of the ordinary classifier."""

@@ -18,6 +18,8 @@ from wsss.objectives.classification import Classification
 from wsss.objectives.terms import combine, puzzle_terms, whole_terms
 from wsss.settings import PuzzleSettings
 
+VERSION = 1
+
 
 class Goal(Objective):
     """See the module's text."""

@@ -16,6 +16,8 @@ from wsss.objectives.classification import smooth
 from wsss.objectives.means import batch_mean
 from wsss.settings import SaliencyNetSettings
 
+VERSION = 1
+
 
 def saliency_loss(logits: torch.Tensor, masks: torch.Tensor, label_smoothing: float) -> torch.Tensor:
     """Binary cross entropy with logits, mean over the pixels of the batch (on all devices) that are not 255, in fp32; 0

@@ -14,6 +14,8 @@ from wsss.objectives.base import Loss, Moment, Objective
 from wsss.objectives.means import batch_mean
 from wsss.settings import SegmenterSettings
 
+VERSION = 1
+
 
 def segmentation_loss(scores: torch.Tensor, masks: torch.Tensor, label_smoothing: float) -> torch.Tensor:
     """Cross entropy, mean over the pixels of the batch (on all devices) that are not 255, in fp32; 0 where all are.

@@ -13,6 +13,8 @@ from wsss.objectives.base import Loss, Moment, Objective
 from wsss.objectives.classification import Classification
 from wsss.settings import VanillaSettings
 
+VERSION = 1
+
 
 class Goal(Objective):
     """L = l(GAP(A), y')."""

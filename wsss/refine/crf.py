@@ -20,6 +20,7 @@ from wsss.errors import WsssError
 from wsss.refine.crf_backends import BACKENDS, usual_backend
 from wsss.settings import CrfSettings
 
+VERSION = 1
 CLIP = 1e-5
 """Smallest probability that a score unary tells apart from 0."""
 LARGEST = 1e30

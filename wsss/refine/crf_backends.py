@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from wsss.errors import WsssError
-from wsss.native import check
+from wsss.provenance.native import check
 from wsss.settings import CrfSettings
 
 KEPT = 1 << 19

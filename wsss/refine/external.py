@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from wsss.content import file_content
 from wsss.data.images import read_mask
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
-from wsss.identity import content_of
 from wsss.map_parts import Format, Maps, write_maps
 from wsss.mask_parts import Written, write_masks
 from wsss.settings import ExternalCamsSettings, ExternalMasksSettings
@@ -146,8 +144,9 @@ def write_external_cams(run: Run) -> None:
         grid = (about["scales"], bool(about["flip"]), int(about["stride"]), int(about["round_to"]))
         return Format(*grid, {"relative": int(about.get("relative", 1))}), maps_of
 
-    write_maps(run, items, begin, content=" ".join(file_content(str(shard.path)) for shard in shards))
-    run.note(supervision=settings.supervision, external=str(path.resolve()), others=len(where) - len(items))
+    write_maps(run, items, begin)
+    run.note(supervision=settings.supervision, others=len(where) - len(items))
+    run.tell(external=str(path.resolve()))
 
 
 @dataclass(frozen=True)
@@ -201,10 +200,11 @@ def write_external_masks(run: Run) -> None:
 
         return copies_of
 
-    tallies = write_masks(run, items, begin, content=content_of(settings, run.args.seed) or "")
+    tallies = write_masks(run, items, begin)
     if tallies is None:
         return
     foreground, ignored = (sum(tally[n] for tally in tallies) for n in range(2))
     total = max(1, sum(item.height * item.width for item in items))
-    run.note(supervision=settings.supervision, external=str(path.resolve()))
+    run.note(supervision=settings.supervision)
+    run.tell(external=str(path.resolve()))
     run.note(foreground_share=round(foreground / total, 4), ignored_share=round(ignored / total, 4))

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+VERSION = 1
+
 
 class Direction(NamedTuple):
     """From a cell to its partner.

@@ -24,9 +24,10 @@ from types import ModuleType
 
 import torch
 
-from wsss.native import check
+from wsss.provenance.native import check
 from wsss.refine.paths import neighbour_affinities
 
+VERSION = 1
 TOLERANCE = 1e-6
 """Sum of the coefficients that are left out, relative to 1."""
 

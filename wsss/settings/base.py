@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -36,6 +37,14 @@ class Ref:
     kind: str
 
 
+@dataclass(frozen=True)
+class Neutral:
+    """Marks a field that came after results that are worth keeping. With ``value`` a stage does what it did before
+    there was the field, which then is no part of an artefact's identity: its coming makes no result stale."""
+
+    value: Any
+
+
 Number = Annotated[float, BeforeValidator(as_number)]
 Fraction = Annotated[float, BeforeValidator(as_number), Field(ge=0, le=1)]
 NonNegative = Annotated[float, BeforeValidator(as_number), Field(ge=0)]
@@ -52,7 +61,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Log = Literal["tensorboard", "mlflow"]
 
 
-WITHOUT_EFFECT = frozenset({"shards", "processes", "log"})
+WITHOUT_EFFECT = frozenset({"shards", "processes", "log", "keep"})
 """Fields that say how the work is spread or watched and not what comes out of it: they stand in no canonical string and
 in no manifest, so a change re-runs nothing."""
 
@@ -64,21 +73,28 @@ class Settings(BaseModel):
         extra="forbid", frozen=True, strict=True, validate_default=True, use_attribute_docstrings=True
     )
 
-    LATER: ClassVar[frozenset[str]] = frozenset()
-    """Fields that came later than artefacts that are worth keeping: at their defaults they stand in no canonical
-    string, so that their coming changes none."""
-
     @classmethod
     def read(cls, values: dict[str, Any]) -> Any:
         """Build from plain YAML or JSON values. Raises ``pydantic.ValidationError``."""
         return cls.model_validate_json(json.dumps(values, default=str), strict=True)
 
     def canonical(self, exclude: set[str] | None = None) -> str:
-        """One JSON string, keys sorted, defaults filled in (but those of ``LATER``): equal settings give equal
-        strings."""
-        unused = {name for name in self.LATER if getattr(self, name) == type(self).model_fields[name].default}
-        left_out = unused | WITHOUT_EFFECT | (exclude or set())
-        return json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True, ensure_ascii=False)
+        """One JSON string, keys sorted, defaults filled in: what a stage is started with."""
+        plain = self.model_dump(mode="json", exclude={*WITHOUT_EFFECT, *(exclude or ())})
+        return json.dumps(plain, sort_keys=True, ensure_ascii=False)
+
+    def counted(self, exclude: Set[str] = frozenset()) -> dict[str, Any]:
+        """What of the settings is part of an artefact's identity, as plain values: all but ``exclude``, fields without
+        effect, and fields that have the value that they declare neutral."""
+        plain = self.model_dump(mode="json", exclude={*WITHOUT_EFFECT, *exclude})
+        for name in list(plain):
+            value = getattr(self, name)
+            marks = [mark for mark in type(self).model_fields[name].metadata if isinstance(mark, Neutral)]
+            if any(type(mark.value) is type(value) and mark.value == value for mark in marks):
+                del plain[name]
+            elif isinstance(value, Settings):
+                plain[name] = value.counted()
+        return plain
 
 
 class ScatteredSettings(Settings):
@@ -87,3 +103,6 @@ class ScatteredSettings(Settings):
     shards: Annotated[int, Field(ge=1, le=4096)] = 1
     """Jobs that share the images, and one more then puts their shares together; 1: one job does it all. The result
     does not depend on it, and a change re-runs nothing that is made."""
+    keep: bool = True
+    """``false``: the files are deleted once all that reads them is made; the manifest stays, and so what follows is not
+    made again. Should something need them later, they are made again first."""

@@ -5,7 +5,7 @@ All of them are stored in the same format, so whatever reads maps (hints, affini
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -17,8 +17,6 @@ from wsss.settings.masks import InferenceSettings
 class CamsSettings(InferenceSettings, ExplainedSettings, ScatteredSettings):
     """Maps of the tagged classes, stored at the network's own resolution: class activation maps, or those of another
     explainer (those have no ``precision`` but fp32)."""
-
-    LATER: ClassVar[frozenset[str]] = ExplainedSettings.LATER | {"normalise"}
 
     source: Literal["classifier"] = "classifier"
     classifier: Annotated[str, Ref("classifiers")]

@@ -11,7 +11,7 @@ from functools import reduce
 from importlib import import_module
 from operator import or_
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -26,8 +26,6 @@ class ClassifierSettings(TrainingSettings):
 
     if TYPE_CHECKING:  # a field of the subclasses: those without one are parts, and no recipes
         objective: str
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"head", "kur_alpha"})
 
     head: Literal["linear", "kur"] = "linear"
     """``kur``: kernel usage regularisation, in which the classes compete for each channel of the features: the head's

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -51,8 +51,6 @@ def explainer_options(name: str) -> tuple[str, ...]:
 
 class ExplainedSettings(Settings):
     """Which explainer looks into a classifier."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"explainer", "explainer_options"})
 
     explainer: str = "cam"
     """What makes the maps: a file of ``wsss/explain/methods`` (cam, grad-cam, hires-cam, grad-cam-plus-plus, score-cam,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, model_validator
 
@@ -24,8 +24,6 @@ class PredictSettings(InferenceSettings, ScatteredSettings):
 
 class SegmenterSettings(TrainingSettings):
     """A segmentation network trained on masks."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"true_masks"})
 
     masks: Annotated[str, Ref("masks")] | None = None
     """The pseudo masks it learns from; needed unless ``supervision: masks``."""

@@ -1,11 +1,15 @@
-"""Manifests and atomic writes: a folder is an artefact only when its ``manifest.json`` is there, and that is
-written last."""
+"""Manifests and atomic writes: a folder is an artefact only when its ``manifest.json`` is there, and that is written
+last.
+
+The manifest is a function of what the artefact depends on and of what it holds: identity, settings, seed, inputs,
+digests of outputs (``wsss.provenance``). When, where, how fast and with which libraries it was made stands in
+``run.json``.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import json
 import os
 import shutil
@@ -15,8 +19,11 @@ from typing import Any
 
 from wsss.errors import WsssError
 from wsss.mishaps import writing
+from wsss.provenance.outputs import MANIFEST, RUN
 
-NAME = "manifest.json"
+NAME = MANIFEST
+SECOND = ".manifest.json"
+"""The manifest's second name: Snakemake deletes the first when a job begins, whatever the job then finds to do."""
 
 
 @contextlib.contextmanager
@@ -38,6 +45,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def usual_mode() -> int:
+    """The mode that the user's umask gives a new file."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def flush_to_disk(path: Path) -> None:
@@ -94,19 +108,8 @@ def replace_folder(temporary: Path, final: Path) -> None:
         os.replace(temporary, final)
 
 
-def digest(path: Path) -> str:
-    """First 16 hex digits of the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def write_manifest(folder: Path | str, facts: dict[str, Any]) -> None:
-    """Declare ``folder`` whole: write its manifest, last of all."""
-    write_json(Path(folder) / NAME, facts)
-
-
 def read_manifest(folder: Path | str) -> dict[str, Any]:
-    """The manifest of an artefact folder.
+    """All that is recorded of an artefact: its manifest, and beside it what is told of the run that made it.
 
     Raises:
         WsssError: The folder is missing, or holds no manifest and so was never finished.
@@ -115,5 +118,25 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     if not path.is_file():
         state = "was never finished (it has no manifest.json)" if Path(folder).is_dir() else "does not exist"
         raise WsssError(f"{folder}: this artefact {state}; run the stage that makes it first")
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {**read_json(path), **read_json(path.with_name(RUN))}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping that a JSON file holds; empty where there is no file. Raises ``ValueError`` for anything else."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path}: not a mapping")
     return facts
+
+
+def write_manifest(folder: Path | str, facts: dict[str, Any], run: dict[str, Any] | None = None) -> None:
+    """Declare ``folder`` whole: write what is told of the run, and last of all the manifest, first under its second
+    name (see ``wsss.store.kept``)."""
+    folder = Path(folder)
+    if run is not None:
+        write_json(folder / RUN, run)
+        write_json(folder / SECOND, facts)
+    write_json(folder / NAME, facts)

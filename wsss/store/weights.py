@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from wsss.errors import WsssError
-from wsss.store.manifest import atomic_path
+from wsss.store.manifest import atomic_path, usual_mode
 
 
 def save_weights(path: Path | str, weights: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
@@ -19,6 +19,14 @@ def save_weights(path: Path | str, weights: dict[str, torch.Tensor], about: dict
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with atomic_path(path) as temporary:
         save_file(plain, temporary, metadata={"wsss": json.dumps(about, sort_keys=True)})
+        temporary.chmod(usual_mode())  # safetensors gives its owner alone the right to read
+
+
+def described(path: Path) -> dict[str, Any]:
+    """What was said about weights when they were saved, without reading them."""
+    with safe_open(path, framework="np") as file:
+        about: dict[str, Any] = json.loads((file.metadata() or {}).get("wsss", "{}"))
+    return about
 
 
 def load_weights(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -15,6 +15,8 @@ from wsss.explain.head import Head
 from wsss.explain.linear import pooled, weighted
 from wsss.explain.look import Look
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Method(Explainer):

@@ -10,6 +10,8 @@ from wsss.explain.base import Explainer
 from wsss.explain.linear import pooled, weighted
 from wsss.explain.look import Look
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Method(Explainer):

@@ -11,6 +11,8 @@ from wsss.explain.contrast import count, others
 from wsss.explain.linear import pooled, weighted
 from wsss.explain.look import Look
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Method(Explainer):

@@ -11,6 +11,8 @@ from wsss.explain.base import Explainer
 from wsss.explain.contrast import count, others, present_of
 from wsss.explain.look import Look, in_order
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Method(Explainer):

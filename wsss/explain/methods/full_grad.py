@@ -17,6 +17,7 @@ from wsss.explain import postprocess
 from wsss.explain.base import Explainer
 from wsss.explain.look import Look, in_order
 
+VERSION = 1
 EPS = 1e-6
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)

@@ -9,6 +9,7 @@ import torch
 from wsss.explain.base import Explainer
 from wsss.explain.look import Look
 
+VERSION = 1
 VANISHING = 1e-12
 
 

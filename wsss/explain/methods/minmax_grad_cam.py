@@ -12,6 +12,8 @@ from wsss.explain.contrast import count, others
 from wsss.explain.look import Look
 from wsss.explain.methods.grad_cam import Method as GradCam
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Method(Explainer):

@@ -12,6 +12,8 @@ from wsss.explain.base import Explainer
 from wsss.explain.fills import Fill, filled
 from wsss.explain.look import Look
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Method(Explainer):

@@ -11,6 +11,8 @@ from wsss.explain import postprocess
 from wsss.explain.base import Explainer
 from wsss.explain.look import Look
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Method(Explainer):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from wsss.explain.methods.ablation_cam import Method as AblationCam
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Method(AblationCam):

@@ -10,6 +10,8 @@ import torch
 from wsss.explain.base import Explainer
 from wsss.explain.look import Look
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Method(Explainer):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from wsss.explain.methods.hires_cam import Method as HiResCam
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Method(HiResCam):

@@ -12,6 +12,8 @@ from wsss.explain.base import Explainer
 from wsss.explain.look import Look
 from wsss.explain.methods.gradient import Method as Gradient
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Method(Explainer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import WsssError
-from wsss.sharing import PARTS
-from wsss.store.manifest import NAME, digest
+from wsss.provenance.outputs import PARTS
+from wsss.store.manifest import NAME, read_manifest
 
 OF_SUMMARY = ("summary.md", "summary.csv", "panels", NAME)
 """What belongs to the summary of a dataset, whose folder holds all other artefacts too."""
@@ -43,10 +42,22 @@ class Artefact:
         recorded = self.manifest.get("inputs") or {}
         return {name: Path(os.path.normpath(self.folder / one["path"])) for name, one in recorded.items()}
 
+    @property
+    def identity(self) -> str | None:
+        """What it was made from and with, in sixteen hex digits; None for one from before there were identities."""
+        return self.manifest.get("identity")
+
+    @property
+    def content(self) -> str | None:
+        """What it holds, in sixteen hex digits; None likewise."""
+        return self.manifest.get("content")
+
     def unchanged(self, name: str) -> bool:
-        """Whether the input that lies there now is the one that this was made from."""
-        file = self.inputs[name] / NAME
-        return file.is_file() and digest(file) == self.manifest["inputs"][name].get("digest")
+        """Whether the input that lies there now has the content that this was made from."""
+        try:
+            return bool(load(self.inputs[name]).content == self.manifest["inputs"][name].get("content"))
+        except WsssError:
+            return False
 
     @property
     def title(self) -> str:
@@ -66,10 +77,10 @@ def load(folder: Path | str) -> Artefact:
     if not (folder / NAME).is_file():
         raise WsssError(f"{nice(folder)}: {'never finished' if folder.is_dir() else 'not made yet'} (no {NAME})")
     try:
-        manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        manifest = read_manifest(folder)
     except (OSError, ValueError) as error:
         raise WsssError(f"{nice(folder / NAME)}: cannot be read ({error}); make the artefact again") from None
-    if not isinstance(manifest, dict) or "stage" not in manifest:
+    if "stage" not in manifest:
         raise WsssError(f"{nice(folder / NAME)}: not the manifest of a stage; make the artefact again")
     return Artefact(folder, manifest)
 

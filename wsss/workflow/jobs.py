@@ -16,9 +16,9 @@ from typing import Any
 from wsss.config import load, merge
 from wsss.dag import Plan
 from wsss.errors import WsssError
-from wsss.fingerprint import ROOT
+from wsss.provenance.versions import ROOT
 from wsss.settings import EvaluationSettings, Settings
-from wsss.steps import SCORED, STEPS
+from wsss.steps import SCORED, STEPS, TABLES
 from wsss.study import study_of
 from wsss.wording import nearest
 from wsss.yamlfile import read_yaml
@@ -156,23 +156,21 @@ class Chain:
         read = type(recipe if part is None else getattr(recipe, part)).read(values)
         return read
 
+    def counted_flags(self, job: Job) -> dict[str, str]:
+        """Flags of a job's program that change its result and are no settings, by name."""
+        if job.rule == "scores":
+            return {"kind": str(job.kind)}
+        if job.rule in ("index", *TABLES):
+            return {"dataset": job.dataset, **({"layout": self.plan.study_layout(None)} if job.rule == "study" else {})}
+        return {}
+
     def shards(self, job: Job) -> int:
         """Jobs that share the images, as the recipe has it; one more puts their shares together where it is not 1."""
-        if job.rule not in STEPS:
-            return 1
-        recipe, part = self.plan.recipe(job.rule, job.of_recipe[1]), STEPS[job.rule].part
-        return getattr(recipe if part is None else getattr(recipe, part), "shards", 1)
+        return self.plan.shards(job.rule, job.of_recipe[1]) if job.rule in STEPS else 1
 
     def flags(self, job: Job) -> str:
         """Flags of a job's program that are no settings: its inputs, and what they are."""
-        made = {
-            "scores": self.plan.score_flags,
-            "summary": self.plan.summary_flags,
-            "report": self.plan.report_flags,
-            "study": self.plan.study_flags,
-            "explanations": self.plan.explanation_flags,
-        }
-        return (made.get(job.rule) or self.plan.flags(job.rule))(job.wildcards, None)
+        return self.plan.given_flags(job.rule)(job.wildcards, None)
 
     def wanted(self, target: str = "all") -> list[Job]:
         """Every job of a target (``all``, ``ablation``, ``explain``), each after those it needs."""

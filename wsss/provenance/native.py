@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = ("_wsss_crf", "_wsss_walk")
 FLAGS = ("-O3", "-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
 """How it is compiled. Products and sums stay apart (no contraction), so that every processor computes the same bits;
 no -march: measured with AVX2 and AVX-512, the dense CRF gains 10 % at most."""

@@ -1,0 +1,71 @@
+"""Cases that write maps, and those that only take in or draw what others are made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.golden.cases import Case
+from wsss.settings import explainers
+
+BOTH = ("external_cams.a", "external_cams.b")
+VAL = {"splits": ["val"]}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "ablation-cam": {"closed_form": False},
+    "occlusion": {"window": 16, "stride": 8},
+    "score-cam": {"top_channels": 16},
+    "smooth-grad": {"n": 3},
+}
+"""Options of explainers that would take long, or that would not come to their own code."""
+
+
+def cams(name: str, of: str, **settings: Any) -> Case:
+    settings = {"classifier": of.partition(".")[2], "scales": [1.0], "flip": False, **VAL, **settings}
+    return Case("cams", name, settings, {"classifier": of})
+
+
+def explained(name: str) -> Case:
+    return cams(name, "classifier.vanilla", explainer=name, explainer_options=OPTIONS.get(name, {}))
+
+
+def ensemble(rule: str, **more: tuple[str, ...]) -> Case:
+    settings = {"source": "ensemble", "members": ["a", "b"], "rule": rule, **VAL}
+    return Case("ensemble", rule, settings, {"members": BOTH, **more})
+
+
+def elsewhere(name: str) -> Case:
+    return Case("external_cams", name, {"source": "external", "path": f"elsewhere/maps-{name}.h5"})
+
+
+WALK = {"source": "walk", "cams": "a", "affinity": "edges", "steps": 16, "radius": 3, **VAL}
+SCORES = ("scores.cams-a", "scores.cams-b")
+
+CASES = [
+    elsewhere("a"),
+    elsewhere("b"),
+    cams("cam", "classifier.vanilla", scales=[0.5, 1.0], flip=True),
+    cams("softmax", "classifier.guided", normalise="softmax"),
+    *(explained(name) for name in explainers() if name != "cam"),
+    Case(
+        "cams",
+        "external",
+        {"classifier": "vanilla", "scales": [1.0], "explainer": "external:captum:LayerGradCam", **VAL},
+        {"classifier": "classifier.vanilla"},
+        needs="captum",
+    ),
+    Case("walk", "image", WALK, {"cams": "external_cams.a", "affinity": "affinity.edges"}),
+    Case(
+        "walk",
+        "class",
+        {**WALK, "normalise": "class", "flip": False},
+        {"cams": "external_cams.a", "affinity": "affinity.edges"},
+    ),
+    *(ensemble(rule) for rule in ("mean", "max", "geometric", "noisy-or")),
+    ensemble("calibrated", scores=SCORES),
+    Case("saliency_maps", "c2am-h", {"scales": [0.5, 1.0], **VAL}, {"saliency": "saliency.c2am-h"}),
+    Case(
+        "saliency_maps",
+        "poolnet",
+        {"scales": [1.0], "flip": True, "activation": "sigmoid", **VAL},
+        {"saliency": "saliency.poolnet"},
+    ),
+]

@@ -1,0 +1,73 @@
+"""Cases that write masks, and the datasets besides the scenes.
+
+All but predictions are made of fixed inputs, so that no pixel hangs on what a training came to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.golden.cases import Case
+
+INDEX_OF = {
+    "folder": {
+        **{"images": "elsewhere/photos", "labels": "elsewhere/tags.csv", "separator": "|", "val_share": 0.3},
+        **{"masks": "elsewhere/photo-masks", "split_seed": 3},
+    },
+    "voc": {"root": "elsewhere/VOC2012", "sbd": "elsewhere/sbd", "broken": "drop"},
+    "coco": {"root": "elsewhere/coco", "year": 2014},
+}
+CALIBRATED = {"policy": "calibrated"}
+FEW = {"preset": "labels", "iterations": 3}
+A = {"cams": "external_cams.a"}
+SCORED = {**A, "scores": "scores.cams-a"}
+SALIENT = {"saliency": "saliency"}
+
+
+def masks(name: str, inputs: dict[str, str], **settings: Any) -> Case:
+    return Case("masks", name, {"cams": "a", "crf": None, **settings}, inputs)
+
+
+def labels(name: str, inputs: dict[str, str], **settings: Any) -> Case:
+    return Case("affinity_labels", name, settings, {**A, **inputs})
+
+
+def vote(rule: str) -> Case:
+    members = ("external_masks.x", "external_masks.y", "external_masks.z")
+    settings = {"source": "vote", "members": ["x", "y", "z"], "rule": rule}
+    return Case("vote", rule, settings, {"members": members}, exact=True)
+
+
+def elsewhere(name: str) -> Case:
+    settings = {"source": "external", "path": f"elsewhere/masks-{name}"}
+    return Case("external_masks", name, settings, exact=True)
+
+
+CASES = [
+    *(
+        Case("index", kind, {"kind": kind, **settings}, flags=("--dataset", kind), exact=True)
+        for kind, settings in INDEX_OF.items()
+    ),
+    *map(elsewhere, "xyz"),
+    *map(vote, ("majority", "agreement")),
+    masks("fixed", A, threshold={"policy": "fixed", "value": 0.4}),
+    masks("calibrated", SCORED, threshold=CALIBRATED, crf=FEW),
+    masks("per-class", SCORED, threshold={"policy": "oracle", "per_class": True}),
+    masks("scores-crf", A, crf="psa"),
+    masks("saliency", {**A, **SALIENT}, saliency="by-hand"),
+    masks("saliency-crf", {**A, **SALIENT}, saliency="by-hand", crf="labels-1"),
+    masks("ignore", A, ignore={"foreground": 0.5, "background": 0.2}, crf=FEW),
+    Case("saliency_masks", "crf", {"threshold": 0.3, "crf": FEW}, {"maps": "saliency"}),
+    Case("saliency_masks", "plain", {"threshold": 0.3, "crf": None}, {"maps": "saliency"}),
+    labels("two-thresholds", {}, crf=FEW),
+    labels("two-thresholds-plain", {}, crf=None, foreground=0.5, background=0.2),
+    labels("saliency", SALIENT, crf=FEW),
+    labels("saliency-plain", SALIENT, crf=None, foreground=0.5, background=0.3),
+    Case("predictions", "plain", {"scales": [0.5, 1.0]}, {"segmenter": "segmenter.pseudo"}),
+    Case(
+        "predictions",
+        "crf",
+        {"scales": [1.0], "flip": True, "combine_flips": "add", "crf": "deeplab"},
+        {"segmenter": "segmenter.supervised"},
+    ),
+]

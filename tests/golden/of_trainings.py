@@ -1,0 +1,67 @@
+"""Cases that train: a few steps of SGD in fp32, so that what is learnt is a smooth function of what is computed.
+
+Adam divides by the size of the gradient, so where that is rounding noise a weight goes a whole step in either
+direction; one case has it all the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.golden.cases import Case
+
+SCENES = {"kind": "scenes", "train": 12, "val": 6, "size": 48, "classes": 3}
+SMALL: dict[str, Any] = {
+    **{"backbone": "resnet10t", "pretrained": False, "output_stride": 8, "crop": 48, "long_side": [40, 56]},
+    **{"epochs": 1, "batch_size": 4, "lr": 0.02, "optimizer": "sgd", "precision": "fp32", "augment": []},
+}
+"""Three steps."""
+OTHER: dict[str, Any] = {
+    **{"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0, "warmup": 0.4, "ema": 0.6},
+    **{"batch_norm": "fixed", "resize": "square", "augment": ["colour-jitter", "randaugment"], "head": "kur"},
+    **{"sampling": "balanced", "positive_weight": "balanced"},
+}
+AGAIN: dict[str, Any] = {
+    **{"batch_size": 2, "accumulate": 2, "accumulate_mode": "mean", "momentum": 0.9, "average_last": 1},
+    **{"label_smoothing": 0.0, "power": 0.5},
+}
+"""With ``OTHER``, what trainings have besides what ``SMALL`` has."""
+INPUT: dict[str, Any] = {
+    **{"guidance_layer": "input", "batch_norm": "fixed", "absent_classes": 0, "heatmap_scale": 0.01},
+    **{"true_masks": 4, "pixel": {"start": 1.0, "end": 1.0, "share": 0.0}},
+}
+C2AM_LONG = {"resize": "square", "long_side": [56, 56]}
+
+
+def training(stage: str, name: str, inputs: dict[str, str], **settings: Any) -> Case:
+    """A training; fields of its settings that name a recipe are told by its inputs."""
+    named = {flag: of.partition(".")[2] for flag, of in inputs.items() if flag != "labels"}
+    return Case(stage, name, {**SMALL, **named, **settings}, inputs)
+
+
+def classifier(objective: str, name: str = "", inputs: dict[str, str] | None = None, **settings: Any) -> Case:
+    return training("classifier", name or objective, inputs or {}, objective=objective, **settings)
+
+
+JUDGE = {"ordinary": "classifier.vanilla"}
+WARM = {"warm_start": "classifier.vanilla"}
+
+CASES = [
+    Case("index", "scenes", SCENES, flags=("--dataset", "scenes")),
+    classifier("vanilla"),
+    classifier("vanilla", "options", **OTHER),
+    classifier("vanilla", "again", WARM, **AGAIN),
+    classifier("puzzle", reconstruction_norm="contrast", entropy={"start": 0.1, "end": 0.1, "share": 0.0}),
+    classifier("oc-cse", inputs=JUDGE),
+    classifier("p-oc", inputs=JUDGE, choose="focal", erasing_full=0.5),
+    classifier("p-noc", inputs=JUDGE, choose="balanced"),
+    classifier("guided", true_masks=4),
+    classifier("guided", "guided-input", **INPUT),
+    training("saliency", "c2am", {}, objective="c2am", **C2AM_LONG),
+    training("saliency", "c2am-h", {"hints": "external_cams.a", **WARM}, objective="c2am-h", **C2AM_LONG),
+    training("saliency", "poolnet", {"saliency": "saliency_masks.crf"}, objective="saliency"),
+    training("saliency", "unet", {"saliency": "saliency_masks.crf"}, objective="saliency", architecture="unet"),
+    training("affinity", "edges", {"labels": "affinity_labels.saliency", **WARM}, cams="a", radius=4),
+    training("segmenter", "pseudo", {"masks": "external_masks.x"}, output_stride=16),
+    training("segmenter", "supervised", {}, supervision="masks", true_masks=6, architecture="unet"),
+]

@@ -1,0 +1,151 @@
+"""Runs cases in one process, one after the other, as their programs would, and keeps the portrait of each."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import runpy
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tests.golden import house
+from tests.golden.cases import DIRECT, INDEX, ROOT, Case, folder_of
+from tests.golden.portraits import Values, groups, lean, portrait
+from wsss.data.index import Index
+from wsss.engine import Trainer
+from wsss.explain import Regions, find, subject_of
+from wsss.inference import views_of
+from wsss.models.segmenter import load_segmenter
+from wsss.provenance.versions import declared, declaring, versions
+from wsss.settings import InferenceSettings, Settings, classes_of
+from wsss.stage import Run, Stage
+
+Found = dict[str, Any]
+"""What came of a case: ``versions``, ``files`` and ``values``; or ``skipped`` or ``error``, and why."""
+
+
+def program(stage: str) -> tuple[Stage, Any]:
+    """A stage's command line, and the function that does its work."""
+    if str(ROOT / "stages") not in sys.path:  # programs import their neighbour
+        sys.path.insert(0, str(ROOT / "stages"))
+    names = runpy.run_path(str(ROOT / "stages" / f"{stage}.py"), run_name="golden")
+    (line,) = {id(value): value for value in names.values() if isinstance(value, Stage)}.values()
+    line.parser.prog = f"{stage}.py"
+    return line, names["work"]
+
+
+def typed(stage: str, values: Mapping[str, Any] | None) -> Settings | None:
+    """Settings as a stage reads them."""
+    line, _ = program(stage)
+    if line.settings is None or values is None:
+        return None
+    key, classes = classes_of(line.settings)
+    return classes["" if key is None else values.get(key, next(iter(classes)))].read(dict(values))
+
+
+def about(case: Case) -> tuple[dict[str, int | str], list[str]]:
+    """The versions that count in a case, and the files that declare them."""
+    if case.stage == DIRECT:
+        file = f"wsss/explain/methods/{case.name.replace('-', '_')}.py"
+        version = declared(ROOT / file)
+        return ({f"explainer {case.name}": version} if version is not None else {}), [file]
+    settings = typed(case.stage, case.settings)
+    return versions(case.stage, settings), list(declaring(case.stage, settings).values())
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[dict[str, dict[str, np.ndarray]]]:
+    """How the networks of a training change within the block: network -> group -> changes."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    train = Trainer.train
+
+    def watching(self: Trainer) -> Any:
+        before = {name: _copy(network) for name, network in self.networks.items()}
+        product = train(self)
+        for name, network in self.networks.items():
+            found[name] = groups(before[name], network.state_dict())
+        return product
+
+    Trainer.train = watching  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        Trainer.train = train  # type: ignore[method-assign]
+
+
+def _copy(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def values_of(case: Case) -> Values:
+    """Run a case in the working folder. Raises ``RuntimeError`` with what the stage said where it ends early."""
+    if case.stage == DIRECT:
+        return explained(case)
+    line, work = program(case.stage)
+    argv = case.argv() + ([] if case.settings is None else ["--settings", json.dumps(case.settings)])
+    runs: list[Run] = []
+
+    def noted(run: Run) -> None:
+        runs.append(run)
+        work(run)
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), watched() as changes:
+            line.main(noted, argv)
+    except SystemExit as end:
+        raise RuntimeError(f"stages/{case.stage}.py ended with code {end.code}:\n{said.getvalue()}") from None
+    if not runs:
+        raise RuntimeError(f"stages/{case.stage}.py had nothing to do: {said.getvalue()}")
+    return portrait(case, runs[0], changes)
+
+
+def explained(case: Case) -> Values:
+    """Maps by an explainer of segmentation networks, of a box in two images."""
+    network, classes = load_segmenter(Path(folder_of(case.reads()[-1])))
+    items = Index.load(folder_of(INDEX)).split("val")[:2]
+    ((batch, (images,)),) = views_of(items, InferenceSettings(scales=(1.0,), flip=False), torch.device("cpu"), 1)
+    target = Regions(range(len(classes) + 1), "box", at=(8, 8, 32, 40))
+    made = find(case.name)(**dict(case.settings or {}))(subject_of(network.eval()), images, target)
+    rows = zip(made.image_idx.tolist(), made.class_idx.tolist(), made.maps, strict=True)
+    return {f"map {batch[image].id} {label}": lean(one.numpy()) for image, label, one in rows}
+
+
+def run(cases: Sequence[Case], folder: Path, tell: bool = False) -> dict[str, Found]:
+    """Run cases, each after those that it reads, in an empty folder; by key, what came of each."""
+    found: dict[str, Found] = {}
+    started = Path.cwd()
+    os.chdir(folder)
+    try:
+        for case in cases:
+            found[case.key] = _result(case, found)
+            if case.key == INDEX and "error" not in found[INDEX]:
+                house.furnish(Index.load(case.out))
+            if tell and "error" in found[case.key]:
+                print(f"{case.key}: {found[case.key]['error']}", file=sys.stderr, flush=True)
+    finally:
+        os.chdir(started)
+    return found
+
+
+def _result(case: Case, before: Mapping[str, Found]) -> Found:
+    if case.needs is not None and importlib.util.find_spec(case.needs) is None:
+        return {"skipped": f"needs {case.needs}"}
+    lacking = [key for key in case.reads() if "values" not in before[key]]
+    if lacking:
+        why = "skipped" if all("skipped" in before[key] for key in lacking) else "error"
+        return {why: f"is made from {', '.join(lacking)}, which failed"}
+    try:
+        numbers, files = about(case)
+        return {"versions": numbers, "files": files, "values": values_of(case)}
+    except Exception:
+        return {"error": traceback.format_exc()}

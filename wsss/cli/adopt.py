@@ -1,0 +1,112 @@
+"""``wsss adopt``: an artefact made elsewhere (by a colleague, or earlier) takes its place in the results."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from wsss.cli.accept import rewritten
+from wsss.errors import WsssError
+from wsss.provenance import outputs
+from wsss.sharing import locked
+from wsss.store.artefact import Artefact, load, nice
+from wsss.store.kept import recover, set_aside
+from wsss.store.manifest import flush_all, write_manifest
+from wsss.wording import listed
+from wsss.workflow.jobs import Chain, Job, checkout
+from wsss.workflow.staleness import Staleness, changed_settings
+
+
+def adopt(args: argparse.Namespace) -> int:
+    """Check an artefact and copy it to where the configuration wants it.
+
+    Raises ``WsssError`` where no recipe (or not the one that is named) has its settings, a file is not the one that its
+    manifest tells of, its classes are others, or what it rests on here is not made yet."""
+    chain = Chain.read(args.configfile)
+    made = load(args.folder)
+    check_files(made)
+    job = place(chain, made, args.to, args.anyway)
+    folder = Path(os.path.abspath(chain.folder(job)))
+    if folder == made.folder:
+        raise WsssError(f"{made.title} lies in its place already; wsss accept takes it as it is")
+    staleness = Staleness(chain, checkout())
+    state = staleness.state(folder)
+    if state.identity is None:
+        missing = [nice(one.folder) for one in staleness.inputs_of(folder).values() if one.content is None]
+        raise WsssError(
+            f"{nice(folder)} rests on {listed(missing)}, not made here yet or stale; make it first, then adopt"
+        )
+    check_classes(made, [one.folder for name, one in staleness.inputs_of(folder).items() if name == "index"])
+    differences = list(changed_settings(made, job, chain.settings(job)))
+    with locked(folder):
+        recover(folder)
+        set_aside(folder)
+        for name in outputs.outputs_of(made.stage, made.folder):
+            copy(made.folder / name, folder / name)
+        flush_all(folder)
+        source = {"from": str(made.folder), "inputs": made.manifest.get("inputs"), "differences": differences}
+        write_manifest(folder, *rewritten(staleness, state, made, adopted=source))
+    print(
+        f"{nice(folder)}: adopted from {args.folder}" + (f", although {'; '.join(differences)}" if differences else "")
+    )
+    return 0
+
+
+def check_files(made: Artefact) -> None:
+    """Raises ``WsssError`` where a file is gone, or not the one that the manifest tells of."""
+    for name, wanted in made.manifest.get("outputs", {}).items():
+        path = made.folder / name
+        if not path.exists():
+            raise WsssError(f"{made.title}: {name} is gone; adopt it from where it is whole")
+        if outputs.digest(path) != wanted:
+            raise WsssError(
+                f"{made.title}: {name} is not the one that was made (damaged, or changed by hand); adopt it from where it "
+                "is whole"
+            )
+
+
+def place(chain: Chain, made: Artefact, to: Path | None, anyway: bool) -> Job:
+    """The job whose artefact this is: the one that is named, or the only one with these settings and seed."""
+    if to is not None:
+        job = chain.at(to)
+        if job.rule != made.stage:
+            raise WsssError(f"{to} is made by {job.rule}, and {made.title} was made by {made.stage}")
+        if (differences := list(changed_settings(made, job, chain.settings(job)))) and not anyway:
+            raise WsssError(
+                f"{made.title} has other settings than {to}: {'; '.join(differences)}. Change the recipe, or give "
+                "--anyway; the manifest then says so"
+            )
+        return job
+    same = [job for job in chain.wanted() if job.rule == made.stage]
+    seed = made.manifest.get("seed", 0)
+    fitting = [j for j in same if int(j.seed or 0) == seed and not list(changed_settings(made, j, chain.settings(j)))]
+    if len(fitting) == 1:
+        return fitting[0]
+    found = listed([chain.folder(job) for job in fitting or same]) if same else "none"
+    many = "several recipes have" if fitting else "no recipe has"
+    raise WsssError(
+        f"{made.title}: {many} the settings and seed of this {made.stage} (candidates: {found}); name one with --to"
+    )
+
+
+def check_classes(made: Artefact, index: list[Path]) -> None:
+    """Raises ``WsssError`` where a network was trained on other classes than the dataset has."""
+    weights = made.folder / "model.safetensors"
+    if not weights.is_file() or not index:
+        return
+    from wsss.store.weights import described
+
+    theirs = described(weights).get("classes")
+    ours = (index[0] / "classes.txt").read_text("utf-8").splitlines()
+    if theirs is not None and list(theirs) != ours:
+        raise WsssError(f"{made.title} knows the classes {listed(theirs)}; the dataset here has {listed(ours)}")
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file or folder over whatever lies there."""
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)

@@ -1,0 +1,88 @@
+"""``wsss clean``: what lies in the results and is of no use any more, with its size, and away with it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from wsss.cli.asking import agreed
+from wsss.cli.text import count, memory, table
+from wsss.errors import WsssError
+from wsss.provenance.outputs import STATE
+from wsss.store.artefact import below_folder, load, nice
+from wsss.store.kept import all_kept
+from wsss.workflow.jobs import Chain, checkout
+from wsss.workflow.spent import delete, spent
+from wsss.workflow.staleness import Staleness
+
+WHAT = {
+    "kept": "earlier results, kept when something was made anew",
+    "checkpoints": "half-done trainings of other settings or versions",
+    "intermediates": "files of finished recipes with keep: false",
+    "unnamed": "results that the configuration does not name",
+}
+USUAL = ("kept", "checkpoints", "intermediates")
+
+
+def clean(args: argparse.Namespace) -> int:
+    """Print sizes, ask, and delete. Raises ``WsssError`` where nobody can be asked."""
+    chain = Chain.read(args.configfile)
+    wanted = [name for name in WHAT if getattr(args, name)] or USUAL
+    before = time.time() - 86400 * args.older
+    found = {name: [one for one in paths(name, chain) if one.lstat().st_mtime <= before] for name in wanted}
+    found = {name: folders for name, folders in found.items() if folders}
+    if not found:
+        print("Nothing to clean.")
+        return 0
+    rows = [
+        [name, str(len(folders)), memory(sum(map(size, folders)) / 2**20), WHAT[name]]
+        for name, folders in found.items()
+    ]
+    print("\n".join(table(["what", "folders", "size", ""], rows, right=(1, 2))))
+    if args.list:
+        print("\n".join(f"  {nice(one)}: {memory(size(one) / 2**20)}" for folders in found.values() for one in folders))
+    total = sum(map(len, found.values()))
+    if not agreed(f"Delete {count(total, 'folder')}?", args.yes):
+        raise WsssError("nothing was deleted; give --yes where nobody can be asked")
+    for name, folders in found.items():
+        for one in folders:
+            delete(one) if name == "intermediates" else shutil.rmtree(one, ignore_errors=True)
+    print("Deleted.")
+    return 0
+
+
+def paths(what: str, chain: Chain) -> Iterator[Path]:
+    """The folders of one kind below the results."""
+    results = Path(chain.plan.config.results)
+    if what == "kept":
+        yield from all_kept(results)
+    elif what == "checkpoints":
+        for state in sorted(results.glob(f"*/s*/*/*/{STATE}")):
+            finished = (state.parent / "manifest.json").is_file()
+            yield from (one for one in state.iterdir() if one.is_dir() and finished)
+    elif what == "intermediates":
+        yield from spent(Staleness(chain, checkout()))
+    else:
+        jobs = [job for target in ("all", *_others(chain)) for job in chain.wanted(target)]
+        named = {os.path.abspath(chain.folder(job)) for job in jobs}
+        yield from (one for one in below_folder(results) if os.path.abspath(one) not in named and load(one).stage)
+
+
+def _others(chain: Chain) -> Iterator[str]:
+    for target in ("ablation", "explain"):
+        try:
+            chain.wanted(target)
+        except WsssError:
+            continue
+        yield target
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    if not path.is_dir():
+        return path.lstat().st_size
+    return sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())

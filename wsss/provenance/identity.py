@@ -1,0 +1,102 @@
+"""The identity of an artefact: all that its content depends on, in sixteen hex digits.
+
+Stage, declared versions (``wsss.provenance.versions``), settings without those that hold their neutral value, seed, the
+content of the user's own files that the settings name, and the *content* of every input. The workflow, checkpoints,
+parts of unfinished artefacts, ``wsss show`` and ``wsss plan`` all use this one identity: equal identities, equal
+results.
+
+What does not count: times, paths, machines, threads, the code as text, the libraries' versions. The run's own record
+(``run.json``) has them, and ``wsss plan`` remarks on what changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wsss.provenance.dataset_files import tables, trees
+from wsss.provenance.files import file_content, tree_content
+from wsss.provenance.versions import ROOT, versions
+from wsss.settings import DatasetSettings, Settings
+from wsss.steps import STEPS, TABLES
+
+FACTS = ("stage", "declared", "settings", "seed", "flags", "files", "inputs")
+"""What makes an identity, and the names under which a manifest has it."""
+
+
+def facts(
+    stage: str,
+    settings: Settings | None,
+    seed: int,
+    inputs: Mapping[str, str | None],
+    flags: Mapping[str, str] | None = None,
+    root: Path = ROOT,
+) -> dict[str, Any]:
+    """What the identity of a stage's artefact is made of.
+
+    Args:
+        stage: Name of its program.
+        settings: Its typed settings, None for a stage without any.
+        seed: Its seed.
+        inputs: Name of each input to the digest of its content (``wsss.store.manifest``), None where that is unknown.
+        flags: Further flags of the program that change the result.
+        root: The checkout whose declared versions count.
+    """
+    without = STEPS[stage].without if stage in STEPS else frozenset()
+    return {
+        "stage": stage,
+        "declared": versions(stage, settings, root),
+        "settings": None if settings is None else settings.counted(without),
+        "seed": seed,
+        "flags": dict(flags or {}),
+        "files": files_of(settings, seed),
+        "inputs": dict(inputs),
+    }
+
+
+def identity(about: Mapping[str, Any]) -> str:
+    """Sixteen hex digits for ``facts``."""
+    text = json.dumps({name: about[name] for name in FACTS}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def files_of(settings: Any, seed: int) -> str | None:
+    """What the user's own files hold that typed settings name: the tables and folders of a dataset, pretrained weights,
+    maps or masks made elsewhere. Paths are relative to the working directory. None where no file is named."""
+    if isinstance(settings, DatasetSettings):
+        contents = [*map(file_content, tables(settings)), *map(tree_content, trees(settings))]
+        return " ".join(contents) or None
+    if isinstance(weights := getattr(settings, "pretrained", None), str):
+        return file_content(weights)
+    if getattr(settings, "source", None) == "external":
+        path = settings.path.replace("{seed}", str(seed))
+        if Path(path).is_file():
+            return file_content(path)
+        shards = sorted(Path(path).glob("*.h5"))
+        return " ".join([tree_content(path), *(file_content(str(shard)) for shard in shards)])
+    return None
+
+
+def named_inputs(stage: str, folders: Mapping[str, Path]) -> dict[str, Path]:
+    """Inputs under the names that count: to tables the order of their scores is nothing, so a score is called by its
+    folder there (``scores s0/cams/p-noc``), not by its place in the list (``scores.3``)."""
+    if stage not in TABLES:
+        return dict(folders)
+
+    def name(key: str, folder: Path) -> str:
+        kind, _, number = key.partition(".")
+        return f"{kind} {'/'.join(folder.parts[-4 if kind == 'scores' else -3 :])}" if number else key
+
+    return {name(key, folder).replace("/scores/", "/"): folder for key, folder in folders.items()}
+
+
+def token(stage: str, manifest: Mapping[str, Any]) -> str | None:
+    """What of an input counts for a stage: the digest of its content; for tables, which show settings and times, too,
+    also its identity. None where the manifest tells neither."""
+    content = manifest.get("content")
+    if content is None or stage not in TABLES:
+        return content
+    return f"{manifest.get('identity')} {content}"

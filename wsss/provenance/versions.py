@@ -1,0 +1,85 @@
+"""Declared versions: which edition of a stage, a method and its kernels a result was made with.
+
+Every program in ``stages/`` and every objective, explainer, kind of dataset and kernel has a line ``VERSION = 3``. It
+is raised when results change, and for no other reason: ``tests/golden`` fails where values move and the number does
+not. Results therefore outlive edits and upgrades that change nothing.
+
+A file without such a line is the user's own (``docs/tutorials/objective.md``), and counts by its content.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from wsss.provenance.files import file_content
+from wsss.settings import Settings, explained_by
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout: stages put it first on the path, so this is the code that runs."""
+_LINE = re.compile(r"^VERSION = (\d+)$", re.MULTILINE)
+KERNELS = {
+    "training": "wsss.engine",
+    "inference": "wsss.inference",
+    "dense CRF": "wsss.refine.crf",
+    "random walk": "wsss.refine.random_walk",
+    "affinities": "wsss.refine.paths",
+}
+"""What several stages compute with -> the module that declares its version."""
+_ALWAYS = {
+    "classifier": ("training",),
+    "saliency": ("training",),
+    "affinity": ("training", "affinities"),
+    "segmenter": ("training",),
+    "cams": ("inference",),
+    "saliency_maps": ("inference",),
+    "predictions": ("inference",),
+    "explanation": ("inference",),
+    "walk": ("inference", "affinities", "random walk"),
+}
+"""Stage -> kernels that it always uses; whether it uses the dense CRF stands in its settings."""
+_OBJECTIVES = {"affinity": "affinity", "segmenter": "segmentation"}
+"""Stage -> its objective, where the settings name none."""
+
+
+def declaring(stage: str, settings: Any) -> dict[str, str]:
+    """What is versioned in a run of a stage -> the file that declares it, relative to the checkout.
+
+    ``settings``: typed settings, or anything with the fields that choose a method; None for a stage without any.
+    """
+    found = {stage: f"stages/{stage}.py"}
+    found |= {name: _file(KERNELS[name]) for name in _ALWAYS.get(stage, ())}
+    if getattr(settings, "crf", None) is not None:
+        found["dense CRF"] = _file(KERNELS["dense CRF"])
+    if stage == "index":
+        found[f"dataset {settings.kind}"] = _file(f"wsss.data.{settings.kind}")
+    if objective := getattr(settings, "objective", _OBJECTIVES.get(stage)):
+        found[f"objective {objective}"] = _file(f"wsss.objectives.{objective.replace('-', '_')}")
+    if type(settings).__module__.startswith("wsss.settings.own."):
+        found[f"settings of {objective}"] = _file(type(settings).__module__)
+    if stage == "explanation" or stage == "cams" and getattr(settings, "explainer", "cam") != "cam":
+        for module in explained_by(settings.explainer, settings.explainer_options):
+            found[f"explainer {module.rpartition('.')[2].replace('_', '-')}"] = _file(module)
+    return found
+
+
+def versions(stage: str, settings: Settings | Any, root: Path = ROOT) -> dict[str, int | str]:
+    """What is versioned in a run of a stage -> its version; the content's hash of a file that declares none, and
+    nothing for a file that is not there."""
+    files = {name: root / file for name, file in declaring(stage, settings).items()}
+    return {name: version for name, file in files.items() if (version := declared(file)) is not None}
+
+
+@cache
+def declared(file: Path) -> int | str | None:
+    """The version that a file declares, or the hash of its content where it declares none; None without a file."""
+    if not file.is_file():
+        return None
+    found = _LINE.search(file.read_text(encoding="utf-8"))
+    return int(found[1]) if found else file_content(str(file))
+
+
+def _file(module: str) -> str:
+    return f"{module.replace('.', '/')}.py"

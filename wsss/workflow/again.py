@@ -1,0 +1,59 @@
+"""What a run would make again of what is finished: how many results, how many hours they took, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsss.store.artefact import Artefact
+from wsss.workflow.staleness import AGAIN, BACK, Staleness
+
+SHOWN = 3
+"""Reasons that are told."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """Finished results that are not what is wanted any more.
+
+    Attributes:
+        results: How many.
+        hours: What they took, all together.
+        on_gpu: At least one of them held memory of a GPU.
+        reasons: What changed, each once.
+    """
+
+    results: int
+    hours: float
+    on_gpu: bool
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        took = f"{self.hours:.1f}" if self.hours < 10 else f"{self.hours:.0f}"
+        many = f"{self.results} finished result{'s' if self.results != 1 else ''}"
+        more = f"; and {len(self.reasons) - SHOWN} more changes" if len(self.reasons) > SHOWN else ""
+        why = "; ".join(self.reasons[:SHOWN])
+        unit = "GPU-hours" if self.on_gpu else "hours"
+        return f"{many} ({took} {unit}) to be made again because of: {why}{more}"
+
+
+def made_again(staleness: Staleness, folders: Iterable[Path]) -> Again:
+    """What of some artefacts and of all they rest on has to be made again although it is finished. What comes back from
+    where it is kept does not count."""
+    stale = staleness.stale(folders)
+    lost = [
+        (state.made, reasons)
+        for folder, reasons in stale.items()
+        if (state := staleness.state(folder)).made is not None and reasons[0] != BACK
+    ]
+    own = [reason for _, reasons in lost for reason in reasons if not reason.endswith(AGAIN)]
+    seconds = [hours_of(made) for made, _ in lost if made is not None]
+    gpu = any(made is not None and "peak_gpu_memory_mib" in made.manifest for made, _ in lost)
+    return Again(len(lost), sum(seconds), gpu, tuple(dict.fromkeys(own)))
+
+
+def hours_of(made: Artefact) -> float:
+    """What an artefact took, its shards included."""
+    about = made.manifest
+    return float(about.get("wall_seconds", 0) + sum(about.get("shard_seconds", ()))) / 3600

@@ -1,0 +1,127 @@
+"""Tells Snakemake which jobs have to run: those whose artefacts are not what is wanted (``wsss.workflow.staleness``).
+
+Snakemake's own reasons to run a job again (times, params, inputs, code as it remembers them in ``.snakemake``) are
+turned off; what it still finds itself is what is missing. So a run folder that was copied, touched, or has lost
+``.snakemake`` is judged by its manifests alone, and there are no two truths.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsss.sharing import Share
+from wsss.steps import STEPS
+from wsss.store.kept import AGAIN
+from wsss.workflow.again import made_again
+from wsss.workflow.jobs import Chain, Job
+from wsss.workflow.spent import delete, spent
+from wsss.workflow.staleness import Staleness
+
+if TYPE_CHECKING:
+    from wsss.dag import Plan
+
+
+class Watch:
+    """Looks at each job that Snakemake looks at. In the jobs of a cluster and in subprocesses it does nothing: there it
+    is decided already what runs.
+
+    Args:
+        workflow: Snakemake's workflow.
+        root: The checkout.
+    """
+
+    def __init__(self, workflow: Any, root: Path) -> None:
+        self.workflow, self.root = workflow, root
+        self.staleness: Staleness | None = None
+        self.ours: set[str] = set()
+
+    def over(self, plan: Plan, files: Sequence[str]) -> None:
+        """Look at the jobs of this plan. Where the workflow is a module with a ``prefix``, its results lie below
+        that."""
+        if not self.workflow.is_main_process:
+            return
+        path_modifier = getattr(self.workflow.modifier, "path_modifier", None)
+        prefix = getattr(path_modifier, "prefix", None) or ""
+        here = type(plan)(plan.own, plan.root, study=plan.study)
+        here.config = dataclasses.replace(here.config, results=f"{prefix}{here.config.results}")
+        self.chain = Chain(here, [str(file) for file in files], given=True)
+        self.staleness = Staleness(self.chain, self.root)
+
+    def __call__(self, rule: str, wildcards: Any) -> bool:
+        """Make a job run if its artefact is not what is wanted, and those of its inputs of which files are gone.
+        Returns whether it may have to run: also where nothing has been made yet."""
+        if self.staleness is None:
+            return False
+        self.workflow.dag_settings.rerun_triggers = frozenset()
+        dataset, seed, name, kind = (getattr(wildcards, key, None) for key in ("dataset", "seed", "name", "kind"))
+        job = Job(rule, str(dataset), seed, name, kind)
+        folder = Path(os.path.abspath(self.chain.folder(job)))
+        if self.staleness.must(folder):
+            self._force(self.chain.folder(job), "manifest.json")
+        elif self.staleness.state(folder).made is not None:
+            return False
+        for other in self.staleness.hollow_inputs(folder):
+            self._force(os.path.relpath(other), "manifest.json")
+        for receipt in self._outdated(job, folder):
+            self._force(self.chain.folder(job), f"parts/{receipt.name}")
+        return True
+
+    def _force(self, folder: str, file: str) -> None:
+        path = os.path.normpath(f"{folder}/{file}")
+        self.ours.add(path)
+        self.workflow.dag.forcefiles.add(path)
+
+    def _outdated(self, job: Job, folder: Path) -> Iterator[Path]:
+        """Receipts of shares that are not of the artefact that is to be made."""
+        shards = self.chain.shards(job) if job.rule in STEPS else 1
+        wanted = self.staleness.state(folder).identity if self.staleness else None
+        for number in range(shards) if shards > 1 else ():
+            receipt = Share(number, shards).receipt(folder)
+            try:
+                key = json.loads(receipt.read_text(encoding="utf-8")).get("key")
+            except (OSError, ValueError):
+                continue
+            if key is None or key != wanted:
+                yield receipt
+
+    def begin(self) -> None:
+        """When jobs are about to run: whatever the user forces (``-R``, ``-f``, ``-F``) is made anew although nothing
+        that counts has changed."""
+        settings = self.workflow.dag_settings
+        named = {str(one) for one in settings.forcerun}
+        for job in self.workflow.dag.needrun_jobs():
+            outputs = {os.path.normpath(str(file)) for file in job.output}
+            asked = settings.forceall or job.rule.name in named or bool(outputs & {os.path.normpath(n) for n in named})
+            asked |= settings.forcetargets and job in self.workflow.dag.targetjobs
+            manifest = next((one for one in outputs if one.endswith("manifest.json")), None)
+            if manifest is not None and (asked or self._strict(Path(manifest).parent)):
+                mark = Path(manifest).with_name(AGAIN)
+                mark.parent.mkdir(parents=True, exist_ok=True)
+                mark.touch()
+        if self.staleness is not None:
+            lost = made_again(self.staleness, (Path(one).parent for one in self.ours if one.endswith("manifest.json")))
+            if lost.results:
+                print(f"{lost}; the old ones are kept (wsss clean)", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """When all is made: give up what ``keep: false`` says need not be kept."""
+        if self.staleness is None:
+            return
+        folders = list(spent(Staleness(self.chain, self.root)))
+        for folder in folders:
+            delete(folder)
+        if folders:
+            print(f"{len(folders)} intermediate results deleted (keep: false)", file=sys.stderr, flush=True)
+
+    def _strict(self, folder: Path) -> bool:
+        """Whether an artefact is made again for its code alone."""
+        if self.staleness is None or not self.staleness.strict:
+            return False
+        state = self.staleness.state(Path(os.path.abspath(folder)))
+        return state.made is not None and state.made.identity == state.identity
