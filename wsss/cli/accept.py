@@ -15,7 +15,7 @@ from wsss.provenance import outputs
 from wsss.store.artefact import Artefact, find, nice
 from wsss.store.manifest import write_manifest
 from wsss.workflow.jobs import Chain, checkout
-from wsss.workflow.staleness import BACK, Staleness, State
+from wsss.workflow.staleness import Staleness, State
 
 _OF_THE_RUN = (
     *(
@@ -45,12 +45,15 @@ def accept(args: argparse.Namespace) -> int:
     for folder in named:
         chain.at(folder)
     stale = staleness.stale(everything)
-    mine = [folder for folder in named or stale if folder in stale and acceptable(staleness.state(folder))]
+    states = {folder: staleness.state(folder) for folder in named or stale if folder in stale}
+    mine = [folder for folder, state in states.items() if acceptable(state) and (named or state.reasons)]
     if not mine:
         print("Nothing to accept: every finished result is what the configuration wants.")
         return 0
     for folder in mine:
-        print("\n".join(wrapped(f"{nice(folder)}: {'; '.join(stale[folder])}", "  ", "      ")))
+        print(
+            "\n".join(wrapped(f"{nice(folder)}: {'; '.join(states[folder].reasons or stale[folder])}", "  ", "      "))
+        )
     if not agreed(f"Accept {count(len(mine), 'result')} as they are?", args.yes):
         raise WsssError("nothing was accepted; give --yes where nobody can be asked")
     accepted = accept_all(staleness, mine)
@@ -70,12 +73,14 @@ def accept_all(staleness: Staleness, folders: Sequence[Path]) -> list[Path]:
     """Give artefacts the identity that is wanted, each after what it rests on; returns those for which it is known."""
     accepted = []
     for folder in staleness.in_order(folders):
-        state = staleness.state(folder)
-        if folder in folders and acceptable(state) and state.made is not None and state.identity is not None:
-            reasons = [reason for reason in state.reasons if reason != BACK]
-            write_manifest(folder, *rewritten(staleness, state, state.made, accepted=reasons))
-            accepted.append(folder)
         staleness.forget(folder)
+        state = staleness.state(folder)
+        made = state.made
+        if folder in folders and acceptable(state) and made is not None and state.identity is not None:
+            if state.identity != made.identity:
+                write_manifest(folder, *rewritten(staleness, state, made, accepted=state.reasons))
+                staleness.forget(folder)
+            accepted.append(folder)
     return accepted
 
 

@@ -62,8 +62,8 @@ def check_files(made: Artefact) -> None:
             raise WsssError(f"{made.title}: {name} is gone; adopt it from where it is whole")
         if outputs.digest(path) != wanted:
             raise WsssError(
-                f"{made.title}: {name} is not the one that was made (damaged, or changed by hand); adopt it from where it "
-                "is whole"
+                f"{made.title}: {name} is not the one that was made (damaged, or changed by hand); adopt it from where "
+                "it is whole"
             )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from wsss.cli.show import TOLD, images, shards
 from wsss.cli.text import duration, memory, wrapped
 from wsss.errors import WsssError
+from wsss.provenance.code import short
 from wsss.store.artefact import Artefact, find, load, nice
 from wsss.workflow.values import ABSENT, counted, differences, literal, own
 
@@ -91,9 +92,12 @@ class _Comparison:
         of_a, of_b = (one.manifest.get("versions", {}) for one in (a, b))
         for name in dict.fromkeys((*of_a, *of_b)):
             yield from self._once(f"version of {name}", of_a.get(name, ABSENT), of_b.get(name, ABSENT))
-        for key, label in (("code", "code"), ("content", "your files")):
-            if key != "code" or a.stage == b.stage:
-                yield from self._line(label, a.manifest.get(key, ABSENT), b.manifest.get(key, ABSENT))
+        if a.stage == b.stage:
+            for key, one, other in differences(a.manifest.get("declared", {}), b.manifest.get("declared", {})):
+                yield from self._once(f"declared version of {key}", one, other)
+            if other := [name for name, was in code_of(a).items() if code_of(b).get(name, was) != was]:
+                yield from self._once(f"code: {short(other)}", "one text", "another")
+        yield from self._line("your files", a.manifest.get("files", ABSENT), b.manifest.get("files", ABSENT))
 
     @staticmethod
     def _line(label: str, one: Any, other: Any) -> Iterator[str]:
@@ -119,6 +123,12 @@ class _Comparison:
         names = dict.fromkeys((*facts[0], *facts[1]))
         lines = [(name, facts[0].get(name, "(absent)"), facts[1].get(name, "(absent)")) for name in names]
         return [f"({name}: {one} | {other})" for name, one, other in lines if one != other]
+
+
+def code_of(made: Artefact) -> dict[str, str]:
+    """The files of code that made an artefact, as far as it is recorded."""
+    code = made.manifest.get("code", {})
+    return code if isinstance(code, dict) else {}
 
 
 def _telling(one: Artefact, other: Artefact) -> dict[str, Any]:

@@ -97,9 +97,9 @@ def parsed(chain: Chain, wanted: Sequence[str]) -> list[tuple[str, str | None]]:
     found = []
     for one in wanted:
         rule, _, name = one.partition(":")
-        if rule not in STEPS:
-            raise WsssError(f"{one}: no stage {rule!r}{nearest(rule, STEPS)} (there: {listed(STEPS)})")
-        served = chain.plan.served(rule)
+        if rule not in RULES or name and rule not in STEPS:
+            raise WsssError(f"{one}: no stage {rule!r}{nearest(rule, RULES)} (there: {listed(RULES)})")
+        served = chain.plan.served(rule) if rule in STEPS else []
         if name and name not in served:
             near = nearest(name, served)
             raise WsssError(f"{one}: {chain.title} has no {rule} {name!r}{near} (there: {listed(served)})")
@@ -118,6 +118,7 @@ def manifests(chain: Chain, rule: str, name: str | None) -> list[str]:
     ]
 
 
+RULES = ("index", *STEPS, "scores", *sorted(TABLES))
 SHARDED = frozenset(STEPS) - {"classifier", "saliency", "affinity", "segmenter"}
 """Stages whose images jobs may share."""
 

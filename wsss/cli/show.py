@@ -13,11 +13,13 @@ from wsss.errors import WsssError
 from wsss.evaluate.provenance import supervision
 from wsss.store.artefact import Artefact, find, load, nice
 from wsss.workflow.jobs import Chain, checkout
+from wsss.workflow.remarks import remarks
 from wsss.workflow.staleness import AGAIN, Staleness
 from wsss.workflow.values import counted, every, literal, own
 
 TOLD = {
-    *("stage", "settings", "seed", "inputs", "images", "dropped", "versions", "device", "threads", "code", "content"),
+    *("stage", "identity", "declared", "settings", "seed", "flags", "files", "inputs", "images", "dropped", "outputs"),
+    *("content", "versions", "device", "threads", "host", "code", "accepted", "adopted"),
     *("wall_seconds", "peak_memory_mib", "peak_gpu_memory_mib", "made", "dataset"),
     *("shards", "shard_seconds", "shard_memory_mib"),
 }
@@ -80,10 +82,17 @@ def _facts(made: Artefact) -> dict[str, str]:
         "took": f"{duration(about.get('wall_seconds'))}, {peak}",
         "before that": shards(about),
         "versions": ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items()),
-        "code": about.get("code", "not recorded"),
-        "your files": about.get("content", ""),
+        "identity": " ".join([about.get("identity", "none (made before there were any)"), *declared(about)]),
+        "holds": f"{count(len(about.get('outputs', ())), 'file or folder')}, content {about.get('content', 'unknown')}",
+        "your files": about.get("files") or "",
     }
     return {name: text for name, text in facts.items() if text}
+
+
+def declared(manifest: dict[str, Any]) -> list[str]:
+    """``["(classifier 1, training 2)"]``, or nothing."""
+    versions = [f"{name} {version}" for name, version in manifest.get("declared", {}).items()]
+    return [f"({', '.join(versions)})"] if versions else []
 
 
 def shards(manifest: dict[str, Any]) -> str:
@@ -113,9 +122,7 @@ def _state(made: Artefact, judge: Staleness, stale: dict[Path, list[str]], probl
         except WsssError as error:
             uncompared.append(f"settings ({error})")
     if judge.root is None:
-        uncompared.append("code (no checkout with stages/ here)")
-    elif "code" not in made.manifest:
-        uncompared.append("code (the manifest does not say which made it)")
+        uncompared.append("versions (no checkout with stages/ here)")
     against = f" with {judge.chain.title}" if judge.chain and judge.job(made.folder) else ""
     if reasons:
         yield f"STALE, compared{against}"
@@ -194,8 +201,15 @@ def _branches(made: Artefact, stale: Collection[Path], depth: int, seen: set[Pat
 
 def _warnings(made: Artefact) -> Iterator[str]:
     """What a reader of the result should know, all the way up."""
+    every = list(chain_of(made))
+    for one in every:
+        for accepted in one.manifest.get("accepted", ()):
+            yield f"{one.title}: accepted as it is, although {'; '.join(accepted['because'])}"
+        for adopted in one.manifest.get("adopted", ()):
+            yield f"{one.title}: made elsewhere, adopted from {adopted['because']['from']}"
+    yield from remarks(every)
     versions: dict[str, dict[str, str]] = {}
-    for one in chain_of(made):
+    for one in every:
         dropped = one.manifest.get("dropped")
         dropped = sum(dropped.values()) if isinstance(dropped, dict) else dropped
         if dropped:

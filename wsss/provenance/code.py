@@ -16,10 +16,12 @@ from wsss.provenance.files import file_content
 from wsss.provenance.versions import ROOT
 
 SILENT = tuple(
-    f"wsss/{name}" for name in "settings config consistency errors wording provenance cli launch gpus".split()
+    f"wsss/{name}"
+    for name in "settings config consistency errors wording yamlfile provenance cli launch gpus stage. sharing ending "
+    "mishaps progress loggers workers steps store/manifest store/kept store/artefact".split()
 )
-"""Beginnings of the names of files that never change a result: they read settings, phrase messages, bring processes
-together."""
+"""Beginnings of the names of files that never change a result: they read settings, phrase messages, move files, bring
+processes together."""
 
 
 def used(started: float, root: Path = ROOT) -> dict[str, str]:
@@ -40,7 +42,9 @@ def used(started: float, root: Path = ROOT) -> dict[str, str]:
 
 def changed(record: Mapping[str, str], root: Path = ROOT) -> list[str]:
     """Which of the files that a run used are others now, or gone."""
-    return [name for name, was in record.items() if _now(name, root) != was]
+    if not isinstance(record, Mapping):  # older manifests have one hash for all
+        return []
+    return [name for name, was in record.items() if not name.startswith(SILENT) and _now(name, root) != was]
 
 
 def _now(name: str, root: Path) -> str | None:

@@ -115,8 +115,8 @@ def provenance(index: Index, scored: Sequence[Scored]) -> Html:
         for kind, inside in groups.items()
     ]  # fmt: skip
     said = (
-        "Enough to make each result again: settings, seed, versions, and hashes of the code and of everything that was "
-        f"read. Shown is seed {first}; each artefact's folder holds the same in its manifest.json."
+        "Enough to make each result again: settings, seed, versions, and digests of everything that was read. "
+        f"Shown is seed {first}; each artefact's folder holds the same in its manifest.json."
     )
     return section("provenance", "Settings and provenance", said,
                    table(["", ""], [f for f in facts if f[1]], "Run", class_="facts"), items)  # fmt: skip
@@ -128,8 +128,9 @@ def _versions(manifest: dict[str, Any]) -> str:
 
 def _settings(manifest: dict[str, Any]) -> list[Html]:
     flat = [[key, tag("code", value)] for key, value in flattened(manifest.get("settings") or {})]
-    made = {k: manifest.get(k) for k in ("stage", "code", "content", "images", "threshold", "wall_seconds", "made")}
-    inputs = {name: f"{one['path']} {one.get('digest', '')}" for name, one in (manifest.get("inputs") or {}).items()}
+    told = ("stage", "identity", "declared", "files", "content", "images", "threshold", "wall_seconds", "made")
+    made = {key: manifest.get(key) for key in told}
+    inputs = {name: f"{one['path']} {one.get('content', '')}" for name, one in (manifest.get("inputs") or {}).items()}
     facts = [[k, tag("code", v)] for k, v in flattened({**made, "input": inputs}) if v not in ("null", "{}")]
     return [table(["setting", "value"], flat, "Settings", class_="facts"),
             table(["fact", "value"], facts, "Facts", class_="facts")]  # fmt: skip

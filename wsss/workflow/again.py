@@ -30,12 +30,16 @@ class Again:
     reasons: tuple[str, ...]
 
     def __str__(self) -> str:
-        took = f"{self.hours:.1f}" if self.hours < 10 else f"{self.hours:.0f}"
+        unit = "GPU-hours" if self.on_gpu else "hours"
+        took = (
+            f"{self.hours:.{1 if self.hours < 10 else 0}f} {unit}"
+            if self.hours >= 1
+            else f"{60 * self.hours:.1f} minutes"
+        )
         many = f"{self.results} finished result{'s' if self.results != 1 else ''}"
         more = f"; and {len(self.reasons) - SHOWN} more changes" if len(self.reasons) > SHOWN else ""
         why = "; ".join(self.reasons[:SHOWN])
-        unit = "GPU-hours" if self.on_gpu else "hours"
-        return f"{many} ({took} {unit}) to be made again because of: {why}{more}"
+        return f"{many} ({took}) to be made again because of: {why}{more}"
 
 
 def made_again(staleness: Staleness, folders: Iterable[Path]) -> Again:
