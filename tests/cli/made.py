@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
+
+from finished import artefact  # noqa: E402
+
 from wsss.workflow.jobs import Chain, Job
-from wsss.workflow.staleness import FILES
-from wsss.identity import identity
-from wsss.steps import BULK, STEPS
-from wsss.store.manifest import digest, write_manifest
+from wsss.workflow.staleness import Staleness
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG: dict[str, Any] = {
@@ -44,46 +45,23 @@ class Results:
             self.job(chain, job, **facts)
 
     def job(self, chain: Chain, job: Job, **facts: Any) -> Path:
-        """Write what one job's stage would, with the keys in its order."""
-        folder, settings = self.folder / chain.folder(job), chain.settings(job)
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = FILES.get(job.rule, ()) if job.rule not in STEPS else BULK.get(STEPS[job.rule].folder, ())
-        for name in beside:
-            (folder / name).write_text("id,height,width\na,10,20\n" if name == "index.csv" else "")
+        """Write what one job's stage would; ``facts`` are told of its run."""
         self.clock += 1
-        inputs = {name: Path(given) for name, given in chain.inputs(job).items()}
-        splits = ("train", "val") if job.rule in ("index", "scores") else getattr(settings, "splits", ("train",))
+        settings, splits = chain.settings(job), ("train", "val")
+        if job.rule not in ("index", "scores"):
+            splits = getattr(settings, "splits", ("train",))
         splits = ("val",) if job.kind in ("classifiers", "segmenters") else splits
         images = {"train": 24, "val": 8}
         counted = {s: images[s] for s in splits} if job.rule in ("index", "scores") else sum(images[s] for s in splits)
-        noted = {"scores": len(inputs) - 1} if job.rule in ("summary", "report") else {"images": counted}
-        write_manifest(folder, {
-            "stage": job.rule,
-            "settings": None if settings is None else settings.model_dump(mode="json"),
-            "seed": int(job.seed or 0),
-            "inputs": {
-                n: {"path": os.path.relpath(p, folder), "digest": digest(p / "manifest.json")}
-                for n, p in inputs.items()
-            },
-            **({"dataset": job.dataset, "dropped": 0} if job.rule == "index" else {}),
-            **noted,
-            **identity(job.rule, settings, int(job.seed or 0)),
-            "versions": {"wsss": "0.1.0", "torch": "2.11.0"},
-            "device": "A GPU",
-            "threads": 2,
-            "wall_seconds": 100.0,
-            "peak_memory_mib": 2048,
-            "made": f"2026-01-01T00:00:{self.clock:02d}+0000",
-            **facts,
-        })  # fmt: skip
-        return folder
+        together = job.rule in ("summary", "report")
+        noted = {"scores": len(chain.inputs(job)) - 1} if together else {"images": counted}
+        noted |= {"dataset": job.dataset, "dropped": 0} if job.rule == "index" else {}
+        told = {"versions": {"wsss": "0.1.0"}, "made": f"2026-01-01T00:00:{self.clock:02d}+0000", **facts}
+        return artefact(Staleness(chain, ROOT), job, noted, **told)
 
     def edit(self, path: str, **facts: Any) -> None:
-        """Change a manifest in place, and all that were made from it as if they knew."""
-        file = self.folder / "results" / "scenes" / path / "manifest.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
-        for other in sorted(self.folder.rglob("manifest.json"), key=lambda f: json.loads(f.read_text())["made"]):
-            about = json.loads(other.read_text())
-            for given in about["inputs"].values():
-                given["digest"] = digest(other.parent / given["path"] / "manifest.json")
-            other.write_text(json.dumps(about))
+        """Change what is recorded of an artefact; what it holds stays the same."""
+        folder = self.folder / "results" / "scenes" / path
+        for file in (folder / "run.json", folder / "manifest.json"):
+            known = json.loads(file.read_text())
+            file.write_text(json.dumps(known | {k: v for k, v in facts.items() if file.name == "run.json" or k in known}))

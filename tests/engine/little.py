@@ -75,4 +75,4 @@ def trainer(index_folder, run, objective=None, **settings):
     """A training of ``Goal``, or of another objective, without augmentation."""
     run.settings = settings = VanillaSettings(**{**SMALL, "augment": (), **settings})
     views = TrainingViews(Index.load(index_folder).labelled("train"), 2, settings, 0)
-    return Trainer(objective or Goal(), views, settings, run, torch.device("cpu"), {})
+    return Trainer(objective or Goal(), views, settings, run, torch.device("cpu"))

@@ -232,8 +232,7 @@ def test_an_interrupted_cam_stage_keeps_all_that_is_made(tiny_index, classifier,
     write_cams(run)
     assert len(seen_items) == 6 + 10 and len(list(run.out.glob("shard-*.h5"))) == 1
     # other settings: nothing old is kept
-    run.settings = CamsSettings(classifier="x", scales=(0.5,))
-    write_cams(run)
+    write_cams(make_run(CamsSettings(classifier="x", scales=(0.5,)), run.inputs))
     assert len(seen_items) == 6 + 10 + 16
 
 
@@ -242,9 +241,9 @@ def test_predictions_with_and_without_crf(tiny_index, segmenter, make_run):
         settings = PredictSettings(scales=(1.0,), crf=crf)
         run = make_run(settings, {"index": tiny_index, "segmenter": segmenter[1]}, name)
         for _ in range(2):  # and when a killed run had made all masks
-            run.facts.clear()
+            run.told.clear()
             write_predictions(run)
-            assert run.facts.get("crf_backend") == (None if crf is None else "native")
+            assert run.told.get("crf_backend") == (None if crf is None else "native")
         items = Index.load(tiny_index).split("val")
         masks = MaskFolder(run.out / "masks")
         assert sorted(masks.ids()) == sorted(i.id for i in items)

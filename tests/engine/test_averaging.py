@@ -171,7 +171,7 @@ def test_a_fixed_network_is_used_and_not_saved(tiny_index, make_run, ordinary, m
     run.stop = "a test"
     with pytest.raises(Interrupted):
         train_classifier(run)
-    state = torch.load(run.state / "checkpoint.pt", weights_only=True)
+    state = torch.load(run.state / run.identity / "checkpoint.pt", weights_only=True)
     assert list(state["networks"]) == ["generator"] and list(state["optimisers"]) == ["generator"]
     assert not made[0].ordinary.training
     run.stop = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import timm
 import torch
@@ -11,6 +13,7 @@ from tests.engine.little import SMALL
 from wsss.data.index import Index, write_index
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier
+from wsss.provenance.files import file_content
 from wsss.settings import OcCseSettings, VanillaSettings
 from wsss.stage import Interrupted
 from wsss.store.manifest import write_json, write_manifest
@@ -47,8 +50,9 @@ def test_a_checkpoint_of_other_pretrained_weights_is_not_resumed(tiny_index, mak
     path = tmp_path / "weights.safetensors"
     torch.manual_seed(0)
     save_file(timm.create_model("test_resnet").state_dict(), path)
-    run = make_run(VanillaSettings(**{**SHORT, "pretrained": str(path)}), {"index": tiny_index})
-    for changed, said in ((False, "going on at step 1"), (True, "starting over")):
+    settings = VanillaSettings(**{**SHORT, "pretrained": str(path)})
+    for changed, said in ((False, "going on at step 1"), (True, "are kept")):
+        run = make_run(settings, {"index": tiny_index})
         run.stop = "a test"
         with pytest.raises(Interrupted):
             train_classifier(run)
@@ -56,8 +60,10 @@ def test_a_checkpoint_of_other_pretrained_weights_is_not_resumed(tiny_index, mak
         if changed:
             torch.manual_seed(5)
             save_file(timm.create_model("test_resnet").state_dict(), path)
+            file_content.cache_clear()
+            run = make_run(settings, {"index": tiny_index})
         run.stop = None
         train_classifier(run)
         assert said in capsys.readouterr().err
         for left in run.leftovers:  # as a stage does once its manifest stands
-            left.unlink(missing_ok=True)
+            shutil.rmtree(left)

@@ -58,7 +58,6 @@ def test_both_look_at_the_same_few_masks_and_at_no_other(few_index, make_run):
 
 def test_a_segmenter_on_all_masks_is_as_it_was(tiny_index, make_run):
     settings = SegmenterSettings(**SHORT, supervision="masks")
-    assert "true_masks" not in settings.canonical()
     run = make_run(settings, {"index": tiny_index})
     train_segmenter(run)
     assert (

@@ -64,7 +64,7 @@ def run_of(name: str, given: dict[str, Path], out: Path, team: Team | None = Non
 
 
 def train(rank: int, ranks: int, name: str, given: dict[str, Path], out: Path, stop: int | None = None) -> dict:
-    """Train, or stop after ``stop`` micro-steps by a signal to the last process; the facts for the manifest."""
+    """Train, or stop after ``stop`` micro-steps by a signal to the last process; what is told of the run."""
     run = run_of(name, given, out, Team(rank, ranks))
     original = Trainer._micro_step
 
@@ -80,11 +80,11 @@ def train(rank: int, ranks: int, name: str, given: dict[str, Path], out: Path, s
         assert stop is not None
     finally:
         Trainer._micro_step = original
-    return run.facts
+    return run.told
 
 
 def spread(ranks: int, name: str, given: dict[str, Path], out: Path, stop: int | None = None) -> dict:
-    """``train`` by so many processes; the facts of the first."""
+    """``train`` by so many processes; what the first tells."""
     if ranks == 1:
         return train(0, 1, name, given, out, stop)
     return together(ranks, train, ranks, name, given, out, stop)[0]
@@ -144,9 +144,10 @@ def test_statistics_of_parts_of_the_batch_are_another_training(given, alone, tmp
 def test_another_number_of_processes_goes_on(given, alone, tmp_path, before, after):
     out = tmp_path / "out"
     spread(before, "p-noc", given, out, stop=3)
-    state = torch.load(out / "state" / "checkpoint.pt", weights_only=True)
+    (checkpoint,) = out.glob("state/*/checkpoint.pt")
+    state = torch.load(checkpoint, weights_only=True)
     assert state["step"] == 4, "half an optimiser step is never saved"
-    torch.save({**state, "seconds": state["seconds"] + 1000}, out / "state" / "checkpoint.pt")
+    torch.save({**state, "seconds": state["seconds"] + 1000}, checkpoint)
     facts = spread(after, "p-noc", given, out)
     assert facts["processes"] == after
     assert 1000 < facts["training_seconds"] < 1100, "the time of all runs together"

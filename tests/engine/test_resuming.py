@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.engine.little import SMALL
 from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
@@ -37,9 +38,34 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(tiny_index, make_run, mon
     run.stop = "a test"
     with pytest.raises(Interrupted):
         train_classifier(run)
-    run.stop, run.settings = None, VanillaSettings(**{**SMALL, "lr": 0.02})
+    other = make_run(VanillaSettings(**{**SMALL, "lr": 0.02}), {"index": tiny_index})
+    train_classifier(other)
+    said = capsys.readouterr().err
+    assert f"({run.identity}); this one starts at step 0" in said and "are kept" in said
+    assert other.state == run.state and (run.state / run.identity / "checkpoint.pt").is_file()
+    again = make_run(run.settings, {"index": tiny_index})
+    train_classifier(again)
+    assert "going on at step 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("precision, goes_on_in", [("auto", "bfloat16"), ("fp32", "float32")])
+def test_a_training_goes_on_in_the_type_it_began_in(
+    tiny_index, make_run, monkeypatch, capsys, precision, goes_on_in
+):
+    """A preempted job may come back on another kind of device. ``auto`` stands for what the first one took."""
+    settings = VanillaSettings(**{**SMALL, "precision": precision})
+    run = make_run(settings, {"index": tiny_index})
+    run.stop = "a test"
+    monkeypatch.setattr("wsss.engine.autocast_type", lambda *_: torch.bfloat16)
+    with pytest.raises(Interrupted):
+        train_classifier(run)
+    run.stop = None
+    monkeypatch.setattr("wsss.engine.autocast_type", lambda *_: torch.float32)
     train_classifier(run)
-    assert "starting over" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "going on at step 1" in said
+    assert ("going on in bfloat16, in which" in said) == (goes_on_in == "bfloat16")
+    assert ("began in bfloat16 and goes on in float32" in said) == (goes_on_in == "float32")
 
 
 def command(tiny_index, ordinary, out, stage="classifier"):
@@ -54,6 +80,11 @@ def command(tiny_index, ordinary, out, stage="classifier"):
     ]
 
 
+def recorded(out):
+    """Lines in the metrics of a training under way."""
+    return sum(file.read_text().count("\n") for file in out.glob("state/*/metrics.jsonl"))
+
+
 @pytest.mark.parametrize("stage", ["classifier", "segmenter"])
 def test_killed_and_restarted_it_has_the_same_bits(tiny_index, trained_ordinary, tmp_path, stage):
     """SIGTERM saves and asks to be tried again; SIGKILL loses what came after the last checkpoint; neither changes a
@@ -62,11 +93,10 @@ def test_killed_and_restarted_it_has_the_same_bits(tiny_index, trained_ordinary,
     subprocess.run(whole, check=True, capture_output=True)
     for number in (signal.SIGTERM, signal.SIGKILL):
         process = subprocess.Popen(cut, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        records = tmp_path / "cut" / "state" / "metrics.jsonl"
-        seen = records.read_text().count("\n") if records.exists() else 0
+        seen = recorded(tmp_path / "cut")
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
-            if records.exists() and records.read_text().count("\n") > seen:
+            if recorded(tmp_path / "cut") > seen:
                 # a cluster signals every process of the job, loaders included
                 os.killpg(process.pid, number) if number == signal.SIGTERM else process.kill()
                 break

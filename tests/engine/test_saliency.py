@@ -271,7 +271,7 @@ def test_the_chain(index_folder, hints, at):
         write_saliency_masks(run)
         masks[name] = finished(run)
         assert run.facts["splits"] == ["train", "val"] and run.facts["images"] == 12
-        assert run.facts.get("crf_backend") == (None if crf is None else "native")
+        assert run.told.get("crf_backend") == (None if crf is None else "native")
         for item in index.items:
             mask = MaskFolder(run.out / "masks").read(item.id)
             expected = pseudo_mask(store.full(item.id), np.zeros(1, int), 0.3, read_image(item.image), crf)

@@ -111,7 +111,7 @@ def test_a_classifier_learns_the_colours(tiny_index, make_run, precision):
     assert about["classes"] == ["red", "green"] and weights["head.weight"].shape[:2] == (2, 96)
     header, *rows = (run.out / "predictions.csv").read_text().splitlines()
     assert header == "id,split,red,green" and len(rows) == 4
-    assert run.leftovers == [run.state / "checkpoint.pt", run.state / "metrics.jsonl"]
+    assert run.leftovers == [run.state / run.identity]
 
 
 def test_segmenter_on_true_masks_and_missing_pseudo_masks(tiny_index, make_run):

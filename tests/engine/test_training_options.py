@@ -143,4 +143,4 @@ def test_the_time_that_images_are_waited_for_is_noted(tiny_index, make_run, monk
     monkeypatch.setattr(TrainingViews, "__getitem__", lambda self, visit: (time.sleep(0.05), read(self, visit))[1])
     run = make_run(None, {})
     training(tiny_index, run).train()
-    assert 0.05 < run.facts["waiting_seconds"] <= run.facts["training_seconds"]
+    assert 0.05 < run.told["waiting_seconds"] <= run.told["training_seconds"]

@@ -35,7 +35,7 @@ def _process(rank, port, index, ordinary, out, results):
     wsss.engine.CHECKPOINT_SECONDS = 1e9
     given = {"ordinary": run.inputs["ordinary"], "warm_start": run.inputs["warm_start"]}
     views = TrainingViews(Index.load(index).labelled("train"), 2, settings, 0)
-    network = Trainer(PNoc(settings, 2, given), views, settings, run, torch.device("cpu"), {}).train()
+    network = Trainer(PNoc(settings, 2, given), views, settings, run, torch.device("cpu")).train()
     results[rank] = {k: v.tolist() for k, v in network.state_dict().items() if "head" in k}
     if port:
         dist.destroy_process_group()
@@ -74,7 +74,7 @@ def _cut_process(rank, port, index, ordinary, folder, results):
             torch.manual_seed(0)
             run = run_of(name, settings)
             views = TrainingViews(Index.load(index).labelled("train"), 2, settings, 0)
-            it = Trainer(PNoc(settings, 2, {"ordinary": ordinary}), views, settings, run, torch.device("cpu"), {})
+            it = Trainer(PNoc(settings, 2, {"ordinary": ordinary}), views, settings, run, torch.device("cpu"))
             run.stop = "a test" if attempt == 0 and rank in stops else None  # the signal reaches one process only
             try:
                 it.train()

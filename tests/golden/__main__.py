@@ -17,6 +17,7 @@ orig = running._result
 
 
 def timed(case, before):
+    case.key
     t = time.time()
     r = orig(case, before)
     print(f"{time.time() - t:.2f} {case.key} {'ERR' if 'error' in r else ''}", flush=True)

@@ -13,8 +13,12 @@ from wsss.steps import STEPS
 ROOT = Path(__file__).resolve().parents[2]
 INDEX = "index.scenes"
 """The case whose images nearly all others are run on."""
-BY_HAND = {"saliency": "s0/saliency-maps/by-hand"}
-"""Inputs that no stage makes, but ``house``: name -> folder."""
+BY_HAND = {
+    "saliency": "s0/saliency-maps/by-hand",
+    "classifier": "s0/classifiers/by-hand",
+    "segmenter": "s0/segmenters/by-hand",
+}
+"""Artefacts that no stage makes, but ``house`` and ``networks``: name -> folder."""
 DIRECT = "explainer"
 """In place of a stage: explainers that no stage offers, called as a program of one's own calls ``wsss.explain``."""
 _FOLDERS = {name: step.folder for name, step in STEPS.items()} | {DIRECT: "explainers"}

@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from tests.golden.cases import BY_HAND
+from tests.golden.networks import networks_by_hand
 from wsss.data.images import read_mask
 from wsss.data.index import Index, Item
 from wsss.data.palette import VOC_PALETTE, write_mask
@@ -193,3 +194,4 @@ def furnish(index: Index) -> None:
     folder(items, index.classes)
     voc(items)
     coco(items, index.classes)
+    networks_by_hand(index, Path(BY_HAND["classifier"]), Path(BY_HAND["segmenter"]))

@@ -7,24 +7,24 @@ from typing import Any
 from tests.golden.cases import DIRECT, Case
 from tests.golden.of_maps import OPTIONS
 
-FEW: dict[str, Any] = {"classifier": "vanilla", "images": 4, "calibration_images": 4, "pictures": 2}
+FEW: dict[str, Any] = {"classifier": "by-hand", "images": 4, "calibration_images": 4, "pictures": 2}
 
 
 def explanation(name: str, explainer: str, needs: str | None = None, **settings: Any) -> Case:
     values = {**FEW, "explainer": explainer, "explainer_options": OPTIONS.get(explainer, {}), **settings}
-    return Case("explanation", name, values, {"classifier": "classifier.vanilla"}, needs=needs)
+    return Case("explanation", name, values, {"classifier": "classifier"}, needs=needs)
 
 
 def of_regions(name: str, **options: Any) -> Case:
-    return Case(DIRECT, name, options, {"segmenter": "segmenter.pseudo"})
+    return Case(DIRECT, name, options, {"segmenter": "segmenter"})
 
 
 CASES = [
-    explanation("cam-curves", "cam", policy="gt_or_pred", curves=True, curve_steps=4),
+    explanation("curves", "gradient-x-input", policy="gt_or_pred", images=2, curves=True, curve_steps=2),
     explanation("minmax", "minmax-cam", policy="gt", fill="blur"),
-    explanation("gradient", "gradient", policy="gt", fill="image_mean"),
+    explanation("cam", "cam", policy="pred", fill="image_mean"),
     explanation("train", "grad-cam", policy="gt_and_pred", split="train"),
-    explanation("road", "hires-cam", "pytorch_grad_cam", policy="gt", images=2, road=[50], pictures=0),
+    explanation("road", "gradient", "pytorch_grad_cam", policy="gt", images=2, road=[50], pictures=0),
     of_regions("seg-grad-cam"),
     of_regions("seg-hires-grad-cam"),
     of_regions("seg-ablation-cam"),

@@ -11,20 +11,20 @@ BOTH = ("external_cams.a", "external_cams.b")
 VAL = {"splits": ["val"]}
 OPTIONS: dict[str, dict[str, Any]] = {
     "ablation-cam": {"closed_form": False},
-    "occlusion": {"window": 16, "stride": 8},
-    "score-cam": {"top_channels": 16},
-    "smooth-grad": {"n": 3},
+    "occlusion": {"window": 24, "stride": 12},
+    "score-cam": {"top_channels": 8},
+    "smooth-grad": {"n": 2},
 }
 """Options of explainers that would take long, or that would not come to their own code."""
 
 
 def cams(name: str, of: str, **settings: Any) -> Case:
-    settings = {"classifier": of.partition(".")[2], "scales": [1.0], "flip": False, **VAL, **settings}
+    settings = {"classifier": of.partition(".")[2] or "by-hand", "scales": [1.0], "flip": False, **VAL, **settings}
     return Case("cams", name, settings, {"classifier": of})
 
 
 def explained(name: str) -> Case:
-    return cams(name, "classifier.vanilla", explainer=name, explainer_options=OPTIONS.get(name, {}))
+    return cams(name, "classifier", explainer=name, explainer_options=OPTIONS.get(name, {}))
 
 
 def ensemble(rule: str, **more: tuple[str, ...]) -> Case:
@@ -42,14 +42,14 @@ SCORES = ("scores.cams-a", "scores.cams-b")
 CASES = [
     elsewhere("a"),
     elsewhere("b"),
-    cams("cam", "classifier.vanilla", scales=[0.5, 1.0], flip=True),
+    cams("cam", "classifier", scales=[0.5, 1.0], flip=True),
     cams("softmax", "classifier.guided", normalise="softmax"),
     *(explained(name) for name in explainers() if name != "cam"),
     Case(
         "cams",
         "external",
-        {"classifier": "vanilla", "scales": [1.0], "explainer": "external:captum:LayerGradCam", **VAL},
-        {"classifier": "classifier.vanilla"},
+        {"classifier": "by-hand", "scales": [1.0], "explainer": "external:captum:LayerGradCam", **VAL},
+        {"classifier": "classifier"},
         needs="captum",
     ),
     Case("walk", "image", WALK, {"cams": "external_cams.a", "affinity": "affinity.edges"}),

@@ -63,11 +63,11 @@ CASES = [
     labels("two-thresholds-plain", {}, crf=None, foreground=0.5, background=0.2),
     labels("saliency", SALIENT, crf=FEW),
     labels("saliency-plain", SALIENT, crf=None, foreground=0.5, background=0.3),
-    Case("predictions", "plain", {"scales": [0.5, 1.0]}, {"segmenter": "segmenter.pseudo"}),
+    Case("predictions", "plain", {"scales": [0.5, 1.0]}, {"segmenter": "segmenter"}),
     Case(
         "predictions",
         "crf",
         {"scales": [1.0], "flip": True, "combine_flips": "add", "crf": "deeplab"},
-        {"segmenter": "segmenter.supervised"},
+        {"segmenter": "segmenter"},
     ),
 ]

@@ -7,12 +7,12 @@ import json
 from tests.golden.cases import Case
 
 KINDS = {
-    "classifiers": {"vanilla": "classifier.vanilla"},
+    "classifiers": {"by-hand": "classifier"},
     "cams": {"a": "external_cams.a", "b": "external_cams.b", "mean": "ensemble.mean"},
     "saliency": {"by-hand": "saliency"},
     "saliency-masks": {"crf": "saliency_masks.crf"},
     "masks": {"fixed": "masks.fixed", "calibrated": "masks.calibrated", "vote": "vote.agreement"},
-    "segmenters": {"crf": "predictions.crf"},
+    "segmenters": {"x": "external_masks.x"},
 }
 FIXED = tuple(f"scores.{name}" for name in ("cams-a", "cams-b", "cams-mean", "masks-fixed", "masks-vote"))
 SHOWN = (*FIXED, "scores.saliency-by-hand", "scores.saliency-masks-crf")
@@ -22,7 +22,7 @@ LAYOUT = [
     ["priors", "a", {"CAM": ["cams", "a"], "masks": ["masks", "fixed"]}],
     ["priors", "b", {"CAM": ["cams", "b"], "masks": ["masks", "agreement"]}],
 ]
-EXPLAINED = tuple(f"explanation.{name}" for name in ("cam-curves", "minmax", "gradient"))
+EXPLAINED = tuple(f"explanation.{name}" for name in ("cam", "minmax", "curves"))
 
 
 def scores(kind: str, name: str, of: str) -> Case:

@@ -21,6 +21,7 @@ PINS: dict[str, dict[str, str]] = {
         "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
         "OPENBLAS_CORETYPE": "Haswell",
     },
+    "aten": {"ATEN_CPU_CAPABILITY": "default"},
     "none": {},
 }
 """By name: what the values on record were made with, and others that only ``--drift`` uses."""

@@ -121,7 +121,8 @@ def groups(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, np.
     found: dict[str, list[np.ndarray]] = {}
     for name, tensor in after.items():
         if tensor.is_floating_point():
-            place = ".".join(name.split(".")[:-1][:3])
+            parts = [part for part in name.split(".")[:-1] if part not in ("network", "classifier", "model")]
+            place = ".".join(parts[:2])
             kind = " statistics" if "running_" in name else ""
             found.setdefault(place + kind, []).append((tensor - before[name]).cpu().double().numpy().ravel())
     return {name: np.concatenate(parts) for name, parts in found.items()}
@@ -238,7 +239,8 @@ def _page(path: Path) -> Values:
 
 
 def _figures(words: str) -> list[Number]:
-    """The numbers in a text."""
+    """The numbers in a text, but those that tell how long something took, or how much room."""
+    words = re.sub(r"\d+(\.\d+)? (ms|s|min|h|MiB|MB)\b", "", words)
     found = re.findall(r"(?<![\w.])[-+−]?\d+(?:\.\d+)?(?!\w)", words)
     return few([short(float(one.replace("−", "-"))) for one in found])
 

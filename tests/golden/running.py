@@ -110,11 +110,11 @@ def values_of(case: Case) -> Values:
 
 
 def explained(case: Case) -> Values:
-    """Maps by an explainer of segmentation networks, of a box in two images."""
-    network, classes = load_segmenter(Path(folder_of(case.reads()[-1])))
-    items = Index.load(folder_of(INDEX)).split("val")[:2]
+    """Maps by an explainer of segmentation networks, of a box in an image."""
+    network, classes = load_segmenter(Path(folder_of(dict(case.given())["segmenter"][0])))
+    items = Index.load(folder_of(INDEX)).split("val")[:1]
     ((batch, (images,)),) = views_of(items, InferenceSettings(scales=(1.0,), flip=False), torch.device("cpu"), 1)
-    target = Regions(range(len(classes) + 1), "box", at=(8, 8, 32, 40))
+    target = Regions(range(len(classes) + 1), "box", at=(20, 24, 24, 28))
     made = find(case.name)(**dict(case.settings or {}))(subject_of(network.eval()), images, target)
     rows = zip(made.image_idx.tolist(), made.class_idx.tolist(), made.maps, strict=True)
     return {f"map {batch[image].id} {label}": lean(one.numpy()) for image, label, one in rows}

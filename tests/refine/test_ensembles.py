@@ -246,6 +246,5 @@ def test_an_ensemble_that_was_stopped_goes_on(chain, make_run, monkeypatch):
     run.stop = None
     write_ensemble(run)
     assert len(done) == 4 + 5 and len(run.facts["agreement"]) == 1
-    run.settings = settings(rule="max")  # other settings: nothing old is kept
-    write_ensemble(run)
+    write_ensemble(make_run("ensemble", settings(rule="max"), run.inputs))  # other settings: nothing old is kept
     assert len(done) == 4 + 5 + 9

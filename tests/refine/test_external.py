@@ -190,7 +190,7 @@ def test_a_stage_that_was_stopped_keeps_maps_of_the_same_file_only(chain, make_r
     import wsss.provenance.files
 
     wsss.provenance.files.file_content.cache_clear()  # each run is a process of its own
-    write_external_cams(run)
+    write_external_cams(make_run("external_cams", run.settings, run.inputs))
     assert len(read) == 4 + 5 + 9
 
 

@@ -28,8 +28,7 @@ def program(tmp_path, members):
         argv = ["--index", str(members["index"]), "--out", str(tmp_path / out), "--members", *folders, "--threads", "1"]
         argv += ["--settings", SETTINGS[stage].model_dump_json(), *flags]
         try:
-            with frame.run(argv) as run:
-                WRITE[stage](run)
+            frame.main(WRITE[stage], argv)
         except SystemExit as end:
             return end.code
         return 0
@@ -51,8 +50,10 @@ def test_receipts_and_the_manifest(program, tmp_path, stage, counted, capsys):
     made, alone = read_manifest(out), read_manifest(tmp_path / "alone")
     assert made["shards"] == 3 and len(made["shard_seconds"]) == 3 and made["shard_memory_mib"] > 0
     own = {"shards", "shard_seconds", "shard_memory_mib"}
-    timed = {"wall_seconds", "peak_memory_mib", "made", "inputs"}
+    timed = {"wall_seconds", "peak_memory_mib", "made"}
     assert {k: v for k, v in made.items() if k not in own | timed} == {k: v for k, v in alone.items() if k not in timed}
+    same = [(tmp_path / name / "manifest.json").read_bytes() for name in ("program", "alone")]
+    assert same[0] == same[1], "manifests tell nothing of the run"
     assert "shards" not in made["settings"]
     assert "is missing" not in capsys.readouterr().err
 
@@ -66,7 +67,7 @@ def test_a_lost_receipt_is_told(program, tmp_path, counted, capsys):
     assert program("vote", "--gather", "3") == 0
     said = capsys.readouterr().err
     assert "1-of-3.json is missing or damaged: what its shard lacks is made here" in said
-    assert "0-of-3.json was made with other settings" in said
+    assert "0-of-3.json belongs to other settings" in said
     assert len(counted) == 3 and len(read_manifest(tmp_path / "program")["shard_seconds"]) == 1
 
 
@@ -90,13 +91,57 @@ def test_parts_that_show_late(program, tmp_path, stage, monkeypatch, counted):
         assert program(stage, "--gather", "2") == 0
     assert not counted and not hidden
     for number in range(2):
-        assert program(stage, "--shard", f"{number}/2") == 0
-    for path in (path for path in (tmp_path / "program" / "parts").rglob("*") if path.suffix in (".h5", ".png")):
+        assert program(stage, "--shard", f"{number}/2", out="lost") == 0
+    for path in (path for path in (tmp_path / "lost" / "parts").rglob("*") if path.suffix in (".h5", ".png")):
         path.unlink()
     monkeypatch.setattr(shards, "PATIENCE", 0.01)
     counted.clear()
-    assert program(stage, "--gather", "2") == 0
+    assert program(stage, "--gather", "2", out="lost") == 0
     assert len(counted) == 9
+
+
+@KINDS
+def test_what_is_made_already_is_not_made_again(program, tmp_path, stage, counted, capsys):
+    """Not by a share either; and every file stays the one that it was."""
+    out = tmp_path / "program"
+    assert program(stage) == 0
+    before, times = content(out), {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    counted.clear()
+    (out / "manifest.json").unlink()  # as the workflow does when a job begins
+    assert program(stage, "--shard", "0/2") == program(stage, "--shard", "1/2") == 0
+    assert program(stage, "--gather", "2") == 0
+    assert not counted and content(out) == before
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == times
+    assert "made already" in (said := capsys.readouterr().err) and "up to date" in said
+
+
+@KINDS
+def test_other_settings_keep_what_was_there_and_it_comes_back(program, tmp_path, stage, counted):
+    out = tmp_path / "program"
+    assert program(stage) == 0
+    before = content(out)
+    made = read_manifest(out)
+    assert program(stage, "--seed", "1") == 0
+    assert read_manifest(out)["identity"] != made["identity"]
+    assert (tmp_path / ".kept" / made["identity"] / "manifest.json").is_file()
+    counted.clear()
+    assert program(stage) == 0
+    assert not counted and content(out) == before
+    assert [one.name for one in (tmp_path / ".kept").iterdir()] != [made["identity"]]
+
+
+@KINDS
+def test_somebody_may_want_it_made_anew(program, tmp_path, stage, counted):
+    out = tmp_path / "program"
+    assert program(stage) == 0
+    before = content(out)
+    (out / ".again").touch()
+    counted.clear()
+    assert program(stage) == 0
+    assert len(counted) == 9 and not (out / ".again").exists()
+    assert {name: text for name, text in content(out).items() if name != "run.json"} == {
+        name: text for name, text in before.items() if name != "run.json"
+    }
 
 
 def test_who_may_work_beside_whom(program, tmp_path, at, capsys):

@@ -9,7 +9,6 @@ from wsss import map_parts
 from wsss.errors import WsssError
 from wsss.refine import ensembles, votes
 from wsss.refine.ensembles import write_ensemble
-from wsss.shards import shard_key
 from wsss.sharing import Share
 from wsss.store.maps import shard_name
 
@@ -52,7 +51,7 @@ def test_a_share_alone_is_no_artefact(at, stage):
     run = at(stage, "out", Share(1, 3))
     WRITE[stage](run)
     assert content(run.out) == {} and run.facts["images"] == 3
-    assert run.facts["key"] == shard_key(run) and run.facts["shard"] == "1-of-3"
+    assert run.told["shard"] == "1-of-3"
 
 
 @KINDS
@@ -87,13 +86,13 @@ def test_other_settings_keep_nothing(at, stage, counted):
     counted.clear()
     WRITE[stage](changed)
     assert len(counted) == 9
-    assert [path.name for path in (changed.out / "parts").iterdir()] == [shard_key(changed)]
+    assert [path.name for path in (changed.out / "parts").iterdir()] == [changed.identity]
     counted.clear()
     again = at(stage, "out", settings=type(SETTINGS[stage]).read({**values, "shards": 5}))
     if stage == "ensemble":  # the masks were moved to where they belong
         WRITE[stage](again)
         assert not counted
-    assert shard_key(again) == shard_key(changed)
+    assert again.identity == changed.identity
 
 
 def test_old_shards_go(at):

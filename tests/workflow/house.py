@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -10,34 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from finished import finish, inside
+from planned import dag
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "workflow", "stages", "wsss", "envs")
-MESSAGES = {
-    r"Checking dataset (\S+)": "index {}",
-    r"Training classifier (\S+) \((.*), seed (\d+)\)": "classifier {}",
-    r"Class activation maps (\S+) \((.*), seed (\d+)\)": "cams {}",
-    r"Pseudo masks (\S+) \((.*), seed (\d+)\)": "masks {}",
-    r"Putting maps together: (\S+) \((.*), seed (\d+)\)": "ensemble {}",
-    r"Taking in maps made elsewhere: (\S+) \((.*), seed (\d+)\)": "external_cams {}",
-    r"Training saliency (\S+) \((.*), seed (\d+)\)": "saliency {}",
-    r"Saliency maps (\S+) \((.*), seed (\d+)\)": "saliency_maps {}",
-    r"Saliency masks (\S+) \((.*), seed (\d+)\)": "saliency_masks {}",
-    r"Affinity labels (\S+) \((.*), seed (\d+)\)": "affinity_labels {}",
-    r"Training affinity (\S+) \((.*), seed (\d+)\)": "affinity {}",
-    r"Random walk (\S+) \((.*), seed (\d+)\)": "walk {}",
-    r"Masks by vote (\S+) \((.*), seed (\d+)\)": "vote {}",
-    r"Taking in masks made elsewhere: (\S+) \((.*), seed (\d+)\)": "external_masks {}",
-    r"Training segmentation network (\S+) \((.*), seed (\d+)\)": "segmenter {}",
-    r"Predicting with segmentation network (\S+) \((.*), seed (\d+)\)": "predictions {}",
-    r"Scoring (\S+ \S+) \((.*), seed (\d+)\)": "scores {}",
-    r"Summary of (\S+)": "summary {}",
-    r"Explanations (\S+) \((.*), seed (\d+)\)": "explanation {}",
-    r"Table of the explanations \((\S+)\)": "explanations {}",
-    r"Report of (\S+)": "report {}",
-    r"Tables of the ablation study \((\S+)\)": "study {}",
-}
-
 
 class House:
     """A working folder with a checkout and a configuration."""
@@ -71,6 +47,10 @@ class House:
         assert old in text, f"{path} has no {old!r}"
         (self.folder / path).write_text(text.replace(old, new, 1))
 
+    def finish(self, *targets: str) -> None:
+        """Make everything that the configuration wants, without running anything."""
+        finish(self.folder, targets=targets or ("all",), root=self.checkout)
+
     def snakemake(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "-s", str(self.checkout / "Snakefile"), *args]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=300)
@@ -78,20 +58,21 @@ class House:
             raise AssertionError(done.stdout + done.stderr)
         return done
 
-    def plan(self, *args: str) -> set[str]:
+    def plan(self, *targets: str, config: str | None = None) -> set[str]:
         """What would run now: ``{"cams p-noc", "summary scenes"}``; with several seeds, ``cams p-noc 1``; of shards,
         ``cams p-noc 0/3``."""
-        done = self.snakemake("-n", *args)
-        jobs = re.findall(r"^(?:Job \d+|localjob \d+): (.*)$", done.stdout + done.stderr, re.M)
-        plan = set()
-        for job in jobs:
-            share = re.search(r", shard (\d+/\d+)", job)
-            job = job.replace(share[0], "") if share else job
-            for message, name in MESSAGES.items():
-                if found := re.fullmatch(message, job):
-                    seed = found.groups()[-1] if found.re.groups == 3 and found.groups()[-1] != "0" else ""
-                    plan.add(" ".join(filter(None, (name.format(found[1]), share and share[1], seed))))
-                    break
-            else:
-                raise AssertionError(f"a job without a known message: {job}")
-        return plan
+        with inside(self.folder), dag(self.checkout / "Snakefile", self.folder, config, frozenset(targets)) as jobs:
+            return {named(job) for job in jobs.needrun_jobs() if job.output}
+
+
+def named(job: Any) -> str:
+    """A job of Snakemake as ``House.plan`` calls it."""
+    about = job.wildcards_dict
+    share = f"{about['part']}/{about['parts']}" if "part" in about else ""
+    assert bool(share) == job.rule.name.endswith("_shard")
+    seed = about.get("seed", "0")
+    words = (
+        *(job.rule.name.removeprefix("wsss_").removesuffix("_shard"), about.get("kind"), about.get("name") or about["dataset"]),
+        *(share, seed if seed != "0" else ""),
+    )
+    return " ".join(filter(None, words))

@@ -16,6 +16,7 @@ from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, WorkflowSettings
 
 from wsss.provenance.files import file_content, tree_content
+from wsss.provenance.versions import declared
 
 
 @contextmanager
@@ -31,6 +32,7 @@ def dag(
     file_content.cache_clear()  # they hold for one run of Snakemake, and here there are many
     tree_content.cache_clear()
     usual = dict(vars(workflow))  # a Snakefile is run in there, and may use the same names
+    declared.cache_clear()
     with api.SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as session:
         opened = session.workflow(
             resource_settings=ResourceSettings(**(resources or {"cores": 2})),

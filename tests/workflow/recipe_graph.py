@@ -56,7 +56,7 @@ SCORED = {
 """Folder of scores -> what is scored."""
 AT_THRESHOLDS = ("cams", "saliency")
 """Scores that ``evaluation`` has a say in."""
-SPREADS_WORK = {"shards", "processes", "log"}
+SPREADS_WORK = {"shards", "processes", "log", "keep"}
 """Keys that say how the work is shared out or watched, and not what comes of it."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import SimpleNamespace as Wildcards
@@ -13,8 +14,9 @@ import pytest
 import yaml
 
 from wsss.config import load
-from wsss.provenance.files import file_content, tree_content
 from wsss.dag import Plan
+from wsss.provenance.files import file_content, tree_content
+from wsss.provenance.identity import files_of
 from wsss.steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,10 +36,7 @@ def at(name: str, **more: str) -> Wildcards:
 def test_references_become_inputs_and_flags() -> None:
     made = plan()
     run = "results/scenes/s0"
-    assert made.inputs("classifier")(at("p-noc"))["ordinary"] == [
-        f"{run}/classifiers/vanilla/manifest.json",
-        f"{run}/classifiers/vanilla/model.safetensors",
-    ]
+    assert made.inputs("classifier")(at("p-noc"))["ordinary"] == [f"{run}/classifiers/vanilla/manifest.json"]
     assert made.flags("classifier")(at("vanilla"), None) == "--index results/scenes/index"
     assert (
         made.flags("classifier")(at("p-noc"), None)
@@ -66,12 +65,22 @@ def test_settings_are_one_string_without_what_does_not_matter() -> None:
     assert "calibration_images" in made.settings("scores")(at("p-noc", kind="cams"))
 
 
-def test_programs_and_folders_are_derived() -> None:
-    """Functions that take ``output`` or ``input`` never re-run a job."""
-    made = plan()
-    assert made.program("cams")(at("p-noc"), []).split() == [sys.executable, str(ROOT / "stages" / "cams.py")]
-    assert made.out(at("a"), ["x/y/manifest.json"]) == "x/y"
-    assert made.state(at("a"), ["x/y/manifest.json"]) == "x/y/state"
+def test_commands_are_derived() -> None:
+    """One function that takes ``output`` makes the whole command: it never re-runs a job."""
+    made, wildcards = plan(), at("p-noc")
+    words = shlex.split(made.command("cams")(wildcards, {}, ["x/y z/manifest.json"], 3))
+    assert words[:2] == [sys.executable, str(ROOT / "stages" / "cams.py")]
+    flags = dict(zip(words[2::2], words[3::2], strict=True))
+    run = "results/scenes/s0"
+    assert flags.pop("--settings") == made.recipe("cams", "p-noc").canonical()
+    assert flags == {
+        **{"--index": "results/scenes/index", "--classifier": f"{run}/classifiers/p-noc", "--seed": "0"},
+        **{"--threads": "3", "--out": "x/y z", "--state": "x/y z/state"},
+    }
+    share = at("p-noc", part="1", parts="4")
+    said = made.command("cams")(share, {}, ["x/y/parts/1-of-4.json"], 3)
+    assert "--shard 1/4" in said and said.endswith("--out x/y --state x/y/state")
+    assert "--gather 2" in made.command("cams")(wildcards, {"parts": ["a", "b"]}, ["x/y/manifest.json"], 3)
 
 
 def test_patterns_take_the_names_and_nothing_else() -> None:
@@ -100,16 +109,15 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def content(made: Plan) -> str:
+def content(made: Plan) -> str | None:
     file_content.cache_clear()
     tree_content.cache_clear()
-    return made.index_content(Wildcards(dataset="mine"))
+    return files_of(made.config.recipes["datasets"]["mine"], 0)
 
 
 def test_the_users_files_count_by_content(photos: Path) -> None:
     made = plan("datasets: {mine: {kind: folder, images: photos, labels: tags.csv, train: t.txt, val: v.txt}}")
     before = content(made)
-    assert made.index_inputs(Wildcards(dataset="mine")) == ["tags.csv"]  # the lists are missing: the stage will say so
     for file in photos.rglob("*"):
         os.utime(file, (1, 1))
     assert content(made) == before
@@ -134,15 +142,6 @@ def test_large_files_count_by_their_ends(tmp_path: Path) -> None:
     assert file_content(str(tmp_path / "none")) == "absent"
 
 
-def test_local_weights_are_an_input(tmp_path: Path) -> None:
-    weights = tmp_path / "w.safetensors"
-    weights.write_bytes(b"1")
-    made = plan(f"classifiers: {{local: {{objective: vanilla, pretrained: {weights}}}}}")
-    assert made.inputs("classifier")(at("local"))["weights"] == str(weights)
-    assert "weights" not in made.inputs("classifier")(at("vanilla"))
-    assert made.weights_content("classifier")(at("local")) != made.weights_content("classifier")(at("vanilla"))
-
-
 def test_every_rule_says_what_it_is() -> None:
     rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
     blocks = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", rules, re.M | re.S))
@@ -156,5 +155,5 @@ def test_every_rule_says_what_it_is() -> None:
             "message:",
         ):
             assert needed in block, (name, needed)
-        asked = (f'NEEDS["{name}"].memory', f'plan.memory("{name}")', f'scatter.memory("{name}")')
+        asked = (f'NEEDS["{name}"].memory', f'plan.memory("{name}")', f'plan.shared_memory("{name}")')
         assert any(f"mem_mb={one}," in block for one in asked), name

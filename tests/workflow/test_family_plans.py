@@ -56,7 +56,7 @@ ALL = {"index scenes", "classifier vanilla", *VANILLA, *PUZZLE, *TOLD}
 def finished(tmp_path_factory: pytest.TempPathFactory) -> House:
     house = House.build(tmp_path_factory.mktemp("family") / "house", CONFIG)
     assert house.plan() == ALL
-    house.snakemake()
+    house.finish()
     assert house.plan() == set()
     return house
 
@@ -123,7 +123,7 @@ def test_maps_made_elsewhere_count_by_content(tmp_path: Path) -> None:
     (house.folder / "elsewhere" / "s0.h5").write_text("maps")
     jobs = {"external_cams seed", "scores cams seed", "masks seed", "scores masks seed", *TOLD}
     assert house.plan() == {"index scenes", *jobs}
-    house.snakemake()
+    house.finish()
     (house.folder / "elsewhere" / "s0.h5").touch()
     assert house.plan() == set()
     (house.folder / "elsewhere" / "s0.h5").write_text("other maps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -32,6 +33,7 @@ AFTER_SEGMENTER = {"predictions p-noc", "scores segmenters p-noc", *TOLD}
 AFTER_MASKS = {"scores masks p-noc", "segmenter p-noc", *AFTER_SEGMENTER}
 AFTER_CAMS = {"scores cams p-noc", "masks p-noc", *AFTER_MASKS}
 AFTER_P_NOC = {"scores classifiers p-noc", "cams p-noc", *AFTER_CAMS}
+AFTER_BEST = {"masks best", "scores masks best"}
 BEST = {"scores cams vanilla", "masks best", "scores masks best"}
 AFTER_VANILLA = {"scores classifiers vanilla", "cams vanilla", *BEST, "classifier p-noc", *AFTER_P_NOC}
 SUPERVISED = {"segmenter supervised", "predictions supervised", "scores segmenters supervised"}
@@ -45,7 +47,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> House:
     """A run that is done."""
     house = House.build(tmp_path_factory.mktemp("plans") / "house", CONFIG)
     assert house.plan() == ALL
-    house.snakemake()
+    house.finish()
     assert house.plan() == set()
     return house
 
@@ -95,6 +97,65 @@ def add_line(path: str, line: str) -> Callable[[House], None]:
         (house.folder / path).write_text((house.folder / path).read_text() + line)
 
     return change
+
+
+def made_with(**versions: str) -> Callable[[House], None]:
+    """As if other libraries had been there."""
+
+    def change(house: House) -> None:
+        for run in house.folder.glob("results/**/run.json"):
+            run.write_text(json.dumps({**json.loads(run.read_text()), "versions": versions}))
+
+    return change
+
+
+def raised(path: str) -> Callable[[House], None]:
+    return code(path, "\nVERSION = 1\n", "\nVERSION = 2\n")
+
+
+def moved(house: House) -> None:
+    """A module goes into a folder of its own, and its importers say so."""
+    folder = house.folder / "wsss" / "system"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (house.folder / "wsss" / "progress.py").rename(folder / "progress.py")
+    for path in (house.folder / "wsss").rglob("*.py"):
+        path.write_text(path.read_text().replace("wsss.progress", "wsss.system.progress"))
+
+
+def forgotten(house: House) -> None:
+    shutil.rmtree(house.folder / ".snakemake", ignore_errors=True)
+
+
+def copied(copy_function: Callable[[str, str], object]) -> Callable[[House], None]:
+    """A colleague's results, copied, in a folder that Snakemake has never seen."""
+
+    def change(house: House) -> None:
+        forgotten(house)
+        shutil.move(house.folder / "results", house.folder / "theirs")
+        shutil.copytree(house.folder / "theirs", house.folder / "results", copy_function=copy_function)
+
+    return change
+
+
+def packed(house: House) -> None:
+    forgotten(house)
+    archive = shutil.make_archive(str(house.folder / "all"), "tar", house.folder, "results")
+    shutil.rmtree(house.folder / "results")
+    shutil.unpack_archive(archive, house.folder, filter="data")
+
+
+def removed(path: str) -> Callable[[House], None]:
+    def change(house: House) -> None:
+        found = house.folder / "results/scenes/s0" / path
+        shutil.rmtree(found) if found.is_dir() else found.unlink()
+
+    return change
+
+
+def damaged(path: str) -> Callable[[House], None]:
+    """Seen by ``wsss show --verify``; a plan reads no weights."""
+    return lambda house: (house.folder / "results/scenes/s0" / path).write_text("other")
 
 
 def touched(house: House) -> None:
@@ -148,18 +209,48 @@ CASES: dict[str, tuple[Callable[[House], None], set[str]]] = {
     ),
     "a comment": (add_line("wsss/objectives/p_noc.py", "\n# said differently\n"), set()),
     "a docstring": (code("wsss/objectives/p_noc.py", '"""', '"""Said differently. '), set()),
-    "code of p-noc": (add_line("wsss/objectives/p_noc.py", "\nprint()\n"), {"classifier p-noc", *AFTER_P_NOC}),
-    "code of vanilla": (
-        add_line("wsss/objectives/vanilla.py", "\nprint()\n"),
-        {"classifier vanilla", *AFTER_VANILLA},
-    ),
-    "code of the scores": (add_line("stages/scores.py", "\nprint()\n"), SCORES | SCORE_CAMS),
-    "code of the report": (add_line("wsss/report/write.py", "\nprint()\n"), {"report scenes"}),
-    "how the report looks": (code("wsss/report/style.py", "margin: 0;", "margin: 1px;"), {"report scenes"}),
-    "code of the runner": (add_line("wsss/stage.py", "\nprint()\n"), ALL),
-    "an unused function": (add_line("wsss/stage.py", "\n\ndef unused():\n    return 1\n"), set()),
-    "code of another dataset": (add_line("wsss/data/voc.py", "\nprint()\n"), set()),
+    "an annotation": (code("wsss/engine.py", "self.step = 0", "self.step: int = 0"), set()),
+    "the wording of a message": (code("wsss/mishaps.py", "the disk is full", "no room on the disk"), set()),
+    "the wording of progress": (add_line("wsss/progress.py", "\nprint()\n"), set()),
+    "one more library recorded": (code("wsss/stage.py", '"h5py")', '"h5py", "scipy")'), set()),
+    "files open at a time": (code("wsss/map_parts.py", "OPEN = 32", "OPEN = 64"), set()),
+    "workers of a loader": (add_line("wsss/devices.py", "\nprint()\n"), set()),
+    "a module moved": (moved, set()),
+    "flags of a shell line": (code("workflow/rules/segmentation.smk", "2>&1 |", "|"), set()),
+    "what a rule asks for": (code("wsss/needs.py", "480", "481"), set()),
+    "the number of the release": (code("wsss/__init__.py", '"0.1.0"', '"0.2.0"'), set()),
     "the conda environment": (add_line("envs/environment.yml", "\n# newer\n"), set()),
+    "how the report looks": (code("wsss/report/style.py", "margin: 0;", "margin: 1px;"), set()),
+    "an upgrade of torch": (made_with(torch="0.1"), set()),
+    "version of p-noc": (raised("wsss/objectives/p_noc.py"), {"classifier p-noc", *AFTER_P_NOC}),
+    "version of vanilla": (raised("wsss/objectives/vanilla.py"), {"classifier vanilla", *AFTER_VANILLA}),
+    "version of the training": (raised("wsss/engine.py"), ALL - {"index scenes"}),
+    "version of the dense CRF": (
+        raised("wsss/refine/crf.py"),
+        {"masks p-noc", *AFTER_MASKS, "masks best", "scores masks best"},
+    ),
+    "version of the scores": (raised("stages/scores.py"), SCORES | {*SCORE_CAMS, *AFTER_BEST}),
+    "version of the report": (raised("stages/report.py"), {"report scenes"}),
+    "version of another dataset": (raised("wsss/data/voc.py"), set()),
+    "version of an explainer": (raised("wsss/explain/methods/grad_cam.py"), set()),
+    ".snakemake is gone": (forgotten, set()),
+    ".snakemake is gone, and a setting changed": (
+        lambda house: (forgotten(house), setting("segmenters", "p-noc", "lr", value=0.02)(house)),
+        {"segmenter p-noc", *AFTER_SEGMENTER},
+    ),
+    "copied with new times": (copied(shutil.copyfile), set()),
+    "copied with its times": (copied(shutil.copy2), set()),
+    "packed and unpacked": (packed, set()),
+    "weights swapped for others": (damaged("segmenters/p-noc/model.safetensors"), set()),
+    "weights gone, needed by nothing": (removed("segmenters/p-noc/model.safetensors"), set()),
+    "an artefact gone, needed by nothing": (removed("segmenters/p-noc"), set()),
+    "weights gone, and needed": (
+        lambda house: (
+            removed("segmenters/p-noc/model.safetensors")(house),
+            setting("segmenters", "p-noc", "predict", value={"crf": "deeplab"})(house),
+        ),
+        {"segmenter p-noc", *AFTER_SEGMENTER},
+    ),
 }
 
 
@@ -193,7 +284,7 @@ def test_a_given_file_replaces_the_default_run(finished: House, tmp_path: Path) 
     mine["classifiers"] = {"vanilla": CONFIG["classifiers"]["vanilla"]}
     house.configure({"dataset": "nowhere"})
     (house.folder / "mine.yaml").write_text(yaml.safe_dump(mine))
-    assert house.plan("--configfile", "mine.yaml") == TOLD
+    assert house.plan(config="mine.yaml") == TOLD
 
 
 def test_the_report_of_snakemake_holds_ours(finished: House, tmp_path: Path) -> None:

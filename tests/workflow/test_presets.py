@@ -40,7 +40,7 @@ def coco(folder: Path) -> None:
 def test_dry_run_plans_the_published_chain(name: str, mock: Any, tmp_path: Path) -> None:
     house = House.build(tmp_path / "house", {})
     mock(house.folder)
-    plan = house.plan("--configfile", f"workflow/presets/{name}.yaml")
+    plan = house.plan(config=f"workflow/presets/{name}.yaml")
     assert {job.format(d=name) for job in CHAIN} <= plan
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import ROOT, House
+from house import House
 from planned import dag
 
 from wsss.needs import GATHER, NEEDS
@@ -56,8 +56,7 @@ def named(job: Any) -> str:
 def done(tmp_path_factory: pytest.TempPathFactory) -> House:
     """A run that is done, with manifests as the stages write them."""
     house = House.build(tmp_path_factory.mktemp("scatter") / "house", CONFIG)
-    shutil.copy(ROOT / "tests" / "cli" / "idle_house.py", house.folder / "stages" / "_house.py")
-    house.snakemake()
+    house.finish()
     return house
 
 

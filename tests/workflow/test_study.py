@@ -114,7 +114,7 @@ def test_target_builds_the_study_and_nothing_of_the_rest(tmp_path: Path) -> None
         "recipes of the configuration that the study does not need"
     )
     assert not {job for job in house.plan() if "ablation-" in job}, "the default target does not build the study"
-    house.snakemake("ablation")
+    house.finish("ablation")
     assert house.plan("ablation") == set()
 
 
