@@ -14,24 +14,19 @@ import argparse
 import contextlib
 import json
 import os
-import platform
-import resource
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
-from wsss import __version__
 from wsss.ending import Interrupted as Interrupted
 from wsss.ending import orderly, signals
 from wsss.errors import WsssError
 from wsss.launch import Team, joined, team_of
 from wsss.provenance import outputs
-from wsss.provenance.code import used
 from wsss.provenance.identity import facts, identity, named_inputs, token
 from wsss.settings import WITHOUT_EFFECT, Log, Settings, classes_of, default_variant
 from wsss.sharing import Share, add_flags, locked
@@ -47,9 +42,8 @@ from wsss.store.manifest import (
     write_json,
     write_manifest,
 )
+from wsss.telling import telling
 from wsss.wording import check, dotted, listed, nearest
-
-LIBRARIES = ("torch", "timm", "segmentation-models-pytorch", "numpy", "pillow", "pydensecrf2", "h5py")
 
 
 def say(message: str) -> None:
@@ -272,7 +266,7 @@ class Stage:
     def _declare(self, run: Run, started: float) -> None:
         """What makes a folder an artefact, or a share done."""
         flush_all(run.out)  # a power cut must not leave a manifest beside half a file
-        told = self._told(run, started)
+        told = {**telling(run.args, started), **run.told}
         if run.share is not None:
             write_json(run.share.receipt(run.out), {**told, **run.facts, "key": run.identity})
             return
@@ -296,6 +290,7 @@ class Stage:
             "content": outputs.content(digests),
         }
         write_manifest(run.out, manifest, told)
+        kept.drop_twin(run.out, manifest)
         shutil.rmtree(run.out / outputs.PARTS, ignore_errors=True)
         for path in (*run.leftovers, run.out / kept.AGAIN):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -352,27 +347,6 @@ class Stage:
                 read_manifest(folder)
         return {name: folder for name, folder in folders.items() if folder is not None}
 
-    def _told(self, run: Run, started: float) -> dict[str, Any]:
-        """What is true of this run alone."""
-        versions = {"wsss": __version__, "python": platform.python_version()}
-        for name in LIBRARIES:
-            with contextlib.suppress(metadata.PackageNotFoundError):
-                versions[name] = metadata.version(name)
-        shards = getattr(run.args, "gather", 1)
-        return {
-            "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "wall_seconds": round(time.time() - started, 2),
-            "device": _device_name(run.args.device),
-            "threads": run.args.threads,
-            "peak_memory_mib": round(_most_memory() / 1024),
-            **_gpu_memory(),
-            "host": platform.node(),
-            **({"shards": shards} if shards > 1 else {}),
-            **run.told,
-            "versions": versions,
-            "code": used(started),
-        }
-
 
 def read_input(folder: Path) -> dict[str, Any]:
     """An input's manifest; one from before there were digests of contents is told by its own bytes."""
@@ -380,35 +354,6 @@ def read_input(folder: Path) -> dict[str, Any]:
     if "content" not in about and (folder / NAME).is_file():
         about["content"] = outputs.digest(folder / NAME)
     return about
-
-
-def _most_memory() -> int:
-    """Most memory that this process or one of its children held, in KiB."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with contextlib.suppress(OSError, StopIteration):  # on Linux the figure above counts what its parent held, too
-        lines = Path("/proc/self/status").read_text().splitlines()
-        own = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    return max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-
-
-def _gpu_memory() -> dict[str, int]:
-    """Most memory that was held on the GPU, in MiB; nothing where none was used."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return {}
-    return {"peak_gpu_memory_mib": round(torch.cuda.max_memory_reserved() / 2**20)}
-
-
-def _device_name(device: str) -> str:
-    torch = sys.modules.get("torch")
-    if torch is not None and device != "cpu" and torch.cuda.is_available():
-        name: str = torch.cuda.get_device_name()
-        return name
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _settings_help(settings: Any) -> str | None:

@@ -16,23 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.house import Job
-from tests.chaos.judge import Tree
+from tests.chaos.judge import KEPT, Tree
 from tests.chaos.nursery import Ended, Nursery
 from tests.chaos.points import NEVER, Points, address_space, read_notes
 
 POINTS_OF_ALL = 0.75
 """Share of the deaths at a counted moment; the others come at a random time, in the middle of whatever is done."""
-TRIES = 6
+MOVING = 0.4
+"""Share of these that come while artefacts are moved, where any are."""
 MIB = 1 << 20
 
 
 @dataclass
 class Usual:
-    """A stage's undisturbed run: what it leaves, moments of itself and of its workers, seconds, bytes on the disk,
-    bytes of address space that it takes beyond those of the nursery."""
+    """A stage's undisturbed run: what it leaves, moments of itself (the first of them until its work begins) and of its
+    workers, seconds, bytes on the disk, bytes of address space that it takes beyond those of the nursery."""
 
     tree: Tree
     points: int = 0
+    moving: int = 0
     worker_points: int = 0
     seconds: float = 0.0
     size: int = 0
@@ -54,9 +56,23 @@ class Scene:
     def out(self) -> Path:
         return self.nursery.house / self.job.out
 
+    @property
+    def places(self) -> tuple[Path, Path]:
+        """Where its artefacts lie: in place, and kept."""
+        return self.out, self.out.parent / KEPT
+
     def points(self, **options: Any) -> Points:
         """The watch over a stage's process, see ``Points``."""
-        return Points(str(self.nursery.house), str(self.out), self.notes, **options)
+        return Points(str(self.nursery.house), tuple(map(str, self.places)), self.notes, **options)
+
+    def moment(self) -> int:
+        """One of its moments."""
+        moving = self.usual.moving and self.rng.random() < MOVING
+        return self.rng.randint(1, max(1, self.usual.moving if moving else self.usual.points))
+
+    def files(self) -> list[Path]:
+        """All files of its artefacts."""
+        return sorted(path for place in self.places for path in place.rglob("*") if path.is_file())
 
     def prepare(self, at: int = NEVER, act: Callable[[], None] = lambda: None, in_worker: bool = False) -> Callable:
         """What a stage's process does before it begins: count moments, and act at one of them."""
@@ -85,8 +101,8 @@ def expect(ended: Ended, codes: tuple[int, ...], plain: bool = True) -> list[str
 
 def unheard(said: str) -> bool:
     """Whether Ctrl-C came before the stage listened to anything, or when its work was over and libraries cleaned up."""
-    at_work = re.search(r"in <module>\n +(with|main|write_|train_)", said)
-    return "KeyboardInterrupt" in said and (at_work is None or "parse_args" in said)
+    at_work = re.search(r"in main\n +(work\(|self\._declare|if not self\._is_needed)", said)
+    return "KeyboardInterrupt" in said and at_work is None
 
 
 def signalled(number: int, whole_group: bool, codes: tuple[int, ...], again: bool = False) -> Callable[[Scene], Died]:
@@ -101,7 +117,7 @@ def signalled(number: int, whole_group: bool, codes: tuple[int, ...], again: boo
                 (os.killpg if whole_group else os.kill)(pid, number)
 
         if scene.rng.random() < POINTS_OF_ALL:
-            at = scene.rng.randint(1, max(1, scene.usual.points))
+            at = scene.moment()
             what = f"{name} at moment {at} of {scene.usual.points}"
             begun = time.monotonic()
             pid = scene.nursery.start(scene.job, scene.prepare(at, lambda: strike(os.getpid())))
@@ -130,7 +146,7 @@ def power_cut(scene: Scene) -> Died:
     As on a file system with a journal: renames and removals keep their order, contents do not wait for them.
     """
     after_the_end = scene.rng.random() < 0.3
-    at = scene.usual.points + 1 if after_the_end else scene.rng.randint(1, scene.usual.points)
+    at = scene.usual.points + 1 if after_the_end else scene.moment()
     begun = time.monotonic()
     pid = scene.nursery.start(scene.job, scene.prepare(at, lambda: os.killpg(0, signal.SIGKILL)))
     ended = scene.nursery.wait(pid, begun)
@@ -146,8 +162,8 @@ def power_cut(scene: Scene) -> Died:
 
 
 def mark_durable(scene: Scene) -> None:
-    """All that lies in the artefact folder now has been on the disk for long."""
-    scene.durable |= {mark(path) for path in scene.out.rglob("*") if path.is_file()}
+    """All that lies there now has been on the disk for long."""
+    scene.durable |= {mark(path) for path in scene.files()}
 
 
 def mark(path: Path) -> tuple[int, int, int]:
@@ -161,8 +177,8 @@ def lose(scene: Scene) -> list[Path]:
     safe = scene.durable | {tuple(line["file"]) for line in lines if "file" in line}
     before = max((line["before"] for line in lines if "before" in line), default=0)
     lost = []
-    for path in sorted(scene.out.rglob("*")):
-        if not path.is_file() or path.name.startswith(".lock"):
+    for path in scene.files():
+        if path.name.startswith(".lock"):
             continue
         if path.stat().st_size and mark(path) not in safe and mark(path)[2] > before:
             fate = scene.rng.random()
@@ -249,7 +265,7 @@ def memory_out(scene: Scene) -> Died:
 
 def second_copy(scene: Scene) -> Died:
     """The same command is given while it runs: the second is refused, the first ends well."""
-    at = scene.rng.randint(1, max(1, scene.usual.points))
+    at = scene.moment()
     begun = time.monotonic()
     pid = scene.nursery.start(scene.job, scene.prepare(at, lambda: os.kill(os.getpid(), signal.SIGSTOP)))
     while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "TZ":

@@ -6,27 +6,47 @@ import math
 import random
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from tests.chaos.clerks import Clerks
 from tests.chaos.deaths import KINDS, Died, Scene, Usual, mark_durable, unmount
 from tests.chaos.house import ROOT, SHARES, SHORT, Job, bring_in, check_complete, jobs
-from tests.chaos.judge import after_death, differences, tree
+from tests.chaos.judge import KEPT, Key, Known, Tree, differences, known_by, left_over, lost, present, tree
 from tests.chaos.nursery import Ended, Nursery
 from tests.chaos.points import address_space, note, read_notes
+from tests.chaos.store import Store, clear
 
-AGAIN = 75
+TRY_AGAIN = 75
 ATTEMPTS = 4
 """A stage that asks for another try gets so many."""
 TRIES = 6
 """A stage that ended before it was struck is struck anew, so often."""
 IN_A_ROW = (1, 1, 1, 2, 3)
-FINISHED = 0.3
-"""Share of the episodes that begin beside a finished artefact."""
+ALTERNATING = 0.3
+"""Share of the further deaths that another artefact's command dies, which is given for the same folder in between."""
 SHARED = 0.5
 """Share of the episodes, of stages whose images jobs may share, that kill one of several jobs."""
+BY_CLERK = 6
+"""After so many stages it is the turn of ``wsss accept`` or ``wsss adopt``."""
 ORPHANS = 20.0
 """Seconds that loader processes may outlive a stage that was killed: they look every five whether it is there."""
+NOTHING = "from nothing"
+BEGINNINGS: dict[str, Callable[[Store, Job], None]] = {
+    NOTHING: lambda store, job: None,
+    "over a finished artefact": lambda store, job: store.lay(job, 0),
+    "over another artefact": lambda store, job: store.lay(job, 1),
+    "over another, its own is kept": lambda store, job: (store.lay(job, 1), store.keep(job, 0)),
+    "beside its own that is kept": lambda store, job: store.keep(job, 0),
+    "forced": lambda store, job: (store.lay(job, 0), store.force(job)),
+    "forced over another": lambda store, job: (store.lay(job, 1), store.force(job)),
+}
+"""What lies in the folder, and beside it, when a command is given."""
+OFTEN = (5, 2, 5, 5, 1, 4, 1)
+SHAREABLE = (NOTHING, "over another artefact", "forced")
+"""Beginnings that leave something to do to jobs that share the images."""
 
 
 class Chaos:
@@ -40,7 +60,7 @@ class Chaos:
 
     def __init__(self, folder: Path, seed: int, short: bool = False) -> None:
         self.seed, self.short = seed, short
-        self.house, self.kept, self.scratch = folder / "house", folder / "kept", folder / "scratch"
+        self.house, self.scratch = folder / "house", folder / "scratch"
         for made in (self.house, self.scratch):
             made.mkdir(parents=True)
         root = folder / "checkout"  # a copy, so that edits during a long run disturb nothing
@@ -48,89 +68,120 @@ class Chaos:
             shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         self.nursery = Nursery(root, self.house, self.scratch)
         self.nursery.load()
+        self.store = Store(self.house, folder / "store", self.make)
+        self.clerks = Clerks(self.nursery, self.store, self.scene)
         self.chain = jobs()
         check_complete(self.chain)
         self.chain = [job for job in self.chain if not short or job.out in SHORT]
-        self.usual: dict[str, Usual] = {}
-        self.kills = self.wrong = 0
+        self.usual: dict[tuple[str, str], Usual] = {}
+        self.kills = self.wrong = self.lost = 0
 
     def undisturbed(self) -> None:
         """Run the chain once and keep what it made."""
         for job in self.chain:
             bring_in(self.house, job)
+            usual = self.recorded(job, NOTHING)
+            print(f"{job.name}: {usual.seconds:.2f} s, {usual.points} moments, {usual.worker_points} of workers",
+                  flush=True)  # fmt: skip
+        self.clerks.agree()
+
+    def make(self, job: Job) -> None:
+        """Run a command undisturbed."""
+        ended = self.nursery.run(job)
+        if ended.code != 0:
+            raise SystemExit(f"{job.name} fails undisturbed:\n{ended.said}")
+
+    def recorded(self, job: Job, beginning: str) -> Usual:
+        """How a stage runs undisturbed from a beginning; seen once, and judged like any other run."""
+        if (job.name, beginning) not in self.usual:
+            self.begin(job, beginning)
             scene = self.scene(job, random.Random(0), Usual({}))
+            usual = observed(scene)
+            if beginning == NOTHING:
+                self.store.take(job, 0)
+            usual.tree = self.store.tree(job, 0)
+            wrong = differences(tree(scene.out), usual.tree) + left_over(scene.out)
+            if wrong:
+                raise SystemExit(f"{job.name} {beginning} ends wrong undisturbed: {wrong}")
+            self.usual[job.name, beginning] = usual
+        return self.usual[job.name, beginning]
 
-            def prepare(scene: Scene = scene) -> None:
-                scene.points(recording=True).install()
-                note(scene.notes, base=address_space())
-
-            ended = self.nursery.run(job, prepare)
-            if ended.code != 0:
-                raise SystemExit(f"{job.name} fails undisturbed:\n{ended.said}")
-            found = read_notes(scene.notes)
-            most = {key: max(line[key] for line in found if key in line) for key in ("points", "base", "peak")}
-            moments = max((line["worker_points"] for line in found if "worker_points" in line), default=0)
-            size = sum(path.stat().st_size for path in scene.out.rglob("*") if path.is_file())
-            memory = most["peak"] - most["base"]
-            self.usual[job.name] = Usual(tree(scene.out), most["points"], moments, ended.seconds, size, memory)
-            shutil.copytree(scene.out, self.kept / job.out)
-            print(f"{job.name}: {ended.seconds:.2f} s, {most['points']} moments, {moments} of workers", flush=True)
+    def begin(self, job: Job, beginning: str) -> None:
+        """Lay out what lies there when the command is given."""
+        if beginning != NOTHING:
+            self.store.ready(job, 1)
+        clear(self.house / job.out)
+        BEGINNINGS[beginning](self.store, job)
 
     def scene(self, job: Job, rng: random.Random, usual: Usual) -> Scene:
         notes = self.scratch / "notes"
         notes.unlink(missing_ok=True)
         return Scene(self.nursery, job, usual, rng, notes)
 
-    def episode(self, number: int, most: int) -> None:
-        """Kill one stage up to ``most`` times, let it end, and judge."""
-        job = self.chain[number % len(self.chain)]
-        rng = random.Random(f"{self.seed} {number}")
-        names = list(KINDS)
-        kind = names[(number + number // math.lcm(len(self.chain), len(names))) % len(names)]
-        shared = job.scattered and rng.random() < SHARED
-        usual = self.usual[job.name]
-        victim = job.share(rng.randrange(SHARES)) if shared else job
-        if shared:
-            usual = replace(usual, points=usual.points // 2, seconds=usual.seconds / 2)
-        scene = self.scene(victim, rng, usual)
-        self.clear(scene.out)
-        before = kind != "disk full" and rng.random() < FINISHED
-        if before:
-            shutil.copytree(self.kept / job.out, scene.out)
-            mark_durable(scene)
-        story = ["over a finished artefact" if before else "from nothing"] + ["one of several jobs"] * shared
-        wrong: list[str] = []
-        kills = 0
-        try:
-            for _ in range(min(most, 1 if self.short else rng.choice(IN_A_ROW))):
-                died = self.strike(scene, kind)
-                kills += died.hit
-                story.append(f"{kind} ({died.what}): exit {died.ended.code} after {died.ended.seconds:.2f} s")
-                wrong += [f"{kind}: {line}\n{died.ended.said.strip()[-6000:]}" for line in died.wrong]
-                wrong += [f"{kind}: {line}" for line in after_death(scene.out, usual.tree)]
-                if wrong:
-                    break
-                kind = rng.choice([name for name in names if name != "disk full"])
-            by_snakemake = rng.random() < 0.5
-            if shared:
-                wrong += self.finish_shares(scene, job, by_snakemake, story)
-            wrong += self.finish(replace(scene, job=job.gathering() if shared else job), by_snakemake, story)
-        finally:
-            self.clear(scene.out)
-            shutil.copytree(self.kept / job.out, scene.out)
+    def turn(self, number: int, most: int) -> None:
+        """An episode of a clerk or of a stage."""
+        if number % (BY_CLERK + 1) == BY_CLERK:
+            kills, name, story, wrong, gone = self.clerks.episode(random.Random(f"{self.seed} {number}"), most)
+        else:
+            kills, name, story, wrong, gone = self.episode(number - number // (BY_CLERK + 1), number, most)
         self.kills += kills
         self.wrong += bool(wrong)
-        print(f"{self.kills:4} [{number}] {job.name}: {'; '.join(story)}", flush=True)
-        for line in wrong:
-            print("     WRONG " + line.replace("\n", "\n       "), flush=True)
+        self.lost += bool(gone)
+        print(f"{self.kills:4} [{number}] {name}: {'; '.join(story)}", flush=True)
+        for what, lines in (("WRONG", wrong), ("LOST", gone)):
+            for line in lines:
+                print(f"     {what} " + line.replace("\n", "\n       "), flush=True)
 
-    def strike(self, scene: Scene, kind: str) -> Died:
+    def episode(self, place: int, number: int, most: int) -> tuple[int, str, list[str], list[str], list[str]]:
+        """Kill one stage up to ``most`` times, let it end, and judge: kills, name, story, what is wrong, what lost."""
+        job = self.chain[place % len(self.chain)]
+        rng = random.Random(f"{self.seed} {number}")
+        names = list(KINDS)
+        kind = names[(place + place // math.lcm(len(self.chain), len(names))) % len(names)]
+        shared = job.scattered and rng.random() < SHARED
+        beginning = NOTHING if kind == "disk full" else rng.choices(list(BEGINNINGS), OFTEN)[0]
+        shared &= beginning in SHAREABLE
+        usual = self.recorded(job, NOTHING if shared else beginning)
+        victim = job.share(rng.randrange(SHARES)) if shared else job
+        if shared:
+            usual = replace(usual, points=usual.points // 2, moving=0, seconds=usual.seconds / 2)
+        self.begin(job, beginning)
+        scene = self.scene(victim, rng, usual)
+        mark_durable(scene)
+        by_snakemake = rng.random() < 0.5
+        trial = Trial(self.store.known(job), scene, job.table and by_snakemake)
+        story, kills = [beginning] + ["one of several jobs"] * shared, 0
+        try:
+            for _ in range(min(most, 1 if self.short else rng.choice(IN_A_ROW))):
+                died = self.strike(scene, kind, by_snakemake)
+                kills += died.hit
+                told = f"exit {died.ended.code} after {died.ended.seconds:.2f} s"
+                story.append(f"{'another: ' * (scene.job not in (victim, job))}{kind} ({died.what}): {told}")
+                trial.wrong += [f"{kind}: {line}\n{died.ended.said.strip()[-6000:]}" for line in died.wrong]
+                trial.look(kind)
+                if trial.wrong:
+                    break
+                another = not shared and kind != "disk full" and rng.random() < ALTERNATING
+                scene = replace(scene, job=self.store.ready(job, 1) if another else victim)
+                kind = rng.choice([name for name in names if name != "disk full"])
+            trial.known |= self.store.known(job)
+            scene = replace(scene, job=job.gathering() if shared else job)
+            if shared:
+                trial.wrong += self.finish_shares(scene, job, by_snakemake, story)
+            trial.wrong += finish(scene, by_snakemake, story)
+            trial.end()
+        finally:
+            self.store.restore(job)
+        return kills, job.name, story, trial.wrong, trial.lost
+
+    def strike(self, scene: Scene, kind: str, by_snakemake: bool) -> Died:
         """Let a stage die; where it ended first, again, at another moment."""
-        for _ in range(TRIES):
+        for number in range(TRIES):
+            if by_snakemake or number:
+                declared(scene)
             died = KINDS[kind](scene)
             if died.hit or died.wrong:
                 break
-            declared(scene)
         return died
 
     def finish_shares(self, scene: Scene, job: Job, by_snakemake: bool, story: list[str]) -> list[str]:
@@ -145,21 +196,6 @@ class Chaos:
         story.append(f"then its jobs ended with {', '.join(str(one.code) for one in ended)}")
         return [failed(one) for one in ended if one.code != 0]
 
-    def finish(self, scene: Scene, by_snakemake: bool, story: list[str]) -> list[str]:
-        """Give the same command until it ends, as a person or as Snakemake would; what is wrong then."""
-        ended, attempt = None, 0
-        while ended is None or (ended.code == AGAIN and attempt < ATTEMPTS):
-            if by_snakemake:
-                declared(scene)
-            ended, attempt = self.nursery.run(scene.job, scene.prepare()), attempt + 1
-        story.append(f"then {'Snakemake' if by_snakemake else 'the command'} ended with {ended.code} (try {attempt})")
-        return [failed(ended)] if ended.code != 0 else differences(tree(scene.out), scene.usual.tree)
-
-    @staticmethod
-    def clear(folder: Path) -> None:
-        unmount(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-
     def orphans(self) -> None:
         """Every process of every stage must end by itself."""
         until = time.monotonic() + ORPHANS
@@ -168,17 +204,3 @@ class Chaos:
         if left:
             self.wrong += 1
             print(f"     WRONG processes are left over: {left}")
-
-
-def failed(ended: Ended) -> str:
-    return f"the same command ends with {ended.code}:\n{ended.said.strip()[-6000:]}"
-
-
-def declared(scene: Scene) -> None:
-    """Remove what the rule declares, as Snakemake does before it runs a job."""
-    for name in scene.job.outputs:
-        path = scene.out / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)

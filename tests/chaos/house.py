@@ -16,6 +16,9 @@ SMALL = {
 }
 INDEX, RUN, ELSEWHERE = "results/scenes/index", "results/scenes/s0", "elsewhere"
 CRF = {"preset": "labels", "iterations": 2}
+EPOCH, COARSE, PLAIN = {"epochs": 1}, {"scales": [1.0]}, {"crf": None}
+"""Settings of others that lie in the same folder."""
+WSSS = "wsss"
 SHARES = 3
 """Jobs that share images."""
 SHORT = (INDEX, *(f"{RUN}/{name}/vanilla" for name in ("classifiers", "cams", "scores/cams", "masks")))
@@ -25,15 +28,16 @@ LAYOUT = [["priors", "vanilla", {"mIoU": ["cams", "vanilla"]}], ["priors", "p-no
 
 @dataclass(frozen=True)
 class Job:
-    """A stage's command, to be run in the folder of the house.
+    """A stage's command, or one of ``wsss``, to be run in the folder of the house.
 
     Attributes:
-        stage: Program in ``stages/``.
-        out: Its artefact folder.
-        args: What follows ``--out``.
+        stage: Program in ``stages/``, or ``wsss``.
+        out: The artefact folder that it changes.
+        args: What follows ``--out``; all that follows ``wsss``.
         outputs: What the workflow's rule declares: Snakemake deletes it before each attempt.
         threads: Pools of worker processes have so many.
         scattered: Jobs may share its images.
+        changed: Settings with which another artefact is made in the same folder; None: it is made with another seed.
     """
 
     stage: str
@@ -42,6 +46,7 @@ class Job:
     outputs: tuple[str, ...] = ()
     threads: int = 1
     scattered: bool = False
+    changed: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -49,7 +54,22 @@ class Job:
 
     @property
     def argv(self) -> list[str]:
+        if self.stage == WSSS:
+            return list(self.args)
         return ["--out", self.out, "--threads", str(self.threads), "--device", "cpu", *self.args]
+
+    @property
+    def table(self) -> bool:
+        """Whether Snakemake deletes what it has made, and not only its manifest: old tables are not kept."""
+        return len(self.outputs) > 1
+
+    def another(self, number: int) -> Job:
+        """The command of another artefact for the same folder: 0 itself, 1 other settings (or seed), 2 another seed."""
+        if number == 1 and self.changed is not None:
+            at = self.args.index("--settings") + 1
+            changed = json.dumps(json.loads(self.args[at]) | self.changed)
+            return replace(self, args=(*self.args[:at], changed, *self.args[at + 1 :]))
+        return replace(self, args=(*self.args, "--seed", str(number))) if number else self
 
     def share(self, number: int) -> Job:
         """The job that makes one of several shares of its images."""
@@ -76,11 +96,13 @@ class Jobs:
         outputs: tuple[str, ...] = (),
         threads: int = 1,
         index: bool = True,
+        changed: dict[str, Any] | None = None,
     ) -> str:
         given = ["--index", INDEX] if index else []
         given += [] if settings is None else ["--settings", json.dumps(settings)]
         scattered = "scattered=True" in (ROOT / "stages" / f"{stage}.py").read_text()
-        self.found.append(Job(stage, out, (*given, *args), ("manifest.json", *outputs), threads, scattered))
+        outputs = ("manifest.json", *outputs)
+        self.found.append(Job(stage, out, (*given, *args), outputs, threads, scattered, changed))
         return out
 
 
@@ -88,62 +110,55 @@ def jobs() -> list[Job]:
     """The chain, each job after those whose artefacts it reads."""
     all_of = Jobs()
     add = all_of.add
-    trained, masked = ("model.safetensors", "metrics.jsonl"), ("masks",)
-    listed = ("index.csv", "classes.txt", "report.json")
-    add("index", INDEX, SCENES, "--dataset", "scenes", index=False, outputs=listed, threads=2)
-    predicted = (*trained, "predictions.csv")
-    vanilla = add("classifier", f"{RUN}/classifiers/vanilla", {"objective": "vanilla", **SMALL}, outputs=predicted)
+    add("index", INDEX, SCENES, "--dataset", "scenes", index=False, threads=2, changed={"train": 8})
+    vanilla = add("classifier", f"{RUN}/classifiers/vanilla", {"objective": "vanilla", **SMALL}, changed=EPOCH)
     p_noc = {"objective": "p-noc", "ordinary": "vanilla", **SMALL}
-    p_noc = add("classifier", f"{RUN}/classifiers/p-noc", p_noc, "--ordinary", vanilla, outputs=predicted)
+    p_noc = add("classifier", f"{RUN}/classifiers/p-noc", p_noc, "--ordinary", vanilla)
     cams = {"scales": [0.5, 1.0]}
-    first = add("cams", f"{RUN}/cams/vanilla", {"classifier": "vanilla", **cams}, "--classifier", vanilla)
+    first = add(
+        "cams", f"{RUN}/cams/vanilla", {"classifier": "vanilla", **cams}, "--classifier", vanilla, changed=COARSE
+    )
     second = add("cams", f"{RUN}/cams/p-noc", {"classifier": "p-noc", **cams}, "--classifier", p_noc)
     net = {"objective": "c2am-h", "hints": "p-noc", **SMALL}
-    net = add("saliency", f"{RUN}/saliency/c2am-h", net, "--hints", second, outputs=trained)
+    net = add("saliency", f"{RUN}/saliency/c2am-h", net, "--hints", second)
     maps = {"scales": [1.0]}
     maps = add("saliency_maps", f"{RUN}/saliency-maps/c2am-h", maps, "--saliency", net)
     out = f"{RUN}/saliency-masks/c2am-h"
-    salient = add("saliency_masks", out, {"crf": CRF}, "--maps", maps, outputs=masked, threads=2)
+    salient = add("saliency_masks", out, {"crf": CRF}, "--maps", maps, threads=2)
     learnt = {"objective": "saliency", "saliency": "c2am-h", "architecture": "unet", **SMALL}
-    add("saliency", f"{RUN}/saliency/unet", learnt, "--saliency", salient, outputs=trained)
+    add("saliency", f"{RUN}/saliency/unet", learnt, "--saliency", salient)
     both = ("--cams", second, "--saliency", maps)
     out = f"{RUN}/affinity-labels/p-noc"
-    labels = add("affinity_labels", out, {"crf": CRF}, *both, outputs=masked, threads=2)
+    labels = add("affinity_labels", out, {"crf": CRF}, *both, threads=2)
     edges = {"cams": "p-noc", "radius": 4, **SMALL}
-    edges = add("affinity", f"{RUN}/affinity/p-noc", edges, "--labels", labels, outputs=trained)
+    edges = add("affinity", f"{RUN}/affinity/p-noc", edges, "--labels", labels)
     walk = {"source": "walk", "cams": "p-noc", "affinity": "p-noc", "steps": 8}
     walk = add("walk", f"{RUN}/cams/walk", walk, "--cams", second, "--affinity", edges)
     together = {"source": "ensemble", "members": ["vanilla", "p-noc"]}
-    out, agreed = f"{RUN}/cams/both", ("agreement.csv",)
-    add("ensemble", out, together, "--members", first, second, outputs=agreed, threads=2)
+    add("ensemble", f"{RUN}/cams/both", together, "--members", first, second, threads=2)
     taken = {"source": "external", "path": f"{ELSEWHERE}/maps"}
     add("external_cams", f"{RUN}/cams/elsewhere", taken, threads=2)
-    scored = ("scores.json", "scores.csv")
     scores = [
         add("scores", f"{RUN}/scores/cams/{name}", {"calibration_images": 4}, "--kind", "cams", "--artefact", artefact,
-            outputs=scored, threads=2)
+            threads=2, changed={"calibration_images": 3})
         for name, artefact in (("vanilla", first), ("p-noc", second))
     ]  # fmt: skip
     made = {"cams": "vanilla", "crf": CRF, "threshold": {"policy": "calibrated"}}
     out, given = f"{RUN}/masks/vanilla", ("--cams", first, "--scores", scores[0])
-    masks = add("masks", out, made, *given, outputs=masked, threads=2)
+    masks = add("masks", out, made, *given, threads=2, changed=PLAIN)
     plain = {"cams": "walk", "saliency": "c2am-h", "crf": None}
-    walked = add("masks", f"{RUN}/masks/walk", plain, "--cams", walk, "--saliency", maps, outputs=masked, threads=2)
+    walked = add("masks", f"{RUN}/masks/walk", plain, "--cams", walk, "--saliency", maps, threads=2)
     ballot = {"source": "vote", "members": ["vanilla", "walk"], "rule": "agreement"}
-    out, voted = f"{RUN}/masks/voted", (*masked, *agreed)
-    add("vote", out, ballot, "--members", masks, walked, outputs=voted, threads=2)
+    add("vote", f"{RUN}/masks/voted", ballot, "--members", masks, walked, threads=2)
     taken = {"source": "external", "path": f"{ELSEWHERE}/masks"}
-    add("external_masks", f"{RUN}/masks/elsewhere", taken, outputs=masked, threads=2)
+    add("external_masks", f"{RUN}/masks/elsewhere", taken, threads=2)
     segmenter = {"masks": "vanilla", **SMALL}
-    segmenter = add("segmenter", f"{RUN}/segmenters/vanilla", segmenter, "--masks", masks, outputs=trained)
+    segmenter = add("segmenter", f"{RUN}/segmenters/vanilla", segmenter, "--masks", masks)
     out, predict = f"{RUN}/predictions/vanilla", {"scales": [1.0], "crf": "deeplab", "splits": ["train", "val"]}
-    predicted = add("predictions", out, predict, "--segmenter", segmenter, outputs=masked, threads=2)
+    predicted = add("predictions", out, predict, "--segmenter", segmenter, threads=2)
     for kind, artefact in (("masks", masks), ("segmenters", predicted), ("classifiers", p_noc)):
         given = ("--kind", kind, "--artefact", artefact)
-        scores.append(
-            add("scores", f"{RUN}/scores/{kind}/{Path(artefact).name}", {}, *given, outputs=scored, threads=2)
-        )
-    explained = ("metrics.json", "classes.csv", "detections.csv", "pictures.png")
+        scores.append(add("scores", f"{RUN}/scores/{kind}/{Path(artefact).name}", {}, *given, threads=2))
     minmax = {
         "classifier": "vanilla",
         "explainer": "minmax-cam",
@@ -152,7 +167,7 @@ def jobs() -> list[Job]:
         "pictures": 2,
     }
     out = f"{RUN}/explanations/minmax"
-    minmax = add("explanation", out, minmax, "--classifier", vanilla, outputs=explained, threads=2)
+    minmax = add("explanation", out, minmax, "--classifier", vanilla, threads=2)
     tables = ("explanations.md", "explanations.csv", "pictures")
     add("explanations", "results/explanations", None, "--explanations", minmax, outputs=tables)
     tables, given = ("ablation.md", "ablation.csv"), ("--scores", *scores[:2])
@@ -177,4 +192,4 @@ def bring_in(house: Path, job: Job) -> None:
     if source is None:
         return
     target = house / ELSEWHERE / job.stage.removeprefix("external_").replace("cams", "maps")
-    shutil.copytree(house / source, target, ignore=shutil.ignore_patterns(".lock", "state", "manifest.json"))
+    shutil.copytree(house / source, target, ignore=shutil.ignore_patterns(".*", "state", "*.json"))

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.house import Job
+from tests.chaos.house import WSSS, Job
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 ONE_THREAD["OMP_WAIT_POLICY"] = "passive"  # as stages set it before they import torch
@@ -48,7 +48,7 @@ class Nursery:
         self.sessions: list[int] = []
 
     def load(self) -> None:
-        """Import all that stages import, and hash the stages' code, so that no attempt does."""
+        """Import all that stages import, so that no attempt does."""
         os.environ.update(ONE_THREAD)
         sys.path.insert(0, str(self.root / "stages"))
         sys.path.insert(0, str(self.root))
@@ -126,10 +126,13 @@ class Nursery:
                 os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), stream)
             faulthandler.register(signal.SIGUSR2)
             os.chdir(self.house)
-            program = self.root / "stages" / f"{job.stage}.py"
-            sys.argv = [str(program), *job.argv]
+            program = WSSS if job.stage == WSSS else str(self.root / "stages" / f"{job.stage}.py")
+            sys.argv = [program, *job.argv]
             prepare()
-            runpy.run_path(str(program), run_name="__main__")
+            if job.stage == WSSS:
+                runpy.run_module(WSSS, run_name="__main__", alter_sys=True)
+            else:
+                runpy.run_path(program, run_name="__main__")
             code = 0
         except SystemExit as request:
             code = request.code if isinstance(request.code, int) else int(request.code is not None)

@@ -2,7 +2,8 @@
 
 A moment lies before a file is opened for writing, renamed, removed, truncated or flushed, before a folder is made or
 removed, and before and after each call of the libraries that write files without Python's knowledge. Processes that
-the stage forks count their own moments, and for them opening a file for reading is one too.
+the stage forks count their own moments, and for them opening a file for reading is one too. The first moments of a
+stage are those in which it moves other artefacts away or its own back; there is a count of these alone.
 
 What was flushed to the disk is written down as well: a power cut (``deaths``) spares only that.
 """
@@ -32,7 +33,8 @@ class Points:
 
     Attributes:
         house: Absolute folder of the chain; in forked processes, whatever is opened below it counts.
-        inside: Absolute artefact folder; in the stage's own process, only what changes it counts.
+        inside: Absolute artefact folder, and the one beside it of what is kept; in the stage's own process, only what
+            changes them counts.
         notes: File that takes down what was flushed, and the counts if ``recording``.
         at: Number of the moment, from 1, or ``NEVER``.
         in_worker: Whether the moment is one of a forked process.
@@ -41,7 +43,7 @@ class Points:
     """
 
     house: str
-    inside: str
+    inside: tuple[str, ...]
     notes: Path
     at: int = NEVER
     act: Callable[[], None] = lambda: None
@@ -58,6 +60,7 @@ class Points:
         self._watch_flushes()
         if self.recording:
             atexit.register(self._record)
+            self._watch_moves()
 
     def _start_anew(self) -> None:
         self.reached = 0
@@ -113,8 +116,22 @@ class Points:
 
         return watched
 
+    def _watch_moves(self) -> None:
+        """Note how many moments there are until the stage's work begins."""
+        from wsss.stage import Run
+
+        is_needed = Run.is_needed
+
+        def noted(run: Run) -> bool:
+            needed = is_needed(run)
+            note(self.notes, moving=self.reached)
+            return needed
+
+        Run.is_needed = noted
+
     def _watch_flushes(self) -> None:
         """Note what is on the disk: a file by ``os.fsync``, or all that was written before by ``flush_all``."""
+        import wsss.cli.adopt
         import wsss.stage
         import wsss.store.manifest
 
@@ -133,7 +150,7 @@ class Points:
             note(self.notes, before=now)
 
         os.fsync = noted
-        for module in (wsss.store.manifest, wsss.stage):  # the latter knows the function by a name of its own
+        for module in (wsss.store.manifest, wsss.stage, wsss.cli.adopt):  # these know it by names of their own
             module.flush_all = noted_all
 
 

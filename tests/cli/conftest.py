@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from wsss.cli import main
-from wsss.provenance.files import file_content, tree_content
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "workflow")]  # for ``made`` and ``house``
 
-from made import CONFIG, Results  # noqa: E402
+from made import CONFIG, Results, fresh  # noqa: E402
 from shoebox import CPU, NONE, Shoebox  # noqa: E402
 
 Wsss = Callable[..., tuple[int, str, str]]
@@ -24,8 +24,7 @@ Wsss = Callable[..., tuple[int, str, str]]
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     """Everything is made and up to date."""
     monkeypatch.chdir(tmp_path)
-    file_content.cache_clear()
-    tree_content.cache_clear()
+    fresh()
     made = Results(tmp_path)
     made.make(made.configure(CONFIG))
     return made
@@ -36,11 +35,23 @@ def wsss(capsys: pytest.CaptureFixture[str]) -> Wsss:
     """Run the program: exit code, what it printed, what it said on stderr."""
 
     def call(*args: str | Path) -> tuple[int, str, str]:
+        fresh()
         code = main([str(one) for one in args])
         said = capsys.readouterr()
         return code, said.out, said.err
 
     return call
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Somebody sits at a terminal and types this."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    return lambda text: monkeypatch.setattr("sys.stdin", Terminal(f"{text}\n"))
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 from finished import artefact  # noqa: E402
 
+from wsss.provenance.files import file_content, tree_content
+from wsss.provenance.versions import declared
 from wsss.workflow.jobs import Chain, Job
 from wsss.workflow.staleness import Staleness
 
@@ -26,6 +30,22 @@ CONFIG: dict[str, Any] = {
     "segmenters": {"p-noc": {"masks": "p-noc"}},
     "defaults": {"classifiers": {"epochs": 2}},
 }
+
+
+def changed(*path: str, value: Any) -> dict[str, Any]:
+    """The configuration with one value changed."""
+    config = copy.deepcopy(CONFIG)
+    block = config
+    for key in path[:-1]:
+        block = block.setdefault(key, {})
+    block[path[-1]] = value
+    return config
+
+
+def fresh() -> None:
+    """As in a new process, nothing is known of files."""
+    for known in (file_content, tree_content, declared):
+        known.cache_clear()
 
 
 class Results:
@@ -58,6 +78,29 @@ class Results:
         noted |= {"dataset": job.dataset, "dropped": 0} if job.rule == "index" else {}
         told = {"versions": {"wsss": "0.1.0"}, "made": f"2026-01-01T00:00:{self.clock:02d}+0000", **facts}
         return artefact(Staleness(chain, ROOT), job, noted, **told)
+
+    def age(self, path: str = "") -> None:
+        """Rewrite the manifest of an artefact, or of all, as the project wrote it before results had an identity."""
+        below = self.folder / "results" / "scenes" / path
+        files = [below / "manifest.json"] if path else sorted(below.rglob("manifest.json"))
+        for file in (one for one in files if ".kept" not in one.parts):
+            about = json.loads(file.read_text())
+            dropped = {"declared", "flags", "files", "identity", "outputs", "content", "inputs"}
+            old = {key: value for key, value in about.items() if key not in dropped}
+            old["inputs"] = {
+                name: {"path": one["path"], "digest": hashlib.sha256(one["path"].encode()).hexdigest()}
+                for name, one in about["inputs"].items()
+            }
+            run = json.loads(file.with_name("run.json").read_text())
+            mine = {"content": about["files"]} if about["files"] else {}
+            file.write_text(json.dumps({**old, "code": "c0de" * 4, **mine, **run}))
+            file.with_name("run.json").unlink()
+            file.with_name(".manifest.json").unlink(missing_ok=True)
+
+    def read(self, path: str) -> dict[str, Any]:
+        """What the manifest of an artefact says, and nothing that is told of its run."""
+        found: dict[str, Any] = json.loads((self.folder / "results" / "scenes" / path / "manifest.json").read_text())
+        return found
 
     def edit(self, path: str, **facts: Any) -> None:
         """Change what is recorded of an artefact; what it holds stays the same."""

@@ -57,11 +57,26 @@ def test_seeds_and_versions_where_they_arise(results, wsss) -> None:
 
 
 def test_code_and_files(results, wsss) -> None:
+    results.edit("s0/cams/p-noc", code={"wsss/inference.py": "0", "wsss/apply.py": "0"})
     shutil.copytree("results", "copy")
-    results.edit("s0/cams/p-noc", code="0" * 16)
-    results.edit("index", content="files 1 2")
+    results.edit("s0/cams/p-noc", code={"wsss/inference.py": "1", "wsss/apply.py": "0"})
+    results.edit("index", files="1 2")
     said = wsss("diff", "results/scenes/s0/masks/p-noc", "copy/scenes/s0/masks/p-noc")[1]
-    assert f"  code: {'0' * 16} | " in said and "  your files: files 1 2 | (absent)" in said
+    assert "  code: inference.py: one text | another\n" in said and "  your files: 1 2 | " in said
+
+
+def test_declared_versions(results, wsss) -> None:
+    shutil.copytree("results", "copy")
+    results.edit("s0/cams/p-noc", declared={"cams": 2, "inference": 1})
+    said = wsss("diff", "results/scenes/s0/masks/p-noc", "copy/scenes/s0/masks/p-noc")[1]
+    assert "  declared version of cams: 2 | 1\n" in said and "inference" not in said
+
+
+def test_manifests_of_before_name_no_files_of_code(results, wsss) -> None:
+    shutil.copytree("results", "copy")
+    results.age()
+    code, said, _ = wsss("diff", "results/scenes/s0/cams/p-noc", "copy/scenes/s0/cams/p-noc")
+    assert code == 1 and "declared version of cams: (absent) | 1\n" in said and "code" not in said
 
 
 def test_unlike_stages(results, wsss) -> None:
@@ -73,8 +88,7 @@ def test_unlike_stages(results, wsss) -> None:
 
 def test_what_is_lost_is_said(results, wsss) -> None:
     shutil.copytree("results", "copy")
-    chain = results.configure(CONFIG)
-    results.job(chain, chain.at("results/scenes/s0/cams/p-noc"))
+    results.edit("s0/cams/p-noc", content="0" * 16)
     said = " ".join(wsss("diff", "results/scenes/s0/masks/p-noc", "copy/scenes/s0/masks/p-noc")[1].split())
     assert "mind: results/scenes/s0/cams/p-noc was made again since results/scenes/s0/masks/p-noc read it" in said
     shutil.rmtree("copy/scenes/s0/cams/p-noc")

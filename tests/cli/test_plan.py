@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
-from made import CONFIG, ROOT
+from made import CONFIG, ROOT, changed
 
-from wsss.workflow.jobs import Chain, Job
 from wsss.cli.forecast import STARTUP, History, Past, pixels, scaled
 from wsss.cli.plan import Asked, asked_by_rules
 from wsss.cli.text import duration, memory
 from wsss.steps import STEPS
+from wsss.store.kept import set_aside
+from wsss.workflow.jobs import Chain, Job
+from wsss.workflow.staleness import BACK
 
 
 def row(said: str, stage: str) -> list[str]:
@@ -81,7 +84,7 @@ def test_jobs_with_reasons_and_the_longest_chain(results, wsss) -> None:
         "results/scenes",
         "results/scenes/report",
     ]
-    assert jobs[0][1:] == ("1.7 min", "crf: was labels-1, is null")
+    assert jobs[0][1] == "1.7 min" and jobs[0][2].startswith("crf: was labels-1, is null")
     assert jobs[1][1] == "1.7 min" and jobs[1][2].startswith("input artefact: results/scenes/s0/masks/p-noc is to be")
     assert "To do: 7 jobs, 12 min one after another, 8.3 min with room for all at once" in said
     assert row(said, "masks")[1:3] == ["1", "0"] and row(said, "masks")[-1] == "other settings"
@@ -172,9 +175,6 @@ def test_photos_are_counted_by_the_index(results, wsss, tmp_path: Path) -> None:
     said = wsss("plan", "--configfile", "photos.yaml")[1]
     assert row(said, "classifier")[3:5] == ["24", "1.7 min"] and "other dataset" in row(said, "classifier")[-1]
     (tmp_path / "tags.csv").write_text("id,labels\na,dog\n")
-    from wsss.provenance.files import file_content
-
-    file_content.cache_clear()
     said = wsss("plan", "--configfile", "photos.yaml", "--jobs")[1]
     assert "results/photos/index: 1.7 min; files of yours that the settings name: their content changed" in said
 
@@ -197,15 +197,111 @@ def test_problems_are_said(results, wsss, tmp_path: Path) -> None:
 
 
 def test_old_manifests_do_no_harm(results, wsss) -> None:
-    """Without code, times or images, as older versions or other programs may write them."""
+    """Without identity, times or images, as older versions or other programs may write them."""
     for path in ("s0/cams/p-noc", "s0/cams/vanilla"):
+        results.age(path)
         file = results.folder / "results/scenes" / path / "manifest.json"
         about = json.loads(file.read_text())
         file.write_text(json.dumps({key: about[key] for key in ("stage", "settings", "seed", "inputs", "made")}))
-    results.edit("s0/masks/p-noc")
+    said = wsss("plan", "--jobs")[1]
+    assert row(said, "cams")[1:3] == ["2", "0"] and row(said, "cams")[4:6] == ["unknown", "unknown"]
+    assert " ".join(said.split()).count("; made before results had an identity: 'wsss accept' takes it over as it is") == 2
+
+
+def test_a_job_that_is_done_need_not_say_how_long_it_took(results, wsss) -> None:
+    for path in ("s0/cams/p-noc", "s0/cams/vanilla"):
+        (results.folder / "results/scenes" / path / "run.json").unlink()
     said = wsss("plan")[1]
     assert row(said, "cams")[4:6] == ["unknown", "unknown"] and "done, time not recorded" in said
-    assert "2 manifests did not say which code made them" in said
+
+
+def told(wsss) -> str:
+    """What ``wsss plan`` says below its table, on one line."""
+    said = wsss("plan")[1]
+    return " ".join(said[said.rindex("\n\n") :].split())
+
+
+def test_finished_results_that_would_be_made_again_are_told_with_their_hours(results, wsss) -> None:
+    results.edit("s0/classifiers/vanilla", wall_seconds=3600 * 20, peak_gpu_memory_mib=3072)
+    results.configure(changed("classifiers", "vanilla", "lr", value=0.2))
+    assert told(wsss).endswith(
+        "13 finished results (20 GPU-hours) to be made again because of: lr: was 0.1, is 0.2. The old ones are kept. "
+        "To take them as they are: wsss accept."
+    )
+
+
+def test_few_reasons_are_told_of_many(results, wsss) -> None:
+    config = changed("classifiers", "vanilla", value={"objective": "vanilla", "lr": 0.2, "power": 0.8, "crop": 448})
+    results.configure({**config, "segmenters": {"p-noc": {"masks": "p-noc", "lr": 0.1, "power": 0.7}}})
+    said = told(wsss)
+    assert said.count(": was ") == 3 and "; and 2 more changes. The old ones are kept." in said
+
+
+def test_shards_are_part_of_the_hours(results, wsss) -> None:
+    results.edit("s0/cams/vanilla", wall_seconds=3600, shards=2, shard_seconds=[3600, 7200])
+    results.configure(changed("cams", "vanilla", "flip", value=False))
+    assert "2 finished results (4.0 hours) to be made again because of: flip: was true, is false." in told(wsss)
+
+
+def test_nothing_is_made_again_where_nothing_was_made(results, wsss) -> None:
+    results.configure({**CONFIG, "results": "new"})
+    assert "made again" not in told(wsss)
+
+
+def test_what_is_kept_comes_back_and_takes_no_time(results, wsss) -> None:
+    set_aside(results.run / "masks/p-noc")
+    results.make(results.configure(changed("masks", "p-noc", "crf", value=None)))
+    results.configure(CONFIG)
+    said = wsss("plan", "--jobs")[1]
+    assert f"results/scenes/s0/masks/p-noc: 1 s; {BACK}\n" in said
+    assert row(said, "masks")[1:3] == ["1", "0"] and row(said, "masks")[-1] == "kept"
+    assert " 4 finished results " in told(wsss), "those that were made of the other masks"
+
+
+def test_what_is_kept_and_missing_comes_back_if_it_is_needed(results, wsss) -> None:
+    set_aside(results.run / "masks/p-noc")
+    assert wsss("plan")[1].splitlines()[-1] == "Nothing to do."
+    results.configure(changed("segmenters", "p-noc", "lr", value=0.1))
+    assert f"results/scenes/s0/masks/p-noc: 1 s; {BACK}\n" in wsss("plan", "--jobs")[1]
+
+
+def test_code_that_changed_is_a_remark(results, wsss) -> None:
+    for path in ("classifiers/vanilla", "cams/vanilla", "cams/p-noc"):
+        results.edit(f"s0/{path}", code={"wsss/engine.py": "0", "wsss/apply.py": "edited"})
+    files = {f"wsss/refine/{name}.py": "0" for name in ("crf", "paths", "votes")}
+    results.edit("s0/masks/p-noc", code={"wsss/gone.py": "0", **files, "wsss/wording.py": "0"})
+    assert told(wsss) == (
+        "Nothing to do. The code of 3 stages changed since (engine.py, apply.py, gone.py and 3 more), but no version: "
+        "results are kept; wsss run --again classifier makes them anew."
+    )
+
+
+def test_code_of_what_is_to_be_made_is_not_worth_a_remark(results, wsss) -> None:
+    results.edit("s0/classifiers/p-noc", code={"wsss/engine.py": "0"})
+    results.configure(changed("classifiers", "p-noc", "lr", value=0.2))
+    assert "The code of" not in told(wsss)
+
+
+def test_libraries_that_changed_are_a_remark(results, wsss) -> None:
+    results.edit("s0/classifiers/vanilla", versions={"torch": "0.1", "nowhere-to-be-found": "1"})
+    results.edit("s0/classifiers/p-noc", versions={"torch": "0.2", "wsss": "0.0.1"})
+    now = metadata.version("torch")
+    assert told(wsss) == (
+        f"Nothing to do. Libraries changed since: torch 0.1, 0.2 then, {now} now; nowhere-to-be-found 1 then, none "
+        "now. Results are kept."
+    )
+
+
+def test_weights_of_the_hub_with_one_name_and_two_contents_are_a_remark(results, wsss) -> None:
+    tag = "timm/resnet50.a1_in1k"
+    for name, digest in (("vanilla", "one"), ("p-noc", "two")):
+        results.edit(f"s0/classifiers/{name}", hub_weights={"tag": tag, "digest": digest})
+    results.edit("s0/segmenters/p-noc", hub_weights={"tag": "timm/other", "digest": "three"})
+    folder = "results/scenes/s0/classifiers"
+    assert told(wsss) == (
+        f"Nothing to do. The hub's weights {tag} were not the same for all: one ({folder}/vanilla), two "
+        f"({folder}/p-noc)."
+    )
 
 
 def test_every_job_of_the_family_has_its_place(results, wsss) -> None:

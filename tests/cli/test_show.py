@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
-import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from made import CONFIG, ROOT
+from made import CONFIG, ROOT, changed
 
-from wsss.store.artefact import load
 from wsss.cli.commands import stage_command
+from wsss.store.artefact import load
+from wsss.store.kept import set_aside
 from wsss.workflow.values import counted
-from wsss.store.manifest import write_manifest
-
-
-def changed(*path: str, value: Any) -> dict[str, Any]:
-    config = copy.deepcopy(CONFIG)
-    block = config
-    for key in path[:-1]:
-        block = block.setdefault(key, {})
-    block[path[-1]] = value
-    return config
 
 
 def test_tells_how_it_was_made(results, wsss) -> None:
@@ -44,8 +32,9 @@ def test_tells_how_it_was_made(results, wsss) -> None:
         r"  made +2026-01-01 00:00:\d\d\+0000",
         r"  device +A GPU, 2 threads",
         r"  took +1.7 min, at most 2.0 GiB",
-        r"  versions +wsss 0.1.0, torch 2.11.0",
-        r"  code +[0-9a-f]{16}",
+        r"  versions +wsss 0.1.0",
+        r"  identity +[0-9a-f]{16} \(masks 1, dense CRF 1\)",
+        r"  holds +1 file or folder, content [0-9a-f]{16}",
         r"up to date with config.yaml",
         r"  crf: labels-1",
         r"  threshold.policy: calibrated",
@@ -75,8 +64,8 @@ def test_anything_inside_will_do(results, wsss, inside: str) -> None:
 
 
 def test_the_summary_owns_its_own_files_only(results, wsss) -> None:
-    assert wsss("show", "results/scenes/summary.md")[1].startswith("results/scenes\n  stage     summary\n")
-    assert wsss("show", "results/scenes/report.html")[1].startswith("results/scenes/report\n  stage     report\n")
+    assert wsss("show", "results/scenes/summary.md")[1].startswith("results/scenes\n  stage        summary\n")
+    assert wsss("show", "results/scenes/report.html")[1].startswith("results/scenes/report\n  stage        report\n")
     (results.run / "notes.txt").write_text("")
     code, _, said = wsss("show", results.run / "notes.txt")
     assert code == 2 and "is no artefact and lies in none; the nearest artefact is results/scenes/s0/" in said
@@ -97,6 +86,8 @@ def test_paths_that_are_no_artefacts(results, wsss, tmp_path: Path) -> None:
     (results.run / "cams/p-noc/manifest.json").write_text("no JSON")
     assert "cannot be read" in wsss("show", "results/scenes/s0/cams/p-noc")[2]
     (results.run / "cams/p-noc/manifest.json").write_text("[]")
+    assert "cannot be read" in wsss("show", "results/scenes/s0/cams/p-noc")[2]
+    (results.run / "cams/p-noc/manifest.json").write_text("{}")
     assert "not the manifest of a stage" in wsss("show", "results/scenes/s0/cams/p-noc")[2]
     shutil.rmtree(tmp_path / "results")
     assert "artefacts lie at results/DATASET/sSEED/KIND/NAME" in wsss("show", "results/scenes")[2]
@@ -140,15 +131,19 @@ def test_stale_by_the_configuration(results, wsss, case: str) -> None:
 def test_stale_without_a_change_of_settings(results, wsss) -> None:
     show = ("show", "results/scenes/s0/segmenters/p-noc")
     chain = results.configure(CONFIG)
-    job = chain.at("results/scenes/s0/masks/p-noc")
-    results.job(chain, job)
-    assert "  - input masks: results/scenes/s0/masks/p-noc was made again since" in wsss(*show)[1]
+    results.job(chain, chain.at("results/scenes/s0/masks/p-noc"))
+    assert "up to date with config.yaml\n" in wsss(*show)[1]  # the same content, whenever it was made
+    results.edit("s0/masks/p-noc", content="0" * 16)
+    said = wsss(*show)[1]
+    assert "  - input masks: results/scenes/s0/masks/p-noc was made again since" in said
+    assert re.search(r"masks: results/scenes/s0/masks/p-noc \(.*; made again since\)", said)
     results.make(chain)
     (results.run / "segmenters/p-noc/model.safetensors").unlink()
     assert "  - model.safetensors is gone" in wsss(*show)[1]
     results.make(chain)
-    results.edit("s0/segmenters/p-noc", code="0" * 16)
-    assert f"  - code: was {'0' * 16}, is " in wsss(*show)[1]
+    older = {"segmenter": 0, "training": 1, "objective segmentation": 1}
+    results.edit("s0/segmenters/p-noc", declared=older, identity="0" * 16)
+    assert "  - version of segmenter: was 0, is 1\n" in wsss(*show)[1]
     results.make(chain)
     (results.run / "masks/p-noc/manifest.json").unlink()
     said = wsss(*show)[1]
@@ -157,7 +152,7 @@ def test_stale_without_a_change_of_settings(results, wsss) -> None:
     results.configure({**CONFIG, "segmenters": {"p-noc": {"masks": "p-noc", "lr": 0.5}}})
     said = wsss(*show)[1]
     assert re.search(r"  - lr: was [\d.]+, is 0.5", said)
-    assert "  - input masks: results/scenes/s0/masks/p-noc is to be made again" in said
+    assert "  which goes back to\n    - results/scenes/s0/masks/p-noc: never finished (no manifest.json)\n" in said
 
 
 def test_staleness_is_followed_to_where_it_begins(results, wsss) -> None:
@@ -172,12 +167,9 @@ def test_staleness_is_followed_to_where_it_begins(results, wsss) -> None:
         "    - results/scenes/s0/classifiers/vanilla: lr: was 0.1, is 0.2",
         "",
     ]) in said  # fmt: skip
-    results.edit("s0/cams/p-noc", code="0")
-    many = {f"s0/{path}": "1" for path in ("classifiers/vanilla", "classifiers/p-noc", "cams/vanilla", "masks/p-noc")}
-    many |= {f"s0/scores/{kind}": "1" for kind in ("cams/p-noc", "cams/vanilla", "masks/p-noc", "segmenters/p-noc")}
-    for path, value in many.items():
-        results.edit(path, code=value)
-    assert "    ... and 1 more" in wsss("show", "results/scenes")[1]
+    for path in ("classifiers/vanilla", "classifiers/p-noc", "cams/p-noc", "cams/vanilla", "masks/p-noc"):
+        results.edit(f"s0/{path}", declared={}, identity="0" * 16)
+    assert re.search(r"^    \.\.\. and 4 more$", wsss("show", "results/scenes")[1], re.M)
 
 
 def test_files_of_ones_own(results, wsss, tmp_path: Path) -> None:
@@ -185,19 +177,13 @@ def test_files_of_ones_own(results, wsss, tmp_path: Path) -> None:
     chain = results.configure(changed("classifiers", "vanilla", "pretrained", value="w.safetensors"))
     results.make(chain)
     show = ("show", "results/scenes/s0/classifiers/vanilla")
-    assert "your files   weights " in wsss(*show)[1]
-    results.edit("s0/classifiers/vanilla", content="weights 0")
+    assert re.search(r"  your files +[0-9a-f]{16}\n", wsss(*show)[1])
+    (tmp_path / "w.safetensors").write_bytes(b"other weights")
     assert "  - files of yours that the settings name: their content changed" in wsss(*show)[1]
 
 
 def test_what_cannot_be_compared_is_said(results, wsss, tmp_path: Path) -> None:
     show = ("show", "results/scenes/s0/cams/p-noc")
-    about = json.loads((results.run / "cams/p-noc/manifest.json").read_text())
-    del about["code"]
-    write_manifest(results.run / "cams/p-noc", about)
-    said = wsss(*show)[1]
-    assert "up to date with config.yaml as far as it can be compared" in said
-    assert "not compared: code (the manifest does not say which made it)" in said and "code         not rec" in said
     (tmp_path / "config.yaml").write_text("dataset: nowhere\n")
     assert "not compared: settings (The configuration has" in wsss(*show)[1]
     assert wsss(*show, "--configfile", "config.yaml")[0] == 2
@@ -225,6 +211,7 @@ def test_several_configuration_files(results, wsss, tmp_path: Path) -> None:
 def test_warnings_from_all_the_way_up(results, wsss) -> None:
     results.edit("index", dropped=3)
     results.edit("s0/classifiers/vanilla", versions={"torch": "2.12.0"})
+    results.edit("s0/segmenters/p-noc", versions={"torch": "2.11.0"})
     results.edit("s0/cams/p-noc", settings={"source": "external", "supervision": "image-text pairs"})
     results.edit("s0/masks/p-noc", threshold={"policy": "oracle", "masks_looked_at": 24})
     said = " ".join(wsss("show", "results/scenes/s0/segmenters/p-noc")[1].split())
@@ -232,6 +219,61 @@ def test_warnings_from_all_the_way_up(results, wsss) -> None:
     assert "made elsewhere; what went into it: image-text pairs" in said
     assert "chosen on all true masks (oracle)" in said
     assert "different versions of torch: 2.11.0 (results/scenes/s0/segmenters/p-noc), 2.12.0 (results/" in said
+
+
+def test_what_was_accepted_is_told(results, wsss) -> None:
+    results.configure(changed("classifiers", "vanilla", "lr", value=0.2))
+    wsss("accept", "--yes")
+    said = " ".join(wsss("show", "results/scenes/s0/cams/vanilla")[1].split())
+    assert "up to date with config.yaml" in said
+    assert "- results/scenes/s0/classifiers/vanilla: accepted as it is, although lr: was 0.1, is 0.2" in said
+
+
+def test_what_was_adopted_is_told(results, wsss) -> None:
+    shutil.copytree("results", "theirs")
+    wsss("adopt", "theirs/scenes/s0/cams/p-noc")
+    said = " ".join(wsss("show", "results/scenes/s0/masks/p-noc")[1].split())
+    place = f"{results.folder}/theirs/scenes/s0/cams/p-noc"
+    assert f"- results/scenes/s0/cams/p-noc: made elsewhere, adopted from {place}" in said
+
+
+def test_code_that_changed_since_is_no_reason_but_a_remark(results, wsss) -> None:
+    results.edit("s0/classifiers/vanilla", code={"wsss/engine.py": "0" * 16})
+    said = " ".join(wsss("show", "results/scenes/s0/cams/vanilla")[1].split())
+    assert "up to date with config.yaml" in said
+    assert "The code of 1 stage changed since (engine.py), but no version: results are kept; wsss run --again class" in said
+    assert "The code" not in wsss("show", "results/scenes/index")[1]
+
+
+def test_libraries_that_changed_since_are_no_reason_but_a_remark(results, wsss) -> None:
+    results.edit("s0/classifiers/vanilla", versions={"torch": "0.1", "wsss": "0.0.1", "python": "2.7"})
+    said = " ".join(wsss("show", "results/scenes/s0/cams/vanilla")[1].split())
+    assert "up to date with config.yaml" in said
+    assert re.search(r"Libraries changed since: torch 0\.1 then, \S+ now\. Results are kept\.", said)
+
+
+def test_one_from_before_there_were_identities(results, wsss) -> None:
+    results.age("s0/cams/p-noc")
+    said = wsss("show", "results/scenes/s0/cams/p-noc")[1]
+    assert re.search(r"^  identity +none \(made before there were any\)$", said, re.M)
+    assert re.search(r"^  holds +0 file or folders, content unknown$", said, re.M)
+    assert "  - made before results had an identity: 'wsss accept' takes it over as it is\n" in said
+
+
+def test_what_is_kept_and_comes_back(results, wsss) -> None:
+    set_aside(results.run / "masks/p-noc")
+    results.make(results.configure(changed("masks", "p-noc", "crf", value=None)))
+    results.configure(CONFIG)
+    said = wsss("show", "results/scenes/s0/masks/p-noc")[1]
+    assert "STALE, compared with config.yaml\n  - kept from before: comes back as it was\n" in said
+
+
+def test_code_counts_where_the_configuration_says_so(results, wsss) -> None:
+    results.configure({**CONFIG, "code": "strict"})
+    assert "up to date with config.yaml\n" in wsss("show", "results/scenes/s0/cams/vanilla")[1]
+    results.edit("s0/classifiers/vanilla", code={"wsss/engine.py": "0" * 16, "wsss/errors.py": "0"})
+    said = wsss("show", "results/scenes/s0/cams/vanilla")[1]
+    assert "    - results/scenes/s0/classifiers/vanilla: code: engine.py changed (code: strict)\n" in said
 
 
 def test_true_masks_are_told_with_their_number(results, wsss) -> None:

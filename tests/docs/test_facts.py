@@ -111,9 +111,13 @@ def test_the_manifest_of_a_run(tmp_path: Path) -> None:
     settings = '{"kind": "scenes", "train": 2, "val": 2, "classes": 2, "size": 48}'
     subprocess.run([*command, "--settings", settings, "--threads", "1"], check=True, capture_output=True)
     manifest = json.loads((tmp_path / "manifest.json").read_text("utf-8"))
+    told = json.loads((tmp_path / "run.json").read_text("utf-8"))
     noted = {"dataset", "classes", "dropped"}  # what this stage found on the way
     text = PAGES["formats.md"].split("## Manifests")[1].split("## Index")[0]
-    assert not [key for key in manifest.keys() - noted if f"`{key}`" not in text]
+    of_manifest, of_run = text.split("`run.json` tells")
+    assert not [key for key in manifest.keys() - noted if f"`{key}`" not in of_manifest]
+    assert not [key for key in told if f"`{key}`" not in of_run]
+    assert (tmp_path / ".manifest.json").read_bytes() == (tmp_path / "manifest.json").read_bytes()
 
 
 def test_pictures_are_small_shown_and_made_by_the_code() -> None:

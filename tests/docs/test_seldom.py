@@ -191,6 +191,13 @@ def test_a_recipe_is_refused(kind: str, recipe: dict, said: str) -> None:
         load(config | {kind: {**config.get(kind, {}), "new": recipe}})
 
 
+def test_code_counts_in_one_of_two_ways() -> None:
+    assert (load(SCENES).code, load(SCENES | {"code": "strict"}).code) == ("declared", "strict")
+    said = "code: unknown value \"strickt\"; did you mean 'strict'? (allowed: declared, strict)"
+    with pytest.raises(WsssError, match=re.escape(said)):
+        load(SCENES | {"code": "strickt"})
+
+
 @pytest.mark.parametrize(
     "text, said",
     [

@@ -17,7 +17,6 @@ from PIL import Image
 
 from tests.engine.together import free_port
 from wsss.affinity import train_affinity
-from wsss.workflow.jobs import Chain
 from wsss.data.index import Item, write_index
 from wsss.devices import device_type
 from wsss.errors import WsssError
@@ -46,10 +45,13 @@ from wsss.settings import (
     SaliencyMaskSettings,
     SegmenterSettings,
 )
+from wsss.sharing import Share, locked, owner
 from wsss.stage import Run, Stage
 from wsss.store.manifest import write_json, write_manifest
+from wsss.store.maps import MapWriter
 from wsss.store.weights import save_weights
 from wsss.train import train_segmenter
+from wsss.workflow.jobs import Chain
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,7 +89,7 @@ def hints(at: Path) -> object:
     return Hints(store)(Item("a", "train", at / "a.png", None, 4, 5, (0,), False))
 
 
-def locked(at: Path) -> object:
+def no_folder(at: Path) -> object:
     (at / "file").touch()
     return claim_gpu(2, Team(), at / "file")
 
@@ -153,7 +155,7 @@ MISTAKES: dict[str, Callable[[Path], object]] = {
     "is no folder that config.yaml makes (results/DATASET/sSEED/KIND/NAME)": lambda at: chain().at("results/a/b/c/d/e"),
     "no stage writes into a folder 'pictures'": lambda at: chain().at("results/a/s0/pictures/b"),
     "config.yaml has no 'explanations'": lambda at: chain().wanted("explain"),
-    "file: the locks of GPUs cannot be written (File exists); set TMPDIR": locked,
+    "file: the locks of GPUs cannot be written (File exists); set TMPDIR": no_folder,
     "deeplabv3plus on test_resnet with output stride 32: ": lambda at: Segmenter("deeplabv3plus", "test_resnet", 2, 32),
     "'supervision: masks' needs true masks, and no training image has one": lambda at: train_segmenter(
         run(at, SegmenterSettings(supervision="masks"))
@@ -193,6 +195,43 @@ def test_a_mistake_is_named(said: str, tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv("MASTER_PORT", "29500")
     with pytest.raises(WsssError, match=re.escape(said)):
         MISTAKES[said](tmp_path)
+
+
+@pytest.mark.parametrize("share", [None, Share(0, 2)])
+def test_results_of_another_user(share: Share | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may not write there is told whose the folder is. Patched, for nothing is forbidden to root."""
+
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("wsss.sharing.owner", lambda path: "anna")
+    said = "p-noc: these are the results of another user (anna), and you may not write here; ask them to share the"
+    with pytest.raises(WsssError, match=re.escape(said)), locked(tmp_path / "p-noc", share):
+        pass
+
+
+def test_the_owner_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, of the folder where there is no such file yet, and as a number where the user has no name here."""
+    (tmp_path / "file").touch()
+    assert owner(tmp_path / "file") == owner(tmp_path / "none") == (tmp_path / "file").owner()
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.setattr("wsss.sharing.pwd.getpwuid", unknown)
+    assert owner(tmp_path / "file") == str((tmp_path / "file").stat().st_uid)
+
+
+def test_a_part_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Maps that lie among the parts of an artefact and are of another one are not taken in."""
+    path = tmp_path / "parts" / "0123456789abcdef" / "rest-0.h5"
+    path.parent.mkdir(parents=True)
+    with MapWriter(path, scales=(1.0,), flip=False, stride=16, attributes={"key": "other"}) as writer:
+        writer.add("a", [0], (32, 32), [np.ones((1, 2, 2), np.float32)])
+    assert "a" not in Parts(path.parent, alone=True, tag="rest") and not path.exists()
+    said = f"rest-0.h5 is made again: {path} was made with other settings, inputs or versions\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize("make", [create_backbone, create_encoder])

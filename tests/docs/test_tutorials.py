@@ -137,4 +137,14 @@ def test_objective(tmp_path: Path, commands) -> None:
     assert json.loads((run / "cams/quiet/manifest.json").read_text())["images"] == 20
     steps = [json.loads(line) for line in (run / "classifiers/quiet/metrics.jsonl").read_text().splitlines()]
     assert {"loss", "whole", "noise"} <= set(steps[-1]) and steps[-1]["noise"] >= 0
-    assert json.loads((run / "classifiers/quiet/manifest.json").read_text())["settings"]["objective"] == "quiet"
+    about = json.loads((run / "classifiers/quiet/manifest.json").read_text())
+    assert about["settings"]["objective"] == "quiet"
+    # its own two files count by content: the edit made classifier and maps anew, and the old ones are kept
+    assert {"objective quiet", "settings of quiet"} <= {
+        key for key, was in about["declared"].items() if len(str(was)) == 16
+    }
+    assert "2 finished results" in text and "because of: version of objective quiet: was" in text
+    (kept,) = (run / "classifiers/.kept").iterdir()
+    before = json.loads((kept / "manifest.json").read_text())
+    assert before["declared"] | {"objective quiet": ""} == about["declared"] | {"objective quiet": ""}
+    assert before["content"] != about["content"] and (kept / "model.safetensors").is_file()

@@ -36,6 +36,7 @@ class Case:
         flags: Further arguments.
         exact: Its masks follow from whole numbers alone, and are kept as a digest.
         needs: Module of an optional package that it needs.
+        within: Largest difference of its numbers, as a share; None: the usual one (``comparing``).
     """
 
     stage: str
@@ -45,6 +46,7 @@ class Case:
     flags: tuple[str, ...] = ()
     exact: bool = False
     needs: str | None = None
+    within: float | None = None
 
     @property
     def key(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.golden.cases import Case
@@ -17,6 +18,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Options of explainers that would take long, or that would not come to their own code."""
 
+WITHIN = {"ablation-cam": 2e-3}
+
 
 def cams(name: str, of: str, **settings: Any) -> Case:
     settings = {"classifier": of.partition(".")[2] or "by-hand", "scales": [1.0], "flip": False, **VAL, **settings}
@@ -24,7 +27,8 @@ def cams(name: str, of: str, **settings: Any) -> Case:
 
 
 def explained(name: str) -> Case:
-    return cams(name, "classifier", explainer=name, explainer_options=OPTIONS.get(name, {}))
+    found = cams(name, "classifier", explainer=name, explainer_options=OPTIONS.get(name, {}))
+    return replace(found, within=WITHIN.get(name))
 
 
 def ensemble(rule: str, **more: tuple[str, ...]) -> Case:

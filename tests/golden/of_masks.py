@@ -21,6 +21,7 @@ CALIBRATED = {"policy": "calibrated"}
 FEW = {"preset": "labels", "iterations": 3}
 A = {"cams": "external_cams.a"}
 SCORED = {**A, "scores": "scores.cams-a"}
+PREDICTED = 1.5e-3
 SALIENT = {"saliency": "saliency"}
 
 
@@ -63,11 +64,12 @@ CASES = [
     labels("two-thresholds-plain", {}, crf=None, foreground=0.5, background=0.2),
     labels("saliency", SALIENT, crf=FEW),
     labels("saliency-plain", SALIENT, crf=None, foreground=0.5, background=0.3),
-    Case("predictions", "plain", {"scales": [0.5, 1.0]}, {"segmenter": "segmenter"}),
+    Case("predictions", "plain", {"scales": [0.5, 1.0]}, {"segmenter": "segmenter"}, within=PREDICTED),
     Case(
         "predictions",
         "crf",
         {"scales": [1.0], "flip": True, "combine_flips": "add", "crf": "deeplab"},
         {"segmenter": "segmenter"},
+        within=PREDICTED,
     ),
 ]

@@ -31,22 +31,24 @@ INPUT: dict[str, Any] = {
     **{"true_masks": 4, "pixel": {"start": 1.0, "end": 1.0, "share": 0.0}},
 }
 C2AM_LONG = {"resize": "square", "long_side": [56, 56]}
+SEEDS = {"again": 1, "c2am": 1}
+"""Other seeds than 0, where that puts a value so near to a kink (a ReLU at 0, two images equally like a third) that
+rounding decides on which side."""
 
 
 def training(stage: str, name: str, inputs: dict[str, str], **settings: Any) -> Case:
     """A training; fields of its settings that name a recipe are told by its inputs."""
-    named = {flag: of.partition(".")[2] for flag, of in inputs.items() if flag != "labels"}
-    import os
-    seed = ("--seed", os.environ["SEED"]) if "SEED" in os.environ and name in ("again", "c2am") else ()
-    return Case(stage, name, {**SMALL, **named, **settings}, inputs, seed)
+    named = {flag: of.partition(".")[2] or "by-hand" for flag, of in inputs.items() if flag != "labels"}
+    flags = ("--seed", str(SEEDS[name])) if name in SEEDS else ()
+    return Case(stage, name, {**SMALL, **named, **settings}, inputs, flags)
 
 
 def classifier(objective: str, name: str = "", inputs: dict[str, str] | None = None, **settings: Any) -> Case:
     return training("classifier", name or objective, inputs or {}, objective=objective, **settings)
 
 
-JUDGE = {"ordinary": "classifier.vanilla"}
-WARM = {"warm_start": "classifier.vanilla"}
+JUDGE = {"ordinary": "classifier"}
+WARM = {"warm_start": "classifier"}
 
 CASES = [
     Case("index", "scenes", SCENES, flags=("--dataset", "scenes")),
@@ -56,12 +58,12 @@ CASES = [
     classifier("puzzle", reconstruction_norm="contrast", entropy={"start": 0.1, "end": 0.1, "share": 0.0}),
     classifier("oc-cse", inputs=JUDGE),
     classifier("p-oc", inputs=JUDGE, choose="focal", erasing_full=0.5),
-    classifier("p-noc", inputs=JUDGE, choose="balanced"),
+    classifier("p-noc", inputs=JUDGE, choose="balanced", adversary={"start": 0.5, "end": 1.0, "share": 1.0}),
     classifier("guided", true_masks=4),
     classifier("guided", "guided-input", **INPUT),
     training("saliency", "c2am", WARM, objective="c2am", **C2AM_LONG),
     training("saliency", "c2am-h", {"hints": "external_cams.a", **WARM}, objective="c2am-h", **C2AM_LONG),
-    training("saliency", "poolnet", {"saliency": "saliency_masks.crf"}, objective="saliency"),
+    training("saliency", "poolnet", {"saliency": "saliency_masks.crf"}, objective="saliency", lr=0.04),
     training("saliency", "fpn", {"saliency": "saliency_masks.crf"}, objective="saliency", architecture="fpn", lr=0.002),
     training("affinity", "edges", {"labels": "affinity_labels.saliency", **WARM}, cams="a", radius=4),
     training("segmenter", "pseudo", {"masks": "external_masks.x"}, output_stride=16, batch_size=6, lr=0.002),

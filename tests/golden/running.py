@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import io
 import json
-import os
 import runpy
 import sys
 import traceback
@@ -19,7 +18,8 @@ import torch
 
 from tests.golden import house
 from tests.golden.cases import DIRECT, INDEX, ROOT, Case, folder_of
-from tests.golden.portraits import Values, groups, lean, portrait
+from tests.golden.figures import Values, lean
+from tests.golden.portraits import groups, portrait
 from wsss.data.index import Index
 from wsss.engine import Trainer
 from wsss.explain import Regions, find, subject_of
@@ -120,24 +120,19 @@ def explained(case: Case) -> Values:
     return {f"map {batch[image].id} {label}": lean(one.numpy()) for image, label, one in rows}
 
 
-def run(cases: Sequence[Case], folder: Path, tell: bool = False) -> dict[str, Found]:
+def run_in(cases: Sequence[Case], folder: Path) -> dict[str, Found]:
     """Run cases, each after those that it reads, in an empty folder; by key, what came of each."""
     found: dict[str, Found] = {}
-    started = Path.cwd()
-    os.chdir(folder)
-    try:
+    with contextlib.chdir(folder):
         for case in cases:
-            found[case.key] = _result(case, found)
+            found[case.key] = result(case, found)
             if case.key == INDEX and "error" not in found[INDEX]:
                 house.furnish(Index.load(case.out))
-            if tell and "error" in found[case.key]:
-                print(f"{case.key}: {found[case.key]['error']}", file=sys.stderr, flush=True)
-    finally:
-        os.chdir(started)
     return found
 
 
-def _result(case: Case, before: Mapping[str, Found]) -> Found:
+def result(case: Case, before: Mapping[str, Found]) -> Found:
+    """Run a case in the working folder, where what it reads lies already; ``before``: what came of that."""
     if case.needs is not None and importlib.util.find_spec(case.needs) is None:
         return {"skipped": f"needs {case.needs}"}
     lacking = [key for key in case.reads() if "values" not in before[key]]

@@ -30,9 +30,7 @@ def inside(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def finish(
-    folder: Path, config: str = "config.yaml", targets: Iterable[str] = ("all",), root: Path = ROOT
-) -> None:
+def finish(folder: Path, config: str = "config.yaml", targets: Iterable[str] = ("all",), root: Path = ROOT) -> None:
     """Make everything that a configuration in a working folder wants."""
     with inside(folder):
         chain = Chain.read([config])

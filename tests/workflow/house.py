@@ -15,6 +15,7 @@ from planned import dag
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "workflow", "stages", "wsss", "envs")
 
+
 class House:
     """A working folder with a checkout and a configuration."""
 
@@ -72,7 +73,11 @@ def named(job: Any) -> str:
     assert bool(share) == job.rule.name.endswith("_shard")
     seed = about.get("seed", "0")
     words = (
-        *(job.rule.name.removeprefix("wsss_").removesuffix("_shard"), about.get("kind"), about.get("name") or about["dataset"]),
+        *(
+            job.rule.name.removeprefix("wsss_").removesuffix("_shard"),
+            about.get("kind"),
+            about.get("name") or about["dataset"],
+        ),
         *(share, seed if seed != "0" else ""),
     )
     return " ".join(filter(None, words))

@@ -17,6 +17,7 @@ from wsss.store.manifest import flush_all, write_manifest
 from wsss.wording import listed
 from wsss.workflow.jobs import Chain, Job, checkout
 from wsss.workflow.staleness import Staleness, changed_settings
+from wsss.workflow.values import references
 
 
 def adopt(args: argparse.Namespace) -> int:
@@ -39,7 +40,7 @@ def adopt(args: argparse.Namespace) -> int:
             f"{nice(folder)} rests on {listed(missing)}, not made here yet or stale; make it first, then adopt"
         )
     check_classes(made, [one.folder for name, one in staleness.inputs_of(folder).items() if name == "index"])
-    differences = list(changed_settings(made, job, chain.settings(job)))
+    differences = unlike(made, job, chain)
     with locked(folder):
         recover(folder)
         set_aside(folder)
@@ -73,7 +74,7 @@ def place(chain: Chain, made: Artefact, to: Path | None, anyway: bool) -> Job:
         job = chain.at(to)
         if job.rule != made.stage:
             raise WsssError(f"{to} is made by {job.rule}, and {made.title} was made by {made.stage}")
-        if (differences := list(changed_settings(made, job, chain.settings(job)))) and not anyway:
+        if (differences := unlike(made, job, chain)) and not anyway:
             raise WsssError(
                 f"{made.title} has other settings than {to}: {'; '.join(differences)}. Change the recipe, or give "
                 "--anyway; the manifest then says so"
@@ -81,7 +82,7 @@ def place(chain: Chain, made: Artefact, to: Path | None, anyway: bool) -> Job:
         return job
     same = [job for job in chain.wanted() if job.rule == made.stage]
     seed = made.manifest.get("seed", 0)
-    fitting = [j for j in same if int(j.seed or 0) == seed and not list(changed_settings(made, j, chain.settings(j)))]
+    fitting = [job for job in same if int(job.seed or 0) == seed and not unlike(made, job, chain)]
     if len(fitting) == 1:
         return fitting[0]
     found = listed([chain.folder(job) for job in fitting or same]) if same else "none"
@@ -89,6 +90,13 @@ def place(chain: Chain, made: Artefact, to: Path | None, anyway: bool) -> Job:
     raise WsssError(
         f"{made.title}: {many} the settings and seed of this {made.stage} (candidates: {found}); name one with --to"
     )
+
+
+def unlike(made: Artefact, job: Job, chain: Chain) -> list[str]:
+    """In which settings an artefact differs from a recipe; what other recipes are called there is nothing to it."""
+    names = references(made.stage, made.settings)
+    changes = changed_settings(made, job, chain.settings(job))
+    return [change for change in changes if change.partition(":")[0] not in names]
 
 
 def check_classes(made: Artefact, index: list[Path]) -> None:

@@ -262,6 +262,7 @@ def _looking(commands: Any, configured: argparse.ArgumentParser) -> None:
     )
     show.add_argument("path", type=Path, metavar="PATH", help="an artefact's folder, or anything inside it")
     show.add_argument("--all", action="store_true", help="all settings, not only those that differ from the defaults")
+    show.add_argument("--verify", action="store_true", help="read all its files: are they those that were made?")
 
     diff = _command(
         commands, "diff", "what differs between two artefacts",

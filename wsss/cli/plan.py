@@ -14,6 +14,7 @@ from wsss.cli.forecast import Forecast, History, Past, dataset_key, images_key, 
 from wsss.cli.text import count, duration, memory, table, wrapped
 from wsss.errors import WsssError
 from wsss.needs import NEEDS
+from wsss.provenance.versions import ROOT
 from wsss.settings import ExplanationSettings, ScenesSettings, Settings
 from wsss.steps import STEPS
 from wsss.store.artefact import load
@@ -264,7 +265,7 @@ def _totals(entries: list[Entry], asked: dict[str, Asked], judge: Staleness) -> 
     if lost.results:
         yield from wrapped(f"{lost}. The old ones are kept. To take them as they are: wsss accept.", "", "  ")
     done = [made for one in entries if one.done and (made := judge.state(Path(os.path.abspath(one.folder))).made)]
-    for remark in remarks(done):
+    for remark in remarks(done, judge.root or ROOT):
         yield from wrapped(remark, "", "  ")
 
 

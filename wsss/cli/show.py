@@ -11,6 +11,8 @@ from wsss.cli.commands import snakemake_command, stage_command, why_not
 from wsss.cli.text import count, duration, memory, pairs, wrapped
 from wsss.errors import WsssError
 from wsss.evaluate.provenance import supervision
+from wsss.provenance.outputs import digest
+from wsss.provenance.versions import ROOT
 from wsss.store.artefact import Artefact, find, load, nice
 from wsss.workflow.jobs import Chain, checkout
 from wsss.workflow.remarks import remarks
@@ -41,7 +43,31 @@ def show(args: argparse.Namespace) -> int:
             raise
         problem = str(error)
     print("\n".join(_lines(made, chain, problem, args.all)))
+    if args.verify:
+        print("\n".join(["", *_verified(made)]))
     return 0
+
+
+def _verified(made: Artefact) -> Iterator[str]:
+    """Whether the files are those that the manifest tells of."""
+    wanted = made.manifest.get("outputs", {})
+    other = [name for name, digest in wanted.items() if _digest(made.folder / name) != digest]
+    if not wanted:
+        yield "files: the manifest does not tell their digests"
+    elif not other:
+        yield f"files: {count(len(wanted), 'output')}, all as they were made"
+    for name in other:
+        gone = "is gone" if not (made.folder / name).exists() else "is not the one that was made (damaged, or changed)"
+        yield from wrapped(
+            f"files: {name} {gone}; wsss run --again {made.stage}:{made.folder.name} makes it anew", "", "  "
+        )
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return digest(path)
+    except OSError:
+        return None
 
 
 def _lines(made: Artefact, chain: Chain | None, problem: str, everything: bool) -> Iterator[str]:
@@ -207,7 +233,7 @@ def _warnings(made: Artefact) -> Iterator[str]:
             yield f"{one.title}: accepted as it is, although {'; '.join(accepted['because'])}"
         for adopted in one.manifest.get("adopted", ()):
             yield f"{one.title}: made elsewhere, adopted from {adopted['because']['from']}"
-    yield from remarks(every)
+    yield from remarks(every, checkout() or ROOT)
     versions: dict[str, dict[str, str]] = {}
     for one in every:
         dropped = one.manifest.get("dropped")

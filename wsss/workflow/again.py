@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsss.steps import TABLES
 from wsss.store.artefact import Artefact
 from wsss.workflow.staleness import AGAIN, BACK, Staleness
 
@@ -44,17 +45,16 @@ class Again:
 
 def made_again(staleness: Staleness, folders: Iterable[Path]) -> Again:
     """What of some artefacts and of all they rest on has to be made again although it is finished. What comes back from
-    where it is kept does not count."""
+    where it is kept does not count, and tables, which take seconds, do not either."""
     stale = staleness.stale(folders)
     lost = [
-        (state.made, reasons)
+        (made, reasons)
         for folder, reasons in stale.items()
-        if (state := staleness.state(folder)).made is not None and reasons[0] != BACK
+        if (made := staleness.state(folder).made) is not None and made.stage not in TABLES and reasons[0] != BACK
     ]
     own = [reason for _, reasons in lost for reason in reasons if not reason.endswith(AGAIN)]
-    seconds = [hours_of(made) for made, _ in lost if made is not None]
-    gpu = any(made is not None and "peak_gpu_memory_mib" in made.manifest for made, _ in lost)
-    return Again(len(lost), sum(seconds), gpu, tuple(dict.fromkeys(own)))
+    gpu = any("peak_gpu_memory_mib" in made.manifest for made, _ in lost)
+    return Again(len(lost), sum(hours_of(made) for made, _ in lost), gpu, tuple(dict.fromkeys(own)))
 
 
 def hours_of(made: Artefact) -> float:

@@ -5,26 +5,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib import metadata
+from pathlib import Path
 
 from wsss.provenance.code import changed, short
+from wsss.provenance.versions import ROOT
 from wsss.store.artefact import Artefact
 
 QUIET = frozenset({"wsss", "python"})
 """Versions that are recorded and not remarked on: the first is told by the files, the second hardly ever matters."""
 
 
-def remarks(made: Sequence[Artefact]) -> Iterator[str]:
-    """Sentences about finished artefacts."""
-    yield from _code(made)
+def remarks(made: Sequence[Artefact], root: Path = ROOT) -> Iterator[str]:
+    """Sentences about finished artefacts; ``root``: the checkout whose code is compared."""
+    yield from _code(made, root)
     yield from _libraries(made)
     yield from _weights(made)
 
 
-def _code(made: Sequence[Artefact]) -> Iterator[str]:
+def _code(made: Sequence[Artefact], root: Path) -> Iterator[str]:
     stages: dict[str, None] = {}
     files: dict[str, None] = {}
     for one in made:
-        if other := changed(one.manifest.get("code", {})):
+        if other := changed(one.manifest.get("code", {}), root):
             stages[one.stage] = None
             files |= dict.fromkeys(other)
     if stages:

@@ -20,6 +20,7 @@ from wsss.errors import WsssError
 from wsss.provenance.code import changed, short
 from wsss.provenance.identity import facts, identity, named_inputs, token
 from wsss.provenance.outputs import missing
+from wsss.provenance.versions import ROOT
 from wsss.settings import Settings
 from wsss.store.artefact import Artefact, load, nice
 from wsss.store.kept import kept
@@ -181,7 +182,7 @@ class Staleness:
         made = state.made
         if made is not None and made.identity is not None and made.identity == state.identity:
             state.content = made.content
-            if self.strict and (files := changed(made.manifest.get("code", {}))):
+            if self.strict and (files := changed(made.manifest.get("code", {}), self.root or ROOT)):
                 state.reasons, state.content = [f"code: {short(files)} changed (code: strict)"], None
             return
         if made is not None:

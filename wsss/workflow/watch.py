@@ -11,12 +11,11 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsss.sharing import Share
-from wsss.steps import STEPS
 from wsss.store.kept import AGAIN
 from wsss.workflow.again import made_again
 from wsss.workflow.jobs import Chain, Job
@@ -66,10 +65,13 @@ class Watch:
             self._force(self.chain.folder(job), "manifest.json")
         elif self.staleness.state(folder).made is not None:
             return False
+        if getattr(wildcards, "part", None) is not None:
+            receipt = Share(int(wildcards.part), int(wildcards.parts)).receipt(folder)
+            if self._outdated(receipt, folder):
+                self._force(self.chain.folder(job), f"parts/{receipt.name}")
+            return True
         for other in self.staleness.hollow_inputs(folder):
             self._force(os.path.relpath(other), "manifest.json")
-        for receipt in self._outdated(job, folder):
-            self._force(self.chain.folder(job), f"parts/{receipt.name}")
         return True
 
     def _force(self, folder: str, file: str) -> None:
@@ -77,18 +79,14 @@ class Watch:
         self.ours.add(path)
         self.workflow.dag.forcefiles.add(path)
 
-    def _outdated(self, job: Job, folder: Path) -> Iterator[Path]:
-        """Receipts of shares that are not of the artefact that is to be made."""
-        shards = self.chain.shards(job) if job.rule in STEPS else 1
+    def _outdated(self, receipt: Path, folder: Path) -> bool:
+        """Whether a share is made, but not of the artefact that is to be made."""
+        try:
+            key = json.loads(receipt.read_text(encoding="utf-8")).get("key")
+        except (OSError, ValueError):
+            return False
         wanted = self.staleness.state(folder).identity if self.staleness else None
-        for number in range(shards) if shards > 1 else ():
-            receipt = Share(number, shards).receipt(folder)
-            try:
-                key = json.loads(receipt.read_text(encoding="utf-8")).get("key")
-            except (OSError, ValueError):
-                continue
-            if key is None or key != wanted:
-                yield receipt
+        return key is None or key != wanted
 
     def begin(self) -> None:
         """When jobs are about to run: whatever the user forces (``-R``, ``-f``, ``-F``) is made anew although nothing
