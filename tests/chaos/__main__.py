@@ -1,6 +1,7 @@
 """Kill stages of a tiny chain N times, each time let them end with the same command, and compare.
 
-Prints a line an episode; its last line is ``N kills, M wrong``, and its exit code is 0 where M is 0.
+Prints a line an episode; its last line is ``N kills, M wrong, L lost`` (M and L count episodes), and its exit code is 0
+where both are 0.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def main() -> int:
         chaos.undisturbed()
         number = args.only or 0
         while chaos.kills < args.kills:
-            chaos.episode(number, args.kills - chaos.kills)
+            chaos.turn(number, args.kills - chaos.kills)
             number += 1
             if args.only is not None:
                 break
@@ -36,8 +37,8 @@ def main() -> int:
     finally:
         if args.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
-    print(f"{chaos.kills} kills, {chaos.wrong} wrong")
-    return int(chaos.wrong > 0)
+    print(f"{chaos.kills} kills, {chaos.wrong} wrong, {chaos.lost} lost")
+    return int(chaos.wrong > 0 or chaos.lost > 0)
 
 
 if __name__ == "__main__":

@@ -8,20 +8,16 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from tests.chaos.clerks import Clerks
-from tests.chaos.deaths import KINDS, Died, Scene, Usual, mark_durable, unmount
+from tests.chaos.deaths import KINDS, Died, Scene, Usual, mark_durable
 from tests.chaos.house import ROOT, SHARES, SHORT, Job, bring_in, check_complete, jobs
-from tests.chaos.judge import KEPT, Key, Known, Tree, differences, known_by, left_over, lost, present, tree
-from tests.chaos.nursery import Ended, Nursery
-from tests.chaos.points import address_space, note, read_notes
+from tests.chaos.judge import differences, left_over, tree
+from tests.chaos.nursery import Nursery
 from tests.chaos.store import Store, clear
+from tests.chaos.trial import Trial, declared, failed, finish, observed
 
-TRY_AGAIN = 75
-ATTEMPTS = 4
-"""A stage that asks for another try gets so many."""
 TRIES = 6
 """A stage that ended before it was struck is struck anew, so often."""
 IN_A_ROW = (1, 1, 1, 2, 3)
@@ -94,6 +90,8 @@ class Chaos:
     def recorded(self, job: Job, beginning: str) -> Usual:
         """How a stage runs undisturbed from a beginning; seen once, and judged like any other run."""
         if (job.name, beginning) not in self.usual:
+            if beginning != NOTHING:
+                self.store.ready(job, 1)
             self.begin(job, beginning)
             scene = self.scene(job, random.Random(0), Usual({}))
             usual = observed(scene)
@@ -108,8 +106,6 @@ class Chaos:
 
     def begin(self, job: Job, beginning: str) -> None:
         """Lay out what lies there when the command is given."""
-        if beginning != NOTHING:
-            self.store.ready(job, 1)
         clear(self.house / job.out)
         BEGINNINGS[beginning](self.store, job)
 
@@ -145,11 +141,13 @@ class Chaos:
         victim = job.share(rng.randrange(SHARES)) if shared else job
         if shared:
             usual = replace(usual, points=usual.points // 2, moving=0, seconds=usual.seconds / 2)
+        other = self.store.ready(job, 1)
         self.begin(job, beginning)
         scene = self.scene(victim, rng, usual)
         mark_durable(scene)
         by_snakemake = rng.random() < 0.5
-        trial = Trial(self.store.known(job), scene, job.table and by_snakemake)
+        trial = Trial(self.store.known(job), scene, job.table)
+        trial.look("at the beginning")
         story, kills = [beginning] + ["one of several jobs"] * shared, 0
         try:
             for _ in range(min(most, 1 if self.short else rng.choice(IN_A_ROW))):
@@ -162,9 +160,8 @@ class Chaos:
                 if trial.wrong:
                     break
                 another = not shared and kind != "disk full" and rng.random() < ALTERNATING
-                scene = replace(scene, job=self.store.ready(job, 1) if another else victim)
+                scene = replace(scene, job=other if another else victim)
                 kind = rng.choice([name for name in names if name != "disk full"])
-            trial.known |= self.store.known(job)
             scene = replace(scene, job=job.gathering() if shared else job)
             if shared:
                 trial.wrong += self.finish_shares(scene, job, by_snakemake, story)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,11 @@ def changed(*path: str, value: Any) -> dict[str, Any]:
         block = block.setdefault(key, {})
     block[path[-1]] = value
     return config
+
+
+def listed(said: str) -> list[str]:
+    """The folders of the jobs that ``wsss plan --jobs`` lists."""
+    return re.findall(r"^  (results/\S+): ", said, re.M)
 
 
 def fresh() -> None:

@@ -113,8 +113,7 @@ def same(out: Path, other: Path) -> bool:
 
 
 def records(out: Path) -> int:
-    file = out / "state" / "metrics.jsonl"
-    return file.read_text().count("\n") if file.exists() else 0
+    return sum(file.read_text().count("\n") for file in out.glob("state/*/metrics.jsonl"))
 
 
 def disturb(index: Path, out: Path, rank: int, number: signal.Signals, logs: Path) -> Team:

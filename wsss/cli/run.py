@@ -23,6 +23,9 @@ CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--
 UNLOCKED = ("-n", "--dry-run", "--dryrun", "--unlock", "--nolock", "--lint", "--dag", "--rulegraph", "--help", "-h",
             "--list", "-l", "--summary", "-S", "--detailed-summary", "-D")  # fmt: skip
 """Flags with which Snakemake takes no lock, or takes it off."""
+PARTLY = ("--until", "-U", "--omit-from", "-O", "--batch", "--touch", "-t", "--report", "--archive",
+          "--cleanup-metadata", "--delete-all-output", "--delete-temp-output", "--conda-create-envs-only")  # fmt: skip
+"""Flags with which it runs a part of the jobs, or none: what would be made again is said, and nobody is asked."""
 WORTH_ASKING = 60 / 3600
 """Hours above which somebody is asked before finished results are made again."""
 
@@ -36,15 +39,17 @@ def run(args: argparse.Namespace) -> int:
     """
     words = snakemake(args.configfile or [], args.rest)
     chain = Chain.read(args.configfile)
+    these = [one for rule, name in parsed(chain, args.only or []) for one in manifests(chain, rule, name)]
     words = [*words, *again(chain, args.again or []), *only(chain, args.only or [])]
-    dry = any(one.split("=")[0] in UNLOCKED for one in args.rest)
+    dry, partly = (any(one.split("=")[0] in flags for one in args.rest) for flags in (UNLOCKED, PARTLY))
     if not dry:
         refuse_lock(Path(".snakemake"))
-    lost = made_again(Staleness(chain, checkout()), map(Path, targets(chain, args.rest)))
-    if lost.results and not dry:
-        consent(lost, args.yes, args.most)
-    elif lost.results:
+    wanted = [str(Path(one).parent) for one in these] or targets(chain, args.rest)
+    lost = made_again(Staleness(chain, checkout()), map(Path, wanted))
+    if lost.results and (dry or partly):
         print(f"wsss: {lost}", file=sys.stderr)
+    elif lost.results:
+        consent(lost, args.yes, args.most)
     print(f"wsss: {shlex.join(['snakemake', *words])}", file=sys.stderr, flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words])
 
