@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 from pydantic import ValidationError
@@ -13,7 +11,7 @@ from wsss.explain import Classes, find, subject_of
 from wsss.models.classifier import Classifier, build_classifier, load_classifier, load_judge
 from wsss.models.folding import fold_batch_norm
 from wsss.models.kernel_usage import KernelUsageHead
-from wsss.settings import PNocSettings, VanillaSettings
+from wsss.settings import VanillaSettings
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import save_weights
 
@@ -120,12 +118,3 @@ def test_recipes_build_it_and_warm_starts_must_agree(tmp_path):
         build_classifier(VanillaSettings(**small, head="kur", kur_alpha=20.0), 3, folder)
     with pytest.raises(ValidationError, match="kur_alpha has no effect without head: kur"):
         VanillaSettings(kur_alpha=20.0)
-
-
-def test_recipes_without_it_are_written_as_before():
-    for settings in (VanillaSettings(), PNocSettings(ordinary="x"), VanillaSettings(head="linear")):
-        assert not {"head", "kur_alpha"} & set(json.loads(settings.canonical()))
-    kur = json.loads(VanillaSettings(head="kur").canonical())
-    assert kur["head"] == "kur" and "kur_alpha" not in kur
-    assert json.loads(VanillaSettings(head="kur", kur_alpha=20.0).canonical())["kur_alpha"] == 20
-    assert json.loads(VanillaSettings().canonical())["positive_weight"] is None  # other defaults stand there

@@ -65,10 +65,18 @@ def test_settings_are_one_string_without_what_does_not_matter() -> None:
     assert "calibration_images" in made.settings("scores")(at("p-noc", kind="cams"))
 
 
+class Given(dict[str, list[str]]):
+    """Input files of a job, as Snakemake hands them to a function: by key and as attributes."""
+
+    def __init__(self, **files: list[str]) -> None:
+        super().__init__(files)
+        self.index = ["results/scenes/index/manifest.json"]
+
+
 def test_commands_are_derived() -> None:
     """One function that takes ``output`` makes the whole command: it never re-runs a job."""
     made, wildcards = plan(), at("p-noc")
-    words = shlex.split(made.command("cams")(wildcards, {}, ["x/y z/manifest.json"], 3))
+    words = shlex.split(made.command("cams")(wildcards, Given(), ["x/y z/manifest.json"], 3))
     assert words[:2] == [sys.executable, str(ROOT / "stages" / "cams.py")]
     flags = dict(zip(words[2::2], words[3::2], strict=True))
     run = "results/scenes/s0"
@@ -78,9 +86,9 @@ def test_commands_are_derived() -> None:
         **{"--threads": "3", "--out": "x/y z", "--state": "x/y z/state"},
     }
     share = at("p-noc", part="1", parts="4")
-    said = made.command("cams")(share, {}, ["x/y/parts/1-of-4.json"], 3)
+    said = made.command("cams")(share, Given(), ["x/y/parts/1-of-4.json"], 3)
     assert "--shard 1/4" in said and said.endswith("--out x/y --state x/y/state")
-    assert "--gather 2" in made.command("cams")(wildcards, {"parts": ["a", "b"]}, ["x/y/manifest.json"], 3)
+    assert "--gather 2" in made.command("cams")(wildcards, Given(parts=["a", "b"]), ["x/y/manifest.json"], 3)
 
 
 def test_patterns_take_the_names_and_nothing_else() -> None:

@@ -212,7 +212,7 @@ CASES: dict[str, tuple[Callable[[House], None], set[str]]] = {
     "an annotation": (code("wsss/engine.py", "self.step = 0", "self.step: int = 0"), set()),
     "the wording of a message": (code("wsss/mishaps.py", "the disk is full", "no room on the disk"), set()),
     "the wording of progress": (add_line("wsss/progress.py", "\nprint()\n"), set()),
-    "one more library recorded": (code("wsss/stage.py", '"h5py")', '"h5py", "scipy")'), set()),
+    "one more library recorded": (code("wsss/telling.py", '"h5py")', '"h5py", "scipy")'), set()),
     "files open at a time": (code("wsss/map_parts.py", "OPEN = 32", "OPEN = 64"), set()),
     "workers of a loader": (add_line("wsss/devices.py", "\nprint()\n"), set()),
     "a module moved": (moved, set()),

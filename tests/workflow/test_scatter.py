@@ -67,8 +67,8 @@ def house(done: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House
     return House(tmp_path / "copy")
 
 
-def manifest(house: House, folder: str) -> dict[str, Any]:
-    return json.loads((house.folder / RUN / folder / "manifest.json").read_text())
+def run(house: House, folder: str) -> dict[str, Any]:
+    return json.loads((house.folder / RUN / folder / "run.json").read_text())
 
 
 def test_everything_to_do(house: House) -> None:
@@ -79,8 +79,8 @@ def test_everything_to_do(house: House) -> None:
 def test_nothing_to_do_and_nothing_left_over(house: House) -> None:
     assert planned(house) == set()
     assert not list(house.folder.rglob("parts"))
-    assert manifest(house, "cams/vanilla")["shards"] == 3 and manifest(house, "predictions/vanilla")["shards"] == 2
-    assert "shards" not in manifest(house, "masks/raw")
+    assert run(house, "cams/vanilla")["shards"] == 3 and run(house, "predictions/vanilla")["shards"] == 2
+    assert "shards" not in run(house, "masks/raw")
 
 
 @pytest.mark.parametrize("shards", [1, 5])

@@ -53,8 +53,10 @@ def test_every_artefact_is_there(run: Path) -> None:
         "scores/saliency-masks/c2am-h",
         "scores/segmenters/p-noc",
     ):
-        manifest = json.loads((base / folder / "manifest.json").read_text())
-        assert {"settings", "seed", "inputs", "versions", "device", "wall_seconds"} <= set(manifest), folder
+        manifest, run = (json.loads((base / folder / name).read_text()) for name in ("manifest.json", "run.json"))
+        assert {"identity", "declared", "settings", "seed", "inputs", "outputs", "content"} <= set(manifest), folder
+        assert {"versions", "device", "wall_seconds", "code", "host"} <= set(run), folder
+        assert not set(manifest) & set(run), folder
     assert len(list((base / "masks/p-noc/masks").glob("*.png"))) == 32
     assert len(list((base / "predictions/p-noc/masks").glob("*.png"))) == 8
     with Image.open(next((base / "masks/p-noc/masks").glob("*.png"))) as mask:

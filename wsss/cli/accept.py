@@ -40,7 +40,7 @@ def accept(args: argparse.Namespace) -> int:
     configuration, or rests on one that is stale."""
     chain = Chain.read(args.configfile)
     staleness = Staleness(chain, checkout())
-    everything = [Path(os.path.abspath(chain.folder(job))) for job in chain.wanted()]
+    everything = [Path(os.path.abspath(chain.folder(job))) for job in chain.everything()]
     named = [find(path).folder for path in args.path]
     for folder in named:
         chain.at(folder)

@@ -80,7 +80,7 @@ def place(chain: Chain, made: Artefact, to: Path | None, anyway: bool) -> Job:
                 "--anyway; the manifest then says so"
             )
         return job
-    same = [job for job in chain.wanted() if job.rule == made.stage]
+    same = [job for job in chain.everything() if job.rule == made.stage]
     seed = made.manifest.get("seed", 0)
     fitting = [job for job in same if int(job.seed or 0) == seed and not unlike(made, job, chain)]
     if len(fitting) == 1:

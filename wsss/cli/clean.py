@@ -67,18 +67,8 @@ def paths(what: str, chain: Chain) -> Iterator[Path]:
     elif what == "intermediates":
         yield from spent(Staleness(chain, checkout()))
     else:
-        jobs = [job for target in ("all", *_others(chain)) for job in chain.wanted(target)]
-        named = {os.path.abspath(chain.folder(job)) for job in jobs}
+        named = {os.path.abspath(chain.folder(job)) for job in chain.everything()}
         yield from (one for one in below_folder(results) if os.path.abspath(one) not in named and load(one).stage)
-
-
-def _others(chain: Chain) -> Iterator[str]:
-    for target in ("ablation", "explain"):
-        try:
-            chain.wanted(target)
-        except WsssError:
-            continue
-        yield target
 
 
 def size(path: Path) -> int:

@@ -191,6 +191,16 @@ class Chain:
                 need(Job(rule, dataset))
         return list(found)
 
+    def everything(self) -> list[Job]:
+        """Every job of every target that the configuration has, each after those it needs."""
+        found: dict[Job, None] = {}
+        for target in LAST:
+            try:
+                found |= dict.fromkeys(self.wanted(target))
+            except WsssError:
+                continue
+        return list(found)
+
 
 def checkout() -> Path | None:
     """The checkout whose stages would run: the working directory, else where this package lies, else the copy that was
