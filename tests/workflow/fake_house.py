@@ -1,5 +1,5 @@
 """Stands in for ``stages/_house.py`` in a copy of the checkout: the stages' own frame runs, with arguments, locks,
-identities and manifests, and in place of the work each writes little files with a text that follows from its identity."""
+identities and manifests; in place of the work each writes little files with a text that follows from its identity."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What really happens when a run is repeated, changed, changed back and forced: jobs run, their work is next to nothing."""
+"""What really happens when a run is repeated, changed, changed back and forced: jobs run, with next to no work."""
 
 from __future__ import annotations
 
@@ -56,6 +56,11 @@ def manifest(house: House, folder: str) -> dict[str, Any]:
     return found
 
 
+def files(house: House) -> list[Path]:
+    """All that artefacts hold, manifests left out."""
+    return [path for path in (house.folder / RUN).rglob("*") if path.is_file() and path.suffix != ".json"]
+
+
 def weights(house: House) -> str:
     return (house.folder / RUN / "classifiers/plain/model.safetensors").read_text()
 
@@ -85,13 +90,13 @@ def test_a_setting_changed_and_changed_back(house: House) -> None:
 
 def test_what_is_made_again_with_the_same_content_runs_nothing_after_it(house: House) -> None:
     """A forced index is the same to the byte: everything that reads it sees that and stays as it is."""
-    before = {path: path.stat().st_mtime_ns for path in house.folder.glob(f"{RUN}/*/*/*") if path.suffix != ".json"}
+    before = {path: path.stat().st_mtime_ns for path in files(house)}
     index = house.folder / "results/scenes/index/manifest.json"
     text = index.read_text()
     told = said(house, "-R", "index")
     assert "up to date, nothing to do" in told or "Job stats" in told
     assert index.read_text() == text
-    after = {path: path.stat().st_mtime_ns for path in house.folder.glob(f"{RUN}/*/*/*") if path.suffix != ".json"}
+    after = {path: path.stat().st_mtime_ns for path in files(house)}
     assert after == before and house.plan() == set()
 
 
@@ -103,6 +108,16 @@ def test_what_a_person_forces_is_made_anew(house: House, how: tuple[str, str]) -
     said(house, *how)
     assert file.stat().st_ino != before and manifest(house, "classifiers/plain") == first
     assert not (file.parent / ".again").exists() and house.plan() == set()
+
+
+def test_what_rests_on_a_forced_result_looks_at_it_in_the_same_run(house: House) -> None:
+    told = said(house, "-R", "classifier")
+    assert "results/scenes/s0/cams/plain: up to date, nothing to do" in told, "it came out the same"
+    work = house.folder / "stages" / "_house.py"
+    work.write_text(work.read_text().replace('f"{name} {identity}\\n"', 'f"{name} {identity} on another GPU\\n"'))
+    told = said(house, "-R", "classifier")
+    assert "results/scenes/s0/cams/plain: up to date" not in told and house.plan() == set()
+    assert "another GPU" in (house.folder / RUN / "cams/plain/shard-00000-of-00001.h5").read_text()
 
 
 def test_a_dry_run_touches_nothing(house: House) -> None:

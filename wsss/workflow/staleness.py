@@ -29,6 +29,8 @@ from wsss.workflow.values import ABSENT, counted, differences, literal
 
 AGAIN = "is to be made again"
 """Ends the reasons that are inherited from an input."""
+ASKED = "is to be made anew, as somebody wants"
+"""The reason where nothing that counts has changed."""
 BACK = "kept from before: comes back as it was"
 """The reason where nothing has to be computed."""
 OLDER = "made before results had an identity: 'wsss accept' takes it over as it is"
@@ -64,11 +66,16 @@ class Staleness:
     Args:
         chain: The configuration to compare with; None: only what the manifests themselves tell is compared.
         root: The checkout whose declared versions are compared; None: those of the manifests stand.
+
+    Attributes:
+        forced: Folders of artefacts that somebody wants made anew, whatever they are; to be set before anything is
+            asked.
     """
 
     def __init__(self, chain: Chain | None, root: Path | None) -> None:
         self.chain, self.root = chain, root
         self.strict = chain is not None and chain.plan.config.code == "strict"
+        self.forced: frozenset[Path] = frozenset()
         self._states: dict[Path, State] = {}
         self._inputs: dict[Path, dict[str, Path]] = {}
         self._known: dict[str, str] = {}
@@ -180,6 +187,9 @@ class Staleness:
     def _judge(self, state: State, job: Job | None, inputs: dict[str, State]) -> None:
         """What follows from the identity that is wanted."""
         made = state.made
+        if made is not None and state.folder in self.forced:
+            state.reasons = [ASKED]
+            return
         if made is not None and made.identity is not None and made.identity == state.identity:
             state.content = made.content
             if self.strict and (files := changed(made.manifest.get("code", {}), self.root or ROOT)):

@@ -39,6 +39,7 @@ class Watch:
         self.workflow, self.root = workflow, root
         self.staleness: Staleness | None = None
         self.ours: set[str] = set()
+        self.planned = False
 
     def over(self, plan: Plan, files: Sequence[str]) -> None:
         """Look at the jobs of this plan. Where the workflow is a module with a ``prefix``, its results lie below
@@ -57,7 +58,7 @@ class Watch:
         Returns whether it may have to run: also where nothing has been made yet."""
         if self.staleness is None:
             return False
-        self.workflow.dag_settings.rerun_triggers = frozenset()
+        self._begin_plan()
         dataset, seed, name, kind = (getattr(wildcards, key, None) for key in ("dataset", "seed", "name", "kind"))
         job = Job(rule, str(dataset), seed, name, kind)
         folder = Path(os.path.abspath(self.chain.folder(job)))
@@ -74,6 +75,24 @@ class Watch:
             self._force(os.path.relpath(other), "manifest.json")
         return True
 
+    def _begin_plan(self) -> None:
+        """At the first job: turn Snakemake's own reasons off, and see what the user forces (``-R``, ``-f``, ``-F``)."""
+        settings = self.workflow.dag_settings
+        if self.planned or self.staleness is None:
+            return
+        self.planned = True
+        settings.rerun_triggers = frozenset()
+        named = {os.path.normpath(str(one)) for one in settings.forcerun}
+        named |= {os.path.normpath(str(one)) for one in settings.targets} if settings.forcetargets else set()
+        if not named and not settings.forceall:
+            return
+        jobs = {Path(os.path.abspath(self.chain.folder(job))): job for job in self.chain.everything()}
+        self.staleness.forced = frozenset(
+            folder
+            for folder, job in jobs.items()
+            if settings.forceall or job.rule in named or os.path.relpath(folder / "manifest.json") in named
+        )
+
     def _force(self, folder: str, file: str) -> None:
         path = os.path.normpath(f"{folder}/{file}")
         self.ours.add(path)
@@ -89,23 +108,17 @@ class Watch:
         return key is None or key != wanted
 
     def begin(self) -> None:
-        """When jobs are about to run: whatever the user forces (``-R``, ``-f``, ``-F``) is made anew although nothing
-        that counts has changed."""
-        settings = self.workflow.dag_settings
-        named = {str(one) for one in settings.forcerun}
-        for job in self.workflow.dag.needrun_jobs():
-            outputs = {os.path.normpath(str(file)) for file in job.output}
-            asked = settings.forceall or job.rule.name in named or bool(outputs & {os.path.normpath(n) for n in named})
-            asked |= settings.forcetargets and job in self.workflow.dag.targetjobs
-            manifest = next((one for one in outputs if one.endswith("manifest.json")), None)
-            if manifest is not None and (asked or self._strict(Path(manifest).parent)):
-                mark = Path(manifest).with_name(AGAIN)
-                mark.parent.mkdir(parents=True, exist_ok=True)
-                mark.touch()
-        if self.staleness is not None:
-            lost = made_again(self.staleness, (Path(one).parent for one in self.ours if one.endswith("manifest.json")))
-            if lost.results:
-                print(f"{lost}; the old ones are kept (wsss clean)", file=sys.stderr, flush=True)
+        """When jobs are about to run: what is to be made anew although its identity is the one that is wanted is
+        marked, for its stage would do nothing; and it is said what is lost."""
+        if self.staleness is None:
+            return
+        for path in self.ours:
+            folder = Path(os.path.abspath(path)).parent
+            if path.endswith("manifest.json") and (folder in self.staleness.forced or self._strict(folder)):
+                (folder / AGAIN).touch()
+        lost = made_again(self.staleness, (Path(one).parent for one in self.ours if one.endswith("manifest.json")))
+        if lost.results:
+            print(f"{lost}; the old ones are kept (wsss clean)", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """When all is made: give up what ``keep: false`` says need not be kept."""
@@ -121,5 +134,5 @@ class Watch:
         """Whether an artefact is made again for its code alone."""
         if self.staleness is None or not self.staleness.strict:
             return False
-        state = self.staleness.state(Path(os.path.abspath(folder)))
+        state = self.staleness.state(folder)
         return state.made is not None and state.made.identity == state.identity
