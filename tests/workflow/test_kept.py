@@ -57,8 +57,9 @@ def manifest(house: House, folder: str) -> dict[str, Any]:
 
 
 def files(house: House) -> list[Path]:
-    """All that artefacts hold, manifests left out."""
-    return [path for path in (house.folder / RUN).rglob("*") if path.is_file() and path.suffix != ".json"]
+    """All that artefacts hold, manifests and locks left out."""
+    found = (path for path in (house.folder / RUN).rglob("*") if path.is_file())
+    return [path for path in found if path.suffix != ".json" and path.name != ".lock"]
 
 
 def weights(house: House) -> str:
