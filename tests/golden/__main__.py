@@ -62,8 +62,10 @@ def recorded(names: Sequence[str], explain: str | None) -> int:
     keys = [case(name).key for name in names if name != SETTINGS] if names else list(all_cases())
     written, refused = record(keys, results(keys), explain) if keys else ([], [])
     also, wrong = record_settings(FILE, explain, only_versions=bool(names) and SETTINGS not in names)
-    print(*(f"recorded {name}" for name in written + [f"settings of {name}" for name in also]), sep="\n")
-    print(*refused, *wrong, sep="\n\n", file=sys.stderr)
+    for name in [*written, *(f"settings of {name}" for name in also)]:
+        print(f"recorded {name}")
+    for said in [*refused, *wrong]:
+        print(f"not recorded: {said}\n", file=sys.stderr)
     return int(bool(refused or wrong))
 
 
@@ -85,7 +87,8 @@ def drift(names: Sequence[str]) -> int:
             for name, was in one.get("values", {}).items():
                 now = found[key]["values"].get(name)
                 if isinstance(was, str) or "of" in was or now is None or len(was) != len(now):
-                    print(*([] if was == now else [f"{key} {name} ({pin}): {was} or {now}"[:400]]))
+                    if was != now:
+                        print(f"{key} {name} ({pin}): {was} or {now}"[:400])
                     continue
                 before, after = (dict(enumerate(v)) if isinstance(v, list) else v for v in (was, now))
                 share = farthest(before, after, 1.0 if isinstance(was, list) else LEAST)[0]

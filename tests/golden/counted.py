@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, get_args
 
-from tests.golden.cases import ROOT
+from tests.golden.programs import program, stages
 from tests.golden.records import SETTINGS, VALUES, note, write_record
-from tests.golden.running import program
 from wsss.provenance.versions import versions
 from wsss.settings import Settings, classes_of
 from wsss.steps import STEPS
@@ -23,11 +22,6 @@ FILE = VALUES / f"{SETTINGS}.json"
 MASKS = {"masks": "x"}
 """What a segmenter cannot do without, by default."""
 Entry = dict[str, Any]
-
-
-def stages() -> list[str]:
-    """The stage programs."""
-    return sorted(path.stem for path in (ROOT / "stages").glob("*.py") if not path.name.startswith("_"))
 
 
 def minimal(cls: type[Settings]) -> Settings:

@@ -19,12 +19,13 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from tests.golden.cases import case, with_inputs
-from tests.golden.running import Found, result, run_in
+
+Found = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """``old`` becomes ``new`` in the text of a module, once; ``case`` has to see it."""
+    """``old`` becomes ``new`` wherever it stands in the text of a module; ``case`` has to see it."""
 
     case: str
     module: str
@@ -152,6 +153,8 @@ def source(module: str) -> str:
 
 def run() -> dict[str, dict[str, Found]]:
     """Mutation -> its case -> what came of it; ``reformatted`` -> the cases of ``SAME``."""
+    from tests.golden.running import run_in
+
     targets = {*SAME, *(one.case for one in MUTATIONS.values())}
     read = {key for one in with_inputs(targets) for key in one.reads()}
     found: dict[str, dict[str, Found]] = {}
@@ -170,5 +173,7 @@ def run() -> dict[str, dict[str, Found]]:
 
 def again(key: str, inputs: dict[str, Found]) -> Found:
     """Make a case anew."""
+    from tests.golden.running import result
+
     shutil.rmtree(case(key).out, ignore_errors=True)
     return result(case(key), inputs)

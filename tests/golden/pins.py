@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -31,8 +32,9 @@ _EVERY = {name for pin in PINS.values() for name in pin}
 
 def environment(pin: str = USUAL) -> dict[str, str]:
     """This process's environment with that pin and one thread; ``WSSS_GOLDEN_PIN`` tells which."""
+    pins = PINS[pin] if platform.machine() == "x86_64" else {}
     free = {name: value for name, value in os.environ.items() if name not in _EVERY}
-    return {**free, **THREADS, **PINS[pin], "OMP_WAIT_POLICY": "passive", "WSSS_GOLDEN_PIN": pin}
+    return {**free, **THREADS, **pins, "OMP_WAIT_POLICY": "passive", "WSSS_GOLDEN_PIN": pin}
 
 
 def pinned(pin: str = USUAL) -> None:

@@ -1,9 +1,9 @@
 """What is kept of an artefact: few values, of which any real change of what was computed moves one.
 
-Three kinds of values. A **text** has to be equal: digests of what whole numbers alone decide, names, shapes. **Numbers**
-may differ a little, but whole ones not at all. Masks that hang on thresholds of fractions are kept as **pixels**: per
-image and label how many there are, and the sums of their rows and columns (as shares of the image's sides), so that a
-pixel that changes its label moves each by at most one.
+Three kinds of values. A **text** has to be equal: digests of what whole numbers alone decide, names, shapes.
+**Numbers** may differ a little, but whole ones not at all. Masks that hang on thresholds of fractions are kept as
+**pixels**: per image and label how many there are, and the sums of their rows and columns (as shares of the image's
+sides), so that a pixel that changes its label moves each by at most one.
 
 A long array becomes four numbers: its mean, its standard deviation and two sums with fixed weights, which values that
 only change their places move too.

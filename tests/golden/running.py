@@ -6,8 +6,6 @@ import contextlib
 import importlib.util
 import io
 import json
-import runpy
-import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,49 +15,20 @@ import numpy as np
 import torch
 
 from tests.golden import house
-from tests.golden.cases import DIRECT, INDEX, ROOT, Case, folder_of
+from tests.golden.cases import DIRECT, INDEX, Case, folder_of
 from tests.golden.figures import Values, lean
 from tests.golden.portraits import groups, portrait
+from tests.golden.programs import about, program
 from wsss.data.index import Index
 from wsss.engine import Trainer
 from wsss.explain import Regions, find, subject_of
 from wsss.inference import views_of
 from wsss.models.segmenter import load_segmenter
-from wsss.provenance.versions import declared, declaring, versions
-from wsss.settings import InferenceSettings, Settings, classes_of
-from wsss.stage import Run, Stage
+from wsss.settings import InferenceSettings
+from wsss.stage import Run
 
 Found = dict[str, Any]
 """What came of a case: ``versions``, ``files`` and ``values``; or ``skipped`` or ``error``, and why."""
-
-
-def program(stage: str) -> tuple[Stage, Any]:
-    """A stage's command line, and the function that does its work."""
-    if str(ROOT / "stages") not in sys.path:  # programs import their neighbour
-        sys.path.insert(0, str(ROOT / "stages"))
-    names = runpy.run_path(str(ROOT / "stages" / f"{stage}.py"), run_name="golden")
-    (line,) = {id(value): value for value in names.values() if isinstance(value, Stage)}.values()
-    line.parser.prog = f"{stage}.py"
-    return line, names["work"]
-
-
-def typed(stage: str, values: Mapping[str, Any] | None) -> Settings | None:
-    """Settings as a stage reads them."""
-    line, _ = program(stage)
-    if line.settings is None or values is None:
-        return None
-    key, classes = classes_of(line.settings)
-    return classes["" if key is None else values.get(key, next(iter(classes)))].read(dict(values))
-
-
-def about(case: Case) -> tuple[dict[str, int | str], list[str]]:
-    """The versions that count in a case, and the files that declare them."""
-    if case.stage == DIRECT:
-        file = f"wsss/explain/methods/{case.name.replace('-', '_')}.py"
-        version = declared(ROOT / file)
-        return ({f"explainer {case.name}": version} if version is not None else {}), [file]
-    settings = typed(case.stage, case.settings)
-    return versions(case.stage, settings), list(declaring(case.stage, settings).values())
 
 
 @contextlib.contextmanager
