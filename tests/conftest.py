@@ -24,6 +24,7 @@ if os.environ.get("WSSS_REACHED"):  # see tests/docs/reached.py
 
 LONG = (
     "tests/slurm/",
+    "tests/golden/test_golden.py",
     "tests/workflow/test_every_setting.py",
     "tests/workflow/test_tiny.py",
     "tests/docs/test_tutorials.py",

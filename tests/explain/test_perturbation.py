@@ -249,3 +249,13 @@ def test_channels_that_are_zero_cost_nothing():
         subject.network.body[3].weight[:3], subject.network.body[3].bias[:3] = 0, -1
     made = find("ablation-cam")()(subject, images(2), EVERY)
     assert made.about["cost"] == {"forwards": 2, "head_forwards": 6}
+
+
+def test_nothing_to_ablate():
+    """A network that is silent at the layer has maps of zeros, and no error."""
+    network = seeded(Pooled, act=nn.ReLU())
+    with torch.no_grad():
+        for parameter in network.body.parameters():
+            parameter.fill_(-1)
+    silent = maps("ablation-cam", Subject(network, "body"), closed_form=False)
+    assert silent.abs().sum() == 0

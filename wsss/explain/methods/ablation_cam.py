@@ -63,7 +63,7 @@ class Method(Explainer):
             region = F.interpolate(rows.masks[:, None].float(), size=activations.shape[2:], mode="nearest")
             kept = region if self.part == "outside" else 1 - region
         alive = (activations != 0).any(0).flatten(1).any(1).nonzero()[:, 0]
-        for some in torch.split(alive, self.chunk):
+        for some in torch.split(alive, self.chunk) if len(alive) else ():
             if kept is None:
                 scores = self._ablated(look, head, some, torch.zeros_like(activations[:, :1]))
                 found[:, some] = scores
