@@ -351,7 +351,7 @@ class Stage:
 def read_input(folder: Path) -> dict[str, Any]:
     """An input's manifest; one from before there were digests of contents is told by its own bytes."""
     about = read_json(folder / NAME)
-    if "content" not in about and (folder / NAME).is_file():
+    if "identity" not in about and (folder / NAME).is_file():
         about["content"] = outputs.digest(folder / NAME)
     return about
 

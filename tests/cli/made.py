@@ -113,4 +113,6 @@ class Results:
         folder = self.folder / "results" / "scenes" / path
         for file in (folder / "run.json", folder / "manifest.json"):
             known = json.loads(file.read_text())
-            file.write_text(json.dumps(known | {k: v for k, v in facts.items() if file.name == "run.json" or k in known}))
+            file.write_text(
+                json.dumps(known | {k: v for k, v in facts.items() if file.name == "run.json" or k in known})
+            )

@@ -205,7 +205,9 @@ def test_old_manifests_do_no_harm(results, wsss) -> None:
         file.write_text(json.dumps({key: about[key] for key in ("stage", "settings", "seed", "inputs", "made")}))
     said = wsss("plan", "--jobs")[1]
     assert row(said, "cams")[1:3] == ["2", "0"] and row(said, "cams")[4:6] == ["unknown", "unknown"]
-    assert " ".join(said.split()).count("; made before results had an identity: 'wsss accept' takes it over as it is") == 2
+    assert (
+        " ".join(said.split()).count("; made before results had an identity: 'wsss accept' takes it over as it is") == 2
+    )
 
 
 def test_a_job_that_is_done_need_not_say_how_long_it_took(results, wsss) -> None:

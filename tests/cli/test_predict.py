@@ -17,7 +17,6 @@ from scipy import ndimage
 from shoebox import Shoebox
 
 import wsss.apply
-from wsss.store.artefact import load
 from wsss.cli.predict import recipe, segmenter
 from wsss.data.images import read_image
 from wsss.data.palette import VOC_PALETTE
@@ -25,6 +24,7 @@ from wsss.inference import pixel_probabilities
 from wsss.models.segmenter import Segmenter, load_segmenter
 from wsss.predict import Photo, legend, overlay, regions, run_lengths
 from wsss.settings import PredictSettings
+from wsss.store.artefact import load
 from wsss.store.manifest import write_manifest
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights

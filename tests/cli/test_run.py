@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from house import House
 from made import CONFIG, ROOT, changed
 
 import wsss.cli.run
@@ -190,6 +191,11 @@ class TestFinishedResults:
         assert called("-n") == [*USUAL, "-n"]
         assert capsys.readouterr().err.startswith(f"wsss: {LOST}\n")
 
+    @pytest.mark.parametrize("part", [["--until", "cams"], ["-U", "cams"], ["--touch"], ["--batch=all=1/3"]])
+    def test_part_of_a_run_tells_and_does_not_ask(self, called, capsys, part: list[str]) -> None:
+        assert called(*part) == [*USUAL, *part]
+        assert capsys.readouterr().err.startswith(f"wsss: {LOST}\n")
+
     def test_little_time_is_not_worth_a_question(self, results, called, capsys) -> None:
         results.configure(changed("segmenters", "p-noc", "predict", value={"flip": False}))
         for path in ("predictions/p-noc", "scores/segmenters/p-noc"):
@@ -213,16 +219,13 @@ class TestFinishedResults:
         assert called("all_masks") == [*USUAL, "all_masks"]
         assert "finished result" not in capsys.readouterr().err
 
-    @pytest.mark.xfail(strict=True, reason="a path among Snakemake's flags is taken for the only target")
     def test_a_profile_is_no_target(self, wsss) -> None:
         assert LOST in wsss("run", "--profile", "workflow/profiles/slurm")[2]
 
-    @pytest.mark.xfail(strict=True, reason="with --only the question counts what will not be made")
     def test_what_is_left_out_is_not_asked_about(self, called, capsys) -> None:
         assert called("--only", "masks:p-noc", "--yes")
         assert "GPU-hours" not in capsys.readouterr().err
 
-    @pytest.mark.xfail(strict=True, raises=Called, reason="the masks of the target all_saliency are forgotten")
     def test_those_of_all_saliency_masks_count(self, results, wsss) -> None:
         raw = {**CONFIG, "saliency": {"c2am": {"objective": "c2am", "refine": {"threshold": 0.3}}}}
         results.make(results.configure(raw))
@@ -265,21 +268,17 @@ class TestAgain:
         assert set(re.findall(r"^use rule \w+ as (\w+)_shard with:", text, re.M)) == SHARDED
         assert set(re.findall(r"^rule (\w+):", text, re.M)) == set(RULES) and set(STEPS) < set(RULES)
 
-    @pytest.mark.xfail(strict=True, raises=KeyError, reason="stages without recipes have no manifests in ``only``")
     @pytest.mark.parametrize("stage", ["index", "scores", "summary"])
     def test_only_a_stage_without_recipes(self, called, stage: str) -> None:
         assert called("--only", stage)[-1].endswith("/manifest.json")
 
-    @pytest.mark.xfail(strict=True, reason="recipes of the ablation study, of which nothing is made, are asked for too")
     def test_only_the_recipes_of_the_configuration(self, called) -> None:
         assert called("--only", "masks")[-2:] == ["--", "results/scenes/s0/masks/p-noc/manifest.json"]
 
-    @pytest.mark.xfail(strict=True, reason="without a target Snakemake takes the default one")
     def test_only_a_stage_of_which_there_is_no_recipe(self, wsss, instead) -> None:
         code, _, said = wsss("run", "--only", "walk")
         assert code == 2 and "walk" in said
 
-    @pytest.mark.xfail(strict=True, raises=KeyError, reason="an unknown target is for Snakemake to refuse")
     def test_a_target_that_nobody_knows(self, called) -> None:
         assert called("all_walks")[-1] == "all_walks"
 
@@ -296,3 +295,15 @@ class TestAgain:
         code, _, said = wsss("run", flag, "masks:pnoc")
         assert code == 2
         assert "masks:pnoc: config.yaml has no masks 'pnoc'; did you mean 'p-noc'? (there: p-noc" in said
+
+
+def test_snakemake_understands_again_and_only(tmp_path: Path) -> None:
+    house = House.build(tmp_path / "house", CONFIG)
+    house.finish()
+    house.configure(changed("classifiers", "vanilla", "lr", value=0.2))
+    for flag, rules in (("--only", {"masks"}), ("--again", {"classifier", "cams", "masks", "segmenter"})):
+        command = [sys.executable, "-m", "wsss", "run", "-n", "--quiet", "rules", flag, "masks:p-noc"]
+        done = subprocess.run(command, cwd=house.folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        counted = set(re.findall(r"^(\w+) +\d+$", done.stdout, re.M)) - {"total"}
+        assert counted == rules if flag == "--only" else counted > rules

@@ -15,6 +15,7 @@ import yaml
 from made import CONFIG, ROOT, changed
 
 from wsss.cli.commands import stage_command
+from wsss.cli.run import parsed
 from wsss.store.artefact import load
 from wsss.store.kept import set_aside
 from wsss.workflow.values import counted
@@ -241,7 +242,10 @@ def test_code_that_changed_since_is_no_reason_but_a_remark(results, wsss) -> Non
     results.edit("s0/classifiers/vanilla", code={"wsss/engine.py": "0" * 16})
     said = " ".join(wsss("show", "results/scenes/s0/cams/vanilla")[1].split())
     assert "up to date with config.yaml" in said
-    assert "The code of 1 stage changed since (engine.py), but no version: results are kept; wsss run --again class" in said
+    assert (
+        "The code of 1 stage changed since (engine.py), but no version: results are kept; wsss run --again class"
+        in said
+    )
     assert "The code" not in wsss("show", "results/scenes/index")[1]
 
 
@@ -274,6 +278,38 @@ def test_code_counts_where_the_configuration_says_so(results, wsss) -> None:
     results.edit("s0/classifiers/vanilla", code={"wsss/engine.py": "0" * 16, "wsss/errors.py": "0"})
     said = wsss("show", "results/scenes/s0/cams/vanilla")[1]
     assert "    - results/scenes/s0/classifiers/vanilla: code: engine.py changed (code: strict)\n" in said
+
+
+class TestVerify:
+    """``--verify`` reads all files."""
+
+    show = ("show", "results/scenes/s0/masks/p-noc", "--verify")
+
+    def test_all_as_they_were(self, results, wsss) -> None:
+        assert wsss(*self.show)[1].endswith("\n\nfiles: 1 output, all as they were made\n")
+        assert "files: " not in wsss(*self.show[:2])[1]
+
+    def test_one_that_was_changed(self, results, wsss) -> None:
+        (results.run / "masks/p-noc/masks/a.png").write_text("by hand")
+        said = " ".join(wsss(*self.show)[1].split())
+        other = "masks is not the one that was made (damaged, or changed)"
+        assert said.endswith(f"files: {other}; wsss run --again masks:p-noc makes it anew")
+
+    def test_one_that_is_gone(self, results, wsss) -> None:
+        shutil.rmtree(results.run / "masks/p-noc/masks")
+        assert "files: masks is gone; wsss run --again masks:p-noc makes it anew\n" in wsss(*self.show)[1]
+
+    def test_one_from_before_there_were_digests(self, results, wsss) -> None:
+        results.age("s0/masks/p-noc")
+        assert wsss(*self.show)[1].endswith("files: the manifest does not tell their digests\n")
+
+    @pytest.mark.parametrize("path", ["index", "s0/scores/cams/p-noc", "report"])
+    def test_the_command_can_be_given(self, results, wsss, path: str) -> None:
+        for name in results.read(path)["outputs"]:
+            (results.folder / "results/scenes" / path / name).unlink()
+        said = wsss("show", f"results/scenes/{path}", "--verify")[1]
+        (wanted,) = set(re.findall(r"wsss run --again (\S+) makes", said))
+        assert parsed(results.configure(CONFIG), [wanted])
 
 
 def test_true_masks_are_told_with_their_number(results, wsss) -> None:

@@ -12,6 +12,8 @@ from wsss.cli.asking import agreed
 from wsss.cli.text import count, wrapped
 from wsss.errors import WsssError
 from wsss.provenance import outputs
+from wsss.provenance.code import today
+from wsss.provenance.versions import ROOT
 from wsss.store.artefact import Artefact, find, nice
 from wsss.store.manifest import write_manifest
 from wsss.workflow.jobs import Chain, checkout
@@ -43,7 +45,10 @@ def accept(args: argparse.Namespace) -> int:
     everything = [Path(os.path.abspath(chain.folder(job))) for job in chain.everything()]
     named = [find(path).folder for path in args.path]
     for folder in named:
-        chain.at(folder)
+        try:
+            chain.at(folder)
+        except WsssError as error:
+            raise WsssError(f"{nice(folder)} cannot be accepted: {error}") from None
     stale = staleness.stale(everything)
     states = {folder: staleness.state(folder) for folder in named or stale if folder in stale}
     mine = [folder for folder, state in states.items() if acceptable(state) and (named or state.reasons)]
@@ -77,8 +82,11 @@ def accept_all(staleness: Staleness, folders: Sequence[Path]) -> list[Path]:
         state = staleness.state(folder)
         made = state.made
         if folder in folders and acceptable(state) and made is not None and state.identity is not None:
-            if state.identity != made.identity:
-                write_manifest(folder, *rewritten(staleness, state, made, accepted=state.reasons))
+            if state.identity != made.identity or state.reasons:
+                manifest, run = rewritten(staleness, state, made, accepted=state.reasons)
+                if staleness.strict and isinstance(run.get("code"), dict):
+                    run["code"] = today(run["code"], staleness.root or ROOT)
+                write_manifest(folder, manifest, run)
                 staleness.forget(folder)
             accepted.append(folder)
     return accepted

@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from wsss.cli.accept import rewritten
 from wsss.errors import WsssError
@@ -17,7 +18,8 @@ from wsss.store.manifest import flush_all, write_manifest
 from wsss.wording import listed
 from wsss.workflow.jobs import Chain, Job, checkout
 from wsss.workflow.staleness import Staleness, changed_settings
-from wsss.workflow.values import references
+from wsss.workflow.values import ABSENT, references
+from wsss.workflow.values import differences as differing
 
 
 def adopt(args: argparse.Namespace) -> int:
@@ -33,21 +35,26 @@ def adopt(args: argparse.Namespace) -> int:
     if folder == made.folder:
         raise WsssError(f"{made.title} lies in its place already; wsss accept takes it as it is")
     staleness = Staleness(chain, checkout())
-    state = staleness.state(folder)
-    if state.identity is None:
-        missing = [nice(one.folder) for one in staleness.inputs_of(folder).values() if one.content is None]
+    state, inputs = staleness.state(folder), staleness.inputs_of(folder)
+    missing = [
+        nice(one.folder)
+        for name, one in inputs.items()
+        if one.content is None or name == "index" and one.gone is not None  # its classes are read below
+    ]
+    if missing:
         raise WsssError(
             f"{nice(folder)} rests on {listed(missing)}, not made here yet or stale; make it first, then adopt"
         )
-    check_classes(made, [one.folder for name, one in staleness.inputs_of(folder).items() if name == "index"])
-    differences = unlike(made, job, chain)
+    check_classes(made, [one.folder for name, one in inputs.items() if name == "index"])
+    differences = [*unlike(made, job, chain), *other_versions(made, state.about["declared"])]
     with locked(folder):
         recover(folder)
         set_aside(folder)
         for name in outputs.outputs_of(made.stage, made.folder):
             copy(made.folder / name, folder / name)
         flush_all(folder)
-        source = {"from": str(made.folder), "inputs": made.manifest.get("inputs"), "differences": differences}
+        source: dict[str, Any] = {"from": str(made.folder), "differences": differences}
+        source |= {key: made.manifest.get(key) for key in ("inputs", "seed", "declared", "files")}
         write_manifest(folder, *rewritten(staleness, state, made, adopted=source))
     print(
         f"{nice(folder)}: adopted from {args.folder}" + (f", although {'; '.join(differences)}" if differences else "")
@@ -71,7 +78,10 @@ def check_files(made: Artefact) -> None:
 def place(chain: Chain, made: Artefact, to: Path | None, anyway: bool) -> Job:
     """The job whose artefact this is: the one that is named, or the only one with these settings and seed."""
     if to is not None:
-        job = chain.at(to)
+        try:
+            job = chain.at(to)
+        except WsssError as error:
+            raise WsssError(f"--to {to} is no place for it: {error}") from None
         if job.rule != made.stage:
             raise WsssError(f"{to} is made by {job.rule}, and {made.title} was made by {made.stage}")
         if (differences := unlike(made, job, chain)) and not anyway:
@@ -80,11 +90,16 @@ def place(chain: Chain, made: Artefact, to: Path | None, anyway: bool) -> Job:
                 "--anyway; the manifest then says so"
             )
         return job
-    same = [job for job in chain.everything() if job.rule == made.stage]
-    seed = made.manifest.get("seed", 0)
-    fitting = [job for job in same if int(job.seed or 0) == seed and not unlike(made, job, chain)]
-    if len(fitting) == 1:
-        return fitting[0]
+    same: list[Job] = []
+    fitting: list[Job] = []
+    for jobs in (chain.wanted(), chain.everything()):  # recipes of the study come last
+        same = [job for job in jobs if job.rule == made.stage]
+        fitting = [job for job in same if not unlike(made, job, chain)]
+        alike = [job for job in fitting if not list(changed_settings(made, job, chain.settings(job)))]
+        if len(alike or fitting) == 1:
+            return (alike or fitting)[0]
+        if fitting:
+            break
     found = listed([chain.folder(job) for job in fitting or same]) if same else "none"
     many = "several recipes have" if fitting else "no recipe has"
     raise WsssError(
@@ -93,10 +108,19 @@ def place(chain: Chain, made: Artefact, to: Path | None, anyway: bool) -> Job:
 
 
 def unlike(made: Artefact, job: Job, chain: Chain) -> list[str]:
-    """In which settings an artefact differs from a recipe; what other recipes are called there is nothing to it."""
+    """In which settings, or in which seed, an artefact differs from a recipe; what other recipes are called there is
+    nothing to it."""
     names = references(made.stage, made.settings)
     changes = changed_settings(made, job, chain.settings(job))
-    return [change for change in changes if change.partition(":")[0] not in names]
+    found = [change for change in changes if change.partition(":")[0] not in names]
+    was, seed = made.manifest.get("seed", 0), int(job.seed or 0)
+    return found + ([f"seed: was {was}, is {seed}"] if was != seed else [])
+
+
+def other_versions(made: Artefact, wanted: dict[str, Any]) -> list[str]:
+    """Declared versions that are others now; one that only one side has follows from the settings."""
+    pairs = differing(made.manifest.get("declared", {}), wanted)
+    return [f"version of {name}: was {a}, is {b}" for name, a, b in pairs if ABSENT not in (a, b)]
 
 
 def check_classes(made: Artefact, index: list[Path]) -> None:

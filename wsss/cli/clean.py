@@ -12,9 +12,10 @@ from pathlib import Path
 from wsss.cli.asking import agreed
 from wsss.cli.text import count, memory, table
 from wsss.errors import WsssError
-from wsss.provenance.outputs import STATE
-from wsss.store.artefact import below_folder, load, nice
-from wsss.store.kept import all_kept
+from wsss.provenance.outputs import RUN, STATE
+from wsss.store.artefact import OF_SUMMARY, below_folder, load, nice
+from wsss.store.kept import all_kept, drop
+from wsss.store.manifest import SECOND
 from wsss.workflow.jobs import Chain, checkout
 from wsss.workflow.spent import delete, spent
 from wsss.workflow.staleness import Staleness
@@ -50,7 +51,7 @@ def clean(args: argparse.Namespace) -> int:
         raise WsssError("nothing was deleted; give --yes where nobody can be asked")
     for name, folders in found.items():
         for one in folders:
-            delete(one) if name == "intermediates" else shutil.rmtree(one, ignore_errors=True)
+            remove(name, one)
     print("Deleted.")
     return 0
 
@@ -68,7 +69,29 @@ def paths(what: str, chain: Chain) -> Iterator[Path]:
         yield from spent(Staleness(chain, checkout()))
     else:
         named = {os.path.abspath(chain.folder(job)) for job in chain.everything()}
-        yield from (one for one in below_folder(results) if os.path.abspath(one) not in named and load(one).stage)
+        yield from (one for one in below_folder(results) if os.path.abspath(one) not in named and ours(one))
+
+
+def ours(folder: Path) -> bool:
+    """Whether a manifest is that of a stage."""
+    try:
+        return bool(load(folder).stage)
+    except WsssError:
+        return False
+
+
+def remove(what: str, folder: Path) -> None:
+    """Delete a folder; of a summary, whose folder holds all other artefacts too, only what belongs to it."""
+    if what == "intermediates":
+        delete(folder)
+    elif what == "kept":
+        drop(folder)
+    elif what == "unnamed" and (folder / "index").is_dir():
+        for name in (*OF_SUMMARY, RUN, SECOND):
+            path = folder / name
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def size(path: Path) -> int:

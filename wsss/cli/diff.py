@@ -97,7 +97,7 @@ class _Comparison:
                 yield from self._once(f"declared version of {key}", one, other)
             if other := [name for name, was in code_of(a).items() if code_of(b).get(name, was) != was]:
                 yield from self._once(f"code: {short(other)}", "one text", "another")
-        yield from self._line("your files", a.manifest.get("files", ABSENT), b.manifest.get("files", ABSENT))
+        yield from self._line("your files", a.manifest.get("files") or ABSENT, b.manifest.get("files") or ABSENT)
 
     @staticmethod
     def _line(label: str, one: Any, other: Any) -> Iterator[str]:

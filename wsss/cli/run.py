@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wsss.cli.asking import agreed
 from wsss.errors import WsssError
-from wsss.steps import STEPS, TABLES
+from wsss.steps import SCORED, STEPS, TABLES
 from wsss.store.artefact import nice
 from wsss.wording import listed, nearest
 from wsss.workflow.again import Again, made_again
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if not dry:
         refuse_lock(Path(".snakemake"))
     wanted = [str(Path(one).parent) for one in these] or targets(chain, args.rest)
-    lost = made_again(Staleness(chain, checkout()), map(Path, wanted))
+    lost = made_again(Staleness(chain, checkout()), map(Path, wanted), alone=bool(these))
     if lost.results and (dry or partly):
         print(f"wsss: {lost}", file=sys.stderr)
     elif lost.results:
@@ -73,11 +73,22 @@ def targets(chain: Chain, rest: Sequence[str]) -> list[str]:
     """The artefact folders that a run is asked for, as far as ``wsss`` can tell them from the command line."""
     named = [one for one in rest if one in LAST]
     kinds = [one.removeprefix("all_") for one in rest if one.startswith("all_")]
-    found = [str(Path(one).parent) for kind in kinds for one in chain.plan.manifests(kind)]
-    found += [str(Path(one).parent if Path(one).suffix else Path(one)) for one in rest if "/" in one and one[0] != "-"]
+    kinds += ["saliency-masks"] if "saliency" in kinds else []
+    found = [str(Path(one).parent) for kind in kinds if kind in SCORED for one in chain.plan.manifests(kind)]
+    found += [folder for one in rest if "/" in one and (folder := made_in(chain, one)) is not None]
     if not named and not found:
         named = ["all"]
     return found + [chain.folder(job) for target in named for job in chain.wanted(target) if job.rule in TABLES]
+
+
+def made_in(chain: Chain, word: str) -> str | None:
+    """The artefact folder that a word names, or a file in it; None for any other word."""
+    folder = Path(word).parent if Path(word).suffix else Path(word)
+    try:
+        chain.at(folder)
+    except WsssError:
+        return None
+    return str(folder)
 
 
 def again(chain: Chain, wanted: Sequence[str]) -> list[str]:
@@ -113,13 +124,20 @@ def parsed(chain: Chain, wanted: Sequence[str]) -> list[tuple[str, str | None]]:
 
 
 def manifests(chain: Chain, rule: str, name: str | None) -> list[str]:
-    """Manifests of a stage's artefacts, over datasets and seeds."""
-    plan, names = chain.plan, chain.plan.served(rule) if name is None else [name]
+    """Manifests of a stage's artefacts, over datasets and seeds; without a name, of the configuration's own recipes.
+    Raises ``WsssError`` where there is none."""
+    if name is None:
+        target = next((target for target, rules in LAST.items() if rule in rules), "all")
+        wanted = chain.wanted("explain" if rule == "explanation" else target)
+        found = [f"{chain.folder(job)}/manifest.json" for job in wanted if job.rule == rule]
+        if not found:
+            raise WsssError(f"{chain.title} has nothing for the stage {rule!r} to make")
+        return found
+    plan = chain.plan
     return [
-        f"{plan.base(dataset, seed)}/{STEPS[rule].folder}/{one}/manifest.json"
+        f"{plan.base(dataset, seed)}/{STEPS[rule].folder}/{name}/manifest.json"
         for dataset in plan.config.dataset
         for seed in plan.config.seeds
-        for one in names
     ]
 
 

@@ -13,6 +13,7 @@ from wsss.errors import WsssError
 from wsss.evaluate.provenance import supervision
 from wsss.provenance.outputs import digest
 from wsss.provenance.versions import ROOT
+from wsss.steps import STEPS
 from wsss.store.artefact import Artefact, find, load, nice
 from wsss.workflow.jobs import Chain, checkout
 from wsss.workflow.remarks import remarks
@@ -58,9 +59,8 @@ def _verified(made: Artefact) -> Iterator[str]:
         yield f"files: {count(len(wanted), 'output')}, all as they were made"
     for name in other:
         gone = "is gone" if not (made.folder / name).exists() else "is not the one that was made (damaged, or changed)"
-        yield from wrapped(
-            f"files: {name} {gone}; wsss run --again {made.stage}:{made.folder.name} makes it anew", "", "  "
-        )
+        again = f"{made.stage}:{made.folder.name}" if made.stage in STEPS else made.stage
+        yield from wrapped(f"files: {name} {gone}; wsss run --again {again} makes it anew", "", "  ")
 
 
 def _digest(path: Path) -> str | None:

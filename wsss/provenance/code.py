@@ -47,6 +47,11 @@ def changed(record: Mapping[str, str], root: Path = ROOT) -> list[str]:
     return [name for name, was in record.items() if not name.startswith(SILENT) and _now(name, root) != was]
 
 
+def today(record: Mapping[str, str], root: Path = ROOT) -> dict[str, str]:
+    """The same files as they are now, without those that are gone."""
+    return {name: text for name in record if (text := _now(name, root)) not in (None, "absent")}
+
+
 def _now(name: str, root: Path) -> str | None:
     if name.startswith("native/"):
         return native.digest(name.removeprefix("native/"), root)

@@ -24,8 +24,11 @@ def save_weights(path: Path | str, weights: dict[str, torch.Tensor], about: dict
 
 def described(path: Path) -> dict[str, Any]:
     """What was said about weights when they were saved, without reading them."""
-    with safe_open(path, framework="np") as file:
-        about: dict[str, Any] = json.loads((file.metadata() or {}).get("wsss", "{}"))
+    try:
+        with safe_open(path, framework="np") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {}).get("wsss", "{}"))
+    except (SafetensorError, ValueError, OSError) as error:
+        raise WsssError(f"{path}: not a readable file of weights ({error}); fetch or make it again") from error
     return about
 
 

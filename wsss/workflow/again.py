@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +44,17 @@ class Again:
         return f"{many} ({took}) to be made again because of: {why}{more}"
 
 
-def made_again(staleness: Staleness, folders: Iterable[Path]) -> Again:
+def made_again(staleness: Staleness, folders: Iterable[Path], alone: bool = False) -> Again:
     """What of some artefacts and of all they rest on has to be made again although it is finished. What comes back from
-    where it is kept does not count, and tables, which take seconds, do not either."""
-    stale = staleness.stale(folders)
+    where it is kept does not count, and tables, which take seconds, do not either. ``alone``: what they rest on
+    stays as it is, so they have to be made again for reasons of their own only."""
+    asked = [Path(os.path.abspath(folder)) for folder in folders]
+    stale = staleness.stale(asked)
+    if alone:
+        own_reasons = {
+            one: [reason for reason in reasons if not reason.endswith(AGAIN)] for one, reasons in stale.items()
+        }
+        stale = {one: reasons for one, reasons in own_reasons.items() if one in asked and reasons}
     lost = [
         (made, reasons)
         for folder, reasons in stale.items()

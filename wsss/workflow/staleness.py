@@ -24,6 +24,7 @@ from wsss.provenance.versions import ROOT
 from wsss.settings import Settings
 from wsss.store.artefact import Artefact, load, nice
 from wsss.store.kept import kept
+from wsss.store.manifest import NAME
 from wsss.workflow.jobs import Chain, Job
 from wsss.workflow.values import ABSENT, counted, differences, literal
 
@@ -46,6 +47,7 @@ class State:
         gone: Why it is not whole; None if it is.
         identity: The identity that is wanted; None where the content of an input is not known.
         content: The digest of the content that it has, or will have; None where nobody knows.
+        damaged: There is a manifest, but it cannot be read.
         back: It is kept from before, and comes back without being made.
         reasons: What of itself is not as it is wanted.
     """
@@ -55,6 +57,7 @@ class State:
     gone: str | None = None
     identity: str | None = None
     content: str | None = None
+    damaged: bool = False
     back: bool = False
     about: dict[str, Any] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
@@ -91,7 +94,7 @@ class Staleness:
         for folder, state in states.items():
             if state.gone is None and state.reasons:
                 found[folder] = list(state.reasons)
-            elif state.gone is not None and folder in asked:
+            elif state.gone is not None and (folder in asked or state.damaged):
                 found[folder] = [state.gone]
         changing = True
         while changing:
@@ -117,10 +120,11 @@ class Staleness:
         return found
 
     def must(self, folder: Path) -> bool:
-        """Whether a finished artefact is not what is wanted. (One that is not there is nobody's question here.)"""
+        """Whether a finished artefact is not what is wanted, or its manifest cannot be read. (One that is not there is
+        nobody's question here.)"""
         state = self.state(folder)
         if state.made is None:
-            return False
+            return state.damaged
         return bool(state.reasons) or any(self.state(one).content is None for one in self._inputs[folder].values())
 
     def hollow_inputs(self, folder: Path) -> list[Path]:
@@ -168,7 +172,7 @@ class Staleness:
             lost = missing(folder, made.manifest.get("outputs", ()))
             state.gone = None if lost is None else f"{lost} is gone"
         else:
-            state.gone = made
+            state.gone, state.damaged = made, (folder / NAME).is_file()
         job = self.job(folder)
         inputs = {name: self.state(other) for name, other in self._inputs[folder].items()}
         if job is not None and self.chain is not None:
@@ -197,6 +201,8 @@ class Staleness:
             return
         if made is not None:
             state.reasons = list(self._changed(state, made, job, inputs))
+            if not state.reasons and state.identity is not None:
+                state.reasons = [f"identity: was {made.identity}, is {state.identity}"]
         if state.identity is not None:
             before = kept(state.folder, state.identity)
             if before is not None:
@@ -255,6 +261,8 @@ class Staleness:
         if job is not None and self.chain is not None:
             yield from changed_settings(made, job, self.chain.settings(job))
             if made.identity is not None:
+                if (seed := made.manifest.get("seed")) != state.about["seed"]:
+                    yield f"seed: was {literal(seed)}, is {state.about['seed']}"
                 for key, what in (("declared", "version of "), ("flags", "")):
                     for name, a, b in differences(made.manifest.get(key, {}), state.about[key]):
                         yield f"{what}{name}: was {literal(a)}, is {literal(b)}"
@@ -265,10 +273,14 @@ class Staleness:
         for name, one in inputs.items():
             if name not in had:
                 yield f"input {name}: {nice(one.folder)} was not read then"
-            elif made.identity is not None and one.content is not None and one.content != recorded[name].get("content"):
+            elif made.identity is None or one.content is None:
+                continue
+            elif one.content != recorded[name].get("content"):
                 moved = f"was {nice(had[name])}, is {nice(one.folder)}"
                 again = f"{nice(one.folder)} was made again since"
                 yield f"input {name}: {moved if had[name] != one.folder else again}"
+            elif _token(made.stage, one) != token(made.stage, recorded[name]):
+                yield f"input {name}: {nice(one.folder)} stands for other settings or versions since"
         yield from (f"input {name}: no longer read" for name in had if name not in inputs)
 
 
@@ -279,6 +291,13 @@ def _token(stage: str, state: State) -> str | None:
     return token(stage, {"identity": state.identity, "content": state.content})
 
 
+def _holds(values: dict[str, Any], dotted: str) -> bool:
+    """Whether nested settings have a key."""
+    key, _, rest = dotted.partition(".")
+    inner = values.get(key)
+    return key in values and (not rest or not isinstance(inner, dict) or _holds(inner, rest))
+
+
 def changed_settings(made: Artefact, job: Job, settings: Settings | None) -> Iterator[str]:
     """Settings that changed; a new one that has its neutral value is no change."""
     if settings is None:
@@ -286,5 +305,5 @@ def changed_settings(made: Artefact, job: Job, settings: Settings | None) -> Ite
     was, now = (counted(job.rule, one) for one in (made.settings, settings.model_dump(mode="json")))
     told = settings.counted()
     for key, a, b in differences(was, now):
-        if not (a is ABSENT and key.partition(".")[0] not in told):
+        if not (a is ABSENT and not _holds(told, key)):
             yield f"{key}: was {literal(a)}, is {literal(b)}"
