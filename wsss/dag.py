@@ -55,6 +55,7 @@ class Plan(Targets):
             mark = self.mark(rule, wildcards)
             folders = self.upstream(rule, wildcards.dataset, wildcards.seed, wildcards.name)
             found: dict[str, Any] = {key: [mark(f"{folder}/manifest.json")] for key, folder in folders.items()}
+            found |= self.after(rule, wildcards)
             if not is_share(wildcards) and (total := self.shards(rule, wildcards.name)) > 1:
                 folder = Path(self.folder(rule, wildcards))
                 found["parts"] = [mark(str(Share(number, total).receipt(folder))) for number in range(total)]
@@ -89,7 +90,8 @@ class Plan(Targets):
         mark = self.mark("scores", wildcards)
         artefact = f"{self.base(wildcards.dataset, wildcards.seed)}/{SCORED[wildcards.kind]}/{wildcards.name}"
         index = f"{self.base(wildcards.dataset)}/index"
-        return {"index": [mark(f"{index}/manifest.json")], "artefact": [mark(f"{artefact}/manifest.json")]}
+        direct = {"index": [mark(f"{index}/manifest.json")], "artefact": [mark(f"{artefact}/manifest.json")]}
+        return direct | self.after("scores", wildcards)
 
     def score_flags(self, wildcards: Any, input: Any) -> str:
         """The input folders of the command of ``scores``, and the kind of what is scored."""

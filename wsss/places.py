@@ -5,12 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from wsss.config import Config
 from wsss.settings import KINDS, classes_of
 from wsss.steps import SCORED, STEPS
 from wsss.study import Study
+
+
+class Watcher(Protocol):
+    """Told of every job that Snakemake looks at (``wsss.workflow.watch``)."""
+
+    def __call__(self, rule: str, wildcards: Any) -> bool:
+        """Whether a job has to run."""
+
+    def runs(self, path: str) -> bool:
+        """Whether the job runs that makes a file."""
+
+    def before(self, rule: str, wildcards: Any) -> list[str]:
+        """Manifests that are made before a job has to run."""
 
 
 class Places:
@@ -21,7 +34,7 @@ class Places:
         study: The ablation study beside it, or why it cannot be had; its recipes are made for its own target alone.
         root: The checkout: the folder that holds ``stages/`` and ``wsss/``.
         ancient: Snakemake's mark for inputs whose time does not count.
-        watch: Told of every job that Snakemake looks at, by its rule and wildcards; says whether it has to run.
+        watch: Told of every job that Snakemake looks at; None: nobody is.
     """
 
     def __init__(
@@ -30,7 +43,7 @@ class Places:
         root: Path,
         ancient: Callable[[str], Any] = lambda path: path,
         study: Study | str = "no study was asked for",
-        watch: Callable[[str, Any], bool] = lambda rule, wildcards: False,
+        watch: Watcher | None = None,
     ) -> None:
         self.own, self.root, self.ancient, self.study = config, Path(root), ancient, study
         self.watch = watch
@@ -72,8 +85,18 @@ class Places:
         return one_of(SCORED)
 
     def mark(self, rule: str, wildcards: Any) -> Callable[[str], Any]:
-        """How a job's inputs are marked: ``ancient`` unless it has to run, so that their times are nothing to it."""
-        return (lambda path: path) if self.watch(rule, wildcards) else self.ancient
+        """How a job's inputs are marked: ``ancient``, so that their times are nothing to it, but for those that run
+        themselves before a job that has to run."""
+        watch = self.watch
+        if watch is None or not watch(rule, wildcards):
+            return self.ancient
+        return lambda path: path if watch.runs(path) else self.ancient(path)
+
+    def after(self, rule: str, wildcards: Any) -> dict[str, list[str]]:
+        """Further inputs of a job that has to run: what runs before it without being read by it, so that Snakemake sees
+        that it depends on that."""
+        found = [] if self.watch is None else self.watch.before(rule, wildcards)
+        return {"after": found} if found else {}
 
     def prefix(self, wildcards: Any, input: Any) -> str:
         """What stands before all results where the workflow is a module with a ``prefix``; empty elsewhere."""

@@ -82,7 +82,7 @@ def locked(out: Path, share: Share | None = None) -> Iterator[None]:
 
 def owner(path: Path) -> str:
     """The name of the user to whom a file belongs, or their number."""
-    number = (path if path.exists() else path.parent).stat().st_uid
+    number = next(one for one in (path, *path.parents) if one.exists()).stat().st_uid
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -90,8 +90,8 @@ def owner(path: Path) -> str:
 
 
 def _hold(stack: contextlib.ExitStack, out: Path, path: Path, who: str, how: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         file = stack.enter_context(path.open("a+"))
     except PermissionError:
         raise WsssError(

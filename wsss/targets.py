@@ -56,7 +56,8 @@ class Targets(Places):
         """Inputs of a table: the index, and what it puts together."""
         mark = self.mark(rule, wildcards)
         index = f"{self.base(wildcards.dataset)}/index/manifest.json"
-        return {"index": [mark(index)], name: [mark(f"{folder}/manifest.json") for folder in folders]}
+        direct = {"index": [mark(index)], name: [mark(f"{folder}/manifest.json") for folder in folders]}
+        return direct | self.after(rule, wildcards)
 
     def summary_flags(self, wildcards: Any, input: Any) -> str:
         """The input folders of the command of ``summary``, and the name of its dataset."""

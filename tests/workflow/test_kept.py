@@ -175,3 +175,21 @@ def test_intermediates_go_when_all_that_reads_them_is_made(house: House) -> None
     assert house.plan() == {"cams plain", "scores cams plain", "summary scenes", "report scenes"}
     said(house)
     assert house.plan() == set() and not list(maps.glob("*.h5"))
+
+
+def test_two_changes_with_what_stays_between_them(house: House) -> None:
+    """The classifier comes back from where it is kept, its maps are what is wanted all along, and how they are scored
+    has changed: Snakemake follows the arrows from the first to the last, although nothing happens in the middle."""
+    shutil.copytree(house.folder, Path(str(house.folder) + "-before"))
+    with_lr(house, 0.02)
+    said(house)
+    config = copy.deepcopy(CONFIG)
+    for name in ("cams/plain", "scores/cams/plain", "scores/classifiers/plain"):  # as if lr made no difference to them
+        shutil.rmtree(house.folder / RUN / name)
+        shutil.copytree(Path(str(house.folder) + "-before") / RUN / name, house.folder / RUN / name)
+    config["evaluation"] = {"calibration_images": 5}
+    house.configure(config)
+    assert house.plan() >= {"classifier plain", "scores cams plain", "summary scenes", "report scenes"}
+    assert "cams plain" not in house.plan()
+    said(house)
+    assert house.plan() == set()

@@ -30,7 +30,7 @@ from wsss.workflow.values import ABSENT, counted, differences, literal
 
 AGAIN = "is to be made again"
 """Ends the reasons that are inherited from an input."""
-ASKED = "is to be made anew, as somebody wants"
+ASKED = "asked for (--again, -R, -f or -F)"
 """The reason where nothing that counts has changed."""
 BACK = "kept from before: comes back as it was"
 """The reason where nothing has to be computed."""

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsss.provenance.outputs import PARTS
 from wsss.sharing import Share
 from wsss.store.kept import AGAIN
 from wsss.workflow.again import made_again
@@ -40,6 +41,7 @@ class Watch:
         self.staleness: Staleness | None = None
         self.ours: set[str] = set()
         self.planned = False
+        self.prefix = ""
 
     def over(self, plan: Plan, files: Sequence[str]) -> None:
         """Look at the jobs of this plan. Where the workflow is a module with a ``prefix``, its results lie below
@@ -47,9 +49,9 @@ class Watch:
         if not self.workflow.is_main_process:
             return
         path_modifier = getattr(self.workflow.modifier, "path_modifier", None)
-        prefix = getattr(path_modifier, "prefix", None) or ""
+        self.prefix = getattr(path_modifier, "prefix", None) or ""
         here = type(plan)(plan.own, plan.root, study=plan.study)
-        here.config = dataclasses.replace(here.config, results=f"{prefix}{here.config.results}")
+        here.config = dataclasses.replace(here.config, results=f"{self.prefix}{here.config.results}")
         self.chain = Chain(here, [str(file) for file in files], given=True)
         self.staleness = Staleness(self.chain, self.root)
 
@@ -59,8 +61,7 @@ class Watch:
         if self.staleness is None:
             return False
         self._begin_plan()
-        dataset, seed, name, kind = (getattr(wildcards, key, None) for key in ("dataset", "seed", "name", "kind"))
-        job = Job(rule, str(dataset), seed, name, kind)
+        job = self._job(rule, wildcards)
         folder = Path(os.path.abspath(self.chain.folder(job)))
         if self.staleness.must(folder):
             self._force(self.chain.folder(job), "manifest.json")
@@ -74,6 +75,35 @@ class Watch:
         for other in self.staleness.hollow_inputs(folder):
             self._force(os.path.relpath(other), "manifest.json")
         return True
+
+    def runs(self, path: str) -> bool:
+        """Whether the job runs that makes a file, a manifest or the receipt of a share."""
+        folder = Path(os.path.abspath(f"{self.prefix}{path}")).parent
+        return folder.name == PARTS or self._runs(folder)
+
+    def _runs(self, folder: Path) -> bool:
+        if self.staleness is None:
+            return False
+        state = self.staleness.state(folder)
+        return state.made is None or state.gone is not None or self.staleness.must(folder)
+
+    def before(self, rule: str, wildcards: Any) -> list[str]:
+        """Manifests of what runs before a job that has to run, and that it does not read itself. Between the two may
+        lie artefacts that stay as they are; Snakemake would stop there, and never come to this job."""
+        if self.staleness is None or getattr(wildcards, "part", None) is not None:
+            return []
+        folder = Path(os.path.abspath(self.chain.folder(self._job(rule, wildcards))))
+        if self.staleness.state(folder).made is not None and not self.staleness.must(folder):
+            return []
+        direct = {one.folder for one in self.staleness.inputs_of(folder).values()}
+        others = [one for one in self.staleness.in_order([folder]) if one != folder and one not in direct]
+        paths = [os.path.relpath(one / "manifest.json") for one in others if self._runs(one)]
+        return [path.removeprefix(self.prefix) for path in paths]
+
+    @staticmethod
+    def _job(rule: str, wildcards: Any) -> Job:
+        dataset, seed, name, kind = (getattr(wildcards, key, None) for key in ("dataset", "seed", "name", "kind"))
+        return Job(rule, str(dataset), seed, name, kind)
 
     def _begin_plan(self) -> None:
         """At the first job: turn Snakemake's own reasons off, and see what the user forces (``-R``, ``-f``, ``-F``)."""
