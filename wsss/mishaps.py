@@ -20,7 +20,7 @@ AGAIN = "and give the same command again; what is done is kept"
 _GPU = "CUDA out of memory"
 _MEMORY = (
     "MemoryError", "std::bad_alloc", "Cannot allocate memory", "can't allocate memory", "can't start new thread",
-    "cannot join thread before it is started", "unable to mmap", "Unable to allocate",
+    "cannot join thread before it is started", "failed to map segment", "unable to mmap", "Unable to allocate",
     "could not create a primitive",  # oneDNN
 )  # fmt: skip
 _KILLED = (

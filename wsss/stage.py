@@ -86,6 +86,7 @@ class Run:
         self.told: dict[str, Any] = {}
         self.digests: dict[str, str] = {}
         self.leftovers: list[Path] = []
+        self.strangers: dict[str, tuple[int, ...]] = {}
 
     def several(self, name: str) -> list[Path]:
         """The folders of a list, in the order they were given."""
@@ -129,6 +130,7 @@ class Run:
             self.share.receipt(self.out).unlink(missing_ok=True)
             return True
         kept.recover(self.out)
+        self.sweep()
         there = kept.in_place(self.out)
         if there is not None and there["identity"] == wanted:
             write_json(self.out / SECOND, there)
@@ -137,22 +139,28 @@ class Run:
         else:
             kept.set_aside(self.out)
             if wanted is None or not kept.bring_back(self.out, wanted):
-                self.sweep()
+                names = outputs.outputs_of(self.stage, self.out)
+                self.strangers = {name: outputs.stamp(self.out / name) for name in names}
                 return True
             say(f"{self.out}: made before, and kept: brought back")
-        shutil.rmtree(self.out / outputs.PARTS, ignore_errors=True)
+        for left in (self.out / outputs.PARTS, self.state_folder / self.identity):
+            shutil.rmtree(left, ignore_errors=True)
         return False
 
     @cached_property
     def state(self) -> Path:
         """The folder for checkpoints, made when it is first asked for."""
-        folder: Path = self.args.state or self.out / "state"
-        folder.mkdir(parents=True, exist_ok=True)
+        self.state_folder.mkdir(parents=True, exist_ok=True)
+        return self.state_folder
+
+    @property
+    def state_folder(self) -> Path:
+        folder: Path = self.args.state or self.out / outputs.STATE
         return folder
 
     def sweep(self) -> None:
         """Delete what killed runs left half written."""
-        state = self.args.state or self.out / "state"
+        state = self.state_folder
         for folder in {self.out, state, *(one for one in state.glob("*/") if one.is_dir())}:
             sweep(folder)
 
@@ -278,6 +286,7 @@ class Stage:
         digests = {
             name: run.digests.get(name) or outputs.digest(run.out / name)
             for name in outputs.outputs_of(run.stage, run.out)
+            if run.strangers.get(name) != outputs.stamp(run.out / name)
         }
         whole = None if run.settings is None else run.settings.model_dump(mode="json", exclude=set(WITHOUT_EFFECT))
         manifest = {

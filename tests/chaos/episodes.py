@@ -137,6 +137,7 @@ class Chaos:
         shared = job.scattered and rng.random() < SHARED
         beginning = NOTHING if kind == "disk full" else rng.choices(list(BEGINNINGS), OFTEN)[0]
         shared &= beginning in SHAREABLE
+        alone = shared or kind == "disk full"  # nothing can be moved away from a disk of its own
         usual = self.recorded(job, NOTHING if shared else beginning)
         victim = job.share(rng.randrange(SHARES)) if shared else job
         if shared:
@@ -159,7 +160,7 @@ class Chaos:
                 trial.look(kind)
                 if trial.wrong:
                     break
-                another = not shared and kind != "disk full" and rng.random() < ALTERNATING
+                another = not alone and rng.random() < ALTERNATING
                 scene = replace(scene, job=other if another else victim)
                 kind = rng.choice([name for name in names if name != "disk full"])
             scene = replace(scene, job=job.gathering() if shared else job)

@@ -16,7 +16,7 @@ MANIFEST, SECOND, RUN = "manifest.json", ".manifest.json", "run.json"
 KEPT = ".kept"
 LOCK = ".lock"
 """Stays, as an empty mark: the lock itself is the operating system's and ends with its process."""
-STATE, PARTS = "state", "parts"
+STATE = "state"
 
 Tree = dict[str, str]
 """Path below a folder -> digest of a file, or "folder"; of a manifest the text, of what is told of a run no more than
@@ -27,13 +27,14 @@ Known = dict[Key, Tree]
 
 
 def tree(folder: Path) -> Tree:
-    """All that lies in an artefact folder, but its lock; and what its manifest tells of that lies beside it."""
+    """All that lies in an artefact folder but its lock and an empty folder for checkpoints, and what of the artefact
+    lies beside it."""
     found = {}
     beside = [folder / name for name in outputs_of(folder) if name.startswith("..")]
     for path in (*sorted(folder.rglob("*")), *(path for path in beside if path.exists())):
         name = path.relative_to(folder).as_posix() if path not in beside else f"../{path.name}"
         if path.is_dir():
-            found[name] = "folder"
+            found |= {} if name == STATE else {name: "folder"}
         elif name in (MANIFEST, SECOND):
             found[name] = path.read_text("utf-8", errors="replace")
         elif name == RUN:

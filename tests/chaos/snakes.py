@@ -1,7 +1,9 @@
-"""Deaths of Snakemake itself: killed in the middle of a job, stopped, interrupted, started twice.
+"""Deaths of Snakemake itself: killed in the middle of a job, stopped, interrupted, started twice; killed while it makes
+again what other settings want.
 
 python -m tests.chaos.snakes            a training (by hand: minutes)
 python -m tests.chaos.snakes index      the drawing of the images (seconds)
+python -m tests.chaos.snakes chain      a training, its maps and their scores (by hand: minutes)
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -17,61 +20,87 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from tests.chaos.house import ROOT, SMALL
-from tests.chaos.judge import Tree, differences, tree
+from tests.chaos.judge import Tree, differences, known_by, left_over, lost, present, tree
 
 PARTS = ("Snakefile", "workflow", "stages", "wsss", "envs")
 PATIENCE = 300.0
 LOCKED, UNLOCK = "cannot be locked", "--unlock"
 BUSY_BY_ORPHAN = "another copy of this stage is at work here"
+RUN = "results/scenes/s0"
+OUTS = {
+    "index": ("results/scenes/index",),
+    "training": (f"{RUN}/classifiers/vanilla",),
+    "chain": tuple(f"{RUN}/{name}/vanilla" for name in ("classifiers", "cams", "scores/cams")),
+}
+"""What is wanted: artefact folders, each after those it needs."""
+DEATHS = {"index": 2, "training": 5, "chain": 10}
+"""So often Snakemake is killed while it makes something again."""
+
+
+def config(kind: str, changed: bool) -> dict[str, Any]:
+    """What is run, and what is run when a setting is changed on which all of it depends."""
+    count = {"index": 600, "training": 10, "chain": 10}[kind]
+    scenes = {
+        "kind": "scenes",
+        "train": count,
+        "val": 6 if changed and kind == "index" else 4,
+        "size": 64,
+        "classes": 3,
+    }
+    epochs = {"training": 60, "chain": 8}.get(kind, 2) - 1 * changed
+    return {
+        "dataset": "scenes",
+        "datasets": {"scenes": scenes},
+        "classifiers": {"vanilla": {"objective": "vanilla", **SMALL, "epochs": epochs}},
+        "cams": {"vanilla": {"classifier": "vanilla", "scales": [1.0]}},
+        "evaluation": {"calibration_images": 4},
+    }
 
 
 class Snakes:
-    """A folder for runs of one artefact, and its undisturbed run.
+    """A folder for runs of one artefact or a few, and its undisturbed run.
 
     Args:
         folder: Where all of it lies; a copy of the checkout too.
-        kind: ``index``, or ``training`` for a classifier.
+        kind: ``index``, ``training`` for a classifier, or ``chain``.
     """
 
     def __init__(self, folder: Path, kind: str) -> None:
-        self.folder, self.checkout = folder, folder / "checkout"
+        self.folder, self.checkout, self.kind = folder, folder / "checkout", kind
         self.checkout.mkdir(parents=True)
         ignore = shutil.ignore_patterns("__pycache__")
         for part in PARTS:
             source, target = ROOT / part, self.checkout / part
             shutil.copytree(source, target, ignore=ignore) if source.is_dir() else shutil.copy2(source, target)
-        training = kind == "training"
-        scenes = {"kind": "scenes", "train": 10 if training else 600, "val": 4, "size": 64, "classes": 3}
-        vanilla = {"objective": "vanilla", **SMALL, "epochs": 60}
-        config = {"dataset": "scenes", "datasets": {"scenes": scenes}, "classifiers": {"vanilla": vanilla}}
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        self.out = Path("results/scenes/s0/classifiers/vanilla" if training else "results/scenes/index")
-        self.sign = self.out / ("state/metrics.jsonl" if training else "images/train-00040.png")
-        whole = self.place("whole")
-        code, said = self.run(whole)
+        self.outs = [Path(out) for out in OUTS[kind]]
+        self.out = self.outs[0]
+        self.wanted, self.seconds = self.whole("whole", changed=False)
+
+    def whole(self, name: str, changed: bool) -> tuple[list[Tree], float]:
+        """What an undisturbed run makes, and its seconds."""
+        place, begun = self.place(name, changed), time.monotonic()
+        code, said = self.run(place)
         if code:
             raise SystemExit(f"the undisturbed run failed:\n{said}")
-        self.wanted: Tree = tree(whole / self.out)
+        return [tree(place / out) for out in self.outs], time.monotonic() - begun
 
-    def place(self, name: str) -> Path:
+    def place(self, name: str, changed: bool = False) -> Path:
         """A new working folder."""
         (self.folder / name).mkdir()
+        self.configure(self.folder / name, changed)
         return self.folder / name
 
+    def configure(self, place: Path, changed: bool) -> None:
+        (place / "config.yaml").write_text(yaml.safe_dump(config(self.kind, changed)))
+
     def start(self, place: Path, *more: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "snakemake", str(self.out / "manifest.json"), "--cores", "2"]
-        command += [
-            "--rerun-incomplete",
-            "-s",
-            str(self.checkout / "Snakefile"),
-            "--configfile",
-            str(self.folder / "config.yaml"),
-            *more,
-        ]
+        command = [sys.executable, "-m", "snakemake", str(self.outs[-1] / "manifest.json"), "--cores", "2"]
+        command += ["--rerun-incomplete", "-s", str(self.checkout / "Snakefile"), "--configfile", "config.yaml", *more]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, cwd=place, start_new_session=True, **pipes)
 
@@ -86,24 +115,31 @@ class Snakes:
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             with contextlib.suppress(FileNotFoundError):
-                if (place / self.sign).stat().st_mtime > after:
+                if any(one.stat().st_mtime > after for one in self.signs(place)):
                     return True
             if process.poll() is not None:
                 return False
             time.sleep(0.02)
         raise SystemExit("the stage did not begin")
 
+    def signs(self, place: Path) -> list[Path]:
+        """What is there when the first stage is in the middle of its work."""
+        sign = "images/train-00040.png" if self.kind == "index" else "state/*/metrics.jsonl"
+        return list((place / self.out).glob(sign))
+
     def at_work(self, place: Path) -> bool:
-        """Whether a stage holds the artefact's lock."""
-        with (place / self.out / ".lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return True
+        """Whether a stage holds an artefact's lock."""
+        for out in self.outs:
+            with contextlib.suppress(FileNotFoundError), (place / out / ".lock").open("r+") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    return True
         return False
 
-    def judge(self, place: Path) -> list[str]:
-        return differences(tree(place / self.out), self.wanted)
+    def judge(self, place: Path, wanted: list[Tree] | None = None) -> list[str]:
+        pairs = zip(self.outs, wanted or self.wanted, strict=True)
+        return [f"{out}: {line}" for out, one in pairs for line in differences(tree(place / out), one)]
 
 
 def killed(snakes: Snakes) -> list[str]:
@@ -163,7 +199,57 @@ def stopped(snakes: Snakes) -> list[str]:
     return wrong + ([f"the same command ends with {code}:\n{said}"] if code else snakes.judge(place))
 
 
-FLOWS: dict[str, Callable[[Snakes], list[str]]] = {"killed": killed, "stopped": stopped}
+def changed(snakes: Snakes) -> list[str]:
+    """A setting is changed, and later changed back; each time Snakemake is killed again and again while it makes what
+    is wanted now, with all its processes or alone. In the end the artefacts are those of an undisturbed run, and the
+    ones from before are kept, whole."""
+    place, rng, wrong = snakes.place("changed"), random.Random(0), []
+    snakes.run(place)
+    other, seconds = snakes.whole("other", changed=True)
+    for wanted, is_changed in ((other, True), (snakes.wanted, False)):
+        snakes.configure(place, is_changed)
+        known = [dict(zip(map(known_by, both), both, strict=True)) for both in zip(snakes.wanted, other, strict=True)]
+        before = [present(place / out, one)[0] for out, one in zip(snakes.outs, known, strict=True)]
+        kills = 0
+        for _ in range(DEATHS[snakes.kind]):
+            kills += strike(snakes, place, rng, seconds)
+            found = [present(place / out, one) for out, one in zip(snakes.outs, known, strict=True)]
+            wrong += [line for _, bad in found for line in bad]
+        code, said = snakes.run(place)
+        print(f"  settings changed{'' if is_changed else ' back'}: {kills} times killed", flush=True)
+        wrong += [f"the same command ends with {code}:\n{said}"] if code else snakes.judge(place, wanted)
+        for out, one, had in zip(snakes.outs, known, before, strict=True):
+            wrong += [f"{out}: {line}" for line in lost(had, place / out, one) + left_over(place / out)]
+    return wrong
+
+
+def strike(snakes: Snakes, place: Path, rng: random.Random, seconds: float) -> bool:
+    """Kill Snakemake when a stage has begun, often soon after that, for then artefacts are moved; take away its lock.
+    Returns whether it was at work still."""
+    begun, process = time.time(), snakes.start(place)
+    which = rng.choice(snakes.outs)
+    while process.poll() is None and not begun_since(place / which, begun):
+        time.sleep(0.01)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(rng.choice((0, rng.random() ** 3 * seconds / 2)))
+    alive = process.poll() is None
+    if alive:
+        rng.choice((os.kill, os.killpg))(process.pid, signal.SIGKILL)
+    process.wait()
+    while snakes.at_work(place):
+        time.sleep(0.1)
+    process.stdout.close()
+    shutil.rmtree(place / ".snakemake" / "locks", ignore_errors=True)  # as --unlock does, in no time
+    return alive
+
+
+def begun_since(out: Path, since: float) -> bool:
+    """Whether a stage has taken the lock of a folder (in which it writes who it is)."""
+    lock = out / ".lock"
+    return lock.exists() and lock.stat().st_mtime > since
+
+
+FLOWS: dict[str, Callable[[Snakes], list[str]]] = {"killed": killed, "stopped": stopped, "changed": changed}
 
 
 def main(kind: str = "training", *names: str) -> int:

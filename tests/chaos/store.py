@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.chaos.deaths import unmount
 from tests.chaos.house import Job
-from tests.chaos.judge import KEPT, MANIFEST, SECOND, STATE, Known, Tree, known_by, outputs_of, tree
+from tests.chaos.judge import KEPT, STATE, Known, Tree, known_by, outputs_of, tree
 
 AGAIN = ".again"
 

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.clerks import config
 from tests.chaos.deaths import KINDS
 from tests.chaos.house import check_complete, jobs
-from tests.chaos.judge import after_death, differences, tree
+from tests.chaos.judge import KEPT, Tree, differences, known_by, left_over, lost, present, tree
 
 ROOT = Path(__file__).resolve().parents[2]
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def test_stages_that_are_killed_end_right() -> None:
-    """Each way to die, at one of five stages."""
-    command = [sys.executable, "-m", "tests.chaos", "--kills", "14", "--short", "--seed", "0"]
+    """Each way to die, at one of five stages, and at one of the commands that rewrite manifests."""
+    command = [sys.executable, "-m", "tests.chaos", "--kills", "16", "--short", "--seed", "0"]
     done = subprocess.run(command, cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=580)
-    assert done.returncode == 0 and done.stdout.endswith("\n14 kills, 0 wrong\n"), done.stdout + done.stderr
-    assert all(f"; {kind} (" in done.stdout for kind in KINDS), done.stdout
+    assert done.returncode == 0 and done.stdout.endswith("\n16 kills, 0 wrong, 0 lost\n"), done.stdout + done.stderr
+    assert all(f"; {kind} (" in done.stdout for kind in KINDS) and "] wsss a" in done.stdout, done.stdout
 
 
 def test_every_stage_has_a_job_in_the_chain() -> None:
@@ -31,39 +34,87 @@ def test_every_stage_has_a_job_in_the_chain() -> None:
         check_complete([job for job in jobs() if job.stage != "walk"])
 
 
-def test_a_killed_snakemake_and_a_second_one() -> None:
-    command = [sys.executable, "-m", "tests.chaos.snakes", "index", "killed"]
+@pytest.mark.parametrize("flow", ["killed", "changed"])
+def test_a_killed_snakemake_and_the_next_one(flow: str) -> None:
+    command = [sys.executable, "-m", "tests.chaos.snakes", "index", flow]
     done = subprocess.run(command, cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0 and done.stdout.endswith("\n1 flows, 0 wrong\n"), done.stdout + done.stderr
 
 
+def made(folder: Path, identity: str = "one", text: str = "a mask") -> Tree:
+    """An artefact as a stage leaves it."""
+    (folder / "masks").mkdir(parents=True)
+    (folder / "masks" / "a.png").write_text(text)
+    (folder / "state").mkdir()
+    about = {"identity": identity, "content": text, "outputs": {"masks": text}, "images": 1}
+    for name, value in (("run.json", {"made": "today"}), (".manifest.json", about), ("manifest.json", about)):
+        (folder / name).write_text(json.dumps(value))
+    return tree(folder)
+
+
 @pytest.fixture
 def artefact(tmp_path: Path) -> Path:
-    (tmp_path / "manifest.json").write_text('{"images": 1, "wall_seconds": 2}')
-    (tmp_path / "masks").mkdir()
-    (tmp_path / "masks" / "a.png").write_bytes(b"a mask")
-    return tmp_path
+    return tmp_path / "masks" / "a"
 
 
 def test_the_judge_sees_what_differs_and_not_what_is_of_the_run(artefact: Path) -> None:
-    wanted = tree(artefact)
-    (artefact / "manifest.json").write_text('{"images": 1, "wall_seconds": 3}')
+    wanted = made(artefact)
+    (artefact / "run.json").write_text('{"made": "tomorrow"}')
+    (artefact / "state" / "another").mkdir()
+    (artefact / "state" / "another" / "latest.pt").touch()
     assert differences(tree(artefact), wanted) == []
-    (artefact / "manifest.json").write_text('{"images": 2, "wall_seconds": 3}')
-    (artefact / "masks" / "a.png").write_bytes(b"a mas")
+    manifest = artefact / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"images": 1', '"images": 2'))
+    (artefact / "run.json").write_text('{"ma')
+    (artefact / "masks" / "a.png").write_text("a mas")
+    (artefact / "state" / "one").mkdir()
     (artefact / ".b.tmp").touch()
-    said = differences(tree(artefact), wanted)
-    assert [line.partition(" (")[0] for line in said] == [
+    assert sorted(differences(tree(artefact), wanted)) == [
         ".b.tmp is left over",
-        "manifest.json: images has other content",
+        "manifest.json has other content; images: 2, not 1",
         "masks/a.png has other content",
+        "run.json has other content",
+        "state/one is left over",
     ]
 
 
 def test_a_manifest_beside_half_an_artefact_is_seen(artefact: Path) -> None:
-    wanted = tree(artefact)
-    assert after_death(artefact, wanted) == []
-    (artefact / "masks" / "a.png").unlink()
-    assert after_death(artefact, wanted) == ["a manifest stands beside a half artefact: masks/a.png is missing"]
+    wanted = made(artefact)
+    known = {known_by(wanted): wanted}
+    assert present(artefact, known) == ({("one", "a mask")}, [])
     (artefact / "manifest.json").unlink()
-    assert after_death(artefact, wanted) == []
+    assert present(artefact, known) == ({("one", "a mask")}, []), "by its second name"
+    (artefact / "masks" / "a.png").write_text("a mas")
+    half = "a manifest stands beside a half artefact: {}/masks/a: masks/a.png has other content"
+    assert present(artefact, known) == (set(), [half.format(artefact.parents[1].name)])
+    (artefact / "masks" / "a.png").unlink()
+    (artefact / "masks").rmdir()
+    assert present(artefact, known) == (set(), []), "nobody takes it for whole"
+    (artefact / ".manifest.json").rename(artefact / "manifest.json")
+    assert len(present(artefact, known)[1]) == 2
+
+
+def test_what_is_lost_is_seen_and_what_is_kept_is_not_lost(artefact: Path) -> None:
+    one, two = made(artefact), made(artefact.with_name("b"), "two", "another mask")
+    known = {known_by(one): one, known_by(two): two}
+    kept = artefact.parent / KEPT / "two"
+    shutil.copytree(artefact.with_name("b"), kept, ignore=shutil.ignore_patterns(".*", "state"))
+    before, wrong = present(artefact, known)
+    assert before == set(known) and not wrong and not lost(before, artefact, known) and not left_over(artefact)
+    (kept / "masks" / "a.png").unlink()
+    assert present(artefact, known)[1] and lost(before, artefact, known) == ["two is lost"]
+    kept.rename(kept.with_name(".a.leaving"))
+    assert lost(before, artefact, known) == ["two is lost"]
+    assert left_over(artefact) == [".kept/.a.leaving is left over"]
+
+
+def test_other_artefacts_are_made_by_other_commands() -> None:
+    index, classifier = jobs()[:2]
+    assert '"train": 8' in " ".join(index.another(1).args) and index.another(0) == index
+    assert classifier.another(2).args[-2:] == ("--seed", "2") and '"epochs": 1' in " ".join(classifier.another(1).args)
+
+
+def test_the_configuration_of_the_house_names_the_same_settings() -> None:
+    cams = next(job for job in jobs() if job.out.endswith("cams/vanilla"))
+    assert config()["cams"]["vanilla"]["scales"] == [0.5, 1.0] and config(cams)["cams"]["vanilla"]["scales"] == [1.0]
+    assert config(cams)["masks"] == config()["masks"]

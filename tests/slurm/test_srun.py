@@ -49,6 +49,11 @@ def processes_of(out: Path) -> list[int]:
     return sorted(found)
 
 
+def steps(out: Path) -> int:
+    """Lines that a training has written of its steps."""
+    return sum(path.read_text().count("\n") for path in out.glob("state/*/metrics.jsonl"))
+
+
 def test_a_training_over_two_nodes_and_the_death_of_a_task(cluster: dict[str, str], tmp_path: Path) -> None:  # noqa: F811
     index = tmp_path / "index"
     subprocess.run(program("index", SCENES, "--dataset", "scenes", "--out", str(index)), check=True, timeout=200)
@@ -68,10 +73,8 @@ def test_a_training_over_two_nodes_and_the_death_of_a_task(cluster: dict[str, st
     assert one.returncode == 0 and "by 2 processes" in one.stderr, one.stderr
     for number, code in ((signal.SIGTERM, 75), (signal.SIGKILL, 137)):
         process = subprocess.Popen(srun(2, "two"), env=known, stderr=subprocess.PIPE, text=True)
-        records = tmp_path / "two" / "state" / "metrics.jsonl"
-        seen = records.read_text().count("\n") if records.exists() else 0
-        deadline = time.monotonic() + 200
-        while not records.exists() or records.read_text().count("\n") == seen:
+        seen, deadline = steps(tmp_path / "two"), time.monotonic() + 200
+        while steps(tmp_path / "two") == seen:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
         tasks = processes_of(tmp_path / "two")
@@ -86,8 +89,10 @@ def test_a_training_over_two_nodes_and_the_death_of_a_task(cluster: dict[str, st
     assert two.returncode == 0 and "going on at step" in two.stderr, two.stderr
     assert same()
     for out in ("one", "two"):
-        manifest = json.loads((tmp_path / out / "manifest.json").read_text())
-        assert (manifest["processes"], manifest["threads"]) == (2, 1)
+        told = json.loads((tmp_path / out / "run.json").read_text())
+        assert (told["processes"], told["threads"]) == (2, 1)
+    manifests = {(tmp_path / out / "manifest.json").read_bytes() for out in ("one", "two")}
+    assert len(manifests) == 1, "over how many nodes is no part of what was made"
 
 
 def test_an_inference_stage_names_the_cure_and_one_task_is_one_process(cluster: dict[str, str], tmp_path: Path) -> None:  # noqa: F811

@@ -72,3 +72,9 @@ def content(outputs: Mapping[str, str]) -> str:
 def missing(folder: Path, outputs: Iterable[str]) -> str | None:
     """The first output that is not there, None if all are."""
     return next((name for name in outputs if not (folder / name).exists()), None)
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """Tells a file or folder from one that is put in its place later."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
