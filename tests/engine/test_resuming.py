@@ -49,9 +49,7 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(tiny_index, make_run, mon
 
 
 @pytest.mark.parametrize("precision, goes_on_in", [("auto", "bfloat16"), ("fp32", "float32")])
-def test_a_training_goes_on_in_the_type_it_began_in(
-    tiny_index, make_run, monkeypatch, capsys, precision, goes_on_in
-):
+def test_a_training_goes_on_in_the_type_it_began_in(tiny_index, make_run, monkeypatch, capsys, precision, goes_on_in):
     """A preempted job may come back on another kind of device. ``auto`` stands for what the first one took."""
     settings = VanillaSettings(**{**SMALL, "precision": precision})
     run = make_run(settings, {"index": tiny_index})

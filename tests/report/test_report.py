@@ -169,7 +169,13 @@ def test_the_same_results_give_the_same_page(scored, stage, tmp_path: Path) -> N
     stage.report(scored, tmp_path / "again")
     assert (tmp_path / "again.html").read_bytes() == scored.page.read_bytes()
     assert (tmp_path / "again" / "pictures.csv").read_bytes() == (scored.base / "report" / "pictures.csv").read_bytes()
-    assert {path.name for path in (tmp_path / "again").iterdir()} <= {"manifest.json", ".manifest.json", "run.json", "pictures.csv", ".lock"}
+    assert {path.name for path in (tmp_path / "again").iterdir()} <= {
+        "manifest.json",
+        ".manifest.json",
+        "run.json",
+        "pictures.csv",
+        ".lock",
+    }
 
 
 def test_without_masks_it_says_what_cannot_be_scored(unscored) -> None:
