@@ -155,6 +155,7 @@ class Run:
 
     @property
     def state_folder(self) -> Path:
+        """The folder for checkpoints, whether it is there or not."""
         folder: Path = self.args.state or self.out / outputs.STATE
         return folder
 

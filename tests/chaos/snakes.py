@@ -211,8 +211,10 @@ def changed(snakes: Snakes) -> list[str]:
         known = [dict(zip(map(known_by, both), both, strict=True)) for both in zip(snakes.wanted, other, strict=True)]
         before = [present(place / out, one)[0] for out, one in zip(snakes.outs, known, strict=True)]
         kills = 0
-        for _ in range(DEATHS[snakes.kind]):
-            kills += strike(snakes, place, rng, seconds)
+        for number in range(DEATHS[snakes.kind]):
+            out = snakes.outs[number * len(snakes.outs) // DEATHS[snakes.kind]]
+            pause = number % 2 * rng.random() ** 2 * seconds / len(snakes.outs) / 2
+            kills += strike(snakes, place, out, pause, rng.choice((os.kill, os.killpg)))
             found = [present(place / out, one) for out, one in zip(snakes.outs, known, strict=True)]
             wrong += [line for _, bad in found for line in bad]
         code, said = snakes.run(place)
@@ -223,18 +225,17 @@ def changed(snakes: Snakes) -> list[str]:
     return wrong
 
 
-def strike(snakes: Snakes, place: Path, rng: random.Random, seconds: float) -> bool:
-    """Kill Snakemake when a stage has begun, often soon after that, for then artefacts are moved; take away its lock.
-    Returns whether it was at work still."""
+def strike(snakes: Snakes, place: Path, out: Path, pause: float, kill: Callable[[int, int], None]) -> bool:
+    """Kill Snakemake when the stage of an artefact has begun (artefacts are moved then), or a while later; take away its
+    lock. Returns whether it was at work still."""
     begun, process = time.time(), snakes.start(place)
-    which = rng.choice(snakes.outs)
-    while process.poll() is None and not begun_since(place / which, begun):
-        time.sleep(0.01)
+    while process.poll() is None and not begun_since(place / out, begun):
+        time.sleep(0.005)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(rng.choice((0, rng.random() ** 3 * seconds / 2)))
+        process.wait(pause)
     alive = process.poll() is None
     if alive:
-        rng.choice((os.kill, os.killpg))(process.pid, signal.SIGKILL)
+        kill(process.pid, signal.SIGKILL)
     process.wait()
     while snakes.at_work(place):
         time.sleep(0.1)
