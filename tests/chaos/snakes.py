@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 from tests.chaos.house import ROOT, SMALL
-from tests.chaos.judge import Tree, differences, known_by, left_over, lost, present, tree
+from tests.chaos.judge import MANIFEST, Tree, differences, known_by, left_over, lost, present, tree
 
 PARTS = ("Snakefile", "workflow", "stages", "wsss", "envs")
 PATIENCE = 300.0
@@ -137,6 +137,11 @@ class Snakes:
                     return True
         return False
 
+    def next(self, place: Path, wanted: list[Tree]) -> Path | None:
+        """The first artefact that is not as it is wanted."""
+        pairs = zip(self.outs, wanted, strict=True)
+        return next((out for out, one in pairs if tree(place / out).get(MANIFEST) != one[MANIFEST]), None)
+
     def judge(self, place: Path, wanted: list[Tree] | None = None) -> list[str]:
         pairs = zip(self.outs, wanted or self.wanted, strict=True)
         return [f"{out}: {line}" for out, one in pairs for line in differences(tree(place / out), one)]
@@ -212,7 +217,9 @@ def changed(snakes: Snakes) -> list[str]:
         before = [present(place / out, one)[0] for out, one in zip(snakes.outs, known, strict=True)]
         kills = 0
         for number in range(DEATHS[snakes.kind]):
-            out = snakes.outs[number * len(snakes.outs) // DEATHS[snakes.kind]]
+            out = snakes.next(place, wanted)
+            if out is None:
+                break
             pause = number % 2 * rng.random() ** 2 * seconds / len(snakes.outs) / 2
             kills += strike(snakes, place, out, pause, rng.choice((os.kill, os.killpg)))
             found = [present(place / out, one) for out, one in zip(snakes.outs, known, strict=True)]
@@ -226,8 +233,8 @@ def changed(snakes: Snakes) -> list[str]:
 
 
 def strike(snakes: Snakes, place: Path, out: Path, pause: float, kill: Callable[[int, int], None]) -> bool:
-    """Kill Snakemake when the stage of an artefact has begun (artefacts are moved then), or a while later; take away its
-    lock. Returns whether it was at work still."""
+    """Kill Snakemake when the stage of an artefact has begun (artefacts are moved then), or a while later; take away
+    its lock. Returns whether it was at work still."""
     begun, process = time.time(), snakes.start(place)
     while process.poll() is None and not begun_since(place / out, begun):
         time.sleep(0.005)

@@ -14,8 +14,9 @@ from wsss.errors import WsssError
 from wsss.provenance import outputs
 from wsss.provenance.code import today
 from wsss.provenance.versions import ROOT
+from wsss.sharing import locked
 from wsss.store.artefact import Artefact, find, nice
-from wsss.store.manifest import write_manifest
+from wsss.store.manifest import sweep, write_manifest
 from wsss.workflow.jobs import Chain, checkout
 from wsss.workflow.staleness import Staleness, State
 
@@ -86,7 +87,9 @@ def accept_all(staleness: Staleness, folders: Sequence[Path]) -> list[Path]:
                 manifest, run = rewritten(staleness, state, made, accepted=state.reasons)
                 if staleness.strict and isinstance(run.get("code"), dict):
                     run["code"] = today(run["code"], staleness.root or ROOT)
-                write_manifest(folder, manifest, run)
+                with locked(folder):
+                    sweep(folder)
+                    write_manifest(folder, manifest, run)
                 staleness.forget(folder)
             accepted.append(folder)
     return accepted

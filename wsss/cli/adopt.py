@@ -14,7 +14,7 @@ from wsss.provenance import outputs
 from wsss.sharing import locked
 from wsss.store.artefact import Artefact, load, nice
 from wsss.store.kept import recover, set_aside
-from wsss.store.manifest import flush_all, write_manifest
+from wsss.store.manifest import flush_all, sweep, write_manifest
 from wsss.wording import listed
 from wsss.workflow.jobs import Chain, Job, checkout
 from wsss.workflow.staleness import Staleness, changed_settings
@@ -49,6 +49,7 @@ def adopt(args: argparse.Namespace) -> int:
     differences = [*unlike(made, job, chain), *other_versions(made, state.about["declared"])]
     with locked(folder):
         recover(folder)
+        sweep(folder)
         set_aside(folder)
         for name in outputs.outputs_of(made.stage, made.folder):
             copy(made.folder / name, folder / name)
