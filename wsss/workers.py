@@ -20,8 +20,31 @@ from wsss.mishaps import DiskFull
 from wsss.progress import Progress
 
 Item = TypeVar("Item")
+ORDERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+"""Signals by which a cluster or a person stops a job."""
 _PR_SET_PDEATHSIG = 1
 _work: Callable[[Any], Any]  # set once in each worker, so that the work is not sent with every item
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold back the orders to stop while the block starts processes.
+
+    A cluster signals every process of a job. A process that has begun, and does not ignore the order yet, would die of
+    it (torch gives loader processes a handler of its own); it begins with the mask of this thread, and loses it in
+    :func:`ignore_signals`. Here the order arrives after the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_signals() -> None:
+    """Called in a process that was started: its parent decides when to stop."""
+    for number in ORDERS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
 
 
 def over(
@@ -42,7 +65,8 @@ def over(
             method = "fork" if sys.platform == "linux" else "spawn"
             pool = ProcessPoolExecutor(threads, multiprocessing.get_context(method), _start, (work, os.getpid()))
             stack.push(partial(_end, pool))
-            results = pool.map(_call, items, chunksize=max(1, min(16, len(items) // (4 * threads))))
+            with signals_held():
+                results = pool.map(_call, items, chunksize=max(1, min(16, len(items) // (4 * threads))))
         try:
             progress = stack.enter_context(Progress(len(items), what=name))
             for item, (error, result) in zip(items, results, strict=True):
@@ -70,8 +94,7 @@ def _end(pool: ProcessPoolExecutor, kind: type[BaseException] | None, *_: object
 def _start(work: Callable[[Any], Any], parent: int) -> None:
     global _work
     _work = work
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):  # clusters send it to all; the parent decides
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     with contextlib.suppress(Exception):  # Linux only: die with the parent, even when that is killed outright
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it was killed before it could be watched

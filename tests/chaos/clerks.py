@@ -15,7 +15,7 @@ from tests.chaos.house import INDEX, RUN, WSSS, Job, jobs
 from tests.chaos.judge import MANIFEST, differences, known_by, tree
 from tests.chaos.nursery import Nursery
 from tests.chaos.store import Store, clear, copy
-from tests.chaos.trial import Trial, finish, observed
+from tests.chaos.trial import Told, Trial, finish, observed
 
 RECIPES = {
     INDEX: ("datasets", "scenes"),
@@ -90,9 +90,8 @@ class Clerks:
             self.usual[what, job.out, number] = observed(scene)
         return self.usual[what, job.out, number]
 
-    def episode(self, rng: random.Random, most: int) -> tuple[int, str, list[str], list[str], list[str]]:
-        """Kill a command up to ``most`` times, then do one thing or another, and judge: kills, name, story, what is
-        wrong, what is lost."""
+    def episode(self, rng: random.Random, most: int) -> Told:
+        """Kill a command up to ``most`` times, then do one thing or another, and judge."""
         job, what, end = rng.choice(self.jobs), rng.choice(list(BEGINNINGS)), rng.choice(ENDS)
         number = rng.choice(BEGINNINGS[what])
         for other in (1, 2):
@@ -106,22 +105,27 @@ class Clerks:
         story, kills = ["over nothing" if number is None else f"over number {number}"], 0
         try:
             for _ in range(min(most, rng.choice(IN_A_ROW))):
-                for _ in range(TRIES):
-                    kind = rng.choice(DEATHS)
-                    died = KINDS[kind](scene)
-                    trial.wrong += [f"{kind}: {line}\n{died.ended.said.strip()[-6000:]}" for line in died.wrong]
-                    trial.look(kind)
-                    if what == "accept" and not (scene.out / MANIFEST).exists():
-                        trial.wrong.append(f"{kind}: the manifest is gone")
-                    if died.hit or trial.wrong:
-                        break
-                kills += died.hit
-                story.append(f"{kind} ({died.what}): exit {died.ended.code} after {died.ended.seconds:.2f} s")
+                kills += self.strike(scene, what, trial, story)
             trial.wrong += self.finish(scene, job, end, trial, rng.random() < 0.5, story)
             trial.end()
         finally:
             self.store.restore(job)
-        return kills, f"wsss {what} {job.stage}", story, trial.wrong, trial.lost
+        return Told(kills, f"wsss {what} {job.stage}", story, trial.wrong, trial.lost)
+
+    @staticmethod
+    def strike(scene: Scene, what: str, trial: Trial, story: list[str]) -> bool:
+        """Let the command die; where it ended first, again. Whether it died."""
+        for _ in range(TRIES):
+            kind = scene.rng.choice(DEATHS)
+            died = KINDS[kind](scene)
+            trial.wrong += [f"{kind}: {line}\n{died.ended.said.strip()[-6000:]}" for line in died.wrong]
+            trial.look(kind)
+            if what == "accept" and not (scene.out / MANIFEST).exists():
+                trial.wrong.append(f"{kind}: the manifest is gone")
+            if died.hit or trial.wrong:
+                break
+        story.append(f"{kind} ({died.what}): exit {died.ended.code} after {died.ended.seconds:.2f} s")
+        return died.hit
 
     def finish(self, scene: Scene, job: Job, end: str, trial: Trial, by_snakemake: bool, story: list[str]) -> list[str]:
         """Give the same command again, or another one that finds what the killed one has left; what is wrong then."""

@@ -7,7 +7,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.chaos.clerks import Clerks
@@ -16,7 +16,7 @@ from tests.chaos.house import ROOT, SHARES, SHORT, Job, bring_in, check_complete
 from tests.chaos.judge import differences, left_over, tree
 from tests.chaos.nursery import Nursery
 from tests.chaos.store import Store, clear
-from tests.chaos.trial import Trial, declared, failed, finish, observed
+from tests.chaos.trial import Told, Trial, declared, failed, finish, observed
 
 TRIES = 6
 """A stage that ended before it was struck is struck anew, so often."""
@@ -41,8 +41,22 @@ BEGINNINGS: dict[str, Callable[[Store, Job], None]] = {
 }
 """What lies in the folder, and beside it, when a command is given."""
 OFTEN = (5, 2, 5, 5, 1, 4, 1)
+KINDS_IN_TURN = list(KINDS)
 SHAREABLE = (NOTHING, "over another artefact", "forced")
 """Beginnings that leave something to do to jobs that share the images."""
+
+
+@dataclass(frozen=True)
+class Cast:
+    """An episode about to begin: the stage that dies first, the command for another artefact in its folder, the first
+    way to die, what lies there before, whether it is one of several jobs, whether Snakemake gives its command."""
+
+    scene: Scene
+    other: Job
+    kind: str
+    beginning: str
+    shared: bool
+    by_snakemake: bool
 
 
 class Chaos:
@@ -117,27 +131,41 @@ class Chaos:
     def turn(self, number: int, most: int) -> None:
         """An episode of a clerk or of a stage."""
         if number % (BY_CLERK + 1) == BY_CLERK:
-            kills, name, story, wrong, gone = self.clerks.episode(random.Random(f"{self.seed} {number}"), most)
+            told = self.clerks.episode(random.Random(f"{self.seed} {number}"), most)
         else:
-            kills, name, story, wrong, gone = self.episode(number - number // (BY_CLERK + 1), number, most)
-        self.kills += kills
-        self.wrong += bool(wrong)
-        self.lost += bool(gone)
-        print(f"{self.kills:4} [{number}] {name}: {'; '.join(story)}", flush=True)
-        for what, lines in (("WRONG", wrong), ("LOST", gone)):
+            told = self.episode(number - number // (BY_CLERK + 1), number, most)
+        self.kills += told.kills
+        self.wrong += bool(told.wrong)
+        self.lost += bool(told.lost)
+        print(f"{self.kills:4} [{number}] {told.name}: {'; '.join(told.story)}", flush=True)
+        for what, lines in (("WRONG", told.wrong), ("LOST", told.lost)):
             for line in lines:
                 print(f"     {what} " + line.replace("\n", "\n       "), flush=True)
 
-    def episode(self, place: int, number: int, most: int) -> tuple[int, str, list[str], list[str], list[str]]:
-        """Kill one stage up to ``most`` times, let it end, and judge: kills, name, story, what is wrong, what lost."""
-        job = self.chain[place % len(self.chain)]
-        rng = random.Random(f"{self.seed} {number}")
-        names = list(KINDS)
-        kind = names[(place + place // math.lcm(len(self.chain), len(names))) % len(names)]
+    def episode(self, place: int, number: int, most: int) -> Told:
+        """Kill one stage up to ``most`` times, let it end, and judge."""
+        job, rng = self.chain[place % len(self.chain)], random.Random(f"{self.seed} {number}")
+        cast = self.cast(job, place, rng)
+        scene, story = cast.scene, [cast.beginning] + ["one of several jobs"] * cast.shared
+        trial = Trial(self.store.known(job), scene, job.table)
+        trial.look("at the beginning")
+        try:
+            kills = self.deaths(cast, trial, story, min(most, 1 if self.short else rng.choice(IN_A_ROW)))
+            if cast.shared:
+                trial.wrong += self.finish_shares(scene, job, cast.by_snakemake, story)
+            last = replace(scene, job=job.gathering() if cast.shared else job)
+            trial.wrong += finish(last, cast.by_snakemake, story)
+            trial.end()
+        finally:
+            self.store.restore(job)
+        return Told(kills, job.name, story, trial.wrong, trial.lost)
+
+    def cast(self, job: Job, place: int, rng: random.Random) -> Cast:
+        """Choose who dies how, and lay out what lies there before."""
+        kind = KINDS_IN_TURN[(place + place // math.lcm(len(self.chain), len(KINDS))) % len(KINDS)]
         shared = job.scattered and rng.random() < SHARED
         beginning = NOTHING if kind == "disk full" else rng.choices(list(BEGINNINGS), OFTEN)[0]
         shared &= beginning in SHAREABLE
-        alone = shared or kind == "disk full"  # nothing can be moved away from a disk of its own
         usual = self.recorded(job, NOTHING if shared else beginning)
         victim = job.share(rng.randrange(SHARES)) if shared else job
         if shared:
@@ -146,31 +174,25 @@ class Chaos:
         self.begin(job, beginning)
         scene = self.scene(victim, rng, usual)
         mark_durable(scene)
-        by_snakemake = rng.random() < 0.5
-        trial = Trial(self.store.known(job), scene, job.table)
-        trial.look("at the beginning")
-        story, kills = [beginning] + ["one of several jobs"] * shared, 0
-        try:
-            for _ in range(min(most, 1 if self.short else rng.choice(IN_A_ROW))):
-                died = self.strike(scene, kind, by_snakemake)
-                kills += died.hit
-                told = f"exit {died.ended.code} after {died.ended.seconds:.2f} s"
-                story.append(f"{'another: ' * (scene.job not in (victim, job))}{kind} ({died.what}): {told}")
-                trial.wrong += [f"{kind}: {line}\n{died.ended.said.strip()[-6000:]}" for line in died.wrong]
-                trial.look(kind)
-                if trial.wrong:
-                    break
-                another = not alone and rng.random() < ALTERNATING
-                scene = replace(scene, job=other if another else victim)
-                kind = rng.choice([name for name in names if name != "disk full"])
-            scene = replace(scene, job=job.gathering() if shared else job)
-            if shared:
-                trial.wrong += self.finish_shares(scene, job, by_snakemake, story)
-            trial.wrong += finish(scene, by_snakemake, story)
-            trial.end()
-        finally:
-            self.store.restore(job)
-        return kills, job.name, story, trial.wrong, trial.lost
+        return Cast(scene, other, kind, beginning, shared, rng.random() < 0.5)
+
+    def deaths(self, cast: Cast, trial: Trial, story: list[str], most: int) -> int:
+        """Let the stage, or the one for another artefact, die so often in a row; how often it did."""
+        scene, kind, rng, kills = cast.scene, cast.kind, cast.scene.rng, 0
+        alone = cast.shared or kind == "disk full"  # nothing can be moved away from a disk of its own
+        for _ in range(most):
+            died = self.strike(scene, kind, cast.by_snakemake)
+            kills += died.hit
+            told = f"exit {died.ended.code} after {died.ended.seconds:.2f} s"
+            story.append(f"{'another: ' * (scene.job == cast.other)}{kind} ({died.what}): {told}")
+            trial.wrong += [f"{kind}: {line}\n{died.ended.said.strip()[-6000:]}" for line in died.wrong]
+            trial.look(kind)
+            if trial.wrong:
+                break
+            another = not alone and rng.random() < ALTERNATING
+            scene = replace(scene, job=cast.other if another else cast.scene.job)
+            kind = rng.choice([name for name in KINDS if name != "disk full"])
+        return kills
 
     def strike(self, scene: Scene, kind: str, by_snakemake: bool) -> Died:
         """Let a stage die; where it ended first, again, at another moment."""

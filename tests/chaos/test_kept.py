@@ -195,8 +195,8 @@ BUILDS = (alone, half, both, unnamed, twice, disputed, accepted_in_part)
 
 def treasures(out: Path) -> set[Whole]:
     """What is whole before a move; a manifest under its second name counts as well."""
-    name = kept.in_place(out)
-    return all_whole(out) | ({(name["identity"], name["content"])} if name else set())
+    about = kept.in_place(out)
+    return all_whole(out) | ({(about["identity"], about["content"])} if about else set())
 
 
 @pytest.mark.parametrize("wanted", ["one", "two", "four"])
@@ -206,13 +206,13 @@ def test_a_stage_killed_while_it_moves_artefacts_loses_none(
 ) -> None:
     """The same command, given again, finds all of them; so does one that wants another artefact."""
     before = treasures(build(tmp_path / "before"))
-    for next in ("one", "two", "four"):
-        for out in deaths(build, lambda out: start(out, wanted), tmp_path / next):
+    for then in ("one", "two", "four"):
+        for out in deaths(build, lambda out: start(out, wanted), tmp_path / then):
             all_whole(out)  # right after the death: no manifest beside half a file
-            needed, found = start(out, next), whole(out)
+            needed, found = start(out, then), whole(out)
             assert all_whole(out) == before and not hidden(out)
-            assert needed == (found is None) and (found is None or found[0] == next)
-            assert needed != any(identity == next for identity, _ in before)
+            assert needed == (found is None) and (found is None or found[0] == then)
+            assert needed != any(identity == then for identity, _ in before)
 
 
 @pytest.mark.parametrize("build", BUILDS, ids=lambda build: build.__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.chaos.deaths import Scene, Usual
 from tests.chaos.judge import KEPT, Key, Known, differences, left_over, lost, present, tree
@@ -14,6 +14,16 @@ from tests.chaos.points import address_space, note, read_notes
 TRY_AGAIN = 75
 ATTEMPTS = 4
 """A stage that asks for another try gets so many."""
+
+
+class Told(NamedTuple):
+    """An episode: kills, who died, what happened in words, what is wrong, what is lost."""
+
+    kills: int
+    name: str
+    story: list[str]
+    wrong: list[str]
+    lost: list[str]
 
 
 @dataclass

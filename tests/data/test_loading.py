@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data._utils import signal_handling
 
 import wsss.data.loading
 from wsss.data.index import Item
-from wsss.data.loading import Order, TrainingViews
+from wsss.data.loading import Order, TrainingViews, training_loader
 from wsss.errors import WsssError
 from wsss.settings import VanillaSettings
 
@@ -58,3 +62,17 @@ def test_order_and_views_draw_from_streams_of_their_own(item, monkeypatch):
                 views[visit]
     assert len(states) == 3 * (3 + 3 * 4)
     assert len(set(states)) == len(states)
+
+
+def test_an_order_to_stop_does_not_kill_a_loader_process_that_begins(item, monkeypatch):
+    """Torch's handler, set before ours, ends a loader process on SIGTERM; the training would take that for a mishap."""
+    set_handlers = signal_handling._set_worker_signal_handlers
+
+    def then_stop():
+        set_handlers()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(signal_handling, "_set_worker_signal_handlers", then_stop)
+    loader = training_loader(TrainingViews([item] * 4, 1, SETTINGS, 0), Order(4, 2, 1, 0), workers=2)
+    assert len(list(loader)) == 2
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import signal
 import sys
 import traceback
 from collections import Counter
@@ -28,6 +27,7 @@ from wsss.data.transforms import training_view
 from wsss.errors import WsssError
 from wsss.mishaps import sentence
 from wsss.settings import TrainingSettings
+from wsss.workers import ignore_signals, signals_held
 
 Visit = tuple[int, int]
 """(epoch, position in the list of items); together they decide the view."""
@@ -207,8 +207,7 @@ def _begin_worker(_: int) -> None:
 
     What passes tensors on starts here, and not with the first batch: for want of memory it fails, and here that is an
     error, while later the batch would be lost and the training would wait for it for ever."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     with contextlib.suppress(Exception):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     ForkingPickler.dumps(torch.empty(1))
@@ -228,9 +227,17 @@ def _leave_mishaps_to_the_main_process() -> None:
     traceback.print_exc = print_exc
 
 
+class _Loader(DataLoader[Any]):
+    """Its processes start with signals held back, which they ignore before they let them in."""
+
+    def __iter__(self) -> Any:
+        with signals_held():
+            return super().__iter__()
+
+
 def training_loader(views: TrainingViews, order: Order, workers: int) -> DataLoader[Batch]:
     """One loader for a whole training, so that its processes start once."""
-    return DataLoader(
+    return _Loader(
         views,
         batch_sampler=order,
         num_workers=workers,
@@ -297,7 +304,7 @@ def resized(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 def inference_loader(batches: ScaledBatches, workers: int) -> DataLoader[Scaled]:
     """Batches one by one, in order, prepared in ``workers`` processes."""
-    return DataLoader(
+    return _Loader(
         batches,
         batch_size=None,
         num_workers=workers,
