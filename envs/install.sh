@@ -13,6 +13,8 @@ die() { say "$*"; exit 1; }
 command -v "$python" >/dev/null || die "no $python; install Python 3.11 or newer, or call: make PYTHON=/path/to/python"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   die "$("$python" --version) is too old; Python 3.11 or newer is needed: make PYTHON=/path/to/python"
+# the Python that an active environment was made with: it has pip where the environment has none
+python=$("$python" -c 'import sys; print(sys._base_executable)')
 command -v g++ >/dev/null || command -v c++ >/dev/null || [ -n "${CXX:-}" ] ||
   die "no C++ compiler, which the dense CRF needs; on Debian: apt-get install g++"
 

@@ -32,7 +32,7 @@ def signals_held() -> Iterator[None]:
 
     A cluster signals every process of a job. A process that has begun, and does not ignore the order yet, would die of
     it (torch gives loader processes a handler of its own); it begins with the mask of this thread, and loses it in
-    :func:`ignore_signals`. Here the order arrives after the block."""
+    :func:`obey_the_parent`. Here the order arrives after the block."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)
     try:
         yield
@@ -40,11 +40,16 @@ def signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def ignore_signals() -> None:
-    """Called in a process that was started: its parent decides when to stop."""
+def obey_the_parent(parent: int | None = None) -> None:
+    """Called in a process that was started: its parent decides when to stop, and on Linux it dies with the parent, even
+    when that is killed outright. ``parent``: its number; where that process is gone already, this one ends."""
     for number in ORDERS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
+    with contextlib.suppress(OSError, AttributeError):  # Linux only
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent not in (None, os.getppid()):  # it was killed before it could be watched
+        os._exit(1)
 
 
 def over(
@@ -94,11 +99,7 @@ def _end(pool: ProcessPoolExecutor, kind: type[BaseException] | None, *_: object
 def _start(work: Callable[[Any], Any], parent: int) -> None:
     global _work
     _work = work
-    ignore_signals()
-    with contextlib.suppress(Exception):  # Linux only: die with the parent, even when that is killed outright
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was killed before it could be watched
-            os._exit(1)
+    obey_the_parent(parent)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 

@@ -6,8 +6,6 @@ at any step of any epoch, with any number of processes, and with any number of d
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import sys
 import traceback
 from collections import Counter
@@ -27,7 +25,7 @@ from wsss.data.transforms import training_view
 from wsss.errors import WsssError
 from wsss.mishaps import sentence
 from wsss.settings import TrainingSettings
-from wsss.workers import ignore_signals, signals_held
+from wsss.workers import obey_the_parent, signals_held
 
 Visit = tuple[int, int]
 """(epoch, position in the list of items); together they decide the view."""
@@ -207,9 +205,7 @@ def _begin_worker(_: int) -> None:
 
     What passes tensors on starts here, and not with the first batch: for want of memory it fails, and here that is an
     error, while later the batch would be lost and the training would wait for it for ever."""
-    ignore_signals()
-    with contextlib.suppress(Exception):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    obey_the_parent()
     ForkingPickler.dumps(torch.empty(1))
     _leave_mishaps_to_the_main_process()
 
