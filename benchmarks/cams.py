@@ -18,7 +18,7 @@ from benchmarks.pictures import picture, probabilities
 from wsss.data.index import Item
 from wsss.data.loading import ScaledBatches
 from wsss.data.transforms import MEAN, STD
-from wsss.inference import class_activation_maps
+from wsss.inference.cams import class_activation_maps
 from wsss.models.classifier import Classifier
 from wsss.models.folding import fold_batch_norm
 from wsss.settings import CamsSettings

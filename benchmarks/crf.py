@@ -9,7 +9,7 @@ from benchmarks.pictures import picture, probabilities
 from wsss.refine.crf import DenseCRF, label_unary, refine_scores, score_unary
 from wsss.settings import CRF_PRESETS, CrfSettings
 
-PRUNE = 0.02  # as for predictions (wsss.apply), which would load torch
+PRUNE = 0.02  # as for predictions (wsss.stages.cams), which would load torch
 LABELS, DEEPLAB = (CrfSettings.read(CRF_PRESETS[name]) for name in ("labels", "deeplab"))
 
 

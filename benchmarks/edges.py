@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.frame import Case, Kernel
-from wsss.refine.paths import affinities, directions, sources
+from wsss.refine.affinities import affinities, directions, sources
 
 RADIUS = 10
 

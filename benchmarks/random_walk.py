@@ -30,7 +30,7 @@ import torch
 from scipy import sparse
 from torch.nn import functional as F
 
-from wsss.refine.paths import neighbour_affinities
+from wsss.refine.affinities import neighbour_affinities
 from wsss.refine.random_walk import random_walk
 
 RADIUS, BETA, STEPS = 5, 10.0, 256

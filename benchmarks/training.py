@@ -26,16 +26,16 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.pictures import picture, use
+from wsss.compute.devices import autocast_type, prepare_cpu, tune_for
 from wsss.data.index import Item
 from wsss.data.loading import Batch, TrainingViews, collate
-from wsss.devices import autocast_type, prepare_cpu, tune_for
 from wsss.models.classifier import Classifier
 from wsss.objectives import find
 from wsss.objectives.base import Loss, Moment, Objective
-from wsss.optimisers import build_optimiser
 from wsss.settings import variants
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import save_weights
+from wsss.training.optimisers import build_optimiser
 
 CLASSES = 20
 MIDDLE = Moment(50, 0.5)

@@ -64,7 +64,7 @@ def settings() -> str:
     """``config/README.md``, its tables made anew."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
-    from wsss.options import MARK, tables
+    from wsss.config.tables import MARK, tables
 
     return (ROOT / "config/README.md").read_text("utf-8").split(MARK)[0] + tables()
 

@@ -23,22 +23,22 @@ from sheets import Study, heat, over, pixels, save, sheet, shrink, signed, tenso
 from tests.report.browser import NAMES
 from wsss.data.images import read_image, read_mask
 from wsss.data.index import Item
-from wsss.evaluate.panels import paint_maps, paint_mask
 from wsss.explain import Classes, find, subject_of
 from wsss.explain.postprocess import reduce_channels, relu_max, resize
-from wsss.inference import class_activation_maps
+from wsss.inference.cams import class_activation_maps
+from wsss.inference.walk import edge_maps
+from wsss.losses.erasing import activation_mask, erase_hard, erase_soft
+from wsss.losses.puzzle import merge_tiles, split_tiles
 from wsss.models.edge_network import load_edge_network
-from wsss.objectives.erasing import activation_mask, erase_hard, erase_soft
-from wsss.objectives.tiles import merge_tiles, split_tiles
 from wsss.refine.crf import DenseCRF, label_unary
 from wsss.refine.ensembles import combine
 from wsss.refine.pseudo_masks import banded_mask, best_labels, pseudo_mask
 from wsss.refine.random_walk import random_walk
+from wsss.report.panels import paint_maps, paint_mask
 from wsss.settings import CrfSettings, IgnoreBand, InferenceSettings, WalkSettings
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.store.views import decode_full, decode_low
-from wsss.walk import edge_maps
 
 OBJECTIVES = ("vanilla", "puzzle", "oc-cse", "p-oc", "p-noc")
 CPU = torch.device("cpu")

@@ -17,8 +17,8 @@ from PIL import Image
 from wsss.data.images import read_image, read_mask
 from wsss.data.index import Index, Item
 from wsss.data.transforms import normalise
-from wsss.evaluate.panels import choose_items, paint_mask
 from wsss.models.classifier import Classifier, load_classifier
+from wsss.report.panels import choose_items, paint_mask
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 

@@ -10,8 +10,8 @@ ImageNet weights, or those of a classifier (--warm-start). Resumes like the clas
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import AffinitySettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -24,7 +24,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.affinity import train_affinity
+    from wsss.stages.affinity import train_affinity
 
     train_affinity(run)
 

@@ -11,8 +11,8 @@ and of jobs that share the images (--shard I/N); labels that are made are kept w
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import AffinityLabelSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(

@@ -9,8 +9,8 @@ read them). What is made is kept when a killed run is started again. Several job
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import CamsSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -22,7 +22,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.apply import write_cams
+    from wsss.stages.cams import write_cams
 
     write_cams(run)
 

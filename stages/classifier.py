@@ -12,8 +12,8 @@ A killed training goes on from its checkpoint when the same command is given aga
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import Classifier
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -29,7 +29,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.train import train_classifier
+    from wsss.training.train import train_classifier
 
     train_classifier(run)
 

@@ -11,8 +11,8 @@ when a killed run is started again.
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import EnsembleSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(

@@ -1,14 +1,14 @@
 """Explain a classifier's decisions, and measure the explanations.
 
 Reads the index and a classifier; writes HDF5 shards of raw signed maps, metrics.json, classes.csv, detections.csv and
-pictures.png (see wsss.explain.recording). What is made is kept when a killed run is started again. Several jobs may
+pictures.png (see wsss.stages.explanation). What is made is kept when a killed run is started again. Several jobs may
 share the images (--shard I/N).
 """
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import ExplanationSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -20,7 +20,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.explain.recording import write_explanations
+    from wsss.stages.explanation import write_explanations
 
     write_explanations(run)
 

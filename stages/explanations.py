@@ -5,7 +5,7 @@ Reads the index and folders of stages/explanation.py.
 
 import _house  # noqa: F401
 
-from wsss.stage import Run, Stage
+from wsss.runtime.program import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -17,7 +17,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.explain.comparing import write_comparison
+    from wsss.stages.explanations import write_comparison
 
     write_comparison(run)
 

@@ -11,15 +11,15 @@ How such a file looks: python -c "import wsss.store.maps; help(wsss.store.maps)"
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import ExternalCamsSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(__doc__, settings=ExternalCamsSettings, inputs={"index": "dataset index"}, scattered=True)
 
 
 def work(run: Run) -> None:
-    from wsss.refine.external import write_external_cams
+    from wsss.stages.external_cams import write_external_cams
 
     write_external_cams(run)
 

@@ -10,15 +10,15 @@ size; all that is wrong is listed at once. Writes palette PNG.
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import ExternalMasksSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(__doc__, settings=ExternalMasksSettings, inputs={"index": "dataset index"}, scattered=True)
 
 
 def work(run: Run) -> None:
-    from wsss.refine.external import write_external_masks
+    from wsss.stages.external_cams import write_external_masks
 
     write_external_masks(run)
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage, say
 from wsss.settings import Dataset
-from wsss.stage import Run, Stage, say
 
 VERSION = 1
 STAGE = Stage(__doc__, settings=Dataset, extra={"--dataset": {"required": True, "help": "name of the dataset"}})
@@ -20,7 +20,7 @@ STAGE = Stage(__doc__, settings=Dataset, extra={"--dataset": {"required": True, 
 
 def work(run: Run) -> None:
     """Build the index."""
-    from wsss.data.build import build_index
+    from wsss.stages.index import build_index
 
     index = build_index(run.settings, run.args.dataset, run.out, run.args.threads)
     counts = {split: len(index.split(split)) for split in ("train", "val")}

@@ -8,8 +8,8 @@ and of jobs that share the images (--shard I/N); masks that are made are kept wh
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import MasksSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(

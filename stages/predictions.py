@@ -6,8 +6,8 @@ Masks that are made are kept when a killed run is started again; jobs may share 
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import PredictSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -19,7 +19,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.apply import write_predictions
+    from wsss.stages.cams import write_predictions
 
     write_predictions(run)
 

@@ -7,7 +7,7 @@ results/scenes/report.html. The folder holds pictures.csv: which images are show
 
 import _house  # noqa: F401
 
-from wsss.stage import Run, Stage
+from wsss.runtime.program import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -19,7 +19,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.report.write import write_report
+    from wsss.report.html.page import write_report
 
     write_report(run)
 

@@ -10,8 +10,8 @@ writes model.safetensors and metrics.jsonl. Resumes like the classifiers.
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import Saliency
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -28,7 +28,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.saliency import train_saliency
+    from wsss.stages.saliency import train_saliency
 
     train_saliency(run)
 

@@ -6,8 +6,8 @@ wsss.store.maps for how to read them). What is made is kept when a killed run is
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import SaliencyMapSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -19,7 +19,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.saliency import write_saliency_maps
+    from wsss.stages.saliency import write_saliency_maps
 
     write_saliency_maps(run)
 

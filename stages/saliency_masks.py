@@ -7,8 +7,8 @@ jobs that share the images (--shard I/N); masks that are made are kept when a ki
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import SaliencyMaskSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -20,7 +20,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.refine.saliency_masks import write_saliency_masks
+    from wsss.stages.saliency_masks import write_saliency_masks
 
     write_saliency_masks(run)
 

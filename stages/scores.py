@@ -6,8 +6,8 @@ index's list is scored, or the stage fails and names those that are missing.
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import EvaluationSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(

@@ -8,8 +8,8 @@ Reads the index and a folder of pseudo masks; writes model.safetensors and metri
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import SegmenterSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -22,7 +22,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.train import train_segmenter
+    from wsss.training.train import train_segmenter
 
     train_segmenter(run)
 

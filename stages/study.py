@@ -5,7 +5,7 @@ Reads the index and folders of scores; the layout says which score stands where.
 
 import _house  # noqa: F401
 
-from wsss.stage import Run, Stage
+from wsss.runtime.program import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -20,7 +20,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.evaluate.study import write_study
+    from wsss.report.ablation import write_study
 
     write_study(run)
 

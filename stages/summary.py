@@ -7,8 +7,8 @@ from pathlib import Path
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import EvaluationSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -25,7 +25,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.evaluate.summary import write_summary
+    from wsss.stages.summary import write_summary
 
     write_summary(run)
 

@@ -7,8 +7,8 @@ started again; jobs may share the images (--shard I/N).
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import VoteSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(

@@ -10,8 +10,8 @@ is made is kept when a killed run is started again.
 
 import _house  # noqa: F401
 
+from wsss.runtime.program import Run, Stage
 from wsss.settings import WalkSettings
-from wsss.stage import Run, Stage
 
 VERSION = 1
 stage = Stage(
@@ -23,7 +23,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.walk import write_walk
+    from wsss.inference.walk import write_walk
 
     write_walk(run)
 

@@ -60,10 +60,10 @@ class Nursery:
         for name in ("_house", "matplotlib.backends.backend_agg", "matplotlib.font_manager", "pydensecrf.densecrf"):
             importlib.import_module(name)
         import wsss.data.loading
-        import wsss.engine
+        import wsss.training.engine
 
         wsss.data.loading.PATIENCE = QUIET / 2
-        wsss.engine.CHECKPOINT_SECONDS = 0.0  # a checkpoint at every step: the more to be cut off
+        wsss.training.engine.CHECKPOINT_SECONDS = 0.0  # a checkpoint at every step: the more to be cut off
         self.check_alone()
 
     def check_alone(self) -> None:

@@ -118,7 +118,7 @@ class Points:
 
     def _watch_moves(self) -> None:
         """Note how many moments there are until the stage's work begins."""
-        from wsss.stage import Run
+        from wsss.runtime.program import Run
 
         is_needed = Run.is_needed
 
@@ -132,7 +132,7 @@ class Points:
     def _watch_flushes(self) -> None:
         """Note what is on the disk: a file by ``os.fsync``, or all that was written before by ``flush_all``."""
         import wsss.cli.adopt
-        import wsss.stage
+        import wsss.runtime.program
         import wsss.store.manifest
 
         fsync, flush_all = os.fsync, wsss.store.manifest.flush_all
@@ -150,7 +150,11 @@ class Points:
             note(self.notes, before=now)
 
         os.fsync = noted
-        for module in (wsss.store.manifest, wsss.stage, wsss.cli.adopt):  # these know it by names of their own
+        for module in (
+            wsss.store.manifest,
+            wsss.runtime.program,
+            wsss.cli.adopt,
+        ):  # these know it by names of their own
             module.flush_all = noted_all
 
 

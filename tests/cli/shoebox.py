@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsss.cli.machine import Machine, Weights
-from wsss.config import Config, load
+from wsss.cli.hardware import Machine, Weights
+from wsss.config.loader import Config, load
+from wsss.config.yaml import read_yaml
 from wsss.data.palette import write_mask
-from wsss.yamlfile import read_yaml
 
 CPU, GPU = Machine(0, cores=2), Machine(2, "A GPU (80 GiB)", 16)
 TRAINED = Weights("mobilenetv2_100", "w.safetensors", "w.safetensors (given)")

@@ -14,7 +14,7 @@ from made import CONFIG, changed, fresh, listed
 
 from wsss.cli import main
 from wsss.provenance.outputs import digest
-from wsss.stage import read_input
+from wsss.runtime.program import read_input
 from wsss.store.kept import set_aside
 
 LR = changed("classifiers", "vanilla", "lr", value=0.2)
@@ -244,7 +244,7 @@ def test_an_explanation_that_is_named(results, wsss) -> None:
 
 def test_other_code_where_code_counts(results, wsss) -> None:
     results.configure({**CONFIG, "code": "strict"})
-    results.edit(VANILLA, code={"wsss/engine.py": "0" * 16})
+    results.edit(VANILLA, code={"wsss/training/engine.py": "0" * 16})
     assert f"{VANILLA}: code: engine.py changed (code: strict)" in wsss("accept", "--yes")[1]
     assert nothing_to_do(wsss)
 

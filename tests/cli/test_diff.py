@@ -57,9 +57,9 @@ def test_seeds_and_versions_where_they_arise(results, wsss) -> None:
 
 
 def test_code_and_files(results, wsss) -> None:
-    results.edit("s0/cams/p-noc", code={"wsss/inference.py": "0", "wsss/apply.py": "0"})
+    results.edit("s0/cams/p-noc", code={"wsss/inference/cams.py": "0", "wsss/stages/cams.py": "0"})
     shutil.copytree("results", "copy")
-    results.edit("s0/cams/p-noc", code={"wsss/inference.py": "1", "wsss/apply.py": "0"})
+    results.edit("s0/cams/p-noc", code={"wsss/inference/cams.py": "1", "wsss/stages/cams.py": "0"})
     results.edit("index", files="1 2")
     said = wsss("diff", "results/scenes/s0/masks/p-noc", "copy/scenes/s0/masks/p-noc")[1]
     assert "  code: inference.py: one text | another\n" in said and "  your files: 1 2 | " in said

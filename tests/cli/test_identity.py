@@ -17,11 +17,11 @@ import yaml
 from finished import finish, inside
 from made import ROOT, fresh
 
-from wsss.config import load
+from wsss.config.loader import load
 from wsss.provenance.identity import facts, identity
+from wsss.runtime.program import Run, Stage
 from wsss.settings import ScenesSettings, Settings, VanillaSettings, VoteSettings
 from wsss.settings.base import Neutral
-from wsss.stage import Run, Stage
 from wsss.steps import STEPS, TABLES
 from wsss.store.artefact import Artefact
 from wsss.workflow.jobs import Chain, Job
@@ -312,7 +312,7 @@ class TestFilesOfCode:
 
     @pytest.fixture
     def checkout(self, tmp_path: Path) -> Path:
-        for name in ("stages/classifier.py", "stages/index.py", "wsss/engine.py", "wsss/data/scenes.py"):
+        for name in ("stages/classifier.py", "stages/index.py", "wsss/training/engine.py", "wsss/data/kinds/scenes.py"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text("VERSION = 1\n")
         (tmp_path / "wsss/objectives").mkdir()
@@ -325,9 +325,9 @@ class TestFilesOfCode:
 
     def test_with_a_version(self, checkout: Path) -> None:
         before = self.trained(checkout)
-        (checkout / "wsss/engine.py").write_text('"""Other."""\nVERSION = 1\n')
+        (checkout / "wsss/training/engine.py").write_text('"""Other."""\nVERSION = 1\n')
         assert self.trained(checkout) == before
-        (checkout / "wsss/engine.py").write_text("VERSION = 2\n")
+        (checkout / "wsss/training/engine.py").write_text("VERSION = 2\n")
         assert self.trained(checkout) != before
 
     def test_without_one(self, checkout: Path) -> None:
@@ -340,7 +340,7 @@ class TestFilesOfCode:
     def test_of_what_is_not_used(self, checkout: Path) -> None:
         fresh()
         before = identity(facts("index", ScenesSettings(), 0, {}, root=checkout))
-        (checkout / "wsss/engine.py").write_text("VERSION = 2\n")
+        (checkout / "wsss/training/engine.py").write_text("VERSION = 2\n")
         (checkout / "wsss/objectives/vanilla.py").write_text("loss = 2\n")
         fresh()
         assert identity(facts("index", ScenesSettings(), 0, {}, root=checkout)) == before

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from shoebox import CPU, GPU, NONE, TRAINED, Shoebox, written
 
-from wsss.cli.choices import choose, power, split
-from wsss.cli.machine import Machine, Weights, choose_weights, model_of
-from wsss.cli.survey import survey
-from wsss.data.folder import draw_splits
+from wsss.cli.hardware import Machine, Weights, choose_weights, model_of
+from wsss.cli.recommend import choose, power, split
+from wsss.cli.scan import survey
+from wsss.data.kinds.folder import draw_splits
 from wsss.errors import WsssError
 
 pytestmark = pytest.mark.usefixtures("plain_machine")
@@ -108,7 +108,7 @@ class TestWeights:
             choose_weights("cpu", None, "resnet51", [])
 
     def test_found(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("wsss.cli.machine.hub", lambda backbone: None)
+        monkeypatch.setattr("wsss.cli.hardware.hub", lambda backbone: None)
         assert choose_weights("cpu", None, None, [Path(".")]).pretrained == str(file)
         file.write_bytes(b"no weights")
         assert choose_weights("cpu", None, None, [Path(".")]) == replace(
@@ -116,7 +116,7 @@ class TestWeights:
         )
 
     def test_from_the_hub_only_if_it_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("wsss.cli.machine.hub", lambda backbone: "cached")
+        monkeypatch.setattr("wsss.cli.hardware.hub", lambda backbone: "cached")
         assert choose_weights("cuda", None, None, []) == Weights("resnet50", True, "the hub of timm (cached)")
         assert choose_weights("cpu", None, None, []).backbone == "mobilenetv2_100"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from shoebox import Shoebox, written
 
-from wsss.cli.survey import survey
+from wsss.cli.scan import survey
 from wsss.errors import WsssError
 
 pytestmark = pytest.mark.usefixtures("plain_machine")

@@ -13,9 +13,9 @@ from made import CONFIG, ROOT, changed
 
 from wsss.cli.forecast import STARTUP, History, Past, pixels, scaled
 from wsss.cli.plan import Asked, asked_by_rules
-from wsss.cli.text import duration, memory
 from wsss.steps import STEPS
 from wsss.store.kept import set_aside
+from wsss.text import duration, memory
 from wsss.workflow.jobs import Chain, Job
 from wsss.workflow.staleness import BACK
 
@@ -269,9 +269,9 @@ def test_what_is_kept_and_missing_comes_back_if_it_is_needed(results, wsss) -> N
 
 def test_code_that_changed_is_a_remark(results, wsss) -> None:
     for path in ("classifiers/vanilla", "cams/vanilla", "cams/p-noc"):
-        results.edit(f"s0/{path}", code={"wsss/engine.py": "0", "wsss/apply.py": "edited"})
+        results.edit(f"s0/{path}", code={"wsss/training/engine.py": "0", "wsss/stages/cams.py": "edited"})
     files = {f"wsss/refine/{name}.py": "0" for name in ("crf", "paths", "votes")}
-    results.edit("s0/masks/p-noc", code={"wsss/gone.py": "0", **files, "wsss/wording.py": "0"})
+    results.edit("s0/masks/p-noc", code={"wsss/gone.py": "0", **files, "wsss/settings/check.py": "0"})
     assert told(wsss) == (
         "Nothing to do. The code of 3 stages changed since (engine.py, apply.py, gone.py and 3 more), but no version: "
         "results are kept; wsss run --again classifier makes them anew."
@@ -279,7 +279,7 @@ def test_code_that_changed_is_a_remark(results, wsss) -> None:
 
 
 def test_code_of_what_is_to_be_made_is_not_worth_a_remark(results, wsss) -> None:
-    results.edit("s0/classifiers/p-noc", code={"wsss/engine.py": "0"})
+    results.edit("s0/classifiers/p-noc", code={"wsss/training/engine.py": "0"})
     results.configure(changed("classifiers", "p-noc", "lr", value=0.2))
     assert "The code of" not in told(wsss)
 

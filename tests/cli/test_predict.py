@@ -16,13 +16,13 @@ from pycocotools.coco import COCO
 from scipy import ndimage
 from shoebox import Shoebox
 
-import wsss.apply
+import wsss.stages.cams
 from wsss.cli.predict import recipe, segmenter
 from wsss.data.images import read_image
 from wsss.data.palette import VOC_PALETTE
-from wsss.inference import pixel_probabilities
+from wsss.inference.cams import pixel_probabilities
+from wsss.interfaces.predict import Photo, legend, overlay, regions, run_lengths
 from wsss.models.segmenter import Segmenter, load_segmenter
-from wsss.predict import Photo, legend, overlay, regions, run_lengths
 from wsss.settings import PredictSettings
 from wsss.store.artefact import load
 from wsss.store.manifest import write_manifest
@@ -140,7 +140,7 @@ def test_pictures(new: Shoebox, wsss) -> None:
 def test_a_second_run_makes_nothing_again(new: Shoebox, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
     wsss(*GO)
     before, times = files(), {path: path.stat().st_mtime_ns for path in Path("out/masks").rglob("*.png")}
-    monkeypatch.setattr("wsss.predict._producer", None)  # the network is not even opened
+    monkeypatch.setattr("wsss.interfaces.predict._producer", None)  # the network is not even opened
     code, _, error = wsss(*GO)
     assert code == 0 and "6 of 6 masks are made already: kept" in error
     assert files() == before and times == {path: path.stat().st_mtime_ns for path in times}
@@ -189,7 +189,7 @@ def test_stopped_halfway(new: Shoebox, wsss, monkeypatch: pytest.MonkeyPatch, st
 
 
 def wsss_apply():
-    return wsss.apply
+    return wsss.stages.cams
 
 
 def test_masks_made_otherwise_are_not_mixed(new: Shoebox, wsss) -> None:

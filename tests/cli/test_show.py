@@ -14,7 +14,7 @@ import pytest
 import yaml
 from made import CONFIG, ROOT, changed
 
-from wsss.cli.commands import stage_command
+from wsss.cli.reproduce import stage_command
 from wsss.cli.run import parsed
 from wsss.store.artefact import load
 from wsss.store.kept import set_aside
@@ -239,7 +239,7 @@ def test_what_was_adopted_is_told(results, wsss) -> None:
 
 
 def test_code_that_changed_since_is_no_reason_but_a_remark(results, wsss) -> None:
-    results.edit("s0/classifiers/vanilla", code={"wsss/engine.py": "0" * 16})
+    results.edit("s0/classifiers/vanilla", code={"wsss/training/engine.py": "0" * 16})
     said = " ".join(wsss("show", "results/scenes/s0/cams/vanilla")[1].split())
     assert "up to date with config.yaml" in said
     assert (
@@ -275,7 +275,7 @@ def test_what_is_kept_and_comes_back(results, wsss) -> None:
 def test_code_counts_where_the_configuration_says_so(results, wsss) -> None:
     results.configure({**CONFIG, "code": "strict"})
     assert "up to date with config.yaml\n" in wsss("show", "results/scenes/s0/cams/vanilla")[1]
-    results.edit("s0/classifiers/vanilla", code={"wsss/engine.py": "0" * 16, "wsss/errors.py": "0"})
+    results.edit("s0/classifiers/vanilla", code={"wsss/training/engine.py": "0" * 16, "wsss/errors.py": "0"})
     said = wsss("show", "results/scenes/s0/cams/vanilla")[1]
     assert "    - results/scenes/s0/classifiers/vanilla: code: engine.py changed (code: strict)\n" in said
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from wsss.config import KEYS, load
-from wsss.options import MARK, main, tables
+from wsss.config.loader import KEYS, load
+from wsss.config.tables import MARK, main, tables
 from wsss.settings import KINDS, classes_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,7 +16,7 @@ README = ROOT / "config" / "README.md"
 
 
 def test_tables_are_those_of_the_settings(tmp_path: Path) -> None:
-    """Where this fails: ``python -m wsss.options config/README.md``."""
+    """Where this fails: ``python -m wsss.config.tables config/README.md``."""
     assert README.read_text(encoding="utf-8").split(MARK)[1].strip() == tables().strip()
     copy = tmp_path / "README.md"
     copy.write_text(f"# Mine\n\n{MARK}\n\nold tables\n")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from wsss.config import load
+from wsss.config.loader import load
 from wsss.errors import WsssError
 
 GOOD = """

@@ -8,10 +8,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from wsss.config import load
+from wsss.config.loader import load
+from wsss.config.schema import schema
+from wsss.config.yaml import read_yaml
 from wsss.errors import WsssError
-from wsss.schema import schema
-from wsss.yamlfile import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "workflow" / "schemas" / "config.schema.json"

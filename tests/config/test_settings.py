@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from wsss.config import load
+from wsss.config.loader import load
+from wsss.config.yaml import read_yaml
 from wsss.settings import AffinitySettings, C2amHSettings, C2amSettings
-from wsss.yamlfile import read_yaml
 
 CONFIG = """
 dataset: s

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.data.build import build_index
 from wsss.data.index import Index
 from wsss.data.palette import write_mask
 from wsss.errors import WsssError
 from wsss.settings import FolderSettings
+from wsss.stages.index import build_index
 
 SIZE = (30, 40)
 

@@ -14,8 +14,8 @@ from wsss.data.buckets import buckets
 from wsss.data.index import Item
 from wsss.data.loading import ScaledBatches, resized
 from wsss.errors import WsssError
-from wsss.shards import own
-from wsss.sharing import Share
+from wsss.parts.folder import own
+from wsss.runtime.shard import Share
 
 
 def item(number: int, size: tuple[int, int], image: Path = Path("x")) -> Item:

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from wsss.data.build import build_index
-from wsss.data.coco import _draw_all, draw_mask
 from wsss.data.images import read_mask
+from wsss.data.kinds.coco import _draw_all, draw_mask
 from wsss.errors import WsssError
 from wsss.settings import CocoSettings
+from wsss.stages.index import build_index
 
 HEIGHT, WIDTH = 20, 30
 CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"id": 13, "name": "stop sign"}]
@@ -118,7 +118,7 @@ def test_drawing_in_processes_changes_nothing(tmp_path, monkeypatch):
     jobs.append((tmp_path / "bad.png", HEIGHT, WIDTH, [(1, thing(1, 1, 1, {"counts": 3}, 1))]))
     first = _draw_all(jobs, 2)
     drawn = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr("wsss.data.coco.INLINE", 2)
+    monkeypatch.setattr("wsss.data.kinds.coco.INLINE", 2)
     assert _draw_all(jobs, 2) == first and list(first) == [tmp_path / "bad.png"]
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == drawn
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.data.check import Collected, Entry, examine
-from wsss.data.folder import draw_splits
 from wsss.data.index import Index
+from wsss.data.kinds.folder import draw_splits
 from wsss.data.palette import write_mask
+from wsss.data.validate import Collected, Entry, examine
 from wsss.errors import WsssError
 
 

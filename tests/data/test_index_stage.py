@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from wsss.data.build import build_index
 from wsss.data.images import read_image, read_mask
 from wsss.settings import FolderSettings
+from wsss.stages.index import build_index
 
 ROOT = Path(__file__).resolve().parents[2]
 ANIMALS = ROOT.parent / "shared" / "data" / "animals"

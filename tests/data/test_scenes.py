@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from wsss.data import scene_drawing as draw
-from wsss.data.build import build_index
 from wsss.data.images import read_image, read_mask
-from wsss.data.scenes import CONTEXT_CLASS, MIN_AREA, scene
+from wsss.data.kinds import scene_drawing as draw
+from wsss.data.kinds.scenes import CONTEXT_CLASS, MIN_AREA, scene
 from wsss.settings import ScenesSettings
+from wsss.stages.index import build_index
 
 SMALL = {"size": 64, "train": 24, "val": 6}
 
@@ -83,8 +83,8 @@ def test_size_is_a_setting():
 
 def test_context_goes_with_its_class(monkeypatch):
     seen = []
-    monkeypatch.setattr("wsss.data.scenes._ripples", lambda rng, image: seen.append(True))
-    monkeypatch.setattr("wsss.data.scenes._paint", lambda *_: None)
+    monkeypatch.setattr("wsss.data.kinds.scenes._ripples", lambda rng, image: seen.append(True))
+    monkeypatch.setattr("wsss.data.kinds.scenes._paint", lambda *_: None)
     shown = {True: [], False: []}
     for i in range(200):
         seen.clear()
@@ -96,7 +96,7 @@ def test_context_goes_with_its_class(monkeypatch):
 def test_context_is_background():
     """The ripples change the image and no mask: between the strip drawn and not drawn only pixels differ."""
     image = np.full((64, 64, 3), 0.5)
-    from wsss.data.scenes import _ripples
+    from wsss.data.kinds.scenes import _ripples
 
     _ripples(np.random.default_rng(0), image)
     changed = np.abs(image - 0.5).max(axis=2) > 0.02

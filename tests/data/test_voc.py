@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from wsss.data.build import build_index
 from wsss.data.images import read_mask
+from wsss.data.kinds.voc import CLASSES, read_ids, read_objects
 from wsss.data.palette import VOC_PALETTE, write_mask
-from wsss.data.voc import CLASSES, read_ids, read_objects
 from wsss.errors import WsssError
 from wsss.settings import VocSettings
+from wsss.stages.index import build_index
 
 HEIGHT, WIDTH = 20, 30
 BOX = (2, 3, 10, 12)

@@ -4,9 +4,10 @@ A message is kept as a template: its fixed words, and … for each value in it. 
 
 - what ``WsssError``, or a class that is made from it, is given;
 - what is collected to be told together: ``problem(path, TEXT)``, ``Problem(..., TEXT, CURE)``, TEXT appended to a list
-  called ``problems`` or ``wrong``, the pairs (path, TEXT) that ``wsss/consistency.py`` and ``wsss/wording.py`` give;
+  called ``problems`` or ``wrong``, the pairs (path, TEXT) that ``wsss/config/consistency.py`` and
+  ``wsss/settings/check.py`` give;
 - what becomes part of such a message: a ``ValueError`` in ``wsss/settings`` and in the readers of images and tables;
-- how a stage says that it ends (``wsss/ending.py``), and mishaps (``wsss/mishaps.py``).
+- how a stage says that it ends (``wsss/system/exit.py``), and mishaps (``wsss/system/failures.py``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FEWEST = 2
 LISTS = ("problems", "wrong")
 VALUE_ERRORS = ("wsss/settings/", "wsss/data/images.py", "wsss/data/lists.py", "wsss/data/index.py")
 """Where a ``ValueError`` is meant for the user: it is turned into a problem, or into part of a message."""
-PAIRS = ("wsss/consistency.py", "wsss/wording.py")
+PAIRS = ("wsss/config/consistency.py", "wsss/settings/check.py")
 """Where (path, TEXT) is yielded, returned or appended."""
 
 
@@ -115,9 +116,9 @@ def sites(file: str, tree: ast.Module, errors: set[str]) -> Iterator[tuple[ast.A
                 yield node, node.args[1:], names
             elif called == "Problem" and len(node.args) >= 5:
                 yield node, node.args[3:5], names
-            elif called == "add" and file == "wsss/data/check.py":
+            elif called == "add" and file == "wsss/data/validate.py":
                 yield node, node.args[-2:], names
-            elif called == "_end" and file == "wsss/ending.py":
+            elif called == "_end" and file == "wsss/system/exit.py":
                 yield node, node.args[2:3], names
             elif called == "append" and isinstance(node.func.value, ast.Name):
                 to, given = node.func.value.id, node.args[0]
@@ -130,7 +131,7 @@ def sites(file: str, tree: ast.Module, errors: set[str]) -> Iterator[tuple[ast.A
                 yield node, node.value.elts[1:], names
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
-            if file == "wsss/mishaps.py" and name == "cure":
+            if file == "wsss/system/failures.py" and name == "cure":
                 yield node, [node.value], names
             elif name in LISTS and isinstance(node.value, ast.List):
                 for one in node.value.elts:

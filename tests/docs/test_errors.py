@@ -20,18 +20,18 @@ ENTRY = re.compile(r"^- `(?P<text>.+)`\\\n(?P<why>(?:  .+\n)+)", re.M)
 ELSEWHERE = {
     "wsss/cli/explain.py": 1,
     "wsss/cli/predict.py": 2,
-    "wsss/config.py": 5,
-    "wsss/data/build.py": 1,
-    "wsss/data/check.py": 2,
+    "wsss/config/loader.py": 5,
+    "wsss/stages/index.py": 1,
+    "wsss/data/validate.py": 2,
     "wsss/data/images.py": 0,
-    "wsss/ending.py": 3,
-    "wsss/engine.py": 1,
+    "wsss/system/exit.py": 3,
+    "wsss/training/engine.py": 1,
     "wsss/refine/ensembles.py": 1,
-    "wsss/refine/external.py": 3,
+    "wsss/stages/external_cams.py": 3,
     "wsss/refine/votes.py": 1,
-    "wsss/stage.py": 1,
-    "wsss/targets.py": 1,
-    "wsss/wording.py": 5,
+    "wsss/runtime/program.py": 1,
+    "wsss/workflow/targets.py": 1,
+    "wsss/settings/check.py": 5,
 }
 """File -> places in it that pass on messages whose words are collected where they are written."""
 
@@ -123,7 +123,7 @@ def test_what_counts_as_a_message(tmp_path: Path) -> None:
 def test_the_messages_that_a_program_reaches_are_recorded(tmp_path: Path) -> None:
     """Also those that come to nothing but a line in a list."""
     program = (
-        "from wsss.config import load\nfrom wsss.errors import WsssError\n"
+        "from wsss.config.loader import load\nfrom wsss.errors import WsssError\n"
         "try: load({'dataset': 'a', 'datasets': {'a': {'kind': 'scenes', 'trian': 3}}, 'seeds': 1})\n"
         "except WsssError as error: print(error)"
     )

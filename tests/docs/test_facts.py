@@ -75,8 +75,8 @@ def test_every_rule_of_ensembles_is_described() -> None:
 
 def test_columns_and_tables_of_files() -> None:
     from wsss.data.index import COLUMNS
-    from wsss.evaluate.summary import COLUMNS as SUMMARY
-    from wsss.refine.agreement import COLUMNS as AGREEMENT
+    from wsss.evaluate.agreement import COLUMNS as AGREEMENT
+    from wsss.stages.summary import COLUMNS as SUMMARY
     from wsss.steps import STEPS
 
     text = PAGES["formats.md"]
@@ -88,7 +88,7 @@ def test_the_layout_of_a_shard(tmp_path: Path) -> None:
     import h5py
     import numpy as np
 
-    from wsss.map_parts import IMAGES_A_FILE
+    from wsss.parts.maps import IMAGES_A_FILE
     from wsss.store.maps import MapWriter
 
     path = tmp_path / "shard-00000-of-00001.h5"

@@ -14,25 +14,25 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from wsss.config import load
-from wsss.data.check import check_classes
-from wsss.data.coco import _images
-from wsss.data.folder import collect
+from wsss.config.loader import load
+from wsss.config.yaml import read_yaml
 from wsss.data.images import check_image
 from wsss.data.index import Index, Item
+from wsss.data.kinds.coco import _images
+from wsss.data.kinds.folder import collect
+from wsss.data.kinds.voc import read_foreign_mask
 from wsss.data.lists import read_tags, read_text
 from wsss.data.loading import Order
-from wsss.data.voc import read_foreign_mask
+from wsss.data.validate import check_classes
 from wsss.errors import WsssError
 from wsss.evaluate.counting import CoverageCounter, true_mask
-from wsss.evaluate.provenance import read_scored
-from wsss.evaluate.study import write_study
+from wsss.report.ablation import write_study
+from wsss.report.provenance import read_scored
 from wsss.settings import FolderSettings
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapShard, MapWriter, shard_paths
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import load_weights
-from wsss.yamlfile import read_yaml
 
 
 def photos(at: Path, table: str = "id,labels\na,\n", suffix: str = ".png") -> None:
@@ -81,7 +81,7 @@ def cut_off(at: Path) -> None:
 
 
 def many_values(at: Path) -> None:
-    from wsss.data.check import Entry, _look
+    from wsss.data.validate import Entry, _look
 
     Image.new("RGB", (16, 16)).save(at / "a.png")
     Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(at / "mask.png")

@@ -16,24 +16,19 @@ import torch
 from PIL import Image
 
 from tests.engine.together import free_port
-from wsss.affinity import train_affinity
+from wsss.compute.devices import device_type
 from wsss.data.index import Item, write_index
-from wsss.devices import device_type
 from wsss.errors import WsssError
-from wsss.explain.comparing import read_explained
-from wsss.explain.recording import write_explanations
 from wsss.explain.seeds import SeedMaker
-from wsss.gpus import claim_gpu
-from wsss.launch import Team, joined
-from wsss.map_parts import Parts
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import Classifier as Network
 from wsss.models.encoder import create_encoder
 from wsss.models.guided import Guided
 from wsss.models.segmenter import Segmenter
+from wsss.parts.maps import Parts
 from wsss.refine.affinity_labels import AffinityLabelWriter
-from wsss.refine.saliency_masks import SaliencyMaskWriter
-from wsss.saliency import Hints, train_saliency, write_saliency_maps
+from wsss.runtime.program import Run, Stage
+from wsss.runtime.shard import Share, locked, owner
 from wsss.settings import (
     AffinityLabelSettings,
     AffinitySettings,
@@ -45,12 +40,17 @@ from wsss.settings import (
     SaliencyMaskSettings,
     SegmenterSettings,
 )
-from wsss.sharing import Share, locked, owner
-from wsss.stage import Run, Stage
+from wsss.stages.affinity import train_affinity
+from wsss.stages.explanation import write_explanations
+from wsss.stages.explanations import read_explained
+from wsss.stages.saliency import Hints, train_saliency, write_saliency_maps
+from wsss.stages.saliency_masks import SaliencyMaskWriter
 from wsss.store.manifest import write_json, write_manifest
 from wsss.store.maps import MapWriter
 from wsss.store.weights import save_weights
-from wsss.train import train_segmenter
+from wsss.system.gpus import claim_gpu
+from wsss.system.launch import Team, joined
+from wsss.training.train import train_segmenter
 from wsss.workflow.jobs import Chain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,7 +205,7 @@ def test_results_of_another_user(share: Share | None, tmp_path: Path, monkeypatc
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", refuse)
-    monkeypatch.setattr("wsss.sharing.owner", lambda path: "anna")
+    monkeypatch.setattr("wsss.runtime.shard.owner", lambda path: "anna")
     said = "p-noc: these are the results of another user (anna), and you may not write here; ask them to share the"
     with pytest.raises(WsssError, match=re.escape(said)), locked(tmp_path / "p-noc", share):
         pass
@@ -219,7 +219,7 @@ def test_the_owner_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def unknown(number: int) -> None:
         raise KeyError(number)
 
-    monkeypatch.setattr("wsss.sharing.pwd.getpwuid", unknown)
+    monkeypatch.setattr("wsss.runtime.shard.pwd.getpwuid", unknown)
     assert owner(tmp_path / "file") == str((tmp_path / "file").stat().st_uid)
 
 
@@ -256,7 +256,7 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_many_for_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsss.gpus.MOST", 0)
+    monkeypatch.setattr("wsss.system.gpus.MOST", 0)
     with pytest.raises(WsssError, match="0 processes use each of the 2 GPUs; wait for some of them"):
         claim_gpu(2, Team(), tmp_path)
 
@@ -266,14 +266,14 @@ def test_too_many_for_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     [(0, "only 1 of 2 processes came to 127.0.0.1, port "), (1, "cannot meet the others at 127.0.0.1")],
 )
 def test_processes_that_do_not_meet(rank: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsss.launch.MEETING", 1.0)
+    monkeypatch.setattr("wsss.system.launch.MEETING", 1.0)
     with pytest.raises(WsssError, match=said), joined(Team(rank, 2, port=free_port()), "cpu"):
         pass
 
 
 def test_ctrl_c() -> None:
     program = (
-        "from pathlib import Path\nfrom wsss.ending import orderly\n"
+        "from pathlib import Path\nfrom wsss.system.exit import orderly\n"
         "with orderly('x.py', Path('out')): raise KeyboardInterrupt"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)

@@ -83,7 +83,7 @@ def test_a_page_opened_from_a_disk_can_search(site: Path, pages: dict[Path, Page
 
 
 def test_every_setting_stands_in_the_reference(pages: dict[Path, Page], site: Path) -> None:
-    from wsss.options import families
+    from wsss.config.tables import families
     from wsss.settings import KINDS, classes_of
 
     text = pages[site / "settings.html"].text

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.data.scene_drawing import GLYPHS
-from wsss.data.scenes import scene
+from wsss.data.kinds.scene_drawing import GLYPHS
+from wsss.data.kinds.scenes import scene
 from wsss.settings import ScenesSettings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.engine.little import SMALL
 from wsss.data.index import Item, write_index
-from wsss.engine import Trainer
+from wsss.runtime.program import Interrupted, Run
 from wsss.settings import (
     CamsSettings,
     ExplanationSettings,
@@ -19,9 +19,9 @@ from wsss.settings import (
     VanillaSettings,
     WalkSettings,
 )
-from wsss.stage import Interrupted, Run
 from wsss.store.manifest import write_json, write_manifest
-from wsss.train import train_classifier
+from wsss.training.engine import Trainer
+from wsss.training.train import train_classifier
 
 STAGES = {
     CamsSettings: "cams",

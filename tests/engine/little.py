@@ -9,11 +9,11 @@ from torch import nn
 
 from wsss.data.index import Index
 from wsss.data.loading import TrainingViews
-from wsss.engine import Trainer
+from wsss.losses.classification import classification_loss
 from wsss.models.backbone import Trainable
 from wsss.objectives.base import Loss, Objective
-from wsss.objectives.classification import classification_loss
 from wsss.settings import VanillaSettings
+from wsss.training.engine import Trainer
 
 SMALL = {
     "backbone": "test_resnet",

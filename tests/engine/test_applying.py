@@ -10,19 +10,19 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-import wsss.inference
+import wsss.inference.cams
 from tests.engine.plain import seen
-from wsss.apply import Finish, network_stride, write_cams, write_predictions
 from wsss.data.buckets import buckets
 from wsss.data.images import read_image
 from wsss.data.index import Index
 from wsss.errors import WsssError
-from wsss.inference import class_activation_maps, outputs_of, pixel_probabilities, tag_probabilities
+from wsss.inference.cams import class_activation_maps, outputs_of, pixel_probabilities, tag_probabilities
 from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
+from wsss.runtime.program import Interrupted
+from wsss.runtime.shard import Share
 from wsss.settings import CamsSettings, CrfSettings, InferenceSettings, PredictSettings
-from wsss.sharing import Share
-from wsss.stage import Interrupted
+from wsss.stages.cams import Finish, network_stride, write_cams, write_predictions
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
@@ -142,7 +142,7 @@ def test_a_result_does_not_depend_on_what_is_asked_for_beside_it(tiny_index, cla
 
 @torch.inference_mode()
 def test_images_of_many_sizes_and_small_batches(tiny_index, classifier, tmp_path, monkeypatch):
-    monkeypatch.setitem(wsss.inference.MOST_PIXELS, "cpu", 3 * 2 * 40 * 48)
+    monkeypatch.setitem(wsss.inference.cams.MOST_PIXELS, "cpu", 3 * 2 * 40 * 48)
     items = list(Index.load(tiny_index).items[:5])
     for number, size in enumerate([(40, 30), (33, 47), (40, 30)]):
         picture = Image.fromarray(read_image(items[number].image)).resize(size[::-1])
@@ -213,7 +213,7 @@ def test_an_interrupted_cam_stage_keeps_all_that_is_made(tiny_index, classifier,
     settings = CamsSettings(classifier="x", scales=(1.0,))
     run = make_run(settings, {"index": tiny_index, "classifier": classifier[1]})
     seen_items = []
-    import wsss.apply as apply
+    import wsss.stages.cams as apply
 
     original = apply.class_activation_maps
 
@@ -255,7 +255,7 @@ def test_predictions_with_and_without_crf(tiny_index, segmenter, make_run):
 @pytest.mark.parametrize("crf, most", [(None, 1), (CrfSettings(unary="scores", iterations=1), 2)])
 def test_few_probabilities_wait_in_memory(tiny_index, segmenter, make_run, monkeypatch, crf, most):
     """Without a CRF a mask is written at once; with one, probabilities wait up to a number of bytes."""
-    import wsss.apply as apply
+    import wsss.stages.cams as apply
 
     original, handed, written, waiting = apply.pixel_probabilities, [], [], []
 

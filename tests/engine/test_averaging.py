@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from tests.engine.little import SMALL
-from wsss.averaging import WeightAverage
-from wsss.engine import Trainer
 from wsss.errors import WsssError
 from wsss.objectives.oc_cse import Goal as OcCse
+from wsss.runtime.program import Interrupted
 from wsss.settings import OcCseSettings, PNocSettings, POcSettings, PuzzleSettings, TrainingSettings, VanillaSettings
-from wsss.stage import Interrupted
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import load_weights, save_weights
-from wsss.train import train_classifier
+from wsss.training.averaging import WeightAverage
+from wsss.training.engine import Trainer
+from wsss.training.train import train_classifier
 
 LONGER = SMALL | {"epochs": 3, "augment": ()}
 

@@ -10,20 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
-import wsss.map_parts
+import wsss.parts.maps
 from tests.engine.plain import seen
-from wsss.apply import write_cams
 from wsss.data.images import read_mask
 from wsss.data.index import Index
 from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find
-from wsss.explain.comparing import ordering, read_explained, write_comparison
 from wsss.explain.metrics import Batch, Metrics, measure, measure_seeds, seed_scores
-from wsss.explain.recording import evenly, write_explanations
 from wsss.models.classifier import Classifier, load_classifier, logits
+from wsss.runtime.program import Interrupted
+from wsss.runtime.shard import Share
 from wsss.settings import CamsSettings, ExplanationSettings
-from wsss.sharing import Share
-from wsss.stage import Interrupted
+from wsss.stages.cams import write_cams
+from wsss.stages.explanation import evenly, write_explanations
+from wsss.stages.explanations import ordering, read_explained, write_comparison
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.weights import save_weights
@@ -207,8 +207,8 @@ def test_killed_and_shared_explanations_are_those_of_one_run(make_run, tiny_inde
         explain(make_run, tiny_index, classifier, "shared", Share(number, 3), **how)
     shared = explain(make_run, tiny_index, classifier, "shared", **how)
 
-    monkeypatch.setattr(wsss.map_parts, "IMAGES_A_PART", 1)
-    add, stops = wsss.map_parts.MapWriter.add, []
+    monkeypatch.setattr(wsss.parts.maps, "IMAGES_A_PART", 1)
+    add, stops = wsss.parts.maps.MapWriter.add, []
     settings = ExplanationSettings.read({"classifier": "x", "calibration_images": 4, "pictures": 2} | how)
     run = make_run(settings, {"index": tiny_index, "classifier": classifier}, "killed")
 
@@ -216,7 +216,7 @@ def test_killed_and_shared_explanations_are_those_of_one_run(make_run, tiny_inde
         add(self, *args, **kwargs)
         run.stop = "a test"
 
-    monkeypatch.setattr(wsss.map_parts.MapWriter, "add", stop_after_one)
+    monkeypatch.setattr(wsss.parts.maps.MapWriter, "add", stop_after_one)
     while True:
         run.stop = None
         try:
@@ -225,7 +225,7 @@ def test_killed_and_shared_explanations_are_those_of_one_run(make_run, tiny_inde
         except Interrupted:
             stops.append(1)
             if len(stops) >= 8:
-                monkeypatch.setattr(wsss.map_parts.MapWriter, "add", add)
+                monkeypatch.setattr(wsss.parts.maps.MapWriter, "add", add)
     assert len(stops) == 8
 
     for name in ("metrics.json", "classes.csv", "detections.csv", "pictures.png"):

@@ -14,11 +14,11 @@ from wsss.data.index import Index, write_index
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier
 from wsss.provenance.files import file_content
+from wsss.runtime.program import Interrupted
 from wsss.settings import OcCseSettings, VanillaSettings
-from wsss.stage import Interrupted
 from wsss.store.manifest import write_json, write_manifest
 from wsss.store.weights import save_weights
-from wsss.train import train_classifier
+from wsss.training.train import train_classifier
 
 SHORT = SMALL | {"epochs": 1, "augment": ()}
 

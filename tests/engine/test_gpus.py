@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from tests.engine.together import CONTEXT
-from wsss.devices import choose_device
+from wsss.compute.devices import choose_device
 from wsss.errors import WsssError
-from wsss.gpus import claim_gpu
-from wsss.launch import Team
+from wsss.system.gpus import claim_gpu
+from wsss.system.launch import Team
 
 ALONE = Team()
 

@@ -13,11 +13,11 @@ from tests.engine.little import SMALL
 from wsss.data.few_masks import few_masks
 from wsss.data.index import Index, write_index
 from wsss.errors import WsssError
-from wsss.evaluate.provenance import supervision
 from wsss.models.classifier import build_classifier, load_classifier, load_judge
+from wsss.report.provenance import supervision
 from wsss.settings import GuidedSettings, SegmenterSettings, VanillaSettings
 from wsss.store.manifest import write_manifest
-from wsss.train import train_classifier, train_segmenter
+from wsss.training.train import train_classifier, train_segmenter
 
 SHORT = SMALL | {"epochs": 1}
 

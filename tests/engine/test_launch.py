@@ -14,9 +14,9 @@ import pytest
 
 from tests.engine.together import STAGES, Team, free_port, team, wait_for
 from wsss.errors import WsssError
-from wsss.launch import first_host, team_of
 from wsss.settings import VanillaSettings
 from wsss.store.manifest import read_manifest
+from wsss.system.launch import first_host, team_of
 
 SETTINGS = VanillaSettings(
     **{"backbone": "test_resnet", "pretrained": False, "crop": 64, "long_side": (56, 72), "batch_size": 4},

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from tests.engine.little import Goal, trainer
-from wsss.config import load
-from wsss.dag import Plan
+from wsss.config.loader import load
 from wsss.errors import WsssError
 from wsss.objectives.base import Loss
+from wsss.runtime.program import Interrupted, Stage
 from wsss.settings import Classifier
-from wsss.stage import Interrupted, Stage
+from wsss.workflow.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,8 +11,8 @@ from wsss.errors import WsssError
 from wsss.models.classifier import Classifier
 from wsss.models.disentangler import Disentangler
 from wsss.models.segmenter import Segmenter
-from wsss.optimisers import build_optimiser, parameter_groups, rate_at, set_rate
 from wsss.settings import VanillaSettings
+from wsss.training.optimisers import build_optimiser, parameter_groups, rate_at, set_rate
 
 
 def test_four_groups_cover_every_parameter_once():

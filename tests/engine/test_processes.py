@@ -19,15 +19,15 @@ import torch
 from tests.engine.little import SMALL
 from tests.engine.together import together
 from wsss.data.loading import Order
-from wsss.engine import Trainer
 from wsss.errors import WsssError
-from wsss.launch import Team
-from wsss.saliency import train_saliency
+from wsss.runtime.program import Interrupted, Run
 from wsss.settings import C2amSettings, PNocSettings, SegmenterSettings, VanillaSettings
-from wsss.stage import Interrupted, Run
+from wsss.stages.saliency import train_saliency
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import load_weights
-from wsss.train import train_classifier, train_segmenter
+from wsss.system.launch import Team
+from wsss.training.engine import Trainer
+from wsss.training.train import train_classifier, train_segmenter
 
 CLOSE = 1e-4
 TRAINED = {

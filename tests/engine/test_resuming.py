@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from tests.engine.little import SMALL
+from wsss.runtime.program import Interrupted
 from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
-from wsss.stage import Interrupted
-from wsss.train import train_classifier
+from wsss.training.train import train_classifier
 
 STAGES = Path(__file__).parents[2] / "stages"
 
@@ -54,11 +54,11 @@ def test_a_training_goes_on_in_the_type_it_began_in(tiny_index, make_run, monkey
     settings = VanillaSettings(**{**SMALL, "precision": precision})
     run = make_run(settings, {"index": tiny_index})
     run.stop = "a test"
-    monkeypatch.setattr("wsss.engine.autocast_type", lambda *_: torch.bfloat16)
+    monkeypatch.setattr("wsss.training.engine.autocast_type", lambda *_: torch.bfloat16)
     with pytest.raises(Interrupted):
         train_classifier(run)
     run.stop = None
-    monkeypatch.setattr("wsss.engine.autocast_type", lambda *_: torch.float32)
+    monkeypatch.setattr("wsss.training.engine.autocast_type", lambda *_: torch.float32)
     train_classifier(run)
     said = capsys.readouterr().err
     assert "going on at step 1" in said

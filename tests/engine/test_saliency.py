@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-import wsss.engine
+import wsss.training.engine
 from wsss.data.images import read_image
 from wsss.data.index import Index, Item, write_index
 from wsss.data.loading import TrainingViews, resized
@@ -21,8 +21,8 @@ from wsss.models.disentangler import Disentangled, Disentangler
 from wsss.models.poolnet import PoolNet
 from wsss.models.saliency_net import Oriented, load_saliency
 from wsss.refine.pseudo_masks import pseudo_mask
-from wsss.refine.saliency_masks import write_saliency_masks
-from wsss.saliency import Hints, border_test, saliency_maps, train_saliency, write_saliency_maps
+from wsss.runtime.program import Interrupted
+from wsss.runtime.shard import Share
 from wsss.settings import (
     C2amHSettings,
     C2amSettings,
@@ -31,8 +31,8 @@ from wsss.settings import (
     SaliencyMaskSettings,
     SaliencyNetSettings,
 )
-from wsss.sharing import Share
-from wsss.stage import Interrupted
+from wsss.stages.saliency import Hints, border_test, saliency_maps, train_saliency, write_saliency_maps
+from wsss.stages.saliency_masks import write_saliency_masks
 from wsss.store.manifest import write_json, write_manifest
 from wsss.store.maps import MapStore, MapWriter, shard_name
 from wsss.store.masks import MaskFolder
@@ -153,10 +153,12 @@ def test_the_sign_is_found_both_ways(index_folder):
 
 
 def test_the_images_that_decide_the_sign_span_the_whole_list(monkeypatch):
-    import wsss.saliency
+    import wsss.stages.saliency
 
     seen = []
-    monkeypatch.setattr(wsss.saliency, "outputs_of", lambda _, chosen, *rest: seen.append(list(chosen)) or iter(()))
+    monkeypatch.setattr(
+        wsss.stages.saliency, "outputs_of", lambda _, chosen, *rest: seen.append(list(chosen)) or iter(())
+    )
     for count in (1, 64, 100, 127, 1000):
         with pytest.raises(WsssError, match="all of it border"):
             border_test(Bright(1), list(range(count)), 64, CPU, 1)
@@ -167,13 +169,13 @@ def test_the_images_that_decide_the_sign_span_the_whole_list(monkeypatch):
 
 
 def test_plain_c2am_records_its_sign_and_an_inverted_one_is_turned(index_folder, at, monkeypatch):
-    import wsss.saliency
+    import wsss.stages.saliency
 
     items = Index.load(index_folder).split("val")
     settings = SaliencyMapSettings(scales=(1.0,), flip=False)
     maps = {}
     for inverted in (False, True):
-        monkeypatch.setattr(wsss.saliency, "border_test", lambda *_, i=inverted: (0.6, 0.4) if i else (0.3, 0.4))
+        monkeypatch.setattr(wsss.stages.saliency, "border_test", lambda *_, i=inverted: (0.6, 0.4) if i else (0.3, 0.4))
         run = at("saliency", C2amSettings(**SMALL), {"index": index_folder}, f"c2am{inverted}")
         train_saliency(run)
         assert run.facts["inverted"] is inverted and run.facts["images"] == 8 and run.facts["untagged_left_out"] == 1
@@ -189,14 +191,14 @@ def test_a_stopped_training_ends_with_the_same_bits(index_folder, hints, at, mon
     inputs = {"index": index_folder, "hints": hints}
     whole = at("saliency", settings, inputs, "whole")
     train_saliency(whole)
-    run, original = at("saliency", settings, inputs, "cut"), wsss.engine.Trainer._micro_step
+    run, original = at("saliency", settings, inputs, "cut"), wsss.training.engine.Trainer._micro_step
     cuts = 0
 
     def cut(self, batch):
         original(self, batch)
         run.stop = "a test"
 
-    monkeypatch.setattr(wsss.engine.Trainer, "_micro_step", cut)
+    monkeypatch.setattr(wsss.training.engine.Trainer, "_micro_step", cut)
     while True:
         run.stop = None
         try:

@@ -9,8 +9,8 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from tests.engine.together import together
+from wsss.compute.batch_norm import TWINS, synchronise
 from wsss.errors import WsssError
-from wsss.models.synchronised import TWINS, synchronise
 
 PARTS = (3, 2, 1)
 """Images of each process: they need not be as many."""

@@ -7,15 +7,15 @@ import json
 import pytest
 import torch
 
-import wsss.engine
+import wsss.training.engine
 from tests.engine.little import SMALL, Failing, Goal, Line, trainer
 from wsss.data.loading import Order
 from wsss.errors import WsssError
 from wsss.objectives.base import Loss
+from wsss.runtime.program import Interrupted
 from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
-from wsss.stage import Interrupted
 from wsss.store.weights import load_weights
-from wsss.train import train_classifier, train_segmenter
+from wsss.training.train import train_classifier, train_segmenter
 
 
 def test_a_step_of_sgd_by_hand(tiny_index, make_run):
@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tiny_index, make_run):
 @pytest.mark.parametrize("where, wrong", [("loss", "loss"), ("gradient", "a weight")])
 def test_no_checkpoint_holds_what_is_not_finite(tiny_index, make_run, monkeypatch, where, wrong):
     """Records come every third step here: the loss of the fifth stands in none yet when it is saved."""
-    monkeypatch.setattr(wsss.engine, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(wsss.training.engine, "CHECKPOINT_SECONDS", 0.0)
     it = trainer(tiny_index, make_run(None, {}), Failing(where), batch_size=1)
     with pytest.raises(WsssError, match=f"step 5: {wrong} is not finite.*the last sound checkpoint is"):
         it.train()

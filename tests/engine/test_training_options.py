@@ -10,7 +10,7 @@ import torch
 from tests.engine.little import Goal, Line, trainer
 from wsss.data.loading import Order, TrainingViews
 from wsss.objectives.base import Loss
-from wsss.stage import Interrupted
+from wsss.runtime.program import Interrupted
 
 USUAL = {"batch_size": 6, "lr": 0.1, "weight_decay": 0.01}
 

@@ -9,17 +9,17 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-import wsss.engine
+import wsss.training.engine
 from tests.engine.little import SMALL, Failing, trainer
 from tests.engine.together import free_port
 from wsss.data.index import Index
 from wsss.data.loading import TrainingViews
-from wsss.engine import Trainer
 from wsss.errors import WsssError
 from wsss.objectives.p_noc import Goal as PNoc
+from wsss.runtime.program import Interrupted, Run
 from wsss.settings import PNocSettings
-from wsss.stage import Interrupted, Run
 from wsss.store.weights import load_weights
+from wsss.training.engine import Trainer
 
 
 def _process(rank, port, index, ordinary, out, results):
@@ -32,7 +32,7 @@ def _process(rank, port, index, ordinary, out, results):
         settings,
         {"index": Path(index), "ordinary": Path(ordinary), "warm_start": Path(ordinary)},
     )
-    wsss.engine.CHECKPOINT_SECONDS = 1e9
+    wsss.training.engine.CHECKPOINT_SECONDS = 1e9
     given = {"ordinary": run.inputs["ordinary"], "warm_start": run.inputs["warm_start"]}
     views = TrainingViews(Index.load(index).labelled("train"), 2, settings, 0)
     network = Trainer(PNoc(settings, 2, given), views, settings, run, torch.device("cpu")).train()

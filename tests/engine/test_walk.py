@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-import wsss.walk as walk
+import wsss.inference.walk as walk
 from wsss.data.index import Item
 from wsss.data.transforms import normalise
 from wsss.models.edge_network import EdgeNetwork

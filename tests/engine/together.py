@@ -16,7 +16,9 @@ from typing import Any
 
 STAGES = Path(__file__).resolve().parents[2] / "stages"
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch.distributed", "wsss.train", "wsss.saliency", "wsss.models.synchronised"])
+CONTEXT.set_forkserver_preload(
+    ["torch.distributed", "wsss.training.train", "wsss.stages.saliency", "wsss.compute.batch_norm"]
+)
 SECONDS = 120
 """Within which everything has to end."""
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from wsss.evaluate.effects import Effect, effects, effects_table, harm, missed, signed
-from wsss.evaluate.provenance import Scored
+from wsss.report.effects import Effect, effects, effects_table, harm, missed, signed
+from wsss.report.provenance import Scored
 from wsss.store.manifest import write_manifest
 
 CURVE = {"threshold": [0.1, 0.3, 0.6], "miou": [0.20, 0.40, 0.35]}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.evaluate.panels import paint_saliency
-from wsss.evaluate.provenance import find_artefacts, lineage, read_scored, supervision
 from wsss.refine.ensembles import reduced
+from wsss.report.panels import paint_saliency
+from wsss.report.provenance import find_artefacts, lineage, read_scored, supervision
 from wsss.store.manifest import read_manifest, write_manifest
 from wsss.store.maps import MapStore, MapWriter, shard_name
 from wsss.store.masks import MaskFolder

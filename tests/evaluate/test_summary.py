@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from wsss.data.palette import VOC_PALETTE
-from wsss.evaluate.page import markdown, written
-from wsss.evaluate.panels import choose_items, paint_maps, paint_mask
-from wsss.evaluate.provenance import lineage, read_scored, supervision
-from wsss.evaluate.tables import scores_table, spread
+from wsss.report.markdown import markdown, written
+from wsss.report.panels import choose_items, paint_maps, paint_mask
+from wsss.report.provenance import lineage, read_scored, supervision
+from wsss.report.tables import scores_table, spread
 from wsss.store.manifest import write_manifest
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from tests.explain.nets import Deep, Pooled, images, pooled, seeded
 from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find, names, subject_of
-from wsss.explain.look import ranks
+from wsss.explain.forward_pass import ranks
 from wsss.explain.targets import chosen
 from wsss.models.classifier import Classifier
 

@@ -11,7 +11,7 @@ from tests.explain.nets import images, pooled
 from tests.explain.test_metrics import Given, rows_of, several
 from wsss.errors import WsssError
 from wsss.explain import Classes, find
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 from wsss.explain.metrics import Batch, Metrics, measure, road
 from wsss.explain.metrics.road import ranks
 

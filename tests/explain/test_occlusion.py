@@ -9,7 +9,7 @@ from tests.explain.nets import Affine, images, pooled, seeded
 from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find
 from wsss.explain.fills import blurred, filled
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 
 EVERY = Classes("pred", only=range(4))
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}

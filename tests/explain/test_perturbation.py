@@ -9,8 +9,8 @@ from torch import nn
 
 from tests.explain.nets import Deep, Pooled, images, pooled, seeded
 from wsss.explain import Classes, Subject, find, subject_of
+from wsss.explain.forward_pass import Look
 from wsss.explain.head import Head
-from wsss.explain.look import Look
 from wsss.explain.subject import undisturbed
 from wsss.models.classifier import Classifier
 

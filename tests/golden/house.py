@@ -21,8 +21,8 @@ from tests.golden.cases import BY_HAND
 from tests.golden.networks import networks_by_hand
 from wsss.data.images import read_mask
 from wsss.data.index import Index, Item
+from wsss.data.kinds.voc import CLASSES
 from wsss.data.palette import VOC_PALETTE, write_mask
-from wsss.data.voc import CLASSES
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapWriter
 

@@ -41,7 +41,7 @@ MUTATIONS = {
         "(ramp.end - ramp.start) * 1.1 * moved",
     ),
     "the learning rate falls a little faster": Mutation(
-        "classifier.puzzle", "wsss.optimisers", "** settings.power", "** (1.02 * settings.power)"
+        "classifier.puzzle", "wsss.training.optimisers", "** settings.power", "** (1.02 * settings.power)"
     ),
     "images are resized by another filter": Mutation(
         "classifier.guided", "wsss.data.transforms", "Image.Resampling.BICUBIC", "Image.Resampling.LANCZOS"
@@ -70,7 +70,7 @@ MUTATIONS = {
         "cams.minmax-cam", "wsss.explain.methods.minmax_cam", "- self.l_neg *", "- 0.98 * self.l_neg *"
     ),
     "the mirror is not turned back": Mutation(
-        "cams.cam", "wsss.inference", "activation[0] + activation[1].flip(-1)", "activation[0] + activation[1]"
+        "cams.cam", "wsss.inference.cams", "activation[0] + activation[1].flip(-1)", "activation[0] + activation[1]"
     ),
     "noisy-or of weaker maps": Mutation(
         "ensemble.noisy-or",
@@ -79,7 +79,7 @@ MUTATIONS = {
         "1 - (1 - 0.99 * maps).prod(axis=0)",
     ),
     "small objects of COCO lie below": Mutation(
-        "index.coco", "wsss.data.coco", '-pair[1].get("area", 0.0)', 'pair[1].get("area", 0.0)'
+        "index.coco", "wsss.data.kinds.coco", '-pair[1].get("area", 0.0)', 'pair[1].get("area", 0.0)'
     ),
     "what no mask labels counts as found": Mutation(
         "scores.masks-vote", "wsss.evaluate.confusion", "matrix.sum(axis=-1) + unlabelled", "matrix.sum(axis=-1)"
@@ -87,7 +87,7 @@ MUTATIONS = {
 }
 NEUTRAL = (
     "wsss.objectives.puzzle",
-    "wsss.objectives.terms",
+    "wsss.losses.terms",
     "wsss.refine.votes",
     "wsss.refine.crf",
     "wsss.store.views",

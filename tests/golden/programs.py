@@ -10,8 +10,8 @@ from typing import Any
 
 from tests.golden.cases import DIRECT, ROOT, Case
 from wsss.provenance.versions import declared, declaring, versions
+from wsss.runtime.program import Stage
 from wsss.settings import Settings, classes_of
-from wsss.stage import Stage
 
 
 def stages() -> list[str]:

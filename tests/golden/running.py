@@ -20,12 +20,12 @@ from tests.golden.figures import Values, lean
 from tests.golden.portraits import groups, portrait
 from tests.golden.programs import about, program
 from wsss.data.index import Index
-from wsss.engine import Trainer
 from wsss.explain import Regions, find, subject_of
-from wsss.inference import views_of
+from wsss.inference.cams import views_of
 from wsss.models.segmenter import load_segmenter
+from wsss.runtime.program import Run
 from wsss.settings import InferenceSettings
-from wsss.stage import Run
+from wsss.training.engine import Trainer
 
 Found = dict[str, Any]
 """What came of a case: ``versions``, ``files`` and ``values``; or ``skipped`` or ``error``, and why."""

@@ -7,7 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from wsss.devices import tune_for
+from wsss.compute.devices import tune_for
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier, build_classifier, load_classifier, logits
 from wsss.models.segmenter import ARCHITECTURES, Segmenter, build_segmenter

@@ -11,9 +11,9 @@ from wsss.data.loading import Batch
 from wsss.objectives import find
 from wsss.objectives.affinity import Goal, affinity_loss, small_labels
 from wsss.objectives.base import Moment
-from wsss.optimisers import parameter_groups
-from wsss.refine.paths import Pairs, affinities, directions, pairs
+from wsss.refine.affinities import Pairs, affinities, directions, pairs
 from wsss.settings import AffinitySettings
+from wsss.training.optimisers import parameter_groups
 
 EPSILON = 1e-5
 
@@ -133,7 +133,7 @@ def test_a_few_steps_find_the_border(goal):
 
 
 def test_the_mean_over_devices_is_the_loss_of_the_whole_batch(monkeypatch):
-    import wsss.objectives.means as module
+    import wsss.compute.means as module
 
     generator = torch.Generator().manual_seed(5)
     weights = torch.rand(4, 3, 5, generator=generator)

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from wsss.objectives.choosing import Chooser, choose_class, choose_weighted
+from wsss.losses.class_choice import Chooser, choose_class, choose_weighted
 from wsss.settings import OcCseSettings
 
 LABELS = torch.tensor([[0, 1, 0, 1, 1], [1, 0, 0, 0, 0], [0, 0, 0, 0, 1], [1, 1, 1, 1, 1]]).float()

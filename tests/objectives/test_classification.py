@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from wsss.objectives.classification import Classification, classification_loss, positive_weights
+from wsss.losses.classification import Classification, classification_loss, positive_weights
 from wsss.settings import VanillaSettings
 
 

@@ -8,16 +8,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn import functional as F
 
+from wsss.losses.class_choice import choose_class
+from wsss.losses.classification import classification_loss, smooth
+from wsss.losses.erasing import activation_mask, erase_hard, erase_soft, global_max, without
 from wsss.objectives.base import Moment
-from wsss.objectives.choosing import choose_class
-from wsss.objectives.classification import classification_loss, smooth
-from wsss.objectives.erasing import (
-    activation_mask,
-    erase_hard,
-    erase_soft,
-    global_max,
-    without,
-)
 from wsss.settings import PNocSettings, Ramp
 
 

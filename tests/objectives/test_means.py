@@ -9,10 +9,10 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from wsss.objectives.means import batch_mean
+from wsss.compute.means import batch_mean
+from wsss.losses.puzzle import reconstruction_loss
 from wsss.objectives.saliency import saliency_loss
 from wsss.objectives.segmentation import segmentation_loss
-from wsss.objectives.tiles import reconstruction_loss
 
 
 def test_one_device_takes_the_plain_mean():

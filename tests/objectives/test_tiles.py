@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from wsss.losses.puzzle import merge_tiles, present_entropy, reconstruction_loss, split_tiles
 from wsss.models.classifier import logits
-from wsss.objectives.tiles import merge_tiles, present_entropy, reconstruction_loss, split_tiles
 
 
 def slow_split(images: torch.Tensor, tiles: int) -> torch.Tensor:

@@ -31,7 +31,7 @@ def test_a_file_that_was_written_meanwhile_is_not_vouched_for() -> None:
 
 def test_what_changed_since(tmp_path: Path) -> None:
     (tmp_path / "wsss").mkdir()
-    record = {"wsss/same.py": "", "wsss/other.py": "1", "wsss/gone.py": "2", "wsss/progress.py": "3"}
+    record = {"wsss/same.py": "", "wsss/other.py": "1", "wsss/gone.py": "2", "wsss/system/progress.py": "3"}
     for name in ("same", "other"):
         (tmp_path / f"wsss/{name}.py").write_text(name)
     from wsss.provenance.files import file_content

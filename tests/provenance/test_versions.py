@@ -16,7 +16,7 @@ from wsss.steps import STEPS, TABLES
 def files() -> list[Path]:
     """Every file that has to declare a version."""
     found = [f"stages/{stage}.py" for stage in ("index", "scores", *STEPS, *TABLES)]
-    found += [f"wsss/data/{kind}.py" for kind in classes_of(KINDS["datasets"])[1]]
+    found += [f"wsss/data/kinds/{kind}.py" for kind in classes_of(KINDS["datasets"])[1]]
     objectives = {*classes_of(KINDS["classifiers"])[1], *classes_of(KINDS["saliency"])[1], "affinity", "segmentation"}
     found += [f"wsss/objectives/{name.replace('-', '_')}.py" for name in objectives]
     found += [f"wsss/explain/methods/{name.replace('-', '_')}.py" for name in explainers()]

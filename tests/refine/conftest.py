@@ -11,7 +11,7 @@ from PIL import Image
 from tests.refine.shared import SETTINGS
 from wsss.data.index import Index, Item, write_index
 from wsss.refine import ensembles, votes
-from wsss.stage import Run
+from wsss.runtime.program import Run
 from wsss.store.manifest import write_json, write_manifest
 from wsss.store.maps import MapWriter, shard_name
 from wsss.store.masks import MaskFolder

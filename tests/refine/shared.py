@@ -6,8 +6,8 @@ import pytest
 
 from wsss.refine.ensembles import write_ensemble
 from wsss.refine.votes import write_votes
+from wsss.runtime.shard import Share
 from wsss.settings import EnsembleSettings, VoteSettings
-from wsss.sharing import Share
 
 WRITE = {"ensemble": write_ensemble, "vote": write_votes}
 SETTINGS = {"ensemble": EnsembleSettings(members=("m0", "m1")), "vote": VoteSettings(members=("m0", "m1"))}

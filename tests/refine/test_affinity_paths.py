@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsss.refine.paths import affinities, directions, neighbour_affinities, pairs, sources
+from wsss.refine.affinities import affinities, directions, neighbour_affinities, pairs, sources
 
 
 def slow_path(y0, x0, y1, x1):

@@ -10,11 +10,11 @@ import pytest
 
 import wsss.refine.ensembles as ensembles
 from wsss.errors import WsssError
-from wsss.refine.agreement import Agreement, count_pairs
+from wsss.evaluate.agreement import Agreement, count_pairs
 from wsss.refine.ensembles import calibrated_weights, combine, reduced, write_ensemble
 from wsss.refine.pseudo_masks import pseudo_mask
+from wsss.runtime.program import Interrupted
 from wsss.settings import EnsembleSettings
-from wsss.stage import Interrupted
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from wsss.errors import WsssError
-from wsss.refine.external import ExternalMaps, external_shards, write_external_cams, write_external_masks
+from wsss.runtime.program import Interrupted
 from wsss.settings import ExternalCamsSettings, ExternalMasksSettings
-from wsss.stage import Interrupted
+from wsss.stages.external_cams import ExternalMaps, external_shards, write_external_cams, write_external_masks
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder

@@ -11,9 +11,9 @@ import signal
 import pytest
 
 from tests.refine.shared import KINDS, SETTINGS, WRITE, content
-from wsss import shards
+from wsss.parts import folder
 from wsss.refine import votes
-from wsss.stage import Stage
+from wsss.runtime.program import Stage
 from wsss.store.manifest import read_manifest
 
 
@@ -87,14 +87,14 @@ def test_parts_that_show_late(program, tmp_path, stage, monkeypatch, counted):
         hidden.clear()
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards.time, "sleep", shown)
+        patch.setattr(folder.time, "sleep", shown)
         assert program(stage, "--gather", "2") == 0
     assert not counted and not hidden
     for number in range(2):
         assert program(stage, "--shard", f"{number}/2", out="lost") == 0
     for path in (path for path in (tmp_path / "lost" / "parts").rglob("*") if path.suffix in (".h5", ".png")):
         path.unlink()
-    monkeypatch.setattr(shards, "PATIENCE", 0.01)
+    monkeypatch.setattr(folder, "PATIENCE", 0.01)
     counted.clear()
     assert program(stage, "--gather", "2", out="lost") == 0
     assert len(counted) == 9

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.refine.shared import KINDS, SETTINGS, WRITE, content, make
-from wsss import map_parts
 from wsss.errors import WsssError
+from wsss.parts import maps
 from wsss.refine import ensembles, votes
 from wsss.refine.ensembles import write_ensemble
-from wsss.sharing import Share
+from wsss.runtime.shard import Share
 from wsss.store.maps import shard_name
 
 
@@ -29,8 +29,8 @@ def test_shares_by_name():
 
 @KINDS
 def test_the_same_bytes_for_any_number_of_shards_and_threads(at, stage, monkeypatch):
-    monkeypatch.setattr(map_parts, "IMAGES_A_FILE", 4)
-    monkeypatch.setattr(map_parts, "IMAGES_A_PART", 2)
+    monkeypatch.setattr(maps, "IMAGES_A_FILE", 4)
+    monkeypatch.setattr(maps, "IMAGES_A_PART", 2)
     alone = make(at, stage, 1, "alone")
     files = content(alone.out)
     assert len(files) == (4 if stage == "ensemble" else 10)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from tests.refine.shared import KINDS, WRITE, content, make
-from wsss import map_parts
 from wsss.errors import WsssError
+from wsss.parts import maps
 from wsss.refine import ensembles, votes
 from wsss.refine.ensembles import write_ensemble
-from wsss.sharing import Share
-from wsss.stage import Interrupted
+from wsss.runtime.program import Interrupted
+from wsss.runtime.shard import Share
 from wsss.store.maps import MapShard
 from wsss.store.masks import MaskFolder
 
@@ -51,7 +51,7 @@ def test_killed_outright(at, stage, monkeypatch, counted):
     """SIGKILL while the fifth image is made: the four that were written are not made again."""
     alone = make(at, stage, 1, "alone")
     counted.clear()
-    monkeypatch.setattr(map_parts, "IMAGES_A_PART", 2)
+    monkeypatch.setattr(maps, "IMAGES_A_PART", 2)
     owner, name = {"ensemble": (ensembles, "combine"), "vote": (MaskFolder, "write")}[stage]
     original, calls = getattr(owner, name), []
 

@@ -9,8 +9,8 @@ import pytest
 
 from wsss.errors import WsssError
 from wsss.refine.votes import agreement, majority, write_votes
+from wsss.runtime.program import Interrupted
 from wsss.settings import VoteSettings
-from wsss.stage import Interrupted
 from wsss.store.manifest import write_manifest
 from wsss.store.masks import MaskFolder
 

@@ -15,10 +15,11 @@ import pytest
 from PIL import Image
 
 from wsss.evaluate.confusion import mean_iou
-from wsss.evaluate.provenance import read_scored
-from wsss.report import judged, leading, pictures
-from wsss.report.charts import Line, line_chart, ticks
-from wsss.report.markup import bar, duration, listed, table, tag
+from wsss.report import headline, image_scores
+from wsss.report.html import gallery
+from wsss.report.html.charts import Line, line_chart, ticks
+from wsss.report.html.markup import bar, duration, listed, table, tag
+from wsss.report.provenance import read_scored
 
 
 class Page(HTMLParser):
@@ -121,16 +122,16 @@ def test_best_median_and_worst_are_shown(scored, page) -> None:
 
 def test_the_counts_behind_pictures_and_confusion_are_those_of_the_scores(scored) -> None:
     every = [read_scored(folder) for folder in scored.scores]
-    result = leading.final(every)
+    result = headline.final(every)
     assert [(one.kind, one.recipe, one.seed) for one in result] == [("segmenters", "net", 0), ("segmenters", "net", 3)]
-    assert [one.recipe for one in leading.upper_bound(every)] == ["bound", "bound"]
+    assert [one.recipe for one in headline.upper_bound(every)] == ["bound", "bound"]
     weaker = [one for one in every if one.recipe != "net"]
-    assert {(one.kind, one.recipe) for one in leading.final(weaker)} == {("masks", "plain")}
+    assert {(one.kind, one.recipe) for one in headline.final(weaker)} == {("masks", "plain")}
     alone = [one for one in every if one.recipe == "bound"]
-    assert leading.final(alone) == alone and leading.final([]) == []
-    split, items = leading.shown_split(scored.index, result)
-    source = leading.sources(every, result)["segmenters"]
-    verdict = judged.judge(scored.index, items, source, {}, 1)
+    assert headline.final(alone) == alone and headline.final([]) == []
+    split, items = headline.shown_split(scored.index, result)
+    source = headline.sources(every, result)["segmenters"]
+    verdict = image_scores.judge(scored.index, items, source, {}, 1)
     assert split == "val" and float(mean_iou(verdict.matrix)) == pytest.approx(
         content(scored, 0, "segmenters", "net")["val"]["policies"][""]["miou"], abs=1e-12
     )
@@ -218,13 +219,13 @@ def test_scores_of_other_classes_are_refused(scored, stage, tmp_path: Path) -> N
 
 def test_pictures_shrink_until_they_fit(scored, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = {0: [(0.5, item.id) for item in scored.index.split("val")]}
-    found = judged.Judged("iou", figures)
-    assert pictures.gallery(scored.index, found, {}, "val").edge == pictures.EDGES[0]
-    monkeypatch.setattr(pictures, "BUDGET", 0)
-    assert pictures.gallery(scored.index, found, {}, "val").edge == pictures.EDGES[-1]
-    monkeypatch.setattr(pictures, "MOST_CLASSES", 2)
+    found = image_scores.Judged("iou", figures)
+    assert gallery.gallery(scored.index, found, {}, "val").edge == gallery.EDGES[0]
+    monkeypatch.setattr(gallery, "BUDGET", 0)
+    assert gallery.gallery(scored.index, found, {}, "val").edge == gallery.EDGES[-1]
+    monkeypatch.setattr(gallery, "MOST_CLASSES", 2)
     figures = {c: [(0.1 * c, found.figures[0][0][1])] for c in range(3)}
-    shown = pictures.gallery(scored.index, judged.Judged("iou", figures), {}, "val")
+    shown = gallery.gallery(scored.index, image_scores.Judged("iou", figures), {}, "val")
     assert {card.label for card in shown.cards} == {0, 2} and shown.left_out == [1]
 
 
@@ -240,26 +241,26 @@ def test_pictures_shrink_until_they_fit(scored, monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_choice_of_three(count: int, ranks: list[int], ids: str) -> None:
-    found = judged.chosen([(1 - k / 10, "abcde"[k]) for k in range(count)])
+    found = image_scores.chosen([(1 - k / 10, "abcde"[k]) for k in range(count)])
     assert [rank for rank, _, _ in found] == ranks and "".join(id for _, _, id in found) == ids
 
 
 def test_errors_and_layers_by_hand() -> None:
     truth = np.array([[0, 1, 1, 0, 2, 255]], np.uint8)
     mask = np.array([[0, 1, 0, 1, 1, 1]], np.uint8)
-    assert pictures.errors(truth, mask).tolist() == [[0, 0, 1, 2, 3, 255]]
-    assert pictures.errors(truth, np.full_like(truth, 255)).tolist() == [[0, 1, 1, 0, 1, 255]]
+    assert gallery.errors(truth, mask).tolist() == [[0, 0, 1, 2, 3, 255]]
+    assert gallery.errors(truth, np.full_like(truth, 255)).tolist() == [[0, 1, 1, 0, 1, 255]]
     import base64
     import io
 
-    uri = pictures.labels(truth, {1: "#102030", 2: "#ffffff"}, (6, 1))
+    uri = gallery.labels(truth, {1: "#102030", 2: "#ffffff"}, (6, 1))
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGBA"))[0].tolist()
     assert shown[1] == [0x10, 0x20, 0x30, 255] and shown[4] == [255] * 4 and shown[0][3] == 0
     assert 0 < shown[5][3] < 255
-    assert pictures.heat(np.array([[0.0, 1.0]])).sum(axis=2).tolist()[0] == sorted(
-        pictures.heat(np.array([[0.0, 1.0]])).sum(axis=2).tolist()[0]
+    assert gallery.heat(np.array([[0.0, 1.0]])).sum(axis=2).tolist()[0] == sorted(
+        gallery.heat(np.array([[0.0, 1.0]])).sum(axis=2).tolist()[0]
     )
-    colours = pictures.class_colours(80)
+    colours = gallery.class_colours(80)
     assert len(set(colours)) == 80 and all(re.fullmatch(r"#[0-9a-f]{6}", c) for c in colours)
 
 

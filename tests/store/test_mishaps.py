@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from wsss.errors import WsssError
-from wsss.mishaps import DiskFull, sentence, writing
 from wsss.store.manifest import atomic_path, flush_all, sweep
-from wsss.workers import over
+from wsss.system.failures import DiskFull, sentence, writing
+from wsss.system.workers import over
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from wsss.errors import WsssError
-from wsss.workers import over
+from wsss.system.workers import over
 
 
 def _square(x):

@@ -50,7 +50,7 @@ def work(run):
 
 
 if __name__ == "_house":
-    from wsss.stage import Stage
+    from wsss.runtime.program import Stage
 
     main = Stage.main
     Stage.main = lambda self, real, argv=None: main(self, work, argv)

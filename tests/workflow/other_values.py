@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
-from wsss.config import BLOCKS, Config, load
+from wsss.config.loader import BLOCKS, Config, load
 from wsss.errors import WsssError
 from wsss.settings import KINDS, Settings, classes_of, variants
-from wsss.wording import block, hints, marks, options, reference
+from wsss.settings.check import block, hints, marks, options, reference
 
 Raw = dict[str, Any]
 TOGETHER: dict[str, list[Raw]] = {

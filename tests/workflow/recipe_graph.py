@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from wsss.config import Config
+from wsss.config.loader import Config
 
 OWN = {
     "classifiers": {"": "classifiers"},

@@ -13,11 +13,11 @@ from types import SimpleNamespace as Wildcards
 import pytest
 import yaml
 
-from wsss.config import load
-from wsss.dag import Plan
+from wsss.config.loader import load
 from wsss.provenance.files import file_content, tree_content
 from wsss.provenance.identity import files_of
 from wsss.steps import STEPS
+from wsss.workflow.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,7 +18,7 @@ from other_values import Case, cases, keys_of, spelled_out
 from planned import folders
 from recipe_graph import changed_by, downstream, edges
 
-from wsss.config import load
+from wsss.config.loader import load
 
 RECIPES: dict[str, Any] = yaml.safe_load("""
 dataset: scenes

@@ -75,6 +75,6 @@ def test_run_plan_and_show(prefix: Path, tmp_path: Path) -> None:
     assert f"--snakefile {os.path.relpath(snakefile, tmp_path)}" in said or f"--snakefile {snakefile}" in said
     made = read_manifest(tmp_path / "results" / "scenes" / "index")
     assert made["declared"] == versions("index", ScenesSettings(kind="scenes"), OURS)
-    assert "stages/index.py" in made["code"] and "wsss/data/scenes.py" in made["code"]
+    assert "stages/index.py" in made["code"] and "wsss/data/kinds/scenes.py" in made["code"]
     assert "up to date" in program(prefix, tmp_path, "show", "results/scenes/index")
     assert "1 of" in program(prefix, tmp_path, "plan")

@@ -149,7 +149,7 @@ def test_strict_makes_again_what_other_code_made(house: House) -> None:
     config = {**CONFIG, "code": "strict"}
     house.configure(config)
     assert house.plan() == set()
-    house.edit("wsss/engine.py", "CHECKPOINT_SECONDS = 60.0", "CHECKPOINT_SECONDS = 61.0")
+    house.edit("wsss/training/engine.py", "CHECKPOINT_SECONDS = 60.0", "CHECKPOINT_SECONDS = 61.0")
     assert house.plan() == set(), "the fake stages import no engine"
     house.edit("wsss/steps.py", '"""The steps', '"""The  steps')
     house.edit("stages/cams.py", "scattered=True", "scattered=bool(1)")

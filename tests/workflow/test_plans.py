@@ -114,13 +114,11 @@ def raised(path: str) -> Callable[[House], None]:
 
 
 def moved(house: House) -> None:
-    """A module goes into a folder of its own, and its importers say so."""
-    folder = house.folder / "wsss" / "system"
-    folder.mkdir()
-    (folder / "__init__.py").touch()
-    (house.folder / "wsss" / "progress.py").rename(folder / "progress.py")
-    for path in (house.folder / "wsss").rglob("*.py"):
-        path.write_text(path.read_text().replace("wsss.progress", "wsss.system.progress"))
+    """A module goes into another folder, and its importers say so."""
+    package = house.folder / "wsss"
+    (package / "system" / "progress.py").rename(package / "compute" / "progress.py")
+    for path in package.rglob("*.py"):
+        path.write_text(path.read_text().replace("wsss.system.progress", "wsss.compute.progress"))
 
 
 def forgotten(house: House) -> None:
@@ -209,29 +207,29 @@ CASES: dict[str, tuple[Callable[[House], None], set[str]]] = {
     ),
     "a comment": (add_line("wsss/objectives/p_noc.py", "\n# said differently\n"), set()),
     "a docstring": (code("wsss/objectives/p_noc.py", '"""', '"""Said differently. '), set()),
-    "an annotation": (code("wsss/engine.py", "self.step = 0", "self.step: int = 0"), set()),
-    "the wording of a message": (code("wsss/mishaps.py", "the disk is full", "no room on the disk"), set()),
-    "the wording of progress": (add_line("wsss/progress.py", "\nprint()\n"), set()),
-    "one more library recorded": (code("wsss/telling.py", '"h5py")', '"h5py", "scipy")'), set()),
-    "files open at a time": (code("wsss/map_parts.py", "OPEN = 32", "OPEN = 64"), set()),
-    "workers of a loader": (add_line("wsss/devices.py", "\nprint()\n"), set()),
+    "an annotation": (code("wsss/training/engine.py", "self.step = 0", "self.step: int = 0"), set()),
+    "the wording of a message": (code("wsss/system/failures.py", "the disk is full", "no room on the disk"), set()),
+    "the wording of progress": (add_line("wsss/system/progress.py", "\nprint()\n"), set()),
+    "one more library recorded": (code("wsss/runtime/record.py", '"h5py")', '"h5py", "scipy")'), set()),
+    "files open at a time": (code("wsss/parts/maps.py", "OPEN = 32", "OPEN = 64"), set()),
+    "workers of a loader": (add_line("wsss/compute/devices.py", "\nprint()\n"), set()),
     "a module moved": (moved, set()),
     "flags of a shell line": (code("workflow/rules/segmentation.smk", "2>&1 |", "|"), set()),
-    "what a rule asks for": (code("wsss/needs.py", "480", "481"), set()),
+    "what a rule asks for": (code("wsss/workflow/resources.py", "480", "481"), set()),
     "the number of the release": (code("wsss/__init__.py", '"0.1.0"', '"0.2.0"'), set()),
     "the conda environment": (add_line("envs/environment.yml", "\n# newer\n"), set()),
-    "how the report looks": (code("wsss/report/style.py", "margin: 0;", "margin: 1px;"), set()),
+    "how the report looks": (code("wsss/report/html/style.py", "margin: 0;", "margin: 1px;"), set()),
     "an upgrade of torch": (made_with(torch="0.1"), set()),
     "version of p-noc": (raised("wsss/objectives/p_noc.py"), {"classifier p-noc", *AFTER_P_NOC}),
     "version of vanilla": (raised("wsss/objectives/vanilla.py"), {"classifier vanilla", *AFTER_VANILLA}),
-    "version of the training": (raised("wsss/engine.py"), ALL - {"index scenes"}),
+    "version of the training": (raised("wsss/training/engine.py"), ALL - {"index scenes"}),
     "version of the dense CRF": (
         raised("wsss/refine/crf.py"),
         {"masks p-noc", *AFTER_MASKS, "masks best", "scores masks best"},
     ),
     "version of the scores": (raised("stages/scores.py"), SCORES | {*SCORE_CAMS, *AFTER_BEST}),
     "version of the report": (raised("stages/report.py"), {"report scenes"}),
-    "version of another dataset": (raised("wsss/data/voc.py"), set()),
+    "version of another dataset": (raised("wsss/data/kinds/voc.py"), set()),
     "version of an explainer": (raised("wsss/explain/methods/grad_cam.py"), set()),
     ".snakemake is gone": (forgotten, set()),
     ".snakemake is gone, and a setting changed": (

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from house import ROOT, House
 
-from wsss.config import Config, load
-from wsss.yamlfile import read_yaml
+from wsss.config.loader import Config, load
+from wsss.config.yaml import read_yaml
 
 CHAIN = {
     *("index {d}", "classifier vanilla", "classifier p-noc", "cams p-noc", "saliency c2am-h", "saliency_maps c2am-h"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wsss.config import load
+from wsss.config.loader import load
 from wsss.errors import WsssError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,8 +70,8 @@ def test_the_number_of_processes_stands_in_no_settings_string(jobs):
 def test_what_a_spread_training_asks_for():
     from types import SimpleNamespace
 
-    from wsss.dag import Plan
-    from wsss.needs import NEEDS
+    from wsss.workflow.plan import Plan
+    from wsss.workflow.resources import NEEDS
 
     plan = Plan(load(CONFIG), ROOT)
     four, one = SimpleNamespace(name="four"), SimpleNamespace(name="one")

@@ -15,7 +15,7 @@ from planned import dag
 from snakemake.settings.types import WorkflowSettings
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-from wsss.needs import NEEDS
+from wsss.workflow.resources import NEEDS
 
 PROFILES = ROOT / "workflow" / "profiles"
 ON_GPU = {

@@ -12,7 +12,7 @@ import pytest
 from house import House
 from planned import dag
 
-from wsss.needs import GATHER, NEEDS
+from wsss.workflow.resources import GATHER, NEEDS
 
 CONFIG: dict[str, Any] = {
     "dataset": "scenes",

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from house import House
 
+from wsss.config.ablation import study_of, with_study
 from wsss.data.index import write_index
 from wsss.errors import WsssError
-from wsss.evaluate.study import cell, long_form, page, values_of, write_study
-from wsss.stage import Run
+from wsss.report.ablation import cell, long_form, page, values_of, write_study
+from wsss.runtime.program import Run
 from wsss.store.manifest import write_json, write_manifest
-from wsss.study import study_of, with_study
 
 CONFIG: dict[str, Any] = {
     "dataset": "scenes",
@@ -183,7 +183,7 @@ def test_each_objective_says_its_augmentation(tmp_path: Path) -> None:
 
 
 def test_values_prefer_the_calibrated_threshold(tmp_path: Path) -> None:
-    from wsss.evaluate.provenance import read_scored
+    from wsss.report.provenance import read_scored
 
     maps = read_scored(scores(tmp_path, "cams", "m", 0, {"val": policies(0.3)}))
     tags = read_scored(scores(tmp_path, "classifiers", "c", 0, {"val": policies(0.9, "map", "")}))

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.cli.asking import agreed
-from wsss.cli.text import count, wrapped
+from wsss.cli.confirm import agreed
 from wsss.errors import WsssError
 from wsss.provenance import outputs
 from wsss.provenance.code import today
 from wsss.provenance.versions import ROOT
-from wsss.sharing import locked
+from wsss.runtime.shard import locked
 from wsss.store.artefact import Artefact, find, nice
 from wsss.store.manifest import sweep, write_manifest
+from wsss.text import count, wrapped
 from wsss.workflow.jobs import Chain, checkout
 from wsss.workflow.staleness import Staleness, State
 

@@ -11,11 +11,11 @@ from typing import Any
 from wsss.cli.accept import rewritten
 from wsss.errors import WsssError
 from wsss.provenance import outputs
-from wsss.sharing import locked
+from wsss.runtime.shard import locked
+from wsss.settings.check import listed
 from wsss.store.artefact import Artefact, load, nice
 from wsss.store.kept import recover, set_aside
 from wsss.store.manifest import flush_all, sweep, write_manifest
-from wsss.wording import listed
 from wsss.workflow.jobs import Chain, Job, checkout
 from wsss.workflow.staleness import Staleness, changed_settings
 from wsss.workflow.values import ABSENT, references

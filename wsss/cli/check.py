@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from wsss.cli.colours import paint
-from wsss.cli.text import count, table, wrapped
-from wsss.config import Config
-from wsss.data.build import build_index
-from wsss.data.check import Collected
+from wsss.config.loader import Config
+from wsss.data.validate import Collected
 from wsss.errors import WsssError
 from wsss.settings import DatasetSettings, ScenesSettings
+from wsss.settings.check import listed, nearest
+from wsss.stages.index import build_index
 from wsss.store.artefact import nice
-from wsss.wording import listed, nearest
+from wsss.text import count, table, wrapped
 from wsss.workflow.jobs import Chain
 
 FAILED = 2
@@ -63,7 +63,7 @@ def _dataset(name: str, settings: Any, title: str, args: argparse.Namespace) -> 
         return True
     scratch = Path(tempfile.mkdtemp(prefix="wsss-check-"))
     try:
-        module = importlib.import_module(f"wsss.data.{settings.kind}")
+        module = importlib.import_module(f"wsss.data.kinds.{settings.kind}")
         collected: Collected = module.collect(settings, scratch, args.threads)
         print("\n".join(_holds(collected)), flush=True)
         if len(collected.entries) > PATIENCE:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from wsss.cli.show import TOLD, images, shards
-from wsss.cli.text import duration, memory, wrapped
 from wsss.errors import WsssError
 from wsss.provenance.code import short
 from wsss.store.artefact import Artefact, find, load, nice
+from wsss.text import duration, memory, wrapped
 from wsss.workflow.values import ABSENT, counted, differences, literal, own
 
 DIFFERENT = 1

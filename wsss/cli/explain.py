@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsss.cli.text import table
 from wsss.errors import WsssError
+from wsss.settings.check import check, listed, nearest
 from wsss.settings.explaining import ExplainedSettings
 from wsss.store.manifest import atomic_path, read_manifest
-from wsss.wording import check, listed, nearest
+from wsss.text import table
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ class _Network:
     """A trained network, and what is asked of it."""
 
     def __init__(self, stage: str, args: argparse.Namespace) -> None:
-        from wsss.devices import choose_device, prepare_cpu
+        from wsss.compute.devices import choose_device, prepare_cpu
         from wsss.explain import subject_of
         from wsss.models.classifier import load_classifier
         from wsss.models.segmenter import load_segmenter
@@ -158,8 +158,8 @@ class _Network:
 
 
 def _draw(picture: Any, made: Explanation, explainer: Any, titles: list[str], out: Path) -> None:
-    from wsss.explain.grids import side_by_side
     from wsss.explain.metrics.measuring import one_channel
+    from wsss.report.overlays import side_by_side
 
     maps, _ = one_channel(explainer, made.maps)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from wsss.cli.text import count
 from wsss.errors import WsssError
 from wsss.store.artefact import Artefact, below_folder, load
+from wsss.text import count
 from wsss.workflow.values import counted, defaults, differences, literal, references, settings_class
 
 STARTUP = 4.0

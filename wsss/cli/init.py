@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.cli.choices import Choices, choose
 from wsss.cli.colours import paint
-from wsss.cli.machine import choose_weights, this_machine
-from wsss.cli.survey import INSIDE, Survey, survey
+from wsss.cli.hardware import choose_weights, this_machine
+from wsss.cli.recommend import Choices, choose
+from wsss.cli.scan import INSIDE, Survey, survey
 from wsss.cli.template import config_text, last
-from wsss.cli.text import count, pairs, table, wrapped
 from wsss.errors import WsssError
 from wsss.store.artefact import nice
 from wsss.store.manifest import atomic_path
+from wsss.text import count, pairs, table, wrapped
 
 SHOWN = 5
 """So many examples of a problem are named."""
@@ -78,7 +78,7 @@ def _well_formed(text: str) -> None:
     """Refuse to write what could not be read."""
     import yaml
 
-    from wsss.config import load
+    from wsss.config.loader import load
 
     load(yaml.safe_load(text))
 

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from wsss.cli.forecast import Forecast, History, Past, dataset_key, images_key, past
-from wsss.cli.text import count, duration, memory, table, wrapped
 from wsss.errors import WsssError
-from wsss.needs import NEEDS
 from wsss.provenance.versions import ROOT
 from wsss.settings import ExplanationSettings, ScenesSettings, Settings
 from wsss.steps import STEPS
 from wsss.store.artefact import load
+from wsss.text import count, duration, memory, table, wrapped
 from wsss.workflow.again import made_again
 from wsss.workflow.jobs import Chain, Job, checkout
 from wsss.workflow.remarks import remarks
+from wsss.workflow.resources import NEEDS
 from wsss.workflow.staleness import BACK, Staleness
 
 CORES = 8

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from wsss import __version__
 from wsss.cli.colours import paint
-from wsss.cli.text import count, duration, pairs, table, wrapped
 from wsss.errors import WsssError
 from wsss.provenance.outputs import digest
 from wsss.settings import PredictSettings
+from wsss.settings.check import check, dotted
 from wsss.store.artefact import Artefact, below_folder, find, load, nice
 from wsss.store.manifest import write_json
-from wsss.wording import check, dotted
+from wsss.text import count, duration, pairs, table, wrapped
 from wsss.workflow.values import literal
 
 if TYPE_CHECKING:
-    from wsss.predict import Photo
+    from wsss.interfaces.predict import Photo
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -64,9 +64,9 @@ def _work(
     classes: tuple[str, ...], threads: int, made_by: dict[str, Any], begun: float,
 ) -> int:  # fmt: skip
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported, as in a stage
-    from wsss.ending import orderly, signals
-    from wsss.predict import ABOUT, finish, open_folder, write_masks
-    from wsss.sharing import locked
+    from wsss.interfaces.predict import ABOUT, finish, open_folder, write_masks
+    from wsss.runtime.shard import locked
+    from wsss.system.exit import orderly, signals
 
     run = argparse.Namespace(stop=None)
     with orderly("wsss predict", out):
@@ -145,9 +145,9 @@ def changed(settings: PredictSettings, args: argparse.Namespace) -> PredictSetti
 
 def _photos(folder: Path, out: Path, threads: int, skip: bool) -> list[Photo]:
     """The photos, opened; each that cannot be read is an error of its own, and all are listed."""
-    from wsss.data.folder import photos_below
     from wsss.data.images import SUFFIXES
-    from wsss.predict import open_photos
+    from wsss.data.kinds.folder import photos_below
+    from wsss.interfaces.predict import open_photos
 
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "there is no such folder"

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wsss.cli.asking import agreed
+from wsss.cli.confirm import agreed
 from wsss.errors import WsssError
+from wsss.settings.check import listed, nearest
 from wsss.steps import SCORED, STEPS, TABLES
 from wsss.store.artefact import nice
-from wsss.wording import listed, nearest
 from wsss.workflow.again import Again, made_again
 from wsss.workflow.jobs import LAST, USUAL, Chain, checkout
 from wsss.workflow.staleness import Staleness

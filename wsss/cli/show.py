@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from wsss.cli.commands import snakemake_command, stage_command, why_not
-from wsss.cli.text import count, duration, memory, pairs, wrapped
+from wsss.cli.reproduce import snakemake_command, stage_command, why_not
 from wsss.errors import WsssError
-from wsss.evaluate.provenance import supervision
 from wsss.provenance.outputs import digest
 from wsss.provenance.versions import ROOT
+from wsss.report.provenance import supervision
 from wsss.steps import STEPS
 from wsss.store.artefact import Artefact, find, load, nice
+from wsss.text import count, duration, memory, pairs, wrapped
 from wsss.workflow.jobs import Chain, checkout
 from wsss.workflow.remarks import remarks
 from wsss.workflow.staleness import AGAIN, Staleness

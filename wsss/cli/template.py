@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsss.cli.choices import Choices
-from wsss.cli.survey import Survey
-from wsss.cli.text import count
+from wsss.cli.recommend import Choices
+from wsss.cli.scan import Survey
 from wsss.store.artefact import nice
+from wsss.text import count
 
 PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off)$)[a-z_][\w./-]*|\.{0,2}/[\w./-]+", re.I | re.A)
 """What YAML takes for a text without quotes."""

@@ -3,7 +3,7 @@
 ``index.csv``, one row an image: ``id``, ``split`` (train or val), ``image`` and ``mask`` (paths; relative ones start
 at the index folder), ``height`` and ``width`` in pixels of the upright picture, ``labels`` (class names joined by
 ``;``), ``scored`` (1: its mask is to be scored), ``sha256`` and ``mask_sha256`` (of the files' bytes).
-``classes.txt``: one name a line; line c is mask value c. ``report.json``: see ``wsss.data.build``.
+``classes.txt``: one name a line; line c is mask value c. ``report.json``: see ``wsss.stages.index``.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import csv
 import unicodedata
 from pathlib import Path
 
-from wsss.data.check import Problem
+from wsss.data.validate import Problem
 from wsss.errors import WsssError
 
 

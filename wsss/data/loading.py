@@ -23,9 +23,9 @@ from wsss.data.images import read_image, read_mask
 from wsss.data.index import Item
 from wsss.data.transforms import training_view
 from wsss.errors import WsssError
-from wsss.mishaps import sentence
 from wsss.settings import TrainingSettings
-from wsss.workers import obey_the_parent, signals_held
+from wsss.system.failures import sentence
+from wsss.system.workers import obey_the_parent, signals_held
 
 Visit = tuple[int, int]
 """(epoch, position in the list of items); together they decide the view."""

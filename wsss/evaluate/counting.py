@@ -18,7 +18,7 @@ from wsss.evaluate.thresholds import ThresholdCounts
 from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
-from wsss.workers import over
+from wsss.system.workers import over
 
 
 def merged(counter: Any, items: Sequence[Item], threads: int, name: str) -> Any:

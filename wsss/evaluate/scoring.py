@@ -35,8 +35,8 @@ from wsss.evaluate.classification import classification_metrics, read_prediction
 from wsss.evaluate.confusion import mean_iou, metrics, plain
 from wsss.evaluate.counting import MapCounter, MaskCounter, coverage_metrics, merged
 from wsss.evaluate.thresholds import best_per_class, best_threshold, threshold_grid
+from wsss.runtime.program import Run, say
 from wsss.settings import EvaluationSettings
-from wsss.stage import Run, say
 from wsss.store.manifest import atomic_path, read_manifest, write_json
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from wsss.errors import WsssError
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 from wsss.explain.subject import Subject, undisturbed
 from wsss.explain.targets import Rows, Target
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from wsss.errors import WsssError
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 
 
 def present_of(look: Look) -> torch.Tensor:

@@ -12,7 +12,7 @@ from wsss.errors import WsssError
 from wsss.explain import postprocess
 from wsss.explain.base import Explanation
 from wsss.explain.fills import Fill, filled
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 from wsss.explain.subject import Subject, undisturbed
 from wsss.explain.targets import Classes, Rows, Target
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.explain.base import Explainer
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 
 VERSION = 1
 LIBRARIES = {

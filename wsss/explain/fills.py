@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from wsss.errors import WsssError
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 
 Fill = Literal["black", "white", "gray", "mean", "image_mean", "window_mean", "noise", "blur"]
 FLAT = {"black": 0.0, "white": 1.0, "gray": 0.5}

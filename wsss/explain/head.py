@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from wsss.errors import WsssError
-from wsss.explain.look import Look, hooked, replaced
+from wsss.explain.forward_pass import Look, hooked, replaced
 
 
 class Head:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from wsss.errors import WsssError
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 
 TOLERANCE = {torch.float16: 4e-3, torch.bfloat16: 2e-2}
 """Largest difference between the scores and those of the pooled features, relative to the largest sum of the sizes of

@@ -11,8 +11,8 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable, check_name, load_pretrained
+from wsss.runtime.program import say
 from wsss.settings import SegmenterSettings
-from wsss.stage import say
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights
 

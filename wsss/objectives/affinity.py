@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
+from wsss.compute.means import over_devices
 from wsss.data.loading import Batch
 from wsss.models.edge_network import STRIDE, build_edge_network
 from wsss.objectives.base import Loss, Moment, Objective
-from wsss.objectives.means import over_devices
-from wsss.refine.paths import Pairs, affinities, pairs
+from wsss.refine.affinities import Pairs, affinities, pairs
 from wsss.settings import AffinitySettings
 
 VERSION = 1

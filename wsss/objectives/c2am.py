@@ -1,8 +1,8 @@
 """C2AM (Xie et al. 2022): foreground and background told apart by contrast, without labels.
 
 L = SimMax(v_f) + SimMin(v_b, v_f) + SimMax(v_b): the foregrounds of different images are alike, their backgrounds are
-alike, and a foreground is unlike any background. Nothing says which of the two is which; ``wsss.saliency`` decides that
-when the training is over.
+alike, and a foreground is unlike any background. Nothing says which of the two is which; ``wsss.stages.saliency``
+decides that when the training is over.
 """
 
 from __future__ import annotations

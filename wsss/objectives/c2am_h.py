@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from wsss.compute.means import batch_mean
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
 from wsss.models.backbone import input_size
 from wsss.models.disentangler import Disentangled
 from wsss.objectives import c2am
-from wsss.objectives.means import batch_mean
 from wsss.settings import C2amHSettings
 
 VERSION = 1

@@ -1,76 +1,65 @@
-"""Class-specific erasing (OC-CSE, Kweon et al. 2021): the activation of one class is masked in the image.
-
-Which class: ``wsss.objectives.choosing``.
-"""
+"""What OC-CSE, P-OC and P-NOC have in common: a generator, an ordinary classifier that judges it, a chosen class."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import torch
-import torch.distributed as dist
-from torch.nn import functional as F
 
-EPSILON = 1e-5
-
-
-def without(labels: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Labels (B, C) with the chosen class (B,) of each image set to 0."""
-    return labels.scatter(1, chosen[:, None], 0.0)
+from wsss.losses.class_choice import Chooser
+from wsss.losses.classification import Classification
+from wsss.models.classifier import Classifier, build_classifier, load_judge
+from wsss.objectives.base import Objective
+from wsss.settings import ErasingSettings
 
 
-class _GlobalMax(torch.autograd.Function):
-    """Maximum over all devices; the gradient goes to the device (or devices, in equal parts) that held it."""
-
-    @staticmethod
-    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
-        largest = value.clone()
-        dist.all_reduce(largest, dist.ReduceOp.MAX)
-        held = (value == largest).to(value.dtype)
-        holders = held.clone()
-        dist.all_reduce(holders)
-        ctx.save_for_backward(held / holders)
-        return largest
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        share: torch.Tensor = ctx.saved_tensors[0]
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total * share
-
-
-def global_max(value: torch.Tensor) -> torch.Tensor:
-    """The maximum of a scalar over all devices of the run; differentiable."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        largest: torch.Tensor = _GlobalMax.apply(value)
-        return largest
-    return value
-
-
-def activation_mask(maps: torch.Tensor, chosen: torch.Tensor, size: tuple[int, int], over: str) -> torch.Tensor:
-    """Soft mask psi in [0, 1], (B, 1, H, W): the rectified map of the chosen class, upsampled, over its largest value.
+class Judged(Objective):
+    """Base of the objectives that erase.
 
     Args:
-        maps: Raw class activation maps (B, C, h, w).
-        chosen: int64 (B,).
-        size: (H, W).
-        over: ``batch``: the largest value of the whole batch, over all devices (OC-CSE's global normalisation);
-            ``image``: of each image.
+        settings: The recipe.
+        classes: C.
+        given: Folders of classifiers: ``ordinary``, and ``warm_start`` where the recipe names one.
+        frequencies: Share of the training images that have each class, (C,) in [0, 1].
+
+    Attributes:
+        ordinary: The ordinary classifier, as it was trained; it stands among ``fixed``, or among ``networks`` where an
+            objective trains it on.
     """
-    rows = torch.arange(len(chosen), device=maps.device)
-    activation = F.relu(maps[rows, chosen].float())[:, None]
-    activation = F.interpolate(activation, size=size, mode="bilinear", align_corners=False)
-    largest = global_max(activation.max()) if over == "batch" else activation.amax((1, 2, 3), keepdim=True)
-    return activation / (largest + EPSILON)
 
+    product = "generator"
+    trains_ordinary = False
 
-def erase_soft(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """x (1 - psi): erased pixels move to 0, the mean colour of normalised images."""
-    return images * (1 - mask)
+    def __init__(
+        self,
+        settings: ErasingSettings,
+        classes: int,
+        given: dict[str, Path],
+        frequencies: torch.Tensor | None = None,
+    ) -> None:
+        generator = build_classifier(settings, classes, given.get("warm_start"))
+        self.compose(settings, classes, generator, load_judge(given["ordinary"], classes), frequencies)
 
+    def compose(
+        self,
+        settings: ErasingSettings,
+        classes: int,
+        generator: Classifier,
+        ordinary: Classifier,
+        frequencies: torch.Tensor | None = None,
+    ) -> None:
+        """Put the objective together from its two networks."""
+        self.settings, self.loss = settings, Classification(settings, classes, frequencies)
+        self.chooser = Chooser(settings, classes, frequencies)
+        self.ordinary = ordinary
+        self.networks = {"generator": generator}
+        if self.trains_ordinary:
+            self.networks["ordinary"] = ordinary
+        else:
+            self.fixed = {"ordinary": ordinary.eval().requires_grad_(False)}
 
-def erase_hard(images: torch.Tensor, mask: torch.Tensor, threshold: float) -> torch.Tensor:
-    """x 1[psi <= threshold]: pixels above the threshold become exactly 0 (P-NOC; its diagram prints the inequality the
-    other way round)."""
-    return images * (mask <= threshold)
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.chooser.state()
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        self.chooser.load_state(state)

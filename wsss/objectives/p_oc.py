@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import torch
 
 from wsss.data.loading import Batch
+from wsss.losses.terms import combine, erasing_terms, puzzle_terms, whole_terms
 from wsss.models.classifier import logits
 from wsss.objectives.base import Loss, Moment
-from wsss.objectives.judged import Judged
-from wsss.objectives.terms import combine, erasing_terms, puzzle_terms, whole_terms
+from wsss.objectives.erasing import Judged
 from wsss.settings import PNocSettings, POcSettings
 
 VERSION = 1

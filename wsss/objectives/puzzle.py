@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from wsss.data.loading import Batch
+from wsss.losses.classification import Classification
+from wsss.losses.terms import combine, puzzle_terms, whole_terms
 from wsss.models.classifier import build_classifier
 from wsss.objectives.base import Loss, Moment, Objective
-from wsss.objectives.classification import Classification
-from wsss.objectives.terms import combine, puzzle_terms, whole_terms
 from wsss.settings import PuzzleSettings
 
 VERSION = 1

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional as F
 
+from wsss.compute.means import batch_mean
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
 from wsss.models.segmenter import build_segmenter
 from wsss.objectives.base import Loss, Moment, Objective
-from wsss.objectives.means import batch_mean
 from wsss.settings import SegmenterSettings
 
 VERSION = 1

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from wsss.data.loading import Batch
+from wsss.losses.classification import Classification
 from wsss.models.classifier import build_classifier, logits
 from wsss.objectives.base import Loss, Moment, Objective
-from wsss.objectives.classification import Classification
 from wsss.settings import VanillaSettings
 
 VERSION = 1

@@ -17,8 +17,8 @@ from wsss.provenance.versions import ROOT
 
 SILENT = tuple(
     f"wsss/{name}"
-    for name in "settings config consistency errors wording yamlfile provenance cli launch gpus stage. sharing ending "
-    "mishaps progress loggers workers steps store/manifest store/kept store/artefact".split()
+    for name in "settings/ config/ text. errors. steps. provenance/ system/ runtime/ workflow/ cli/ training/loggers "
+    "store/manifest store/kept store/artefact".split()
 )
 """Beginnings of the names of files that never change a result: they read settings, phrase messages, move files, bring
 processes together."""

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from wsss.config.yaml import read_yaml
 from wsss.settings import CocoSettings, DatasetSettings, FolderSettings, VocSettings
-from wsss.yamlfile import read_yaml
 
 
 def tables(dataset: DatasetSettings) -> list[str]:

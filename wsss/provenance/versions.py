@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 """The checkout: stages put it first on the path, so this is the code that runs."""
 _LINE = re.compile(r"^VERSION = (\d+)$", re.MULTILINE)
 KERNELS = {
-    "training": "wsss.engine",
-    "inference": "wsss.inference",
+    "training": "wsss.training.engine",
+    "inference": "wsss.inference.cams",
     "dense CRF": "wsss.refine.crf",
     "random walk": "wsss.refine.random_walk",
-    "affinities": "wsss.refine.paths",
+    "affinities": "wsss.refine.affinities",
 }
 """What several stages compute with -> the module that declares its version."""
 _ALWAYS = {
@@ -54,7 +54,7 @@ def declaring(stage: str, settings: Any) -> dict[str, str]:
     if getattr(settings, "crf", None) is not None:
         found["dense CRF"] = _file(KERNELS["dense CRF"])
     if stage == "index":
-        found[f"dataset {settings.kind}"] = _file(f"wsss.data.{settings.kind}")
+        found[f"dataset {settings.kind}"] = _file(f"wsss.data.kinds.{settings.kind}")
     if objective := getattr(settings, "objective", _OBJECTIVES.get(stage)):
         found[f"objective {objective}"] = _file(f"wsss.objectives.{objective.replace('-', '_')}")
     if type(settings).__module__.startswith("wsss.settings.own."):

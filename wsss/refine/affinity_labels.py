@@ -11,14 +11,14 @@ from wsss.data.images import read_image
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
-from wsss.mask_parts import Written, write_masks
+from wsss.parts.masks import Written, write_masks
 from wsss.refine.crf import prepare
 from wsss.refine.pseudo_masks import readings
+from wsss.runtime.program import Run
 from wsss.settings import AffinityLabelSettings
-from wsss.stage import Run
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
-from wsss.workers import over
+from wsss.system.workers import over
 
 
 def labels_with_saliency(

@@ -18,15 +18,15 @@ import numpy as np
 
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
-from wsss.map_parts import Format, Maps, write_maps
-from wsss.refine.agreement import Agreement, count_pairs, counts_read, counts_text
+from wsss.evaluate.agreement import Agreement, count_pairs, counts_read, counts_text
+from wsss.parts.folder import items_of
+from wsss.parts.maps import Format, Maps, write_maps
 from wsss.refine.pseudo_masks import pseudo_mask
+from wsss.runtime.program import Run
 from wsss.settings import EnsembleSettings
-from wsss.shards import items_of
-from wsss.stage import Run
 from wsss.store.maps import MapStore
 from wsss.store.views import LOW_STRIDE
-from wsss.workers import over
+from wsss.system.workers import over
 
 READ_AT = 0.3
 """Background score at which the members' maps become masks, to say how far they agree."""

@@ -18,14 +18,14 @@ from wsss.data.images import read_image
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
-from wsss.mask_parts import Written, write_masks
+from wsss.parts.folder import items_of
+from wsss.parts.masks import Written, write_masks
 from wsss.refine.crf import DenseCRF, label_unary, prepare, score_unary
+from wsss.runtime.program import Run
 from wsss.settings import CrfSettings, IgnoreBand, MasksSettings, Threshold
-from wsss.shards import items_of
-from wsss.stage import Run
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
-from wsss.workers import over
+from wsss.system.workers import over
 
 Background = float | np.ndarray
 """A constant; float (n,), a constant for every map; or float (H, W), a score for every pixel."""

@@ -1,7 +1,7 @@
 """Random walk of maps over pixel affinities: x T^t without ever building T.
 
-With W the affinities of ``wsss.refine.paths`` (1 on the diagonal), A = W^beta entry by entry and s_j = sum_i A_ij, the
-transition matrix T = A / s has columns that sum to 1, and a map x after t steps is x T^t (AffinityNet, Ahn and Kwak
+With W the affinities of ``wsss.refine.affinities`` (1 on the diagonal), A = W^beta entry by entry and s_j = sum_i A_ij,
+the transition matrix T = A / s has columns that sum to 1, and a map x after t steps is x T^t (AffinityNet, Ahn and Kwak
 2018; IRN, Ahn et al. 2019). A step is (x T)_j = (A x)_j / s_j, and A has at most 2 D + 1 entries a row: a stencil of D
 directions, applied to all maps at once, in memory that grows linearly with the number of cells.
 
@@ -25,7 +25,7 @@ from types import ModuleType
 import torch
 
 from wsss.provenance.native import check
-from wsss.refine.paths import neighbour_affinities
+from wsss.refine.affinities import neighbour_affinities
 
 VERSION = 1
 TOLERANCE = 1e-6

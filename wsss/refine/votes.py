@@ -10,13 +10,13 @@ import numpy as np
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
-from wsss.mask_parts import Written, write_masks
-from wsss.refine.agreement import Agreement, count_pairs
+from wsss.evaluate.agreement import Agreement, count_pairs
+from wsss.parts.folder import items_of
+from wsss.parts.masks import Written, write_masks
+from wsss.runtime.program import Run
 from wsss.settings import VoteSettings
-from wsss.shards import items_of
-from wsss.stage import Run
 from wsss.store.masks import MaskFolder
-from wsss.workers import over
+from wsss.system.workers import over
 
 
 def majority(masks: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ class DatasetSettings(Settings):
 
 
 class ScenesSettings(DatasetSettings):
-    """Generated scenes with exact masks; see ``wsss.data.scenes`` for which effect shows where."""
+    """Generated scenes with exact masks; see ``wsss.data.kinds.scenes`` for which effect shows where."""
 
     kind: Literal["scenes"] = "scenes"
     train: Count = 640

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import WsssError
-from wsss.mishaps import writing
 from wsss.provenance.outputs import MANIFEST, RUN
+from wsss.system.failures import writing
 
 NAME = MANIFEST
 SECOND = ".manifest.json"

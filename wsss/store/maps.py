@@ -45,8 +45,8 @@ import h5py
 import numpy as np
 
 from wsss.errors import WsssError
-from wsss.mishaps import writing
 from wsss.store.manifest import flush_to_disk
+from wsss.system.failures import writing
 
 FORMAT = "wsss-maps"
 VERSION = 1

@@ -15,7 +15,7 @@ from PIL import Image
 
 from wsss.data.palette import encode_mask
 from wsss.errors import WsssError
-from wsss.mishaps import writing
+from wsss.system.failures import writing
 
 
 class MaskFolder:

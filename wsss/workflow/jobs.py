@@ -13,15 +13,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from wsss.config import load, merge
-from wsss.dag import Plan
+from wsss.config.ablation import study_of
+from wsss.config.loader import load, merge
+from wsss.config.yaml import read_yaml
 from wsss.errors import WsssError
 from wsss.provenance.versions import ROOT
 from wsss.settings import EvaluationSettings, Settings
+from wsss.settings.check import nearest
 from wsss.steps import SCORED, STEPS, TABLES
-from wsss.study import study_of
-from wsss.wording import nearest
-from wsss.yamlfile import read_yaml
+from wsss.workflow.plan import Plan
 
 USUAL = "config.yaml"
 OF_DATASET = {"index": "index", "report": "report", "ablation": "study", "explanations": "explanations"}

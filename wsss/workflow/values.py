@@ -17,8 +17,8 @@ from wsss.settings import (
     classes_of,
     default_variant,
 )
+from wsss.settings.check import block, check, hints, reference
 from wsss.steps import STEPS
-from wsss.wording import block, check, hints, reference
 
 
 class _Absent:

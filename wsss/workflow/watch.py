@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsss.provenance.outputs import PARTS
-from wsss.sharing import Share
+from wsss.runtime.shard import Share
 from wsss.store.kept import AGAIN
 from wsss.workflow.again import made_again
 from wsss.workflow.jobs import Chain, Job
@@ -24,7 +24,7 @@ from wsss.workflow.spent import delete, spent
 from wsss.workflow.staleness import Staleness
 
 if TYPE_CHECKING:
-    from wsss.dag import Plan
+    from wsss.workflow.plan import Plan
 
 
 class Watch:

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from wsss.errors import WsssError
 from wsss.explain.base import Explainer
 from wsss.explain.callables import Scalars
+from wsss.explain.forward_pass import Look
 from wsss.explain.head import Head
 from wsss.explain.linear import pooled, weighted
-from wsss.explain.look import Look
 
 VERSION = 1
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from wsss.explain.base import Explainer
+from wsss.explain.forward_pass import Look
 from wsss.explain.linear import pooled, weighted
-from wsss.explain.look import Look
 
 VERSION = 1
 

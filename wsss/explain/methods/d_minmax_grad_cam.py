@@ -9,7 +9,7 @@ import torch
 
 from wsss.explain.base import Explainer
 from wsss.explain.contrast import count, others, present_of
-from wsss.explain.look import Look, in_order
+from wsss.explain.forward_pass import Look, in_order
 
 VERSION = 1
 

@@ -15,7 +15,7 @@ from torch import nn
 from wsss.errors import WsssError
 from wsss.explain import postprocess
 from wsss.explain.base import Explainer
-from wsss.explain.look import Look, in_order
+from wsss.explain.forward_pass import Look, in_order
 
 VERSION = 1
 EPS = 1e-6

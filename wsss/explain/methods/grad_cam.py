@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from wsss.explain.base import Explainer
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 
 VERSION = 1
 

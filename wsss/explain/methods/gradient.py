@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from wsss.explain.base import Explainer
-from wsss.explain.look import Look, in_order
+from wsss.explain.forward_pass import Look, in_order
 
 VERSION = 1
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from wsss.explain.base import Explainer
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 from wsss.explain.methods.gradient import Method as Gradient
 
 VERSION = 1

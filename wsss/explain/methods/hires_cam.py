@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from wsss.explain.base import Explainer
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 
 VERSION = 1
 

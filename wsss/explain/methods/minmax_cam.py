@@ -8,8 +8,8 @@ import torch
 
 from wsss.explain.base import Explainer
 from wsss.explain.contrast import count, others
+from wsss.explain.forward_pass import Look
 from wsss.explain.linear import pooled, weighted
-from wsss.explain.look import Look
 
 VERSION = 1
 

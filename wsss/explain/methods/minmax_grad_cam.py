@@ -9,7 +9,7 @@ import torch
 
 from wsss.explain.base import Explainer
 from wsss.explain.contrast import count, others
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 from wsss.explain.methods.grad_cam import Method as GradCam
 
 VERSION = 1

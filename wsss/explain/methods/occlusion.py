@@ -10,7 +10,7 @@ import torch
 from wsss.errors import WsssError
 from wsss.explain.base import Explainer
 from wsss.explain.fills import Fill, filled
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 
 VERSION = 1
 

@@ -9,7 +9,7 @@ import torch
 
 from wsss.explain import postprocess
 from wsss.explain.base import Explainer
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 
 VERSION = 1
 

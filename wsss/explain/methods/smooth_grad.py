@@ -9,7 +9,7 @@ import torch
 
 from wsss.errors import WsssError
 from wsss.explain.base import Explainer
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 from wsss.explain.methods.gradient import Method as Gradient
 
 VERSION = 1

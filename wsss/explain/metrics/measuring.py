@@ -16,7 +16,7 @@ from wsss.explain import postprocess
 from wsss.explain.base import Explainer, Explanation
 from wsss.explain.curves import curves, random_saliency
 from wsss.explain.fills import Fill, filled
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 from wsss.explain.metrics.confidence import confidence, improbable
 from wsss.explain.metrics.localisation import THRESHOLDS, count_seeds, energy, region_of
 from wsss.explain.metrics.road import library, road

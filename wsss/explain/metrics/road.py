@@ -12,7 +12,7 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.explain import postprocess
-from wsss.explain.look import Look
+from wsss.explain.forward_pass import Look
 from wsss.explain.subject import Subject, undisturbed
 from wsss.explain.targets import Rows, Target
 

@@ -1,0 +1,166 @@
+"""Settings that fit some photos and a machine: sizes, batches, lengths of trainings, the split.
+
+The numbers grow out of those that were measured (``benchmarks/RESULTS.md``): 1,400 photos of 320 pixels, MobileNetV2 on
+two cores, six epochs of batches of 16, crops of 224; a walk of 64 steps. A training keeps about the same number of
+optimiser steps whatever the number of photos, within limits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from wsss.cli.hardware import Machine, Weights
+from wsss.cli.scan import Survey
+from wsss.data.kinds.folder import draw_splits
+from wsss.errors import WsssError
+from wsss.text import count
+
+CAP = {"cpu": 320, "cuda": 512}
+"""Longest side in pixels that networks see, by device."""
+QUICK_CAP = 128
+SCALES = {"cpu": (0.5, 1.0, 1.5), "cuda": (0.5, 1.0, 1.5, 2.0)}
+"""Of the maps, by device."""
+SMALL = 128
+"""Photos of at most this side are seen at one scale: smaller ones hold nothing any more."""
+LARGE = 2000
+"""Pixels of the longer side from which a dense CRF at the photo's own size takes many seconds."""
+SEEDS = 200
+"""So many draws of the split are tried."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the settings will say, beside names and paths."""
+
+    quick: bool
+    weights: Weights
+    side: int
+    """Longest side in pixels that networks see."""
+    crop: int
+    long_side: tuple[int, int]
+    batch: int
+    epochs: int
+    """Of the plain classifier."""
+    more_epochs: int
+    """Of P-NOC."""
+    network_epochs: int
+    """Of the segmentation network."""
+    saliency: tuple[int, int]
+    """Batch and epochs."""
+    affinity: tuple[int, int]
+    """Batch and epochs."""
+    radius: int
+    """Of the pairs that the edge network learns from, in cells of 4 pixels."""
+    steps: int
+    """Of the random walk."""
+    scales: tuple[float, ...]
+    network_scales: tuple[float, ...]
+    val_share: float
+    split_seed: int
+    train: int
+    """Photos to train on."""
+    val: int
+    gpus: int
+    calibration: int | None
+    """Masks for a calibrated threshold, where there are any."""
+    notes: tuple[str, ...]
+
+    @property
+    def trained(self) -> bool:
+        """Whether the backbone has seen photos before."""
+        return self.weights.pretrained is not False
+
+
+def choose(found: Survey, machine: Machine, weights: Weights, quick: bool = False) -> Choices:
+    """Fit settings to what was found. Raises ``WsssError`` where there is too little to learn from."""
+    trained = weights.pretrained is not False
+    longest = float(np.median([max(size) for size in found.sizes.values()]))
+    side = max(64, int(min(longest, QUICK_CAP if quick else CAP[machine.device])) // 32 * 32)
+    crop = max(64, round(0.7 * side / 32) * 32)
+    share, seed, splits = split(found)
+    usable = set(found.usable)
+    train, val = (sum(id in usable for id in splits[name]) for name in ("train", "val"))
+    if train < 2 or val < 1:
+        raise WsssError(
+            f"{found.table}: {count(train, 'tagged photo')} to train on and {val} to validate on; "
+            "at least 2 and 1 are needed: tag more photos"
+        )
+    batch = power(min(8 if quick else 16, train // 2))
+    a_epoch = train // batch
+    passes = (60 if trained else 120) if quick else 520 if machine.device == "cpu" else 900
+    passes *= 1 if trained or quick else 4
+    epochs = within(-(-passes // a_epoch), 2 if quick else 4, 12 if quick else 40 if trained else 100)
+    many = power(min(32, train // 2))
+    masked = sum(id in found.masked for id in splits["train"])
+    return Choices(
+        quick=quick, weights=weights, side=side, crop=crop, long_side=(max(48, round(0.6 * side / 16) * 16), side),
+        batch=batch, epochs=epochs,
+        more_epochs=max(1, round(epochs / 6)) if trained else epochs,
+        network_epochs=round(4 / 3 * epochs) if trained else epochs,
+        saliency=(many, within(-(-220 // (train // many)), 3, 20)),
+        affinity=(batch, within(-(-260 // a_epoch), 3, 20)),
+        radius=min(10, crop // 8),
+        steps=power(int(max(8, 256 * (side / 500) ** 2))),
+        scales=(1.0,) if quick or side <= SMALL else SCALES[machine.device],
+        network_scales=(1.0,) if quick or side <= SMALL else (0.75, 1.0, 1.25),
+        val_share=share, split_seed=seed, train=train, val=val, gpus=max(1, machine.gpus),
+        calibration=min(20, masked) if masked else None,
+        notes=tuple(_notes(found, weights, longest, splits)),
+    )  # fmt: skip
+
+
+def power(number: int) -> int:
+    """The largest power of two that is not above a number of at least 1."""
+    return 1 << (max(1, number).bit_length() - 1)
+
+
+def within(number: int, low: int, high: int) -> int:
+    """The number, or the end of the range that it lies beyond."""
+    return max(low, min(high, number))
+
+
+def split(found: Survey) -> tuple[float, int, dict[str, list[str]]]:
+    """Share and seed of the validation photos, and the ids of both splits.
+
+    Of the first ``SEEDS`` seeds, the one that leaves the most classes in both splits, those to train on first."""
+    if found.splits:
+        return 0.1, 0, {name: list(ids) for name, ids in found.splits.items()}
+    ids = found.wanted
+    share = 0.2 if len(ids) < 300 else 0.1
+    usable, classes = set(found.usable), len(found.per_class())
+    best, most = 0, (-1, -1)
+    for seed in range(SEEDS):
+        drawn = draw_splits(ids, share, seed)
+        have = [found.per_class(id for id in drawn[name] if id in usable) for name in ("train", "val")]
+        covered = len(have[0]), len(have[1])
+        if covered > most:
+            best, most = seed, covered
+        if min(covered) == classes:
+            break
+    return share, best, draw_splits(ids, share, best)
+
+
+def _notes(found: Survey, weights: Weights, longest: float, splits: dict[str, list[str]]) -> list[str]:
+    """What the owner of the photos should know."""
+    usable = set(found.usable)
+    have: Counter[str] = found.per_class(id for id in splits["train"] if id in usable)
+    few = [f"{name} ({have[name]})" for name in found.classes if 0 < have[name] < 10]
+    notes = []
+    if few:
+        notes.append(f"few photos to train on: {', '.join(few)}; some dozens a class are a good start")
+    if len(found.classes) == 1:
+        notes.append("only one class: with nothing to tell it from, its maps say little; tag a second thing as well")
+    if weights.pretrained is False:
+        notes.append(
+            "no ImageNet weights: a small network learns from your photos alone, and masks will be rough; give a file "
+            "with --weights (timm's safetensors or pth)"
+        )
+    if longest > LARGE:
+        notes.append(
+            f"photos are large ({longest:.0f} pixels): networks see them reduced, but masks have their full size, and "
+            "the dense CRF takes many seconds on each; smaller copies are faster"
+        )
+    return notes

@@ -1,0 +1,1 @@
+"""Devices, precision, and what the processes of one training tell one another."""

@@ -1,0 +1,83 @@
+"""What only shows where recipes meet: images that one has and the next one needs, and masks that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from wsss.settings import KINDS, CamsSettings, EnsembleSettings, FolderSettings, GuidedSettings, MasksSettings, Settings
+from wsss.settings.check import listed, named, references
+
+Recipes = dict[str, dict[str, Any]]
+Path = tuple[str, ...]
+Problem = tuple[Path, str]
+
+
+def inconsistencies(recipes: Recipes, datasets: tuple[str, ...]) -> Iterator[Problem]:
+    """Every such problem as (path, text); recipes that were refused on their own are not there.
+
+    ``recipes``: kind -> name -> settings; ``datasets``: names of those that are run on.
+    """
+    blind = [d for d in datasets if isinstance(s := recipes["datasets"].get(d), FolderSettings) and s.masks is None]
+    for kind in KINDS:
+        for name, settings in recipes[kind].items():
+            yield from uncovered(recipes, kind, name, settings)
+            yield from unguided(recipes, kind, name, settings)
+            for path, value, _, remedy in looks_at_masks(kind, name, settings):
+                for d in blind:
+                    yield (
+                        path,
+                        f"{value!r} needs true masks, but datasets.{d} has none; set datasets.{d}.masks, or {remedy}",
+                    )
+
+
+def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[Path, str | int, tuple[str, ...], str]]:
+    """Where a recipe needs true masks: path, value, the maps that are compared with them, and what to do without."""
+    if isinstance(settings, MasksSettings) and settings.threshold.policy != "fixed":
+        if settings.saliency is None and settings.ignore is None:
+            yield (kind, name, "threshold", "policy"), settings.threshold.policy, (settings.cams,), "use 'fixed'"
+    if isinstance(settings, EnsembleSettings) and settings.rule == "calibrated":
+        yield (kind, name, "rule"), settings.rule, settings.members, "use 'mean'"
+    if getattr(settings, "supervision", None) == "masks" and kind == "segmenters":
+        yield (kind, name, "supervision"), "masks", (), "leave this recipe out"
+    if isinstance(settings, GuidedSettings) and settings.true_masks:
+        yield (kind, name, "true_masks"), settings.true_masks, (), "set it to 0"
+
+
+def unguided(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
+    """Maps that are to be read as logits, of a classifier that has none of the background."""
+    if isinstance(settings, CamsSettings) and settings.normalise == "softmax":
+        classifier = recipes["classifiers"].get(settings.classifier)
+        if classifier is not None and not isinstance(classifier, GuidedSettings):
+            yield (
+                (kind, name, "normalise"),
+                f"'softmax' is for classifiers of the objective guided, and classifiers.{settings.classifier} is "
+                f"{classifier.objective!r}; use 'class', or a guided classifier",
+            )
+
+
+def uncovered(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
+    """What a recipe reads lacks images of its own splits, or those that it learns from or is calibrated on."""
+    own = getattr(settings, "splits", None)
+    for key, target in references(type(settings)).items():
+        for _, other in named(key, getattr(settings, key)):
+            held = held_splits(recipes, target, other)
+            if held is None or not (lacking := [split for split in own or ("train",) if split not in held]):
+                continue
+            block = f"{target}.{other}" + (".maps" if target == "saliency" else "")
+            remedy = f"add {listed(lacking)} to {block}.splits" + (", or leave it out here" if own else "")
+            yield (kind, name, "splits" if own else key), f"{block} holds images of {listed(held)} only; {remedy}"
+    for path, value, maps, _ in looks_at_masks(kind, name, settings):
+        for cams in maps:
+            held = held_splits(recipes, "cams", cams)
+            if held is not None and "train" not in held:
+                text = (
+                    f"{value!r} looks at maps of training images, but cams.{cams} holds images of {listed(held)} only"
+                )
+                yield path, f"{text}; add train there"
+
+
+def held_splits(recipes: Recipes, kind: str, name: str) -> tuple[str, ...] | None:
+    """The splits that an artefact holds images of; None where that is not for the recipe to say."""
+    settings = recipes[kind].get(name)
+    return getattr(getattr(settings, "maps", settings), "splits", None)

@@ -1,0 +1,1 @@
+"""Networks applied to images: class activation maps, saliency, random walk, segmentation."""

@@ -1,0 +1,173 @@
+"""Maps spread by a random walk: an edge network applied to whole images, and the walk of their maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from wsss.compute.devices import choose_device, device_type, prepare_cpu
+from wsss.data.buckets import Buckets, buckets
+from wsss.data.index import Index, Item
+from wsss.errors import WsssError
+from wsss.inference.cams import PROBE, outputs_of
+from wsss.models.edge_network import STRIDE, EdgeNetwork, load_edge_network
+from wsss.models.folding import fold_batch_norm
+from wsss.parts.folder import items_of
+from wsss.parts.maps import Format, Maps, write_maps
+from wsss.refine.random_walk import random_walk, usual_backend
+from wsss.runtime.program import Run
+from wsss.settings import InferenceSettings, WalkSettings
+from wsss.store.maps import MapStore
+from wsss.store.views import EPSILON
+
+TOGETHER = 16
+"""Images of one size that walk at once on a GPU, and so many wait for others of their size; on a CPU each walks
+alone, in cache."""
+
+
+class Start(NamedTuple):
+    """An image before its walk: its classes (n,), its maps float32 (n, h, w), and its edges (h, w)."""
+
+    item: Item
+    classes: np.ndarray
+    maps: torch.Tensor
+    edges: torch.Tensor
+
+
+def grid(item: Item) -> tuple[int, int]:
+    """Rows and columns of an image's stride-4 grid."""
+    return -(-item.height // STRIDE), -(-item.width // STRIDE)
+
+
+@torch.inference_mode()
+def edge_maps(
+    network: EdgeNetwork,
+    items: list[Item],
+    settings: WalkSettings,
+    device: torch.device,
+    threads: int,
+    among: Buckets | None = None,
+) -> Iterator[tuple[Item, torch.Tensor]]:
+    """Each item with the probability of an edge in every cell of its stride-4 grid, float32 (h, w).
+
+    The sigmoid of the mean logit of the image and its mirror, each padded with 0 (the mean colour) to the right and
+    below to a multiple of the backbone's stride. Images that are reduced to ``max_side`` first have their logits
+    resized to the grid (bilinear). The rest is as for ``wsss.inference.cams.outputs_of``.
+    """
+    view = InferenceSettings(scales=(1.0,), flip=settings.flip, max_side=settings.max_side)
+    stride = network.strides[-1]
+
+    def edges_of(images: torch.Tensor) -> torch.Tensor:
+        height, width = images.shape[-2:]
+        padded = F.pad(images, (0, -width % stride, 0, -height % stride))
+        edges: torch.Tensor = network(padded)
+        return edges[:, : -(-height // STRIDE), : -(-width // STRIDE)]
+
+    for item, (logits,) in outputs_of(edges_of, items, view, device, threads, "walking", among):
+        logits = logits.float()
+        if settings.flip:
+            logits = (logits[:1] + logits[1:].flip(-1)) / 2
+        if logits.shape[1:] != grid(item):
+            logits = F.interpolate(logits[None], size=grid(item), mode="bilinear", align_corners=False)[0]
+        yield item, logits[0].sigmoid()
+
+
+@torch.inference_mode()
+def walk_together(starts: list[Start], settings: WalkSettings) -> Iterator[Maps]:
+    """Walk the maps of images of one size at once.
+
+    Yields:
+        The item, its classes, and its maps (n, h, w) on the stride-4 grid, divided by their common maximum at image
+        size (+ 1e-5), so that classes keep their order.
+    """
+    most = max(len(start.classes) for start in starts)
+    maps = torch.stack([F.pad(s.maps, (0, 0, 0, 0, 0, most - len(s.classes))) for s in starts])
+    edges = torch.stack([start.edges for start in starts])
+    walked = random_walk(maps, edges, radius=settings.radius, beta=settings.beta, steps=settings.steps)
+    for start, result in zip(starts, walked, strict=True):
+        item, found = start.item, result[: len(start.classes)]
+        full = F.interpolate(found[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)
+        largest = full[..., : item.height, : item.width].amax()
+        yield item, start.classes, [(found / (largest + EPSILON)).cpu().numpy()]
+
+
+def walked_maps(
+    network: EdgeNetwork,
+    store: MapStore,
+    items: list[Item],
+    settings: WalkSettings,
+    device: torch.device,
+    threads: int,
+    together: int | None = None,
+    among: Buckets | None = None,
+) -> Iterator[Maps]:
+    """The walked maps of each item, in no particular order; an image does not depend on those it walks with.
+
+    ``together`` images of one size walk at once (None: what suits the device); no more than four times as many wait.
+    ``among``: buckets of the list that the items are part of, for ``outputs_of``.
+    """
+    waiting: dict[tuple[int, int], list[Start]] = {}
+    together = together or (TOGETHER if device.type == "cuda" else 1)
+    among = buckets(items) if among is None else among
+    among = [[item for item in bucket if len(store[item.id].classes)] for bucket in among]
+    with_maps = {item.id for bucket in among for item in bucket}
+    tagged = [item for item in items if item.id in with_maps]
+    for item in items:
+        if item.id not in with_maps:
+            yield item, [], []
+    for item, edges in edge_maps(network, tagged, settings, device, threads, among) if tagged else ():
+        record = store[item.id]
+        maps = torch.from_numpy(store.low(item.id)).to(device)
+        if record.size != (item.height, item.width):
+            raise WsssError(
+                f"the maps in {store.folder} are of a {record.size[0]} x {record.size[1]} image, "
+                f"{item.image} is {item.height} x {item.width}; make the maps again"
+            )
+        starts = waiting.setdefault(grid(item), [])
+        starts.append(Start(item, record.classes, maps, edges))
+        if len(starts) == together:
+            yield from walk_together(waiting.pop(grid(item)), settings)
+        elif sum(map(len, waiting.values())) >= 4 * together:
+            yield from walk_together(waiting.pop(max(waiting, key=lambda size: len(waiting[size]))), settings)
+    for starts in waiting.values():
+        yield from walk_together(starts, settings)
+
+
+def write_walk(run: Run) -> None:
+    """Write the walked maps of every image of the splits as HDF5 shards, one map a class on the stride-4 grid.
+
+    Raises:
+        WsssError: The maps lack an image, or are of another size than the image.
+    """
+    settings: WalkSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    store = MapStore(run.inputs["cams"])
+    items = items_of(run, index)
+    missing = [item.id for item in items if item.id not in store]
+    if missing:
+        raise WsssError(
+            f"{store.folder} has no maps of {len(missing)} images, the first is {missing[0]!r}; let its 'splits' "
+            "include those of the walk and make the maps again"
+        )
+
+    run.tell(walk_backend=usual_backend(device_type(run.args.device)))
+
+    def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
+        network = load_edge_network(run.inputs["affinity"])
+        prepare_cpu(run.args.threads)
+        device = choose_device(run.args.device)
+        network.to(device).to(memory_format=torch.channels_last)
+        fold_batch_norm(network, torch.zeros(1, 3, PROBE, PROBE, device=device))
+
+        def maps_of(part: list[Item]) -> Iterator[Maps]:
+            return walked_maps(network, store, part, settings, device, run.args.threads, among=buckets(items))
+
+        # absolute: the maps of an image keep their common maximum
+        relative = {"relative": int(settings.normalise == "class")}
+        return Format((1.0,), settings.flip, STRIDE, STRIDE, relative), maps_of
+
+    write_maps(run, items, begin)

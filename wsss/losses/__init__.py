@@ -1,0 +1,1 @@
+"""Terms of losses, as functions of tensors. The objectives put them together."""

@@ -1,0 +1,76 @@
+"""Class-specific erasing (OC-CSE, Kweon et al. 2021): the activation of one class is masked in the image.
+
+Which class: ``wsss.losses.class_choice``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.nn import functional as F
+
+EPSILON = 1e-5
+
+
+def without(labels: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Labels (B, C) with the chosen class (B,) of each image set to 0."""
+    return labels.scatter(1, chosen[:, None], 0.0)
+
+
+class _GlobalMax(torch.autograd.Function):
+    """Maximum over all devices; the gradient goes to the device (or devices, in equal parts) that held it."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        largest = value.clone()
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        held = (value == largest).to(value.dtype)
+        holders = held.clone()
+        dist.all_reduce(holders)
+        ctx.save_for_backward(held / holders)
+        return largest
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        share: torch.Tensor = ctx.saved_tensors[0]
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total * share
+
+
+def global_max(value: torch.Tensor) -> torch.Tensor:
+    """The maximum of a scalar over all devices of the run; differentiable."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        largest: torch.Tensor = _GlobalMax.apply(value)
+        return largest
+    return value
+
+
+def activation_mask(maps: torch.Tensor, chosen: torch.Tensor, size: tuple[int, int], over: str) -> torch.Tensor:
+    """Soft mask psi in [0, 1], (B, 1, H, W): the rectified map of the chosen class, upsampled, over its largest value.
+
+    Args:
+        maps: Raw class activation maps (B, C, h, w).
+        chosen: int64 (B,).
+        size: (H, W).
+        over: ``batch``: the largest value of the whole batch, over all devices (OC-CSE's global normalisation);
+            ``image``: of each image.
+    """
+    rows = torch.arange(len(chosen), device=maps.device)
+    activation = F.relu(maps[rows, chosen].float())[:, None]
+    activation = F.interpolate(activation, size=size, mode="bilinear", align_corners=False)
+    largest = global_max(activation.max()) if over == "batch" else activation.amax((1, 2, 3), keepdim=True)
+    return activation / (largest + EPSILON)
+
+
+def erase_soft(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """x (1 - psi): erased pixels move to 0, the mean colour of normalised images."""
+    return images * (1 - mask)
+
+
+def erase_hard(images: torch.Tensor, mask: torch.Tensor, threshold: float) -> torch.Tensor:
+    """x 1[psi <= threshold]: pixels above the threshold become exactly 0 (P-NOC; its diagram prints the inequality the
+    other way round)."""
+    return images * (mask <= threshold)

@@ -1,0 +1,129 @@
+"""Inference stages that write masks: each image appears whole while the stage runs, and the folder when all are there.
+
+Beside the masks a journal holds a line an image: its id, the CRC-32 of its file, and what was counted on it. A mask is
+kept if its bytes are those that the journal tells of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wsss.data.index import Item
+from wsss.parts.folder import all_there, look, open_parts, own, say_kept
+from wsss.provenance.outputs import tree_digest
+from wsss.runtime.program import Interrupted, Run
+from wsss.store.manifest import replace_folder
+from wsss.store.masks import MaskFolder
+
+READERS = 16
+"""Threads that wait for the file system."""
+
+
+class Written(NamedTuple):
+    """A mask that lies in its folder: the image's id, the CRC-32 of the file, and what was counted on it: numbers, and
+    lists of them."""
+
+    id: str
+    crc: int
+    tally: Any
+
+
+def write_masks(
+    run: Run,
+    items: list[Item],
+    begin: Callable[[MaskFolder], Callable[[list[Item]], Iterable[Written]]],
+) -> list[Any] | None:
+    """Write the masks of ``items`` into ``run.out/masks``, or this job's share of them beside those of the others.
+
+    ``begin(masks)`` prepares what makes masks, and is called only if some are missing: a function that writes the masks
+    of a list of images into ``masks`` and yields each once. Masks of a killed run or of other jobs are kept if
+    settings, seed, inputs and versions are those that they were made with.
+
+    Returns:
+        The tallies of all images, in the order of ``items``; None for a share.
+
+    Raises:
+        Interrupted: A signal asked to stop; what is made stays.
+    """
+    folder, promised = open_parts(run)
+    masks = MaskFolder(folder / "masks")
+    masks.path.mkdir(exist_ok=True)
+    mine = own(run, items)
+    checksums: dict[str, int] = {}
+    found = look(
+        lambda: _whole(masks, mine, _journal(folder), checksums), lambda found: len(found) < len(mine), promised
+    )
+    missing = [item for item in mine if item.id not in found]
+    say_kept(len(found), mine)
+    if missing:
+        produce = begin(masks)
+        with _appending(folder / f"{run.share or 'rest'}.jsonl") as note:
+            for written in produce(missing):
+                note(written)
+                found[written.id], checksums[written.id] = written.tally, written.crc
+                if run.stop:
+                    raise Interrupted(run.stop)
+        all_there(run.out, (item for item in mine if item.id not in found))
+    run.note(images=len(mine))
+    if run.share is not None:
+        return None
+    _settle(masks, items)
+    replace_folder(masks.path, run.out / "masks")
+    run.digests["masks"] = tree_digest({f"{id}.png": crc for id, crc in checksums.items()})
+    return [found[item.id] for item in items]
+
+
+def _journal(folder: Path) -> dict[tuple[str, int], Any]:
+    """(id, CRC) to tally, from the journals of all jobs; lines that a killed one left half written do not count."""
+    known = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError):
+                id, crc, tally = json.loads(line)
+                known[id, crc] = tally
+    return known
+
+
+@contextlib.contextmanager
+def _appending(path: Path) -> Iterator[Callable[[Written], None]]:
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n")  # ends a line that a killed run left half written
+
+        def note(written: Written) -> None:
+            file.write(json.dumps(written) + "\n")
+            file.flush()
+
+        yield note
+
+
+def _whole(
+    masks: MaskFolder, items: list[Item], known: dict[tuple[str, int], Any], checksums: dict[str, int]
+) -> dict[str, Any]:
+    """Id to tally of the masks that are there with the bytes that the journal tells of; notes their checksums."""
+    ids = {id for id, _ in known}
+
+    def crc(item: Item) -> int | None:
+        with contextlib.suppress(OSError):
+            return zlib.crc32(masks.file(item.id).read_bytes())
+        return None
+
+    there = [item for item in items if item.id in ids]
+    with ThreadPoolExecutor(READERS) as readers:
+        pairs = [(item.id, number) for item, number in zip(there, readers.map(crc, there), strict=True)]
+    whole = [(id, crc) for id, crc in pairs if crc is not None and (id, crc) in known]
+    checksums.update(whole)
+    return {id: known[id, crc] for id, crc in whole}
+
+
+def _settle(masks: MaskFolder, items: list[Item]) -> None:
+    """Delete what is no mask of the list: what killed writers left."""
+    wanted = {masks.file(item.id) for item in items}
+    for path in masks.path.rglob("*"):
+        if path not in wanted and not path.is_dir():
+            path.unlink()

@@ -1,0 +1,73 @@
+"""``summary.md``: the tables of a dataset in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from wsss.data.index import Index
+from wsss.report.effects import effects_table
+from wsss.report.provenance import Scored
+from wsss.report.tables import (
+    TITLES,
+    Table,
+    agreement_table,
+    blind_table,
+    classes_table,
+    cost_table,
+    counts,
+    scores_table,
+    uneven_table,
+    uneven_words,
+)
+
+INTRODUCTION = """\
+Scores are percentages, computed over the pixels (classifiers: images) of a split together; with several seeds: mean ±
+standard deviation. mIoU includes the background, *mIoU objects* does not; means run over the classes that occur in the
+truth or in the prediction. FP and FN: false positives and negatives as shares of the union, mean over object classes.
+Pixels that a mask leaves out (255) count as missed.
+Thresholds: *fixed* beforehand; *calibrated* on a few true masks of training images; *oracle*: best on all true masks of
+the very split, an upper bound and no result. Maps and pseudo masks know the true tags of their images, predictions do
+not: compare rows of one table only. Exact values: `summary.csv`; how each was made: `manifest.json` in its folder.
+"""
+NO_TRUTH = (
+    "No true masks here, so no score; what can be seen without: *coverage*, the share of an image that a class "
+    "takes where it is tagged; tags that have a pixel; foreground whose class is not tagged."
+)
+EFFECTS = (
+    "mIoU of a result beside that of what it was made from, differences in points. Maps stand at the threshold of the "
+    "masks that were made of them, beside other maps at the calibrated one; ensembles and votes beside the best member."
+)
+AGREEMENT = "Share of the pixels that both label alike; mIoU of one against the other."
+
+
+def page(dataset: str, index: Index, scored: list[Scored], pictures: Sequence[str]) -> str:
+    """``summary.md``."""
+    parts = [f"# Summary of {dataset}\n", written(counts(index)), INTRODUCTION]
+    for kind, title in TITLES.items():
+        found = [one for one in scored if one.kind == kind]
+        if found:
+            parts += [f"## {title}\n", written(scores_table(kind, found)), written(blind_table(found), NO_TRUTH)]
+    parts += [
+        written(effects_table(scored), EFFECTS, "What each step brought"),
+        written(uneven_table(scored), uneven_words(index), "Uneven data"),
+        written(agreement_table(scored), AGREEMENT, "Agreement of members"),
+        written(classes_table(index, scored), title="IoU of every class"),
+        written(cost_table(index, scored), title="Run times"),
+    ]
+    if pictures:
+        parts.append("## Pictures\n")
+        parts += [f"![images, truth and results]({name})\n" for name in pictures]
+    return "\n".join(part for part in parts if part)
+
+
+def written(table: Table, said: str = "", title: str = "") -> str:
+    """A table with its title and what is said of it; nothing where it has no rows."""
+    before = [f"## {title}\n\n"] if title else []
+    return "".join([*before, *([f"{said}\n\n"] if said else []), markdown(table.heads, table.rows)]) if table else ""
+
+
+def markdown(heads: Sequence[str], table: Sequence[Sequence[Any]]) -> str:
+    """A table in Markdown; bars in the cells are escaped."""
+    lines = [heads, ["---"] * len(heads), *table]
+    return "".join("| " + " | ".join(str(c).replace("|", "\\|") for c in line) + " |\n" for line in lines)

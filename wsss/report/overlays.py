@@ -1,0 +1,100 @@
+"""Pictures of explanations: each map laid over its image."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wsss.data.images import read_image, read_mask
+from wsss.data.index import Item
+from wsss.explain import postprocess
+from wsss.report.panels import paint_mask
+
+CELL = 1.9  # inches
+DPI = 110
+COLOURS = "inferno"
+"""Dark is low, so that what a map leaves out stays dark in the picture, too."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An image, and what is shown beside it: titles, and raw signed maps (h, w) of any size, or None for no map."""
+
+    item: Item
+    maps: dict[str, np.ndarray | None]
+    label: str = ""
+
+
+def overlay(image: np.ndarray, raw: np.ndarray) -> np.ndarray:
+    """``image`` uint8 (H, W, 3) in grey under the colours of a raw map (h, w): rectified, resized, over its maximum;
+    uint8 (H, W, 3). The colours cover the image as far as the map is high."""
+    import matplotlib
+
+    size = image.shape[:2]
+    positive = torch.from_numpy(np.ascontiguousarray(raw, np.float32))[None].relu()
+    heat = postprocess.relu_max(postprocess.resize(positive, size))[0].numpy()
+    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+    colours = matplotlib.colormaps[COLOURS](heat)[..., :3] * 255
+    share = 0.25 + 0.55 * heat[..., None]
+    mixed: np.ndarray = (grey * (1 - share) + colours * share).round().clip(0, 255).astype(np.uint8)
+    return mixed
+
+
+def draw_explanations(rows: Sequence[Row], path: Path) -> None:
+    """Write a PNG: a row an image, with the truth where there is one, and its maps. Titles stand above each map, since
+    images differ in their classes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    across = 2 + max((len(row.maps) for row in rows), default=0)
+    heights = [CELL * min(1.6, max(0.4, row.item.height / row.item.width)) + 0.25 for row in rows] or [0.5]
+    figure = Figure(figsize=(CELL * across, sum(heights) + 0.1), dpi=DPI)
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(
+        max(1, len(rows)), across, height_ratios=heights, wspace=0.03, hspace=0.16, left=0.005, right=0.995,
+        bottom=0.005, top=1 - 0.3 / (sum(heights) + 0.1),
+    )  # fmt: skip
+    for number, row in enumerate(rows):
+        image = read_image(row.item.image)
+        truth = None if row.item.mask is None else paint_mask(image, read_mask(row.item.mask))
+        cells: list[tuple[str, np.ndarray | None]] = [(row.label or row.item.id, image), ("truth", truth)]
+        cells += [(title, None if raw is None else overlay(image, raw)) for title, raw in row.maps.items()]
+        for column in range(across):
+            axes = figure.add_subplot(grid[number, column])
+            axes.axis("off")
+            if column < len(cells):
+                title, picture = cells[column]
+                axes.set_title(title, fontsize=7, pad=2)
+                if picture is not None:
+                    axes.imshow(picture)
+                else:
+                    axes.text(0.5, 0.5, "none", fontsize=7, ha="center", va="center", transform=axes.transAxes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def side_by_side(image: np.ndarray, maps: dict[str, np.ndarray], path: Path) -> None:
+    """Write a PNG of an image uint8 (H, W, 3) and its raw maps (h, w), each under its title."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height, width = image.shape[:2]
+    side = 4.0 / max(height, width)  # inches a pixel
+    figure = Figure(figsize=((len(maps) + 1) * width * side, height * side + 0.35), dpi=DPI)
+    FigureCanvasAgg(figure)
+    top = height * side / (height * side + 0.35)
+    axes = figure.subplots(
+        1, len(maps) + 1, gridspec_kw={"left": 0, "right": 1, "bottom": 0, "top": top, "wspace": 0.02}
+    )
+    cells = {"": image} | {title: overlay(image, raw) for title, raw in maps.items()}
+    for one, (title, picture) in zip(np.ravel(axes), cells.items(), strict=True):
+        one.axis("off")
+        one.set_title(title, fontsize=10, pad=4)
+        one.imshow(picture)
+    figure.savefig(path, format="png", metadata={"Software": None})

@@ -1,0 +1,386 @@
+"""What every stage program shares: arguments, locks, signals, scratch folders, the manifest.
+
+A stage is a program of one shape: read artefact folders, write one artefact folder. It builds a ``Stage`` and hands its
+work to ``stage.main``; the manifest that makes its folder an artefact is written when the work ends without an error.
+Killed at any moment, it leaves no manifest, hence no artefact.
+
+An artefact that has the identity that is wanted is not made again, and one that has another is kept aside first
+(``wsss.provenance.identity``, ``wsss.store.kept``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args
+
+from wsss.errors import WsssError
+from wsss.provenance import outputs
+from wsss.provenance.identity import facts, identity, named_inputs, token
+from wsss.runtime.record import telling
+from wsss.runtime.shard import Share, add_flags, locked
+from wsss.settings import WITHOUT_EFFECT, Log, Settings, classes_of, default_variant
+from wsss.settings.check import check, dotted, listed, nearest
+from wsss.store import kept
+from wsss.store.manifest import (
+    NAME,
+    SECOND,
+    flush_all,
+    read_json,
+    read_manifest,
+    replace_folder,
+    sweep,
+    write_json,
+    write_manifest,
+)
+from wsss.system.exit import Interrupted as Interrupted
+from wsss.system.exit import orderly, signals
+from wsss.system.launch import Team, joined, team_of
+
+
+def say(message: str) -> None:
+    """One line of progress on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+class Run:
+    """One run of a stage; see ``Stage.run``.
+
+    Attributes:
+        settings: The typed settings.
+        args: All arguments (``seed``, ``threads``, ``device`` and what the stage added).
+        inputs: Name to artefact folder, for those given; those of a list are called ``NAME.0``, ``NAME.1``, ...
+        stage: Name of the stage's program, without suffix.
+        out: The artefact folder.
+        share: The share of the images that this job makes; None: all of the artefact.
+        stop: Name of the signal that asked to stop, or None.
+        leftovers: Files that are of no use once the artefact is whole; they are deleted then.
+        team: The processes of this run; only the first one writes.
+        flags: Further flags that change the result, by name.
+        digests: Output to the digest of its content, where the stage knows it already (``wsss.provenance.outputs``).
+    """
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        settings: Any,
+        inputs: dict[str, Path],
+        stage: str = "",
+        team: Team | None = None,
+    ) -> None:
+        self.args, self.settings, self.inputs, self.stage = args, settings, inputs, stage
+        self.team = team or Team()
+        self.out: Path = args.out
+        self.share: Share | None = getattr(args, "shard", None)
+        self.stop: str | None = None
+        self.flags: dict[str, str] = {}
+        self.facts: dict[str, Any] = {}
+        self.told: dict[str, Any] = {}
+        self.digests: dict[str, str] = {}
+        self.leftovers: list[Path] = []
+        self.strangers: dict[str, tuple[int, ...]] = {}
+
+    def several(self, name: str) -> list[Path]:
+        """The folders of a list, in the order they were given."""
+        return [folder for key, folder in self.inputs.items() if key.rpartition(".")[0] == name]
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the manifest: what follows from settings and inputs (``images=1625``)."""
+        self.facts.update(facts)
+
+    def tell(self, **facts: Any) -> None:
+        """Add facts to ``run.json``: what is true of this run alone (``device="H100"``)."""
+        self.told.update(facts)
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What the identity is made of, see ``wsss.provenance.identity.facts``."""
+        contents = {name: token(self.stage, read_input(folder)) for name, folder in self.named.items()}
+        return facts(self.stage, self.settings, getattr(self.args, "seed", 0), contents, self.flags)
+
+    @cached_property
+    def identity(self) -> str:
+        """The identity of the artefact that this run makes."""
+        return identity(self.about)
+
+    @property
+    def named(self) -> dict[str, Path]:
+        """The input folders under the names that count."""
+        return named_inputs(self.stage, {name: Path(os.path.abspath(path)) for name, path in self.inputs.items()})
+
+    def is_needed(self) -> bool:
+        """Whether anything has to be made; afterwards nothing stands in the folder that could be taken for the result.
+
+        An artefact of the wanted identity stays as it is, or comes back from where it was kept; any other is kept."""
+        wanted = None if (self.out / kept.AGAIN).exists() else self.identity
+        if self.share is not None:
+            whole = (kept.in_place(self.out), kept.kept(self.out, wanted))
+            if wanted is not None and any(one is not None and one["identity"] == wanted for one in whole):
+                write_json(self.share.receipt(self.out), {"key": wanted, "images": 0})
+                say(f"{self.out}: made already, nothing to do")
+                return False
+            self.share.receipt(self.out).unlink(missing_ok=True)
+            return True
+        kept.recover(self.out)
+        self.sweep()
+        there = kept.in_place(self.out)
+        if there is not None and there["identity"] == wanted:
+            write_json(self.out / SECOND, there)
+            write_json(self.out / NAME, there)
+            say(f"{self.out}: up to date, nothing to do")
+        else:
+            kept.set_aside(self.out)
+            if wanted is None or not kept.bring_back(self.out, wanted):
+                names = outputs.outputs_of(self.stage, self.out)
+                self.strangers = {name: outputs.stamp(self.out / name) for name in names}
+                return True
+            say(f"{self.out}: made before, and kept: brought back")
+        for left in (self.out / outputs.PARTS, self.state_folder / self.identity):
+            shutil.rmtree(left, ignore_errors=True)
+        return False
+
+    @cached_property
+    def state(self) -> Path:
+        """The folder for checkpoints, made when it is first asked for."""
+        self.state_folder.mkdir(parents=True, exist_ok=True)
+        return self.state_folder
+
+    @property
+    def state_folder(self) -> Path:
+        """The folder for checkpoints, whether it is there or not."""
+        folder: Path = self.args.state or self.out / outputs.STATE
+        return folder
+
+    def sweep(self) -> None:
+        """Delete what killed runs left half written."""
+        state = self.state_folder
+        for folder in {self.out, state, *(one for one in state.glob("*/") if one.is_dir())}:
+            sweep(folder)
+
+    @contextlib.contextmanager
+    def folder(self, name: str) -> Iterator[Path]:
+        """Yield an empty scratch folder that becomes ``out/name`` when the block succeeds."""
+        scratch = self.out / f".{name}.tmp"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        try:
+            yield scratch
+            replace_folder(scratch, self.out / name)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+class Stage:
+    """The command line of a stage program.
+
+    Args:
+        doc: The program's docstring; its text opens ``--help``.
+        settings: Class or discriminated union that reads ``--settings``; None for a stage without any.
+        inputs: Artefact folders it needs: name to help. Name ``index`` becomes ``--index DIR``.
+        optional: Artefact folders it may be given.
+        several: Names that stand for a list of artefact folders, which may be left out.
+        extra: Further flags: ``{"--kind": {"choices": [...]}}``, as for ``ArgumentParser.add_argument``.
+        paths: Names of further flags that only say where something lies; the others change the result.
+        scattered: Jobs may share its images (see ``wsss.runtime.shard``).
+        team: A training: processes that work at the same time may share it (see ``wsss.system.launch``), and it can log
+            its curves (see ``wsss.training.loggers``).
+    """
+
+    def __init__(
+        self,
+        doc: str | None,
+        settings: Any = None,
+        inputs: dict[str, str] | None = None,
+        optional: dict[str, str] | None = None,
+        several: dict[str, str] | None = None,
+        extra: dict[str, dict[str, Any]] | None = None,
+        paths: tuple[str, ...] = (),
+        scattered: bool = False,
+        team: bool = False,
+    ) -> None:
+        self.settings, self.scattered, self.team = settings, scattered, team
+        self.flags = [name for flag in extra or {} if (name := flag.removeprefix("--")) not in paths]
+        self.inputs, self.optional, self.several = inputs or {}, optional or {}, several or {}
+        self.parser = argparse.ArgumentParser(
+            description=doc, epilog=_settings_help(settings), formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        add = self.parser.add_argument
+        add("--out", type=Path, required=True, metavar="DIR", help="artefact folder to write")
+        add("--state", type=Path, metavar="DIR", help="folder for checkpoints (default: OUT/state)")
+        for name, text in {**self.inputs, **self.optional, **self.several}.items():
+            flag = "--" + name.replace("_", "-")
+            count = {"nargs": "+"} if name in self.several else {}
+            add(flag, type=Path, required=name in self.inputs, metavar="DIR", help=text, **count)
+        if settings is not None:
+            add("--settings", default="{}", metavar="JSON|FILE", help="settings: a JSON object, or a JSON or YAML file")
+        add("--seed", type=int, default=0, help="seed of every random draw (default 0)")
+        cores = "cores of this machine it may use, with all its processes (default: all)"
+        add("--threads", type=int, default=os.cpu_count(), metavar="N", help=cores)
+        add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
+        if scattered:
+            add_flags(self.parser)
+        if team:
+            add(
+                "--log",
+                choices=get_args(Log),
+                help="also log the training there (default: the setting 'log')",
+            )
+        for flag, options in (extra or {}).items():
+            add(flag, **options)
+
+    def main(self, work: Callable[[Run], None], argv: list[str] | None = None) -> None:
+        """Parse arguments, check inputs, lock the artefact, do the work, and write the manifest (of a share, the
+        receipt); do nothing where the artefact is what is wanted already.
+
+        Ends the process in order after an error or a signal, see ``wsss.system.exit``.
+        """
+        started = time.time()
+        # before torch is imported: threads that spin while they wait slow down two programs on the same cores manyfold
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        args = self.parser.parse_args(argv)
+        with orderly(self.parser.prog, args.out):
+            team = self._team(args)
+            with joined(team, args.device):
+                run = Run(args, self._read_settings(args), self._open_inputs(args), Path(self.parser.prog).stem, team)
+                run.flags = {name: str(value) for name in self.flags if (value := getattr(args, name)) is not None}
+                with contextlib.ExitStack() as stack:
+                    if team.rank == 0:
+                        stack.enter_context(locked(run.out, run.share))
+                    stack.enter_context(signals(run))
+                    if not self._is_needed(run):
+                        return
+                    work(run)
+                    if team.rank == 0:  # the first one writes
+                        self._declare(run, started)
+
+    @staticmethod
+    def _is_needed(run: Run) -> bool:
+        """``run.is_needed``, asked by the first of several processes and heard by all."""
+        if run.team.size == 1:
+            return run.is_needed()
+        from wsss.compute.collectives import agreed
+        from wsss.compute.devices import choose_device
+
+        answer = float(run.is_needed()) if run.team.rank == 0 else 0.0
+        return bool(agreed([answer], choose_device(run.args.device))[0])
+
+    def _declare(self, run: Run, started: float) -> None:
+        """What makes a folder an artefact, or a share done."""
+        flush_all(run.out)  # a power cut must not leave a manifest beside half a file
+        told = {**telling(run.args, started), **run.told}
+        if run.share is not None:
+            write_json(run.share.receipt(run.out), {**told, **run.facts, "key": run.identity})
+            return
+        inputs = {}
+        for name, folder in run.named.items():
+            made = read_input(folder)
+            known = {key: made[key] for key in ("identity", "content") if made.get(key) is not None}
+            inputs[name] = {"path": os.path.relpath(folder, run.out), **known}
+        digests = {
+            name: run.digests.get(name) or outputs.digest(run.out / name)
+            for name in outputs.outputs_of(run.stage, run.out)
+            if run.strangers.get(name) != outputs.stamp(run.out / name)
+        }
+        whole = None if run.settings is None else run.settings.model_dump(mode="json", exclude=set(WITHOUT_EFFECT))
+        manifest = {
+            **run.about,
+            "identity": run.identity,
+            "settings": whole,
+            "inputs": inputs,
+            **run.facts,
+            "outputs": digests,
+            "content": outputs.content(digests),
+        }
+        write_manifest(run.out, manifest, told)
+        kept.drop_twin(run.out, manifest)
+        shutil.rmtree(run.out / outputs.PARTS, ignore_errors=True)
+        for path in (*run.leftovers, run.out / kept.AGAIN):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def _team(self, args: argparse.Namespace) -> Team:
+        """The processes of this run, who share the cores of their machine."""
+        team = team_of(os.environ)
+        if team.size > 1 and not self.team:
+            cure = "give each job its share by --shard I/N, or start one" if self.scattered else "start one"
+            raise WsssError(
+                f"this stage runs as one process, but {team.size} were started together; {cure} (srun --ntasks=1, "
+                "without torchrun)"
+            )
+        args.threads = max(1, args.threads // team.local_size)
+        return team
+
+    def _read_settings(self, args: argparse.Namespace) -> Any:
+        if self.settings is None:
+            return None
+        text = args.settings.strip()
+        if not text.startswith("{"):
+            try:
+                text = Path(text).read_text(encoding="utf-8")
+            except OSError as error:
+                raise WsssError(f"--settings {args.settings}: neither a JSON object nor a readable file") from error
+        import yaml
+
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise WsssError(f"--settings: neither JSON nor YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise WsssError(f"--settings must be a mapping, not {type(values).__name__}")
+        key, classes = classes_of(self.settings)
+        if (usual := default_variant(self.settings)) is not None:
+            values = {key: usual, **values}
+        chosen = "" if key is None else values.get(key)
+        if chosen not in classes:
+            given = "missing" if chosen is None else f"unknown {key} {chosen!r}{nearest(chosen, classes)}"
+            raise WsssError(f"--settings: {key}: {given} (allowed: {listed(classes)})")
+        settings, problems = check(classes[chosen], values)
+        if problems:
+            lines = [f"--settings: {dotted(path)}: {sentence}" for path, sentence in problems]
+            raise WsssError("\n  ".join(lines))
+        log = getattr(args, "log", None)
+        return settings if log is None else settings.model_copy(update={"log": log})
+
+    def _open_inputs(self, args: argparse.Namespace) -> dict[str, Path]:
+        folders = {name: getattr(args, name) for name in {**self.inputs, **self.optional}}
+        for name in self.several:
+            folders |= {f"{name}.{n}": folder for n, folder in enumerate(getattr(args, name) or ())}
+        for folder in folders.values():
+            if folder is not None:
+                read_manifest(folder)
+        return {name: folder for name, folder in folders.items() if folder is not None}
+
+
+def read_input(folder: Path) -> dict[str, Any]:
+    """An input's manifest; one from before there were digests of contents is told by its own bytes."""
+    about = read_json(folder / NAME)
+    if "identity" not in about and (folder / NAME).is_file():
+        about["content"] = outputs.digest(folder / NAME)
+    return about
+
+
+def _settings_help(settings: Any) -> str | None:
+    """The table of settings that closes ``--help``."""
+    if settings is None:
+        return None
+    lines = []
+    for cls in classes_of(settings)[1].values():
+        lines.append(f"\nsettings ({cls.__name__}):")
+        for name, field in cls.model_fields.items():
+            if field.is_required():
+                default = "required"
+            else:
+                value = field.get_default(call_default_factory=True)
+                default = json.dumps(value.model_dump(mode="json") if isinstance(value, Settings) else value)
+            lines.append(f"  {name} = {default}")
+            bases = [base for base in cls.__mro__[1:] if issubclass(base, Settings) and name in base.model_fields]
+            text = field.description or next((base.model_fields[name].description for base in bases), None)
+            lines += [f"      {part}" for part in (text or "").splitlines()]
+    return "\n".join(lines)

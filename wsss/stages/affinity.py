@@ -1,0 +1,56 @@
+"""Training of the edge network that random walks follow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsss.data.index import Index, Item
+from wsss.errors import WsssError
+from wsss.objectives.affinity import Goal
+from wsss.runtime.program import Run
+from wsss.settings import AffinitySettings
+from wsss.store.masks import MaskFolder
+from wsss.store.weights import save_weights
+from wsss.training.engine import keep_product
+from wsss.training.train import given_classifiers, prepare, train
+
+
+def train_affinity(run: Run) -> None:
+    """Train the edge network of ``run.settings`` on the tagged training images; write weights and metrics.
+
+    The weights are those of the whole network, frozen backbone and all, so that walking needs nothing else.
+
+    Raises:
+        WsssError: No training image has a tag, an image has no labels, or the classifier to start from was not given.
+    """
+    settings: AffinitySettings = run.settings
+    index = Index.load(run.inputs["index"])
+    items = index.labelled("train")
+    if not items:
+        raise WsssError(f"{index.folder}: no training image has a label; see report.json there")
+    given = given_classifiers(run, settings)
+    labels = MaskFolder(run.inputs["labels"] / "masks")
+
+    def labels_of(item: Item) -> Path:
+        return labels.file(item.id)
+
+    absent = [item.id for item in items if item.id not in labels]
+    if absent:
+        raise WsssError(
+            f"{labels.path}: {len(absent)} training images have no labels, the first is {absent[0]!r}; "
+            "make the affinity labels again"
+        )
+    device = prepare(run)
+    goal = Goal(settings, len(index.classes), given.get("warm_start"))
+    network = train(run, goal, items, len(index.classes), device, labels_of)
+    if run.team.rank:
+        return
+    about = {
+        "kind": "affinity",
+        "backbone": settings.backbone,
+        "output_stride": settings.output_stride,
+        "width": settings.width,
+    }
+    save_weights(run.out / "model.safetensors", network.state_dict(), about)
+    keep_product(run)
+    run.note(images=len(items))

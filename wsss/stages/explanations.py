@@ -1,0 +1,243 @@
+"""The stage ``explanations``: all recipes of a dataset in one table, and their maps side by side.
+
+Writes ``explanations.csv`` (one row a recipe, seed, policy for images with one class, mean and metric),
+``explanations.md`` for people, and ``pictures/s<seed>.png``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+
+from wsss.data.index import Index
+from wsss.errors import WsssError
+from wsss.evaluate.scoring import write_rows
+from wsss.report.markdown import markdown
+from wsss.report.overlays import Row, draw_explanations
+from wsss.runtime.program import Run, say
+from wsss.store.manifest import atomic_path, read_manifest
+from wsss.store.maps import MapStore
+
+COLUMNS = ("dataset", "recipe", "classifier", "explainer", "seed", "others", "mean", "metric", "value")
+PICTURED = 6
+"""Images in a picture."""
+METRICS = {
+    "AD ↓": "ad",
+    "AR ↑": "ar",
+    "ADO ↑": "ado",
+    "ARO ↓": "aro",
+    "IC ↑": "ic",
+    "F1+ ↑": "f1+",
+    "F1− ↓": "f1-",
+    "energy ↑": "energy",
+    "deletion ↓": "deletion_mean",
+    "insertion ↑": "insertion_blur",
+    "ROAD ↑": "road_combined",
+}
+"""Heading -> metric; those that no recipe has are left out."""
+MULTI_ONLY = ("ado", "aro", "f1+", "f1-")
+"""Metrics that are told of images with several present classes, since others have nothing to say about them."""
+PUBLISHED = ("d-minmax-cam", "minmax-cam", "cam", "minmax-cam (all classes)", "grad-cam-plus-plus")
+ORDERS = {"ADO": ("ado", -1), "ARO": ("aro", 1), "AD": ("ad", -1)}
+"""MinMax-CAM's tables (COCO 2017): ADO and AD fall and ARO rises in the order of ``PUBLISHED``."""
+INTRODUCTION = """\
+Percentages, means over detections (pairs of an image and an explained class); mean ± standard deviation over seeds. An
+image is multiplied with a map brought to [0, 1]: **AD** is the share of the class's probability that is lost, **IC**
+how often it rises instead; **AR** is what is lost when the map's complement is kept. **ADO** and **ARO** are the same
+for the other present classes, told of images that have some; **F1+** joins AR and ADO, **F1−** AD and ARO (of classes,
+then averaged). **Energy** is the share of a map that lies on the object. **Seed mIoU**: maps of the tags at one scale,
+threshold from a few masks of the training split; in brackets the best threshold on the scored images themselves. Cost
+is that of explaining, for all classes of an image.
+"""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A folder of the stage ``explanation``."""
+
+    folder: Path
+    recipe: str
+    seed: int
+    classifier: str
+    metrics: dict[str, Any]
+    settings: dict[str, Any]
+    seconds: float
+    """What explaining an image took; the manifest has it, since no two runs agree on it."""
+
+    @property
+    def explainer(self) -> str:
+        """Its explainer with what matters of its options."""
+        name: str = self.metrics["explainer"]
+        options = self.metrics["explainer_options"]
+        if options.get("all_classes"):
+            return f"{name} (all classes)"
+        few = {key: value for key, value in options.items() if key != "chunk"}
+        told = ", ".join(f"{key} {value}" for key, value in few.items())
+        return name + (f" ({told})" if told else "")
+
+    def value(self, metric: str) -> float | None:
+        """A metric, mean over detections."""
+        others = "multi_only" if metric in MULTI_ONLY else "reference"
+        weighted: dict[str, float | None] = self.metrics["summary"][others]["weighted"]
+        return weighted.get(metric)
+
+
+def read_explained(folder: Path) -> Explained:
+    """Raises ``WsssError`` for a folder that is no whole explanation."""
+    manifest = read_manifest(folder)
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+        classifier = (folder / manifest["inputs"]["classifier"]["path"]).resolve().name
+        seconds = float(manifest["seconds_an_image"])
+        return Explained(folder, folder.name, int(manifest["seed"]), classifier, metrics, manifest["settings"], seconds)
+    except (OSError, ValueError, KeyError) as error:
+        raise WsssError(f"{folder}: no whole explanations ({error!r}); run stages/explanation.py again") from None
+
+
+def write_comparison(run: Run) -> None:
+    """Write the tables and pictures of a run of ``stages/explanations.py``."""
+    index = Index.load(run.inputs["index"])
+    dataset = run.args.dataset or index.name
+    found = [read_explained(folder) for folder in run.several("explanations")]
+    write_rows(run.out / "explanations.csv", COLUMNS, [row for one in found for row in long_form(dataset, one)])
+    with run.folder("pictures") as folder:
+        names = draw(index, found, folder)
+    with atomic_path(run.out / "explanations.md") as path:
+        path.write_text(page(dataset, found, names), encoding="utf-8")
+    say(f"{run.out / 'explanations.md'}: {len(found)} explanations, {len(names)} pictures")
+    run.note(explanations=len(found), pictures=len(names))
+
+
+def long_form(dataset: str, one: Explained) -> list[tuple[Any, ...]]:
+    """Rows of ``explanations.csv``; values as they stand in ``metrics.json``."""
+    head = (dataset, one.recipe, one.classifier, one.explainer, one.seed)
+    rows = [
+        (*head, others, kind, metric, "" if value is None else value)
+        for others, summary in one.metrics["summary"].items()
+        for kind in ("macro", "weighted")
+        for metric, value in summary[kind].items()
+    ]
+    costs = ("forwards_per_image", "head_forwards_per_image", "backwards_per_image")
+    rates = ("several_share", "zero_map_rate", "nan_rate", "improbable_rate", "images", "detections")
+    rows += [(*head, "", "", name, one.metrics["summary"]["reference"][name]) for name in (*rates, *costs)]
+    rows.append((*head, "", "", "seconds_per_image", one.seconds))
+    return rows + [(*head, "", "", name, value) for name, value in (one.metrics["seeds"] or {}).items()]
+
+
+def page(dataset: str, found: list[Explained], pictures: list[str]) -> str:
+    """``explanations.md``."""
+    parts = [f"# Explanations: {dataset}\n", INTRODUCTION]
+    alike: dict[tuple[Any, ...], dict[str, list[Explained]]] = {}
+    for one in found:
+        s = one.settings
+        key = (one.classifier, s["policy"], s["split"], s["images"], s["max_side"], s["fill"])
+        alike.setdefault(key, {}).setdefault(one.recipe, []).append(one)
+    for (classifier, policy, split, *_), recipes in alike.items():
+        first = next(iter(recipes.values()))[0].metrics["summary"]["reference"]
+        parts.append(
+            f"## Classifier {classifier}, {split}, policy {policy}\n\n{first['images']} images, {first['detections']} "
+            f"detections, {100 * (first['several_share'] or 0):.0f} % of them beside other present classes.\n"
+        )
+        parts.append(table(recipes))
+        parts += ordering(recipes)
+    parts += [f"![Maps side by side, {name}](pictures/{name})\n" for name in pictures]
+    return "\n".join(parts)
+
+
+def table(recipes: dict[str, list[Explained]]) -> str:
+    """A row a recipe."""
+    every = [one for group in recipes.values() for one in group]
+    shown = {head: metric for head, metric in METRICS.items() if any(one.value(metric) is not None for one in every)}
+    seeds = any(one.metrics["seeds"] for one in every)
+    cost: dict[str, Callable[[Explained], float]] = {
+        "passes": lambda one: one.metrics["summary"]["reference"]["forwards_per_image"],
+        "backward": lambda one: one.metrics["summary"]["reference"]["backwards_per_image"],
+        "ms an image": lambda one: 1000 * one.seconds,
+    }
+    heads = ["recipe", "explainer", *shown, *(["seed mIoU (best)"] if seeds else []), "zero maps", *cost]
+    rows = []
+    for recipe, group in recipes.items():
+        row = [recipe, group[0].explainer, *(_told([one.value(metric) for one in group]) for metric in shown.values())]
+        if seeds:
+            told = [one.metrics["seeds"] or {} for one in group]
+            both = [_told([_percent(each.get(f"seed_{kind}miou")) for each in told]) for kind in ("", "oracle_")]
+            row.append(f"{both[0]} ({both[1]})")
+        row.append(_told([_percent(one.metrics["summary"]["reference"]["zero_map_rate"]) for one in group]))
+        row += [f"{mean(of(one) for one in group):.1f}" for of in cost.values()]
+        rows.append(row)
+    return markdown(heads, rows)
+
+
+def ordering(recipes: dict[str, list[Explained]]) -> list[str]:
+    """Whether the published order holds, where at least three of its methods are there."""
+    means = {group[0].explainer: group for group in recipes.values()}
+    there = [name for name in PUBLISHED if name in means]
+    if len(there) < 3:
+        return []
+    lines = []
+    for title, (metric, sign) in ORDERS.items():
+        found = [_mean([one.value(metric) for one in means[name]]) for name in there]
+        values = [value for value in found if value is not None]
+        if len(values) < len(there):
+            continue
+        pairs = [(a, b) for a in range(len(there)) for b in range(a + 1, len(there))]
+        wrong = [(there[a], there[b]) for a, b in pairs if sign * (values[b] - values[a]) < 0]
+        right = f"{len(pairs) - len(wrong)} of {len(pairs)} pairs in the published order"
+        told = f"; not: {', '.join(f'{a} and {b}' for a, b in wrong)}" if wrong else ""
+        lines.append(f"- {title}: {right}{told}.")
+    head = f"The published order (MinMax-CAM, COCO 2017; ADO and AD fall, ARO rises): {' > '.join(there)}.\n"
+    return ["\n".join([head, *lines, ""])] if lines else []
+
+
+def draw(index: Index, found: list[Explained], folder: Path) -> list[str]:
+    """Write ``s<seed>.png``: a row a pair of an image and a class, a column a recipe. Images with several explained
+    classes come first."""
+    names = []
+    for seed in sorted({one.seed for one in found}):
+        stores = {one.recipe: MapStore(one.folder) for one in found if one.seed == seed}
+        common = [id for id in next(iter(stores.values())).ids if all(id in store for store in stores.values())]
+        shown = {one.settings["split"] for one in found}
+        items = [item for id in common if (item := index.item(id)).split in shown]
+        items = sorted(items, key=lambda item: -len(item.labels))[:PICTURED]
+        rows = [row for item in items for row in _rows(index, item.id, stores)]
+        names.append(f"s{seed}.png")
+        draw_explanations(rows, folder / names[-1])
+    return names
+
+
+def _rows(index: Index, id: str, stores: dict[str, MapStore]) -> list[Row]:
+    records = {name: store[id] for name, store in stores.items()}
+    classes = sorted({c for record in records.values() for c in record.classes.tolist()})
+    return [
+        Row(
+            index.item(id),
+            {
+                name: record.maps[0][np.flatnonzero(record.classes == c)[0]] if c in record.classes else None
+                for name, record in records.items()
+            },
+            f"{id}: {index.classes[c]}",
+        )
+        for c in classes
+    ]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _told(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    return f"{mean(known):.1f}" + (f" ± {stdev(known):.1f}" if len(known) > 1 else "")

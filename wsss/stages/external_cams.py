@@ -1,0 +1,210 @@
+"""Maps and masks made elsewhere: checked against the index, then kept like the house's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsss.data.images import read_mask
+from wsss.data.index import Index, Item
+from wsss.data.palette import IGNORE
+from wsss.errors import WsssError
+from wsss.parts.folder import items_of
+from wsss.parts.maps import Format, Maps, write_maps
+from wsss.parts.masks import Written, write_masks
+from wsss.runtime.program import Run
+from wsss.settings import ExternalCamsSettings, ExternalMasksSettings
+from wsss.store.maps import MapRecord, MapShard, shard_paths
+from wsss.store.masks import MaskFolder
+from wsss.system.workers import over
+
+MUST_SAY = ("scales", "flip", "stride", "round_to")
+"""Attributes without which maps cannot be read."""
+
+
+def seeded(path: str, seed: int) -> Path:
+    """A path of the settings with ``{seed}`` replaced."""
+    return Path(path.replace("{seed}", str(seed)))
+
+
+def external_shards(path: Path) -> list[MapShard]:
+    """The files that ``path`` stands for: itself, or the shards in it (``shard-IIIII-of-NNNNN.h5``, or else all its
+    ``*.h5``).
+
+    Raises :class:`WsssError` when there is none, a shard misses, one cannot be read, lacks an attribute or differs from
+    the others in one, or an id stands twice.
+    """
+    if path.is_dir():
+        paths = shard_paths(path) if any(path.glob("shard-*.h5")) else sorted(path.glob("*.h5"))
+    else:
+        paths = [path] if path.is_file() else []
+    if not paths:
+        state = "holds no *.h5" if path.is_dir() else "does not exist"
+        raise WsssError(f"{path} {state}; 'path' is a folder of map shards or one HDF5 file (see wsss.store.maps)")
+    shards = [MapShard(one) for one in paths]
+    problems: list[str] = []
+    where: dict[str, str] = {}
+    for shard in shards:
+        lacks = [key for key in MUST_SAY if key not in shard.attributes]
+        if lacks:
+            problems.append(f"{shard.path} lacks the attributes {', '.join(lacks)}")
+        for key in (*MUST_SAY, "relative"):
+            values: tuple[Any, Any] = (shard.attributes.get(key), shards[0].attributes.get(key))
+            if not np.array_equal(*values):
+                problems.append(f"{shard.path} has {key} {values[0]}, {shards[0].path.name} has {values[1]}")
+        for id in shard.ids:
+            if id in where:
+                problems.append(f"{shard.path}: image {id!r} stands in {where[id]} already")
+            where[id] = shard.path.name
+    if problems:
+        raise WsssError("\n  ".join(problems))
+    return shards
+
+
+@dataclass(frozen=True)
+class ExternalMaps:
+    """Reads and checks the maps of one image. Call with an item of the index: its record, classes ascending.
+
+    Raises :class:`WsssError` with everything that is wrong with them.
+    """
+
+    shards: tuple[MapShard, ...]
+    where: dict[str, tuple[int, int]]
+    classes: tuple[str, ...]
+
+    def __call__(self, item: Item) -> MapRecord:
+        if item.id not in self.where:
+            raise WsssError("no maps of it")
+        number, row = self.where[item.id]
+        try:
+            record = self.shards[number].record(row)
+        except (OSError, ValueError, IndexError) as error:
+            raise WsssError(f"row {row} of {self.shards[number].path.name} cannot be read ({error})") from None
+        order = np.argsort(record.classes)
+        found = record.classes[order].tolist()
+        wrong = []
+        if record.size != (item.height, item.width):
+            wrong.append(f"the image is {item.height} x {item.width} pixels, its maps are for {record.size[0]} x "
+                         f"{record.size[1]}")  # fmt: skip
+        if found != list(item.labels):
+            wrong.append(f"it is tagged with {self._named(item.labels)}, its maps are of {self._named(found)}")
+        scales = len(self.shards[number].attributes["scales"])
+        if len(record.maps) != scales:
+            wrong.append(f"it has maps at {len(record.maps)} scales, the attribute 'scales' has {scales}")
+        if found and any(0 in array.shape for array in record.maps):
+            wrong.append("its maps have no cells")
+        elif not all(np.isfinite(array).all() and (array >= 0).all() for array in record.maps):
+            wrong.append("its maps hold NaN, infinite or negative values")
+        elif not self.shards[number].attributes.get("relative", 1) and any((a > 1).any() for a in record.maps):
+            wrong.append("its maps exceed 1, although the attribute 'relative' is 0")
+        if wrong:
+            raise WsssError("; ".join(wrong))
+        return MapRecord(record.id, record.classes[order], record.size, [array[order] for array in record.maps])
+
+    def _named(self, numbers: tuple[int, ...] | list[int]) -> str:
+        names = [self.classes[c] if 0 <= c < len(self.classes) else f"class {c}" for c in numbers]
+        return ", ".join(names) or "nothing"
+
+
+@dataclass(frozen=True)
+class Take:
+    """Reads and checks the maps of one image: what a worker does."""
+
+    read: ExternalMaps
+
+    def __call__(self, item: Item) -> Maps:
+        record = self.read(item)
+        return item, record.classes, record.maps if item.labels else []
+
+
+def write_external_cams(run: Run) -> None:
+    """Check the maps of every image of the splits and write them as shards, once all fit.
+
+    Raises :class:`WsssError` with all images that have no fitting maps.
+    """
+    settings: ExternalCamsSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    path = seeded(settings.path, run.args.seed)
+    shards = external_shards(path)
+    where = {id: (number, row) for number, shard in enumerate(shards) for row, id in enumerate(shard.ids)}
+    read = ExternalMaps(tuple(shards), where, index.classes)
+    items, about = items_of(run, index), shards[0].attributes
+
+    def maps_of(part: list[Item]) -> Iterator[Maps]:
+        try:
+            yield from over(part, Take(read), run.args.threads, "checking maps", lambda item: item.id)
+        except WsssError as error:
+            raise WsssError(f"{path} does not fit the index {index.folder}: {error}") from None
+
+    def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
+        grid = (about["scales"], bool(about["flip"]), int(about["stride"]), int(about["round_to"]))
+        return Format(*grid, {"relative": int(about.get("relative", 1))}), maps_of
+
+    write_maps(run, items, begin)
+    run.note(supervision=settings.supervision, others=len(where) - len(items))
+    run.tell(external=str(path.resolve()))
+
+
+@dataclass(frozen=True)
+class CopyMask:
+    """Checks and copies the mask of one image: what a worker does. The tally: the numbers of foreground pixels and of
+    pixels left out (255)."""
+
+    source: MaskFolder
+    masks: MaskFolder
+    classes: int
+
+    def __call__(self, item: Item) -> Written:
+        if item.id not in self.source:
+            raise WsssError(f"{self.source.file(item.id)} is missing")
+        mask = read_mask(self.source.file(item.id))
+        strange = np.setdiff1d(mask, [*range(self.classes + 1), IGNORE])
+        wrong = []
+        if mask.shape != (item.height, item.width):
+            wrong.append(
+                f"the image is {item.height} x {item.width} pixels, its mask {mask.shape[0]} x {mask.shape[1]}"
+            )
+        if len(strange):
+            wrong.append(f"its mask holds the values {strange.tolist()}; allowed are 0 to {self.classes} and 255")
+        if wrong:
+            raise WsssError("; ".join(wrong))
+        ignored = int((mask == IGNORE).sum())
+        tally = (int((mask > 0).sum()) - ignored, ignored)
+        return Written(item.id, self.masks.write(item.id, mask), tally)
+
+
+def write_external_masks(run: Run) -> None:
+    """Check and copy the mask of every image of the splits. The folder appears when all are there.
+
+    Raises :class:`WsssError` with all images that have no fitting mask.
+    """
+    settings: ExternalMasksSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    path = seeded(settings.path, run.args.seed)
+    if not path.is_dir():
+        raise WsssError(f"{path} is no folder; 'path' is a folder of masks, one ID.png an image")
+    items = items_of(run, index)
+
+    def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
+        work = CopyMask(MaskFolder(path), masks, len(index.classes))
+
+        def copies_of(part: list[Item]) -> Iterator[Written]:
+            try:
+                yield from over(part, work, run.args.threads, "checking masks", lambda item: item.id)
+            except WsssError as error:
+                raise WsssError(f"{path} does not fit the index {index.folder}: {error}") from None
+
+        return copies_of
+
+    tallies = write_masks(run, items, begin)
+    if tallies is None:
+        return
+    foreground, ignored = (sum(tally[n] for tally in tallies) for n in range(2))
+    total = max(1, sum(item.height * item.width for item in items))
+    run.note(supervision=settings.supervision)
+    run.tell(external=str(path.resolve()))
+    run.note(foreground_share=round(foreground / total, 4), ignored_share=round(ignored / total, 4))

@@ -1,0 +1,77 @@
+"""Saliency maps to masks of two labels: a threshold, then the dense CRF over salient and not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from wsss.data.images import read_image
+from wsss.data.index import Index, Item
+from wsss.errors import WsssError
+from wsss.parts.masks import Written, write_masks
+from wsss.refine.crf import prepare
+from wsss.refine.pseudo_masks import pseudo_mask
+from wsss.runtime.program import Run
+from wsss.settings import SaliencyMaskSettings
+from wsss.store.manifest import read_manifest
+from wsss.store.maps import MapStore
+from wsss.store.masks import MaskFolder
+from wsss.system.workers import over
+
+
+@dataclass(frozen=True)
+class SaliencyMaskWriter:
+    """Makes and writes the mask of one image; the tally: its salient pixels. Call with an item of the index.
+
+    An image without tags holds no object: its mask is 0 throughout. Raises :class:`WsssError` naming the file when
+    sizes differ.
+    """
+
+    store: MapStore
+    masks: MaskFolder
+    settings: SaliencyMaskSettings
+
+    def __call__(self, item: Item) -> Written:
+        mask = np.zeros((item.height, item.width), np.uint8)
+        if item.labels:
+            maps = self.store.full(item.id)
+            image = read_image(item.image) if self.settings.crf is not None else None
+            seen = () if image is None else image.shape[:2]
+            for what, shape in ((f"the map in {self.store.folder}", maps.shape[1:]), (item.image, seen)):
+                if shape and shape != mask.shape:
+                    sizes = f"{shape[0]} x {shape[1]}, in the index {item.height} x {item.width}"
+                    raise WsssError(f"{what} is {sizes}; build the index and the maps again")
+            mask = pseudo_mask(maps, np.zeros(1, np.int64), self.settings.threshold, image, self.settings.crf)
+        return Written(item.id, self.masks.write(item.id, mask), int(mask.sum()))
+
+
+def write_saliency_masks(run: Run) -> None:
+    """Write a mask, 0 or 1, for every image that the maps were made of. The folder appears when all are there.
+
+    Raises :class:`WsssError` with the ids of the images that could not be done.
+    """
+    import wsss.store.views  # noqa: F401  loads torch once, before worker processes fork
+
+    settings: SaliencyMaskSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    store = MapStore(run.inputs["maps"])
+    splits = read_manifest(run.inputs["maps"])["settings"]["splits"]
+    items = [item for split in splits for item in index.split(split)]
+    missing = [item.id for item in items if item.id not in store]
+    if missing:
+        raise WsssError(
+            f"{store.folder} has no maps of {len(missing)} images, the first is {missing[0]}; make the maps again"
+        )
+    if settings.crf is not None and any(item.labels for item in items):
+        run.tell(**prepare(settings.crf))
+
+    def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
+        work = SaliencyMaskWriter(store, masks, settings)
+        return lambda part: over(part, work, run.args.threads, "saliency masks", lambda item: item.id)
+
+    tallies = write_masks(run, items, begin)
+    if tallies is not None:
+        share = sum(tallies) / max(1, sum(item.height * item.width for item in items))
+        run.note(splits=splits, salient_share=round(share, 4))
