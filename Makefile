@@ -25,6 +25,7 @@ test: lint
 lint: $(BUILT)
 	ruff check .
 	ruff format --check .
+	lint-imports --no-logo --no-cache
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint

@@ -23,7 +23,8 @@ from typing import Any
 
 from wsss.provenance.outputs import content
 from wsss.store.manifest import write_manifest
-from wsss.workflow.jobs import Chain, checkout
+from wsss.workflow.checkout import checkout
+from wsss.workflow.jobs import Chain
 from wsss.workflow.staleness import Staleness
 
 SHARDS = 64

@@ -29,9 +29,10 @@ from benchmarks.pictures import picture, use
 from wsss.compute.devices import autocast_type, prepare_cpu, tune_for
 from wsss.data.index import Item
 from wsss.data.loading import Batch, TrainingViews, collate
+from wsss.losses.base import Loss, Moment
 from wsss.models.classifier import Classifier
 from wsss.objectives import find
-from wsss.objectives.base import Loss, Moment, Objective
+from wsss.objectives.base import Objective
 from wsss.settings import variants
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import save_weights

@@ -10,7 +10,8 @@ ImageNet weights, or those of a classifier (--warm-start). Resumes like the clas
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import AffinitySettings
 
 VERSION = 1

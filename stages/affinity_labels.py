@@ -11,7 +11,8 @@ and of jobs that share the images (--shard I/N); labels that are made are kept w
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import AffinityLabelSettings
 
 VERSION = 1
@@ -25,7 +26,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.refine.affinity_labels import write_affinity_labels
+    from wsss.stages.affinity_labels import write_affinity_labels
 
     write_affinity_labels(run)
 

@@ -9,7 +9,8 @@ read them). What is made is kept when a killed run is started again. Several job
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import CamsSettings
 
 VERSION = 1

@@ -12,7 +12,8 @@ A killed training goes on from its checkpoint when the same command is given aga
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import Classifier
 
 VERSION = 1
@@ -29,7 +30,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.training.train import train_classifier
+    from wsss.stages.classifier import train_classifier
 
     train_classifier(run)
 

@@ -11,7 +11,8 @@ when a killed run is started again.
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import EnsembleSettings
 
 VERSION = 1
@@ -28,7 +29,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.refine.ensembles import write_ensemble
+    from wsss.stages.ensemble import write_ensemble
 
     write_ensemble(run)
 

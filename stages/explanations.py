@@ -5,7 +5,8 @@ Reads the index and folders of stages/explanation.py.
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 
 VERSION = 1
 stage = Stage(

@@ -11,7 +11,8 @@ How such a file looks: python -c "import wsss.store.maps; help(wsss.store.maps)"
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import ExternalCamsSettings
 
 VERSION = 1

@@ -10,7 +10,8 @@ size; all that is wrong is listed at once. Writes palette PNG.
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import ExternalMasksSettings
 
 VERSION = 1
@@ -18,7 +19,7 @@ stage = Stage(__doc__, settings=ExternalMasksSettings, inputs={"index": "dataset
 
 
 def work(run: Run) -> None:
-    from wsss.stages.external_cams import write_external_masks
+    from wsss.stages.external_masks import write_external_masks
 
     write_external_masks(run)
 

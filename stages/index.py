@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage, say
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import Dataset
+from wsss.system.log import say
 
 VERSION = 1
 STAGE = Stage(__doc__, settings=Dataset, extra={"--dataset": {"required": True, "help": "name of the dataset"}})

@@ -8,7 +8,8 @@ and of jobs that share the images (--shard I/N); masks that are made are kept wh
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import MasksSettings
 
 VERSION = 1
@@ -25,7 +26,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.refine.pseudo_masks import write_pseudo_masks
+    from wsss.stages.masks import write_pseudo_masks
 
     write_pseudo_masks(run)
 

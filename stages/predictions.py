@@ -6,7 +6,8 @@ Masks that are made are kept when a killed run is started again; jobs may share 
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import PredictSettings
 
 VERSION = 1
@@ -19,7 +20,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.stages.cams import write_predictions
+    from wsss.stages.predictions import write_predictions
 
     write_predictions(run)
 

@@ -7,7 +7,8 @@ results/scenes/report.html. The folder holds pictures.csv: which images are show
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 
 VERSION = 1
 stage = Stage(
@@ -19,7 +20,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.report.html.page import write_report
+    from wsss.stages.report import write_report
 
     write_report(run)
 

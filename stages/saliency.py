@@ -10,7 +10,8 @@ writes model.safetensors and metrics.jsonl. Resumes like the classifiers.
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import Saliency
 
 VERSION = 1

@@ -6,7 +6,8 @@ wsss.store.maps for how to read them). What is made is kept when a killed run is
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import SaliencyMapSettings
 
 VERSION = 1
@@ -19,7 +20,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.stages.saliency import write_saliency_maps
+    from wsss.stages.saliency_maps import write_saliency_maps
 
     write_saliency_maps(run)
 

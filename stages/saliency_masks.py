@@ -7,7 +7,8 @@ jobs that share the images (--shard I/N); masks that are made are kept when a ki
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import SaliencyMaskSettings
 
 VERSION = 1

@@ -6,7 +6,8 @@ index's list is scored, or the stage fails and names those that are missing.
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import EvaluationSettings
 
 VERSION = 1
@@ -25,7 +26,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.evaluate.scoring import write_scores
+    from wsss.stages.scores import write_scores
 
     write_scores(run)
 

@@ -8,7 +8,8 @@ Reads the index and a folder of pseudo masks; writes model.safetensors and metri
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import SegmenterSettings
 
 VERSION = 1
@@ -22,7 +23,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.training.train import train_segmenter
+    from wsss.stages.segmenter import train_segmenter
 
     train_segmenter(run)
 

@@ -5,7 +5,8 @@ Reads the index and folders of scores; the layout says which score stands where.
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 
 VERSION = 1
 stage = Stage(
@@ -20,7 +21,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.report.ablation import write_study
+    from wsss.stages.ablation_table import write_study
 
     write_study(run)
 

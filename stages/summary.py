@@ -7,7 +7,8 @@ from pathlib import Path
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import EvaluationSettings
 
 VERSION = 1

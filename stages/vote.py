@@ -7,7 +7,8 @@ started again; jobs may share the images (--shard I/N).
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import VoteSettings
 
 VERSION = 1
@@ -21,7 +22,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.refine.votes import write_votes
+    from wsss.stages.vote import write_votes
 
     write_votes(run)
 

@@ -10,7 +10,8 @@ is made is kept when a killed run is started again.
 
 import _house  # noqa: F401
 
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import WalkSettings
 
 VERSION = 1
@@ -23,7 +24,7 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.inference.walk import write_walk
+    from wsss.stages.walk import write_walk
 
     write_walk(run)
 

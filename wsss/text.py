@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+import os
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 WIDTH = 110
 
@@ -58,3 +63,36 @@ def wrapped(text: str, first: str, later: str | None = None) -> list[str]:
 def count(number: int, noun: str) -> str:
     """``1 job``, ``2 jobs``."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """``("classifiers", "a", "long_side", 0)`` -> ``classifiers.a.long_side[0]``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def shown(value: Any) -> str:
+    """A value as the user would have typed it in YAML, shortened."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def nearest(name: Any, allowed: Iterable[str]) -> str:
+    """``; did you mean 'epochs'?`` or nothing."""
+    allowed = list(allowed)
+    lower = {a.lower().replace("_", "-"): a for a in allowed}
+    found = difflib.get_close_matches(str(name).lower().replace("_", "-"), lower, n=1, cutoff=0.6)
+    return f"; did you mean {lower[found[0]]!r}?" if found else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """``a, b, c``, or ``none`` where there is none."""
+    return ", ".join(map(str, names)) or "none"
+
+
+def nice(path: Path | str) -> str:
+    """A path as one would type it here: relative if it lies below the working directory or one folder above it."""
+    relative = os.path.relpath(path)
+    return os.path.abspath(path) if relative.startswith("../..") else relative

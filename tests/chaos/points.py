@@ -118,7 +118,7 @@ class Points:
 
     def _watch_moves(self) -> None:
         """Note how many moments there are until the stage's work begins."""
-        from wsss.runtime.program import Run
+        from wsss.runtime.run import Run
 
         is_needed = Run.is_needed
 
@@ -135,7 +135,7 @@ class Points:
         import wsss.runtime.program
         import wsss.store.manifest
 
-        fsync, flush_all = os.fsync, wsss.store.manifest.flush_all
+        fsync, flush_all = os.fsync, wsss.system.files.flush_all
 
         def noted(descriptor: int) -> None:
             self.reach()

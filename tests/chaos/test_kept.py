@@ -119,7 +119,7 @@ def all_whole(out: Path) -> set[Whole]:
 
 
 def start(out: Path, wanted: str) -> bool:
-    """What a stage does before it begins (``wsss.runtime.program.Run.is_needed``); returns whether it has to be
+    """What a stage does before it begins (``wsss.runtime.run.Run.is_needed``); returns whether it has to be
     made."""
     kept.recover(out)
     there = kept.in_place(out)

@@ -14,7 +14,7 @@ from made import CONFIG, changed, fresh, listed
 
 from wsss.cli import main
 from wsss.provenance.outputs import digest
-from wsss.runtime.program import read_input
+from wsss.runtime.run import read_input
 from wsss.store.kept import set_aside
 
 LR = changed("classifiers", "vanilla", "lr", value=0.2)

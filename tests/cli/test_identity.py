@@ -19,7 +19,8 @@ from made import ROOT, fresh
 
 from wsss.config.loader import load
 from wsss.provenance.identity import facts, identity
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.settings import ScenesSettings, Settings, VanillaSettings, VoteSettings
 from wsss.settings.base import Neutral
 from wsss.steps import STEPS, TABLES

@@ -20,7 +20,7 @@ import wsss.stages.cams
 from wsss.cli.predict import recipe, segmenter
 from wsss.data.images import read_image
 from wsss.data.palette import VOC_PALETTE
-from wsss.inference.cams import pixel_probabilities
+from wsss.inference.segmentation import pixel_probabilities
 from wsss.interfaces.predict import Photo, legend, overlay, regions, run_lengths
 from wsss.models.segmenter import Segmenter, load_segmenter
 from wsss.settings import PredictSettings

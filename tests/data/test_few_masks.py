@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.data.few_masks import few_masks, masked_chances, masks_of
+from wsss.data.few_masks import few_masks, masks_of
 from wsss.data.index import Index, Item
-from wsss.data.loading import Order, TrainingViews, collate
+from wsss.data.loading import TrainingViews, collate
+from wsss.data.sampling import Order, masked_chances
 from wsss.errors import WsssError
 from wsss.settings import GuidedSettings
 

@@ -12,7 +12,8 @@ from torch.utils.data._utils import signal_handling
 
 import wsss.data.loading
 from wsss.data.index import Item
-from wsss.data.loading import Order, TrainingViews, training_loader
+from wsss.data.loading import TrainingViews, training_loader
+from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.settings import VanillaSettings
 

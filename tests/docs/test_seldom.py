@@ -22,13 +22,13 @@ from wsss.data.kinds.coco import _images
 from wsss.data.kinds.folder import collect
 from wsss.data.kinds.voc import read_foreign_mask
 from wsss.data.lists import read_tags, read_text
-from wsss.data.loading import Order
+from wsss.data.sampling import Order
 from wsss.data.validate import check_classes
 from wsss.errors import WsssError
 from wsss.evaluate.counting import CoverageCounter, true_mask
-from wsss.report.ablation import write_study
 from wsss.report.provenance import read_scored
 from wsss.settings import FolderSettings
+from wsss.stages.ablation_table import write_study
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapShard, MapWriter, shard_paths
 from wsss.store.masks import MaskFolder

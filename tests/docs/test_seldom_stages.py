@@ -26,8 +26,8 @@ from wsss.models.encoder import create_encoder
 from wsss.models.guided import Guided
 from wsss.models.segmenter import Segmenter
 from wsss.parts.maps import Parts
-from wsss.refine.affinity_labels import AffinityLabelWriter
-from wsss.runtime.program import Run, Stage
+from wsss.runtime.program import Stage
+from wsss.runtime.run import Run
 from wsss.runtime.shard import Share, locked, owner
 from wsss.settings import (
     AffinityLabelSettings,
@@ -41,16 +41,20 @@ from wsss.settings import (
     SegmenterSettings,
 )
 from wsss.stages.affinity import train_affinity
+from wsss.stages.affinity_labels import AffinityLabelWriter
 from wsss.stages.explanation import write_explanations
 from wsss.stages.explanations import read_explained
-from wsss.stages.saliency import Hints, train_saliency, write_saliency_maps
+from wsss.stages.saliency import Hints, train_saliency
+from wsss.stages.saliency_maps import write_saliency_maps
 from wsss.stages.saliency_masks import SaliencyMaskWriter
-from wsss.store.manifest import write_json, write_manifest
+from wsss.stages.segmenter import train_segmenter
+from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapWriter
 from wsss.store.weights import save_weights
+from wsss.system.files import write_json
 from wsss.system.gpus import claim_gpu
-from wsss.system.launch import Team, joined
-from wsss.training.train import train_segmenter
+from wsss.system.launch import Team
+from wsss.system.rendezvous import joined
 from wsss.workflow.jobs import Chain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -266,8 +270,8 @@ def test_too_many_for_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     [(0, "only 1 of 2 processes came to 127.0.0.1, port "), (1, "cannot meet the others at 127.0.0.1")],
 )
 def test_processes_that_do_not_meet(rank: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsss.system.launch.MEETING", 1.0)
-    with pytest.raises(WsssError, match=said), joined(Team(rank, 2, port=free_port()), "cpu"):
+    monkeypatch.setattr("wsss.system.rendezvous.MEETING", 1.0)
+    with pytest.raises(WsssError, match=said), joined(Team(rank, 2, port=free_port()), lambda: "gloo"):
         pass
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.engine.little import SMALL
 from wsss.data.index import Item, write_index
-from wsss.runtime.program import Interrupted, Run
+from wsss.runtime.run import Run
 from wsss.settings import (
     CamsSettings,
     ExplanationSettings,
@@ -19,9 +19,11 @@ from wsss.settings import (
     VanillaSettings,
     WalkSettings,
 )
-from wsss.store.manifest import write_json, write_manifest
+from wsss.stages.classifier import train_classifier
+from wsss.store.manifest import write_manifest
+from wsss.system.exit import Interrupted
+from wsss.system.files import write_json
 from wsss.training.engine import Trainer
-from wsss.training.train import train_classifier
 
 STAGES = {
     CamsSettings: "cams",

@@ -9,9 +9,10 @@ from torch import nn
 
 from wsss.data.index import Index
 from wsss.data.loading import TrainingViews
+from wsss.losses.base import Loss
 from wsss.losses.classification import classification_loss
 from wsss.models.backbone import Trainable
-from wsss.objectives.base import Loss, Objective
+from wsss.objectives.base import Objective
 from wsss.settings import VanillaSettings
 from wsss.training.engine import Trainer
 

@@ -13,19 +13,20 @@ from torch.nn import functional as F
 import wsss.inference.walk as walk
 from wsss.data.index import Index
 from wsss.errors import WsssError
-from wsss.inference.walk import edge_maps, write_walk
+from wsss.inference.walk import edge_maps
 from wsss.models.classifier import Classifier
 from wsss.models.edge_network import load_edge_network
-from wsss.refine.affinity_labels import write_affinity_labels
 from wsss.refine.random_walk import random_walk
-from wsss.runtime.program import Interrupted
 from wsss.runtime.shard import Share
 from wsss.settings import AffinityLabelSettings, AffinitySettings, WalkSettings
 from wsss.stages.affinity import train_affinity
+from wsss.stages.affinity_labels import write_affinity_labels
+from wsss.stages.walk import write_walk
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore, MapWriter, shard_name
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import load_weights, save_weights
+from wsss.system.exit import Interrupted
 
 
 def write_maps(folder, index, classes_of, low=0.0):

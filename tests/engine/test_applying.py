@@ -16,17 +16,20 @@ from wsss.data.buckets import buckets
 from wsss.data.images import read_image
 from wsss.data.index import Index
 from wsss.errors import WsssError
-from wsss.inference.cams import class_activation_maps, outputs_of, pixel_probabilities, tag_probabilities
+from wsss.inference.batches import outputs_of
+from wsss.inference.cams import class_activation_maps, network_stride, tag_probabilities
+from wsss.inference.segmentation import pixel_probabilities
 from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
-from wsss.runtime.program import Interrupted
 from wsss.runtime.shard import Share
 from wsss.settings import CamsSettings, CrfSettings, InferenceSettings, PredictSettings
-from wsss.stages.cams import Finish, network_stride, write_cams, write_predictions
+from wsss.stages.cams import write_cams
+from wsss.stages.predictions import Finish, write_predictions
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
+from wsss.system.exit import Interrupted
 
 CPU = torch.device("cpu")
 
@@ -142,7 +145,7 @@ def test_a_result_does_not_depend_on_what_is_asked_for_beside_it(tiny_index, cla
 
 @torch.inference_mode()
 def test_images_of_many_sizes_and_small_batches(tiny_index, classifier, tmp_path, monkeypatch):
-    monkeypatch.setitem(wsss.inference.cams.MOST_PIXELS, "cpu", 3 * 2 * 40 * 48)
+    monkeypatch.setitem(wsss.inference.batches.MOST_PIXELS, "cpu", 3 * 2 * 40 * 48)
     items = list(Index.load(tiny_index).items[:5])
     for number, size in enumerate([(40, 30), (33, 47), (40, 30)]):
         picture = Image.fromarray(read_image(items[number].image)).resize(size[::-1])

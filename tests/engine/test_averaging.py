@@ -11,13 +11,13 @@ from torch import nn
 from tests.engine.little import SMALL
 from wsss.errors import WsssError
 from wsss.objectives.oc_cse import Goal as OcCse
-from wsss.runtime.program import Interrupted
 from wsss.settings import OcCseSettings, PNocSettings, POcSettings, PuzzleSettings, TrainingSettings, VanillaSettings
+from wsss.stages.classifier import train_classifier
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import load_weights, save_weights
+from wsss.system.exit import Interrupted
 from wsss.training.averaging import WeightAverage
 from wsss.training.engine import Trainer
-from wsss.training.train import train_classifier
 
 LONGER = SMALL | {"epochs": 3, "augment": ()}
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsss.data.balance import balanced_chances, class_counts
 from wsss.data.index import Item
-from wsss.data.loading import Order
+from wsss.data.sampling import Order, balanced_chances, class_counts
 
 LABELS = [(0,), (0,), (0,), (0, 1), (0,), (2,), (0, 1), (0,)]
 

@@ -18,7 +18,6 @@ from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find
 from wsss.explain.metrics import Batch, Metrics, measure, measure_seeds, seed_scores
 from wsss.models.classifier import Classifier, load_classifier, logits
-from wsss.runtime.program import Interrupted
 from wsss.runtime.shard import Share
 from wsss.settings import CamsSettings, ExplanationSettings
 from wsss.stages.cams import write_cams
@@ -27,6 +26,7 @@ from wsss.stages.explanations import ordering, read_explained, write_comparison
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.weights import save_weights
+from wsss.system.exit import Interrupted
 
 ORDINARY = {"classifier": "x", "scales": [0.5, 1.0]}
 

@@ -14,11 +14,12 @@ from wsss.data.index import Index, write_index
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier
 from wsss.provenance.files import file_content
-from wsss.runtime.program import Interrupted
 from wsss.settings import OcCseSettings, VanillaSettings
-from wsss.store.manifest import write_json, write_manifest
+from wsss.stages.classifier import train_classifier
+from wsss.store.manifest import write_manifest
 from wsss.store.weights import save_weights
-from wsss.training.train import train_classifier
+from wsss.system.exit import Interrupted
+from wsss.system.files import write_json
 
 SHORT = SMALL | {"epochs": 1, "augment": ()}
 

@@ -8,9 +8,9 @@ from tests.engine.little import SMALL
 from wsss.models.classifier import load_classifier
 from wsss.models.kernel_usage import KernelUsageHead
 from wsss.settings import VanillaSettings
+from wsss.stages.classifier import train_classifier
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import load_weights
-from wsss.training.train import train_classifier
 
 
 def test_what_is_trained_is_what_is_loaded(tiny_index, make_run):

@@ -14,9 +14,10 @@ import torch
 from tests.engine.little import Goal, trainer
 from wsss.config.loader import load
 from wsss.errors import WsssError
-from wsss.objectives.base import Loss
-from wsss.runtime.program import Interrupted, Stage
+from wsss.losses.base import Loss
+from wsss.runtime.program import Stage
 from wsss.settings import Classifier
+from wsss.system.exit import Interrupted
 from wsss.workflow.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsss.data.loading import Order
+from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier
 from wsss.models.disentangler import Disentangler

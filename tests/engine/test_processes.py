@@ -18,16 +18,18 @@ import torch
 
 from tests.engine.little import SMALL
 from tests.engine.together import together
-from wsss.data.loading import Order
+from wsss.data.sampling import Order
 from wsss.errors import WsssError
-from wsss.runtime.program import Interrupted, Run
+from wsss.runtime.run import Run
 from wsss.settings import C2amSettings, PNocSettings, SegmenterSettings, VanillaSettings
+from wsss.stages.classifier import train_classifier
 from wsss.stages.saliency import train_saliency
+from wsss.stages.segmenter import train_segmenter
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import load_weights
+from wsss.system.exit import Interrupted
 from wsss.system.launch import Team
 from wsss.training.engine import Trainer
-from wsss.training.train import train_classifier, train_segmenter
 
 CLOSE = 1e-4
 TRAINED = {

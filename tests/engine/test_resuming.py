@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from tests.engine.little import SMALL
-from wsss.runtime.program import Interrupted
 from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
-from wsss.training.train import train_classifier
+from wsss.stages.classifier import train_classifier
+from wsss.system.exit import Interrupted
 
 STAGES = Path(__file__).parents[2] / "stages"
 

@@ -17,11 +17,11 @@ from wsss.data.index import Index, Item, write_index
 from wsss.data.loading import TrainingViews, resized
 from wsss.data.transforms import normalise
 from wsss.errors import WsssError
+from wsss.inference.saliency import border_test, saliency_maps
 from wsss.models.disentangler import Disentangled, Disentangler
 from wsss.models.poolnet import PoolNet
 from wsss.models.saliency_net import Oriented, load_saliency
 from wsss.refine.pseudo_masks import pseudo_mask
-from wsss.runtime.program import Interrupted
 from wsss.runtime.shard import Share
 from wsss.settings import (
     C2amHSettings,
@@ -31,12 +31,15 @@ from wsss.settings import (
     SaliencyMaskSettings,
     SaliencyNetSettings,
 )
-from wsss.stages.saliency import Hints, border_test, saliency_maps, train_saliency, write_saliency_maps
+from wsss.stages.saliency import Hints, train_saliency
+from wsss.stages.saliency_maps import write_saliency_maps
 from wsss.stages.saliency_masks import write_saliency_masks
-from wsss.store.manifest import write_json, write_manifest
+from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore, MapWriter, shard_name
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import load_weights
+from wsss.system.exit import Interrupted
+from wsss.system.files import write_json
 
 CPU = torch.device("cpu")
 SMALL = {

@@ -9,13 +9,14 @@ import torch
 
 import wsss.training.engine
 from tests.engine.little import SMALL, Failing, Goal, Line, trainer
-from wsss.data.loading import Order
+from wsss.data.sampling import Order
 from wsss.errors import WsssError
-from wsss.objectives.base import Loss
-from wsss.runtime.program import Interrupted
+from wsss.losses.base import Loss
 from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
+from wsss.stages.classifier import train_classifier
+from wsss.stages.segmenter import train_segmenter
 from wsss.store.weights import load_weights
-from wsss.training.train import train_classifier, train_segmenter
+from wsss.system.exit import Interrupted
 
 
 def test_a_step_of_sgd_by_hand(tiny_index, make_run):

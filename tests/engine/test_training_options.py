@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tests.engine.little import Goal, Line, trainer
-from wsss.data.loading import Order, TrainingViews
-from wsss.objectives.base import Loss
-from wsss.runtime.program import Interrupted
+from wsss.data.loading import TrainingViews
+from wsss.data.sampling import Order
+from wsss.losses.base import Loss
+from wsss.system.exit import Interrupted
 
 USUAL = {"batch_size": 6, "lr": 0.1, "weight_decay": 0.01}
 

@@ -16,9 +16,10 @@ from wsss.data.index import Index
 from wsss.data.loading import TrainingViews
 from wsss.errors import WsssError
 from wsss.objectives.p_noc import Goal as PNoc
-from wsss.runtime.program import Interrupted, Run
+from wsss.runtime.run import Run
 from wsss.settings import PNocSettings
 from wsss.store.weights import load_weights
+from wsss.system.exit import Interrupted
 from wsss.training.engine import Trainer
 
 

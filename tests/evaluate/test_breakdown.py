@@ -10,10 +10,11 @@ import pytest
 from wsss.data.images import read_mask
 from wsss.evaluate.breakdown import breakdown, count_sizes, no_sizes, size_of, thirds
 from wsss.evaluate.confusion import class_scores, confusion
-from wsss.evaluate.scoring import rows, score_maps, score_masks
+from wsss.evaluate.scoring import score_maps, score_masks
 from wsss.evaluate.thresholds import ThresholdCounts, best_per_class, threshold_grid
 from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.settings import EvaluationSettings
+from wsss.stages.scores import rows
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 

@@ -12,9 +12,10 @@ from PIL import Image
 from wsss.data.images import read_mask
 from wsss.errors import WsssError
 from wsss.evaluate.confusion import confusion, mean_iou, metrics
-from wsss.evaluate.scoring import calibration_ids, rows, score_classifier, score_maps, score_masks
+from wsss.evaluate.scoring import calibration_ids, score_classifier, score_maps, score_masks
 from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.settings import EvaluationSettings
+from wsss.stages.scores import rows
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 

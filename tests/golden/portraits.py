@@ -35,7 +35,7 @@ from tests.golden.figures import (
     weights,
 )
 from wsss.provenance.identity import FACTS
-from wsss.runtime.program import Run
+from wsss.runtime.run import Run
 from wsss.store.maps import MapShard, shard_paths
 from wsss.store.masks import MaskFolder
 

@@ -21,9 +21,9 @@ from tests.golden.portraits import groups, portrait
 from tests.golden.programs import about, program
 from wsss.data.index import Index
 from wsss.explain import Regions, find, subject_of
-from wsss.inference.cams import views_of
+from wsss.inference.batches import views_of
 from wsss.models.segmenter import load_segmenter
-from wsss.runtime.program import Run
+from wsss.runtime.run import Run
 from wsss.settings import InferenceSettings
 from wsss.training.engine import Trainer
 

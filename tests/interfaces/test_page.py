@@ -15,8 +15,9 @@ from PIL import Image
 from wsss.cli.arguments import parser
 from wsss.data.index import Item, write_index
 from wsss.models.segmenter import load_segmenter
-from wsss.store.manifest import write_json, write_manifest
+from wsss.store.manifest import write_manifest
 from wsss.store.masks import MaskFolder
+from wsss.system.files import write_json
 
 PAGE = (Path(__file__).parents[2] / "docs" / "interfaces.md").read_text(encoding="utf-8")
 IDS = ["train-00000", "train-00001"]

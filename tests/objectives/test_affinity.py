@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from wsss.data.loading import Batch
+from wsss.losses.base import Moment
 from wsss.objectives import find
 from wsss.objectives.affinity import Goal, affinity_loss, small_labels
-from wsss.objectives.base import Moment
 from wsss.refine.affinities import Pairs, affinities, directions, pairs
 from wsss.settings import AffinitySettings
 from wsss.training.optimisers import parameter_groups

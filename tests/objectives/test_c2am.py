@@ -11,9 +11,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from wsss.data.loading import Batch
+from wsss.losses.base import Moment
 from wsss.models.disentangler import Disentangled
 from wsss.objectives import c2am, c2am_h, find
-from wsss.objectives.base import Moment
 from wsss.objectives.saliency import saliency_loss
 from wsss.settings import C2amHSettings, C2amSettings, SaliencyNetSettings
 

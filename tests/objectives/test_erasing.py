@@ -8,10 +8,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn import functional as F
 
+from wsss.compute.collectives import global_max
+from wsss.losses.base import Moment
 from wsss.losses.class_choice import choose_class
 from wsss.losses.classification import classification_loss, smooth
-from wsss.losses.erasing import activation_mask, erase_hard, erase_soft, global_max, without
-from wsss.objectives.base import Moment
+from wsss.losses.erasing import activation_mask, erase_hard, erase_soft, without
 from wsss.settings import PNocSettings, Ramp
 
 

@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from wsss.data.loading import Batch
+from wsss.losses.base import Moment
 from wsss.losses.classification import Classification
 from wsss.models.backbone import Trainable
 from wsss.objectives import find, oc_cse, p_noc, p_oc, puzzle
-from wsss.objectives.base import Moment
 from wsss.settings import OcCseSettings, PNocSettings, POcSettings, PuzzleSettings, Ramp, VanillaSettings, variants
 
 SMALL = {"crop": 64, "output_stride": 8}

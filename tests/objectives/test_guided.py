@@ -16,10 +16,10 @@ from wsss.explain.methods.gradient_x_input import Method as GradientXInput
 from wsss.explain.methods.hires_cam import Method as HiResCam
 from wsss.explain.subject import Subject
 from wsss.explain.targets import Classes
+from wsss.losses.base import Moment
 from wsss.models.backbone import feature_maps
 from wsss.models.classifier import logits
 from wsss.objectives import find
-from wsss.objectives.base import Moment
 from wsss.objectives.guided import LEAST, Goal, contest, heatmap, pixel_loss
 from wsss.settings import GuidedSettings, Ramp
 

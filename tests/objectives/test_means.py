@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from wsss.compute.means import batch_mean
+from wsss.compute.collectives import batch_mean
 from wsss.losses.puzzle import reconstruction_loss
 from wsss.objectives.saliency import saliency_loss
 from wsss.objectives.segmentation import segmentation_loss

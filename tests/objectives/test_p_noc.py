@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from wsss.data.loading import Batch
+from wsss.losses.base import Moment
 from wsss.models.backbone import Trainable
-from wsss.objectives.base import Moment
 from wsss.objectives.p_noc import Goal
 from wsss.settings import PNocSettings, Ramp
 

@@ -11,10 +11,11 @@ from PIL import Image
 from tests.refine.shared import SETTINGS
 from wsss.data.index import Index, Item, write_index
 from wsss.refine import ensembles, votes
-from wsss.runtime.program import Run
-from wsss.store.manifest import write_json, write_manifest
+from wsss.runtime.run import Run
+from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapWriter, shard_name
 from wsss.store.masks import MaskFolder
+from wsss.system.files import write_json
 
 CLASSES = ("cat", "dog", "red cow")
 

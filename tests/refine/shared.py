@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from wsss.refine.ensembles import write_ensemble
-from wsss.refine.votes import write_votes
 from wsss.runtime.shard import Share
 from wsss.settings import EnsembleSettings, VoteSettings
+from wsss.stages.ensemble import write_ensemble
+from wsss.stages.vote import write_votes
 
 WRITE = {"ensemble": write_ensemble, "vote": write_votes}
 SETTINGS = {"ensemble": EnsembleSettings(members=("m0", "m1")), "vote": VoteSettings(members=("m0", "m1"))}

@@ -11,12 +11,13 @@ import pytest
 import wsss.refine.ensembles as ensembles
 from wsss.errors import WsssError
 from wsss.evaluate.agreement import Agreement, count_pairs
-from wsss.refine.ensembles import calibrated_weights, combine, reduced, write_ensemble
+from wsss.refine.ensembles import combine, reduced
 from wsss.refine.pseudo_masks import pseudo_mask
-from wsss.runtime.program import Interrupted
 from wsss.settings import EnsembleSettings
+from wsss.stages.ensemble import calibrated_weights, write_ensemble
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
+from wsss.system.exit import Interrupted
 
 
 @pytest.mark.parametrize(

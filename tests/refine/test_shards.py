@@ -8,8 +8,8 @@ from tests.refine.shared import KINDS, SETTINGS, WRITE, content, make
 from wsss.errors import WsssError
 from wsss.parts import maps
 from wsss.refine import ensembles, votes
-from wsss.refine.ensembles import write_ensemble
 from wsss.runtime.shard import Share
+from wsss.stages.ensemble import write_ensemble
 from wsss.store.maps import shard_name
 
 

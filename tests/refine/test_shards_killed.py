@@ -14,11 +14,11 @@ from tests.refine.shared import KINDS, WRITE, content, make
 from wsss.errors import WsssError
 from wsss.parts import maps
 from wsss.refine import ensembles, votes
-from wsss.refine.ensembles import write_ensemble
-from wsss.runtime.program import Interrupted
 from wsss.runtime.shard import Share
+from wsss.stages.ensemble import write_ensemble
 from wsss.store.maps import MapShard
 from wsss.store.masks import MaskFolder
+from wsss.system.exit import Interrupted
 
 
 @KINDS

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from wsss.errors import WsssError
-from wsss.refine.votes import agreement, majority, write_votes
-from wsss.runtime.program import Interrupted
+from wsss.refine.votes import agreement, majority
 from wsss.settings import VoteSettings
+from wsss.stages.vote import write_votes
 from wsss.store.manifest import write_manifest
 from wsss.store.masks import MaskFolder
+from wsss.system.exit import Interrupted
 
 
 def slowly(votes, rule):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from wsss.errors import WsssError
-from wsss.store.manifest import atomic_path, flush_all, sweep
 from wsss.system.failures import DiskFull, sentence, writing
+from wsss.system.files import atomic_path, flush_all, sweep
 from wsss.system.workers import over
 
 

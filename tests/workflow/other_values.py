@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from wsss.config.loader import BLOCKS, Config, load
 from wsss.errors import WsssError
 from wsss.settings import KINDS, Settings, classes_of, variants
-from wsss.settings.check import block, hints, marks, options, reference
+from wsss.settings.fields import block, hints, marks, options, reference
 
 Raw = dict[str, Any]
 TOGETHER: dict[str, list[Raw]] = {

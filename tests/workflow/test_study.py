@@ -14,9 +14,11 @@ from house import House
 from wsss.config.ablation import study_of, with_study
 from wsss.data.index import write_index
 from wsss.errors import WsssError
-from wsss.report.ablation import cell, long_form, page, values_of, write_study
-from wsss.runtime.program import Run
-from wsss.store.manifest import write_json, write_manifest
+from wsss.report.ablation import cell, long_form, page, values_of
+from wsss.runtime.run import Run
+from wsss.stages.ablation_table import write_study
+from wsss.store.manifest import write_manifest
+from wsss.system.files import write_json
 
 CONFIG: dict[str, Any] = {
     "dataset": "scenes",

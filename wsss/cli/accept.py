@@ -14,10 +14,12 @@ from wsss.provenance import outputs
 from wsss.provenance.code import today
 from wsss.provenance.versions import ROOT
 from wsss.runtime.shard import locked
-from wsss.store.artefact import Artefact, find, nice
-from wsss.store.manifest import sweep, write_manifest
-from wsss.text import count, wrapped
-from wsss.workflow.jobs import Chain, checkout
+from wsss.store.artefact import Artefact, find
+from wsss.store.manifest import write_manifest
+from wsss.system.files import sweep
+from wsss.text import count, nice, wrapped
+from wsss.workflow.checkout import checkout
+from wsss.workflow.jobs import Chain
 from wsss.workflow.staleness import Staleness, State
 
 _OF_THE_RUN = (

@@ -12,11 +12,13 @@ from wsss.cli.accept import rewritten
 from wsss.errors import WsssError
 from wsss.provenance import outputs
 from wsss.runtime.shard import locked
-from wsss.settings.check import listed
-from wsss.store.artefact import Artefact, load, nice
+from wsss.store.artefact import Artefact, load
 from wsss.store.kept import recover, set_aside
-from wsss.store.manifest import flush_all, sweep, write_manifest
-from wsss.workflow.jobs import Chain, Job, checkout
+from wsss.store.manifest import write_manifest
+from wsss.system.files import flush_all, sweep
+from wsss.text import listed, nice
+from wsss.workflow.checkout import checkout
+from wsss.workflow.jobs import Chain, Job
 from wsss.workflow.staleness import Staleness, changed_settings
 from wsss.workflow.values import ABSENT, references
 from wsss.workflow.values import differences as differing

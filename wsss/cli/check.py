@@ -19,10 +19,8 @@ from wsss.config.loader import Config
 from wsss.data.validate import Collected
 from wsss.errors import WsssError
 from wsss.settings import DatasetSettings, ScenesSettings
-from wsss.settings.check import listed, nearest
 from wsss.stages.index import build_index
-from wsss.store.artefact import nice
-from wsss.text import count, table, wrapped
+from wsss.text import count, listed, nearest, nice, table, wrapped
 from wsss.workflow.jobs import Chain
 
 FAILED = 2

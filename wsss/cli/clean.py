@@ -12,11 +12,12 @@ from pathlib import Path
 from wsss.cli.confirm import agreed
 from wsss.errors import WsssError
 from wsss.provenance.outputs import RUN, STATE
-from wsss.store.artefact import OF_SUMMARY, below_folder, load, nice
+from wsss.store.artefact import OF_SUMMARY, below_folder, load
 from wsss.store.kept import all_kept, drop
 from wsss.store.manifest import SECOND
-from wsss.text import count, memory, table
-from wsss.workflow.jobs import Chain, checkout
+from wsss.text import count, memory, nice, table
+from wsss.workflow.checkout import checkout
+from wsss.workflow.jobs import Chain
 from wsss.workflow.spent import delete, spent
 from wsss.workflow.staleness import Staleness
 

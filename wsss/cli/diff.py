@@ -10,8 +10,8 @@ from typing import Any
 from wsss.cli.show import TOLD, images, shards
 from wsss.errors import WsssError
 from wsss.provenance.code import short
-from wsss.store.artefact import Artefact, find, load, nice
-from wsss.text import duration, memory, wrapped
+from wsss.store.artefact import Artefact, find, load
+from wsss.text import duration, memory, nice, wrapped
 from wsss.workflow.values import ABSENT, counted, differences, literal, own
 
 DIFFERENT = 1

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsss.errors import WsssError
-from wsss.settings.check import check, listed, nearest
+from wsss.settings.check import check
 from wsss.settings.explaining import ExplainedSettings
-from wsss.store.manifest import atomic_path, read_manifest
-from wsss.text import table
+from wsss.store.manifest import read_manifest
+from wsss.system.files import atomic_path
+from wsss.text import listed, nearest, table
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.errors import WsssError
-from wsss.store.artefact import nice
+from wsss.text import nice
 
 USUAL = {"cpu": "mobilenetv2_100", "cuda": "resnet50"}
 """Backbone by type of device; on a CPU one that trains at 50 photos a second on two cores."""

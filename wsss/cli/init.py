@@ -19,9 +19,8 @@ from wsss.cli.recommend import Choices, choose
 from wsss.cli.scan import INSIDE, Survey, survey
 from wsss.cli.template import config_text, last
 from wsss.errors import WsssError
-from wsss.store.artefact import nice
-from wsss.store.manifest import atomic_path
-from wsss.text import count, pairs, table, wrapped
+from wsss.system.files import atomic_path
+from wsss.text import count, nice, pairs, table, wrapped
 
 SHOWN = 5
 """So many examples of a problem are named."""

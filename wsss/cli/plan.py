@@ -18,7 +18,8 @@ from wsss.steps import STEPS
 from wsss.store.artefact import load
 from wsss.text import count, duration, memory, table, wrapped
 from wsss.workflow.again import made_again
-from wsss.workflow.jobs import Chain, Job, checkout
+from wsss.workflow.checkout import checkout
+from wsss.workflow.jobs import Chain, Job
 from wsss.workflow.remarks import remarks
 from wsss.workflow.resources import NEEDS
 from wsss.workflow.staleness import BACK, Staleness

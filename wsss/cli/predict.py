@@ -16,10 +16,10 @@ from wsss.cli.colours import paint
 from wsss.errors import WsssError
 from wsss.provenance.outputs import digest
 from wsss.settings import PredictSettings
-from wsss.settings.check import check, dotted
-from wsss.store.artefact import Artefact, below_folder, find, load, nice
-from wsss.store.manifest import write_json
-from wsss.text import count, duration, pairs, table, wrapped
+from wsss.settings.check import check
+from wsss.store.artefact import Artefact, below_folder, find, load
+from wsss.system.files import write_json
+from wsss.text import count, dotted, duration, nice, pairs, table, wrapped
 from wsss.workflow.values import literal
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def _work(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported, as in a stage
     from wsss.interfaces.predict import ABOUT, finish, open_folder, write_masks
     from wsss.runtime.shard import locked
-    from wsss.system.exit import orderly, signals
+    from wsss.system.exit import Stoppable, orderly, signals
 
-    run = argparse.Namespace(stop=None)
+    run = Stoppable()
     with orderly("wsss predict", out):
         with locked(out), signals(run):
             open_folder(out, made_by, args.force)

@@ -8,9 +8,11 @@ import shlex
 from pathlib import Path
 
 from wsss.errors import WsssError
-from wsss.store.artefact import Artefact, nice
+from wsss.store.artefact import Artefact
 from wsss.store.manifest import NAME
-from wsss.workflow.jobs import Chain, checkout
+from wsss.text import nice
+from wsss.workflow.checkout import checkout
+from wsss.workflow.jobs import Chain
 from wsss.workflow.values import counted, shortest
 
 LINE = 110

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from wsss.cli.confirm import agreed
 from wsss.errors import WsssError
-from wsss.settings.check import listed, nearest
 from wsss.steps import SCORED, STEPS, TABLES
-from wsss.store.artefact import nice
+from wsss.text import listed, nearest, nice
 from wsss.workflow.again import Again, made_again
-from wsss.workflow.jobs import LAST, USUAL, Chain, checkout
+from wsss.workflow.checkout import checkout
+from wsss.workflow.jobs import LAST, USUAL, Chain
 from wsss.workflow.staleness import Staleness
 
 CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e")

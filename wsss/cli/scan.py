@@ -18,9 +18,8 @@ from wsss.data.kinds.folder import masks_below, photos_below
 from wsss.data.lists import normal, read_lines, read_tags
 from wsss.data.validate import Problem
 from wsss.errors import WsssError
-from wsss.store.artefact import nice
 from wsss.system.progress import Progress
-from wsss.text import count
+from wsss.text import count, nice
 
 INSIDE = ("images", "photos", "JPEGImages")
 """A folder without photos of its own but with one of these in it is taken for a whole dataset."""

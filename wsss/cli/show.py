@@ -13,9 +13,10 @@ from wsss.provenance.outputs import digest
 from wsss.provenance.versions import ROOT
 from wsss.report.provenance import supervision
 from wsss.steps import STEPS
-from wsss.store.artefact import Artefact, find, load, nice
-from wsss.text import count, duration, memory, pairs, wrapped
-from wsss.workflow.jobs import Chain, checkout
+from wsss.store.artefact import Artefact, find, load
+from wsss.text import count, duration, memory, nice, pairs, wrapped
+from wsss.workflow.checkout import checkout
+from wsss.workflow.jobs import Chain
 from wsss.workflow.remarks import remarks
 from wsss.workflow.staleness import AGAIN, Staleness
 from wsss.workflow.values import counted, every, literal, own

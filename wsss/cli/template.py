@@ -9,8 +9,7 @@ from pathlib import Path
 
 from wsss.cli.recommend import Choices
 from wsss.cli.scan import Survey
-from wsss.store.artefact import nice
-from wsss.text import count
+from wsss.text import count, nice
 
 PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off)$)[a-z_][\w./-]*|\.{0,2}/[\w./-]+", re.I | re.A)
 """What YAML takes for a text without quotes."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -37,3 +38,83 @@ def agreed(values: Sequence[float], device: torch.device) -> list[float]:
     told = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(told, dist.ReduceOp.MAX)
     return told.tolist()
+
+
+def over_devices(counts: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """The sum of ``counts`` over the devices of the run, and how many devices there are. ``counts`` is not changed."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return counts, 1
+    everywhere = counts.clone()
+    dist.all_reduce(everywhere)
+    return everywhere, dist.get_world_size()
+
+
+def batch_mean(total: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    """A device's part of a mean over the whole batch: total x devices / count over all devices; 0 where nothing counts.
+
+    The engine takes the mean of the gradients over devices, so the devices' parts must be divided by one number: with
+    counts of their own, a device with few pixels (or tags) would give each of them more weight.
+
+    Args:
+        total: Sum over what counts on this device, a scalar; differentiable.
+        count: How much counts on this device, a scalar.
+    """
+    everywhere, devices = over_devices(count)
+    return total * devices / everywhere.clamp(min=1)
+
+
+class _GlobalMax(torch.autograd.Function):
+    """Maximum over all devices; the gradient goes to the device (or devices, in equal parts) that held it."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        largest = value.clone()
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        held = (value == largest).to(value.dtype)
+        holders = held.clone()
+        dist.all_reduce(holders)
+        ctx.save_for_backward(held / holders)
+        return largest
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        share: torch.Tensor = ctx.saved_tensors[0]
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total * share
+
+
+def global_max(value: torch.Tensor) -> torch.Tensor:
+    """The maximum of a scalar over all devices of the run; differentiable."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        largest: torch.Tensor = _GlobalMax.apply(value)
+        return largest
+    return value
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all devices, in their order; the gradient of a device's rows is the sum over all devices."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def gathered(rows: torch.Tensor) -> torch.Tensor:
+    """Rows (B, D) of all devices of the run as one (sum of B, D); differentiable.
+
+    Every device then computes the same loss of the whole batch, and the mean over devices of their gradients, which the
+    engine takes, is its gradient.
+    """
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        everywhere: torch.Tensor = _Gather.apply(rows)
+        return everywhere
+    return rows

@@ -15,7 +15,8 @@ from typing import Any
 from wsss.config.loader import Config, load, merge
 from wsss.errors import WsssError
 from wsss.settings import KINDS, AblationSettings, FolderSettings, Settings, classes_of, variants
-from wsss.settings.check import check, references
+from wsss.settings.check import check
+from wsss.settings.fields import references
 
 PREFIX = "ablation-"
 """Begins the names of the study's own recipes."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsss.settings import KINDS, CamsSettings, EnsembleSettings, FolderSettings, GuidedSettings, MasksSettings, Settings
-from wsss.settings.check import listed, named, references
+from wsss.settings.fields import named, references
+from wsss.text import listed
 
 Recipes = dict[str, dict[str, Any]]
 Path = tuple[str, ...]

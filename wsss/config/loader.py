@@ -2,21 +2,15 @@
 
 ``load`` takes the mapping that YAML gives and returns a ``Config``, or raises one ``WsssError`` that lists every
 problem, each with the key's path, what is allowed and the nearest valid name.
-
-    python -m wsss.config config.yaml      check a file
-    python -m wsss.config --schema         print the JSON schema (kept in workflow/schemas/config.schema.json)
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from wsss.config.consistency import inconsistencies
-from wsss.config.yaml import read_yaml
 from wsss.errors import WsssError
 from wsss.settings import (
     KINDS,
@@ -28,7 +22,9 @@ from wsss.settings import (
     default_variant,
     variants,
 )
-from wsss.settings.check import check, dotted, listed, named, nearest, oddities, references, shown
+from wsss.settings.check import check, oddities
+from wsss.settings.fields import named, references
+from wsss.text import dotted, listed, nearest, shown
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 BLOCKS: dict[str, type[Settings]] = {
@@ -265,24 +261,3 @@ def load(raw: Any) -> Config:
         head = "The configuration has one problem:" if count == 1 else f"The configuration has {count} problems:"
         raise WsssError("\n".join([head, *(f"  {p}" for p in reader.problems)]))
     return Config(dataset=datasets, seeds=seeds, results=results, code=code, recipes=reader.recipes, **blocks)
-
-
-def main() -> None:
-    """``python -m wsss.config``: check a file, or print the JSON schema."""
-    from wsss.config.schema import schema
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="?", help="a YAML file to check")
-    parser.add_argument("--schema", action="store_true", help="print the JSON schema of config.yaml")
-    args = parser.parse_args()
-    if args.schema:
-        print(json.dumps(schema(), indent=2, ensure_ascii=False))
-    elif args.config is None:
-        parser.error("name a YAML file, or ask for --schema")
-    else:
-        try:
-            config = load(read_yaml(args.config))
-        except WsssError as error:
-            parser.exit(2, f"{error}\n")
-        count = sum(map(len, config.recipes.values()))
-        print(f"{args.config}: well-formed; {count} recipes, dataset {listed(config.dataset)}")

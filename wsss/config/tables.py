@@ -14,7 +14,7 @@ from typing import Any
 
 from wsss.config.loader import BLOCKS
 from wsss.settings import KINDS, Settings, classes_of
-from wsss.settings.check import block, hints, options, words
+from wsss.settings.fields import block, hints, options, words
 
 MARK = "<!-- Made from the settings classes: python -m wsss.config.tables config/README.md -->"
 """Stands above the tables in a file."""

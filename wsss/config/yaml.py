@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +39,10 @@ def read_yaml(path: str | Path) -> Any:
         raise WsssError(f"{path}: cannot be read ({error.strerror}).") from None
     except yaml.YAMLError as error:
         raise WsssError(f"{path}: not valid YAML. {error}") from None
+
+
+def check_files(paths: Iterable[str | Path]) -> None:
+    """Refuse configuration files in which a key stands twice (YAML itself takes the last without a word)."""
+    for path in paths:
+        if str(path).endswith((".yaml", ".yml")) and os.path.isfile(path):
+            read_yaml(path)

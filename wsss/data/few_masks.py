@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
@@ -66,24 +65,3 @@ def masks_of(chosen: Iterable[Item]) -> Callable[[Item], Path | np.ndarray]:
         return masks[item.id] if item.id in masks else np.full((item.height, item.width), IGNORE, np.uint8)
 
     return mask_of
-
-
-def masked_chances(
-    masked: npt.NDArray[np.bool_], share: float, chances: npt.NDArray[np.float64] | None = None
-) -> npt.NDArray[np.float64] | None:
-    """Chance of each image in a draw with repetition, float64 (N,), such that those with a mask are a ``share`` of it.
-
-    Args:
-        masked: Which have a mask, bool (N,).
-        share: Above 0 and below 1.
-        chances: As they were without, float64 (N,); None: all alike.
-
-    Returns:
-        ``chances`` itself where all have a mask, or none.
-    """
-    if masked.all() or not masked.any():
-        return chances
-    each = np.full(len(masked), 1 / len(masked)) if chances is None else chances
-    parts = np.where(masked, share / each[masked].sum(), (1 - share) / each[~masked].sum())
-    drawn: npt.NDArray[np.float64] = each * parts / (each * parts).sum()
-    return drawn

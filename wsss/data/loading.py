@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -17,26 +16,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from wsss.data.images import read_image, read_mask
 from wsss.data.index import Item
+from wsss.data.sampling import VIEW, Order, Visit
 from wsss.data.transforms import training_view
 from wsss.errors import WsssError
 from wsss.settings import TrainingSettings
 from wsss.system.failures import sentence
 from wsss.system.workers import obey_the_parent, signals_held
 
-Visit = tuple[int, int]
-"""(epoch, position in the list of items); together they decide the view."""
 Scaled = tuple[list[Item], list[torch.Tensor]]
 """Images of one size, and their pixels at every scale."""
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 """Largest float32 below 1."""
 PATIENCE = 900.0
 """Seconds to wait for the next image or batch: a loader process that runs out of memory may lose one without a word."""
-VIEW, ORDER = 1, 2
-"""Ends a stream's key, so that views and order never share one. (A key that ends with 0 equals the key without it.)"""
 
 
 @dataclass
@@ -139,62 +135,6 @@ def collate(views: list[Batch]) -> Batch:
     masks = None if views[0].masks is None else torch.stack([v.targets for v in views])
     images, labels, draws = (torch.stack([getattr(v, k) for v in views]) for k in ("images", "labels", "draws"))
     return Batch(images, labels, draws, masks)
-
-
-class Order(Sampler[list[Visit]]):
-    """Positions of every micro-batch from micro-step ``start`` to the end of the training.
-
-    Each epoch is a new permutation; the last incomplete batch of an epoch is dropped (published recipes do so, and
-    batch statistics stay comparable). With several devices each takes its own slice of the same global batch.
-
-    With ``chances``, float64 (length,) of sum 1, an epoch is that many independent draws instead. What is drawn for the
-    n-th time in an epoch is viewed as if in the epoch ``epoch + n epochs``, so no view is seen twice.
-    """
-
-    def __init__(
-        self,
-        length: int,
-        batch_size: int,
-        epochs: int,
-        seed: int,
-        start: int = 0,
-        rank: int = 0,
-        ranks: int = 1,
-        chances: np.ndarray | None = None,
-    ) -> None:
-        if length < batch_size:
-            raise WsssError(
-                f"only {length} training images for a batch of {batch_size}; lower batch_size to at most {length}"
-            )
-        if batch_size % ranks:
-            raise WsssError(f"a batch of {batch_size} cannot be shared evenly by {ranks} devices; choose a multiple")
-        self.length, self.batch_size, self.epochs, self.seed = length, batch_size, epochs, seed
-        self.start, self.rank, self.ranks = start, rank, ranks
-        self.per_epoch = length // batch_size
-        self.chances = chances
-
-    def __len__(self) -> int:
-        return self.per_epoch * self.epochs - self.start
-
-    def __iter__(self) -> Iterator[list[Visit]]:
-        share = self.batch_size // self.ranks
-        for epoch in range(self.start // self.per_epoch, self.epochs):
-            order = self._epoch(epoch)
-            first = self.start % self.per_epoch if epoch == self.start // self.per_epoch else 0
-            for step in range(first, self.per_epoch):
-                begin = step * self.batch_size + self.rank * share
-                yield order[begin : begin + share]
-
-    def _epoch(self, epoch: int) -> list[Visit]:
-        rng = np.random.default_rng((self.seed, epoch, 0, ORDER))
-        if self.chances is None:
-            return [(epoch, int(p)) for p in rng.permutation(self.length)]
-        visits: list[Visit] = []
-        drawn: Counter[int] = Counter()
-        for p in map(int, rng.choice(self.length, self.length, p=self.chances)):
-            visits.append((epoch + drawn[p] * self.epochs, p))
-            drawn[p] += 1
-        return visits
 
 
 def _begin_worker(_: int) -> None:

@@ -6,13 +6,13 @@ import csv
 import json
 from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsss.data.palette import IGNORE
-from wsss.runtime.program import Run
-from wsss.store.manifest import atomic_path
+from wsss.system.files import atomic_path
 
 FILE = "agreement.csv"
 COLUMNS = ("a", "b", "agreement", "miou", "pixels")
@@ -71,11 +71,11 @@ class Agreement:
             table.append(dict(zip(COLUMNS, (a, b, *values, total), strict=True)))
         return table
 
-    def write(self, run: Run) -> None:
-        """Write ``agreement.csv`` into the artefact of a run, and the same into its manifest."""
+    def write(self, path: Path) -> list[dict[str, Any]]:
+        """Write the table as CSV; returns its rows."""
         table = self.rows()
-        with atomic_path(run.out / FILE) as path, path.open("w", newline="", encoding="utf-8") as file:
+        with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(table)
-        run.note(agreement=table)
+        return table

@@ -20,7 +20,6 @@ Saliency maps and masks are scored as one class, any object, against the backgro
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,48 +34,12 @@ from wsss.evaluate.classification import classification_metrics, read_prediction
 from wsss.evaluate.confusion import mean_iou, metrics, plain
 from wsss.evaluate.counting import MapCounter, MaskCounter, coverage_metrics, merged
 from wsss.evaluate.thresholds import best_per_class, best_threshold, threshold_grid
-from wsss.runtime.program import Run, say
 from wsss.settings import EvaluationSettings
-from wsss.store.manifest import atomic_path, read_manifest, write_json
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 
 KINDS = ("classifiers", "cams", "saliency", "saliency-masks", "masks", "segmenters")
 NO_MASKS = "no image of this split has a true mask: label-free diagnostics only"
-
-
-def write_scores(run: Run) -> None:
-    """Score the artefact of a run of ``stages/scores.py`` and write ``scores.json`` and ``scores.csv``.
-
-    Raises :class:`WsssError` with the ids when an image of the index's list has no map, mask or prediction.
-    """
-    index = Index.load(run.inputs["index"])
-    artefact, kind, threads = run.inputs["artefact"], run.args.kind, run.args.threads
-    manifest = read_manifest(artefact)
-    if kind == "classifiers":
-        result = score_classifier(index, artefact / "predictions.csv")
-    else:
-        any_object = kind.startswith("saliency")
-        index = salient(index) if any_object else index
-        splits = manifest["settings"].get("splits") or manifest["splits"]
-        if kind in ("cams", "saliency"):
-            result = score_maps(index, MapStore(artefact), run.settings, splits, run.args.seed, threads, any_object)
-        else:
-            result = score_masks(index, MaskFolder(artefact / "masks"), splits, threads, any_object)
-    dropped = {split: sum(s == split for s, _ in index.dropped) for split in result["splits"]}
-    for split, scores in result["splits"].items():
-        scores["dropped"] = dropped[split]
-        if "note" in scores:
-            say(f"{split}: {scores['note']}")
-        for policy, found in scores["policies"].items():
-            value = next(
-                (f"{m} {found[m]:.3f}" for m in ("miou", "map", "tagged_present") if found.get(m) is not None), ""
-            )
-            say(f"{' '.join(filter(None, (split, policy)))}: {value} on {found['images']} images")
-    facts = {"kind": kind, "recipe": artefact.name, "dataset": index.name, "classes": list(index.classes)}
-    write_json(run.out / "scores.json", {**facts, **result})
-    write_rows(run.out / "scores.csv", ("split", "policy", "metric", "value", "images"), rows(result))
-    run.note(images={split: scores["images"] for split, scores in result["splits"].items()}, dropped=dropped)
 
 
 def score_classifier(index: Index, predictions: Path) -> dict[str, Any]:
@@ -217,27 +180,3 @@ def require(items: Iterable[Item], have: Any, lacks: str) -> None:
 def shortest(value: np.float32) -> float:
     """The number with the fewest digits that is ``value`` in float32: 0.3, not 0.30000001192."""
     return float(str(np.float32(value)))
-
-
-def rows(result: dict[str, Any]) -> list[tuple[str, str, str, float | None, int]]:
-    """Scores in long form: (split, policy, metric, value, images); of a class as ``iou_NAME``, ``threshold_NAME``."""
-    table = []
-    for split, scores in result["splits"].items():
-        for policy, found in scores["policies"].items():
-            for metric, value in found.items():
-                if metric == "per_class":
-                    for name, values in value.items():
-                        table += [(split, policy, f"{m}_{name}", v, found["images"]) for m, v in values.items()]
-                elif metric == "thresholds_per_class":
-                    table += [(split, policy, f"threshold_{n}", v, found["images"]) for n, v in value.items()]
-                elif metric not in ("images", "threshold_images"):
-                    table.append((split, policy, metric, value, found["images"]))
-    return table
-
-
-def write_rows(path: Path, columns: Sequence[str], table: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV table, atomically; fractions with six digits, None as an empty field."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([f"{v:.6f}" if isinstance(v, float) else v for v in row] for row in table)

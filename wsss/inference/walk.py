@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from wsss.compute.devices import choose_device, device_type, prepare_cpu
 from wsss.data.buckets import Buckets, buckets
-from wsss.data.index import Index, Item
+from wsss.data.index import Item
 from wsss.errors import WsssError
-from wsss.inference.cams import PROBE, outputs_of
-from wsss.models.edge_network import STRIDE, EdgeNetwork, load_edge_network
-from wsss.models.folding import fold_batch_norm
-from wsss.parts.folder import items_of
-from wsss.parts.maps import Format, Maps, write_maps
-from wsss.refine.random_walk import random_walk, usual_backend
-from wsss.runtime.program import Run
+from wsss.inference.batches import outputs_of
+from wsss.models.edge_network import STRIDE, EdgeNetwork
+from wsss.refine.random_walk import random_walk
 from wsss.settings import InferenceSettings, WalkSettings
-from wsss.store.maps import MapStore
+from wsss.store.maps import Maps, MapStore
 from wsss.store.views import EPSILON
 
 TOGETHER = 16
@@ -56,7 +51,7 @@ def edge_maps(
 
     The sigmoid of the mean logit of the image and its mirror, each padded with 0 (the mean colour) to the right and
     below to a multiple of the backbone's stride. Images that are reduced to ``max_side`` first have their logits
-    resized to the grid (bilinear). The rest is as for ``wsss.inference.cams.outputs_of``.
+    resized to the grid (bilinear). The rest is as for ``wsss.inference.batches.outputs_of``.
     """
     view = InferenceSettings(scales=(1.0,), flip=settings.flip, max_side=settings.max_side)
     stride = network.strides[-1]
@@ -135,39 +130,3 @@ def walked_maps(
             yield from walk_together(waiting.pop(max(waiting, key=lambda size: len(waiting[size]))), settings)
     for starts in waiting.values():
         yield from walk_together(starts, settings)
-
-
-def write_walk(run: Run) -> None:
-    """Write the walked maps of every image of the splits as HDF5 shards, one map a class on the stride-4 grid.
-
-    Raises:
-        WsssError: The maps lack an image, or are of another size than the image.
-    """
-    settings: WalkSettings = run.settings
-    index = Index.load(run.inputs["index"])
-    store = MapStore(run.inputs["cams"])
-    items = items_of(run, index)
-    missing = [item.id for item in items if item.id not in store]
-    if missing:
-        raise WsssError(
-            f"{store.folder} has no maps of {len(missing)} images, the first is {missing[0]!r}; let its 'splits' "
-            "include those of the walk and make the maps again"
-        )
-
-    run.tell(walk_backend=usual_backend(device_type(run.args.device)))
-
-    def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
-        network = load_edge_network(run.inputs["affinity"])
-        prepare_cpu(run.args.threads)
-        device = choose_device(run.args.device)
-        network.to(device).to(memory_format=torch.channels_last)
-        fold_batch_norm(network, torch.zeros(1, 3, PROBE, PROBE, device=device))
-
-        def maps_of(part: list[Item]) -> Iterator[Maps]:
-            return walked_maps(network, store, part, settings, device, run.args.threads, among=buckets(items))
-
-        # absolute: the maps of an image keep their common maximum
-        relative = {"relative": int(settings.normalise == "class")}
-        return Format((1.0,), settings.flip, STRIDE, STRIDE, relative), maps_of
-
-    write_maps(run, items, begin)

@@ -30,7 +30,8 @@ from wsss.data.transforms import MEAN, STD
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier, load_classifier
 from wsss.models.segmenter import Segmenter, load_segmenter
-from wsss.store.manifest import atomic_path, read_manifest
+from wsss.store.manifest import read_manifest
+from wsss.system.files import atomic_path
 
 Format = Literal["onnx", "torch.export"]
 Outputs = tuple[torch.Tensor, ...]

@@ -19,7 +19,6 @@ import contextlib
 import json
 import os
 import zlib
-from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,8 +34,9 @@ from wsss.data.index import Item
 from wsss.data.palette import VOC_PALETTE
 from wsss.errors import WsssError
 from wsss.settings import PredictSettings
-from wsss.store.manifest import atomic_path, write_json
 from wsss.store.masks import MaskFolder
+from wsss.system.exit import Stoppable
+from wsss.system.files import atomic_path, write_json
 from wsss.system.progress import Progress
 from wsss.system.workers import over
 
@@ -161,7 +161,7 @@ class Journal:
 
 
 def write_masks(
-    photos: list[Photo], network: Path, out: Path, settings: PredictSettings, device: str, threads: int, run: Namespace
+    photos: list[Photo], network: Path, out: Path, settings: PredictSettings, device: str, threads: int, run: Stoppable
 ) -> int:
     """Write the masks that are missing; returns how many were kept.
 
@@ -171,7 +171,6 @@ def write_masks(
         Interrupted: A signal asked to stop; what is made stays.
     """
     from wsss.data.buckets import buckets
-    from wsss.system.exit import Interrupted
 
     journal = Journal(out)
     kept = journal.kept(photos)
@@ -184,30 +183,20 @@ def write_masks(
         with journal.writing() as note:
             for written in produce(items, journal.masks, buckets(items)):
                 note(missing[written.id], written.crc)
-                if run.stop:
-                    raise Interrupted(run.stop)
+                run.check_stop()
     return len(kept)
 
 
 def _producer(
-    folder: Path, settings: PredictSettings, device: str, threads: int, run: Namespace
+    folder: Path, settings: PredictSettings, device: str, threads: int, run: Stoppable
 ) -> Callable[[list[Item], MaskFolder, list[list[Item]]], Iterable[Any]]:
-    """Opens the network; what comes back writes the masks of images (``wsss.stages.cams.predicted``)."""
-    import torch
-
-    from wsss.compute.devices import choose_device, prepare_cpu
-    from wsss.inference.cams import PROBE
-    from wsss.models.folding import fold_batch_norm
+    """Opens the network; what comes back writes the masks of images (``wsss.stages.predictions.predicted``)."""
+    from wsss.inference.network import for_inference
     from wsss.models.segmenter import load_segmenter
-    from wsss.stages.cams import predicted
+    from wsss.stages.predictions import predicted
 
-    network, _ = load_segmenter(folder)
-    prepare_cpu(threads)
-    where = choose_device(device)
-    network.to(where).to(memory_format=torch.channels_last).eval()
-    fold_batch_norm(network, torch.zeros(1, 3, PROBE, PROBE, device=where))
-    run.settings, run.args = settings, Namespace(threads=threads)
-    return lambda items, masks, among: predicted(run, network, items, where, masks, among)  # type: ignore[arg-type]
+    network, where = for_inference(load_segmenter(folder)[0], device, threads)
+    return lambda items, masks, among: predicted(network, items, settings, where, threads, among, masks, run)
 
 
 @dataclass(frozen=True)

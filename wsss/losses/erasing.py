@@ -5,11 +5,10 @@ Which class: ``wsss.losses.class_choice``.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-import torch.distributed as dist
 from torch.nn import functional as F
+
+from wsss.compute.collectives import global_max
 
 EPSILON = 1e-5
 
@@ -17,35 +16,6 @@ EPSILON = 1e-5
 def without(labels: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """Labels (B, C) with the chosen class (B,) of each image set to 0."""
     return labels.scatter(1, chosen[:, None], 0.0)
-
-
-class _GlobalMax(torch.autograd.Function):
-    """Maximum over all devices; the gradient goes to the device (or devices, in equal parts) that held it."""
-
-    @staticmethod
-    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
-        largest = value.clone()
-        dist.all_reduce(largest, dist.ReduceOp.MAX)
-        held = (value == largest).to(value.dtype)
-        holders = held.clone()
-        dist.all_reduce(holders)
-        ctx.save_for_backward(held / holders)
-        return largest
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        share: torch.Tensor = ctx.saved_tensors[0]
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total * share
-
-
-def global_max(value: torch.Tensor) -> torch.Tensor:
-    """The maximum of a scalar over all devices of the run; differentiable."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        largest: torch.Tensor = _GlobalMax.apply(value)
-        return largest
-    return value
 
 
 def activation_mask(maps: torch.Tensor, chosen: torch.Tensor, size: tuple[int, int], over: str) -> torch.Tensor:

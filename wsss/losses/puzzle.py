@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from wsss.compute.means import batch_mean
+from wsss.compute.collectives import batch_mean
 
 EPSILON = 1e-5
 FLAT = 0.01

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from wsss.data.loading import Batch
+from wsss.losses.base import Loss, Moment
 from wsss.losses.classification import Classification
 from wsss.losses.erasing import activation_mask, erase_hard, erase_soft, without
 from wsss.losses.puzzle import merge_tiles, present_entropy, reconstruction_loss, split_tiles
 from wsss.models.backbone import input_size
 from wsss.models.classifier import logits
-from wsss.objectives.base import Loss, Moment
 from wsss.settings import ErasingSettings, PNocSettings, TiledSettings
 
 

@@ -11,10 +11,10 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable, check_name, load_pretrained
-from wsss.runtime.program import say
 from wsss.settings import SegmenterSettings
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights
+from wsss.system.log import say
 
 DILATING = ("deeplabv3plus", "deeplabv3", "pan")
 """Architectures whose encoder dilates to an output stride; the others use all its stages, down to stride 32."""

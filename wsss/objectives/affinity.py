@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
-from wsss.compute.means import over_devices
+from wsss.compute.collectives import over_devices
 from wsss.data.loading import Batch
+from wsss.losses.base import Loss, Moment
 from wsss.models.edge_network import STRIDE, build_edge_network
-from wsss.objectives.base import Loss, Moment, Objective
+from wsss.objectives.base import Objective
 from wsss.refine.affinities import Pairs, affinities, pairs
 from wsss.settings import AffinitySettings
 

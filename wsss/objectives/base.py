@@ -6,45 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from wsss.data.loading import Batch
+from wsss.losses.base import Loss, Moment
 from wsss.models.backbone import Trainable
-from wsss.settings import Ramp
-
-
-class Loss(NamedTuple):
-    """One loss that is to be differentiated.
-
-    Attributes:
-        network: Name of the network whose optimiser (and gradient scaler) it belongs to.
-        value: Scalar.
-        parts: Detached scalars for the log.
-    """
-
-    network: str
-    value: torch.Tensor
-    parts: dict[str, torch.Tensor]
-
-
-class Moment(NamedTuple):
-    """Where in the training a micro-step stands.
-
-    Attributes:
-        step: Number of the micro-step, from 0.
-        progress: Share of the training that is done, in [0, 1).
-    """
-
-    step: int
-    progress: float
-
-    def weight(self, ramp: Ramp) -> float:
-        """w(t) = start + (end - start) min(1, t / (share T)); a share of 0 means ``end`` from the first step on."""
-        moved = 1.0 if ramp.share == 0 else min(1.0, self.progress / ramp.share)
-        return ramp.start + (ramp.end - ramp.start) * moved
 
 
 @contextmanager

@@ -10,48 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch.nn import functional as F
 
+from wsss.compute.collectives import gathered
 from wsss.data.loading import Batch
+from wsss.losses.base import Loss, Moment
 from wsss.models.disentangler import Disentangled, build_disentangler
-from wsss.objectives.base import Loss, Moment, Objective
+from wsss.objectives.base import Objective
 from wsss.settings import ContrastSettings
 
 VERSION = 1
 LOWEST, HIGHEST = 0.0005, 0.9995
 """Similarities are kept in this range, so that their logarithms are finite (published values)."""
-
-
-class _Gather(torch.autograd.Function):
-    """Rows of all devices, in their order; the gradient of a device's rows is the sum over all devices."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
-        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total)
-        return total.chunk(dist.get_world_size())[dist.get_rank()]
-
-
-def gathered(rows: torch.Tensor) -> torch.Tensor:
-    """Rows (B, D) of all devices of the run as one (sum of B, D); differentiable.
-
-    Every device then computes the same loss of the whole batch, and the mean over devices of their gradients, which the
-    engine takes, is its gradient.
-    """
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        everywhere: torch.Tensor = _Gather.apply(rows)
-        return everywhere
-    return rows
 
 
 def cosines(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from wsss.compute.means import batch_mean
+from wsss.compute.collectives import batch_mean
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
 from wsss.models.backbone import input_size

@@ -22,15 +22,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wsss.compute.means import over_devices
+from wsss.compute.collectives import over_devices
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
+from wsss.losses.base import Loss, Moment
 from wsss.losses.classification import Classification
 from wsss.losses.terms import Term, combine
 from wsss.models.backbone import input_size
 from wsss.models.classifier import build_classifier, logits
 from wsss.models.guided import LAST, Guided
-from wsss.objectives.base import Loss, Moment, Objective
+from wsss.objectives.base import Objective
 from wsss.settings import GuidedSettings
 
 VERSION = 1

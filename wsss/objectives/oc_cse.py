@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wsss.data.loading import Batch
+from wsss.losses.base import Loss, Moment
 from wsss.losses.terms import combine, erasing_terms, whole_terms
 from wsss.models.classifier import logits
-from wsss.objectives.base import Loss, Moment
 from wsss.objectives.erasing import Judged
 
 VERSION = 1

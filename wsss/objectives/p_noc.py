@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 
 from wsss.data.loading import Batch
+from wsss.losses.base import Loss, Moment
 from wsss.losses.terms import adversary_loss
-from wsss.objectives.base import Loss, Moment, frozen
+from wsss.objectives.base import frozen
 from wsss.objectives.p_oc import Goal as POc
 from wsss.settings import PNocSettings
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import torch
 
 from wsss.data.loading import Batch
+from wsss.losses.base import Loss, Moment
 from wsss.losses.terms import combine, erasing_terms, puzzle_terms, whole_terms
 from wsss.models.classifier import logits
-from wsss.objectives.base import Loss, Moment
 from wsss.objectives.erasing import Judged
 from wsss.settings import PNocSettings, POcSettings
 

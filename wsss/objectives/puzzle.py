@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 
 from wsss.data.loading import Batch
+from wsss.losses.base import Loss, Moment
 from wsss.losses.classification import Classification
 from wsss.losses.terms import combine, puzzle_terms, whole_terms
 from wsss.models.classifier import build_classifier
-from wsss.objectives.base import Loss, Moment, Objective
+from wsss.objectives.base import Objective
 from wsss.settings import PuzzleSettings
 
 VERSION = 1

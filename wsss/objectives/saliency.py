@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from wsss.compute.means import batch_mean
+from wsss.compute.collectives import batch_mean
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
+from wsss.losses.base import Loss, Moment
 from wsss.losses.classification import smooth
 from wsss.models.saliency_net import build_saliency_net
-from wsss.objectives.base import Loss, Moment, Objective
+from wsss.objectives.base import Objective
 from wsss.settings import SaliencyNetSettings
 
 VERSION = 1

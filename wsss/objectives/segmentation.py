@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional as F
 
-from wsss.compute.means import batch_mean
+from wsss.compute.collectives import batch_mean
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
+from wsss.losses.base import Loss, Moment
 from wsss.models.segmenter import build_segmenter
-from wsss.objectives.base import Loss, Moment, Objective
+from wsss.objectives.base import Objective
 from wsss.settings import SegmenterSettings
 
 VERSION = 1

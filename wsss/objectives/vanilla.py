@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from wsss.data.loading import Batch
+from wsss.losses.base import Loss, Moment
 from wsss.losses.classification import Classification
 from wsss.models.classifier import build_classifier, logits
-from wsss.objectives.base import Loss, Moment, Objective
+from wsss.objectives.base import Objective
 from wsss.settings import VanillaSettings
 
 VERSION = 1

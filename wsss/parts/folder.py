@@ -19,8 +19,9 @@ from wsss.data.buckets import buckets
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.provenance.outputs import PARTS
-from wsss.runtime.program import Run, say
+from wsss.runtime.run import Run
 from wsss.runtime.shard import Share
+from wsss.system.log import say
 
 Found = TypeVar("Found")
 PATIENCE = 60.0

@@ -14,19 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wsss.data.index import Item
 from wsss.errors import WsssError
 from wsss.parts.folder import all_there, look, open_parts, own, say_kept
-from wsss.runtime.program import Interrupted, Run, say
-from wsss.store.maps import MapRecord, MapShard, MapWriter, shard_name
+from wsss.runtime.run import Run
+from wsss.store.maps import MapRecord, Maps, MapShard, MapWriter, shard_name
+from wsss.system.exit import Interrupted
+from wsss.system.log import say
 
-Maps = (
-    tuple[Item, Sequence[int] | np.ndarray, Sequence[np.ndarray]]
-    | tuple[Item, Sequence[int] | np.ndarray, Sequence[np.ndarray], str]
-)
-"""An image, its n classes (0-based), float32 (n, h_s, w_s) for each scale, perhaps a text; see ``MapWriter.add``."""
 IMAGES_A_FILE = 1024
 """Images of a shard of the artefact; the last has what is left. Fixed, so that the bytes depend on nothing else."""
 IMAGES_A_PART, SECONDS_A_PART = 64, 60.0
@@ -107,8 +102,7 @@ def _gather(run: Run, items: list[Item], parts: Parts) -> None:
             for item in items[number * IMAGES_A_FILE : (number + 1) * IMAGES_A_FILE]:
                 record = parts[item.id]
                 writer.add(record.id, record.classes, record.size, record.maps)
-                if run.stop:
-                    raise Interrupted(run.stop)
+                run.check_stop()
 
 
 class Parts:
@@ -185,8 +179,7 @@ class Parts:
                 if writer is None:
                     writer, begun = form.writer(self._free(), self.key), time.monotonic()
                 writer.add(item.id, classes, (item.height, item.width), maps, *tally)
-                if run.stop:
-                    raise Interrupted(run.stop)
+                run.check_stop()
                 if writer.count >= IMAGES_A_PART or time.monotonic() - begun > SECONDS_A_PART:
                     self._close(writer)
                     writer = None

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from wsss.data.index import Item
 from wsss.parts.folder import all_there, look, open_parts, own, say_kept
 from wsss.provenance.outputs import tree_digest
-from wsss.runtime.program import Interrupted, Run
-from wsss.store.manifest import replace_folder
+from wsss.runtime.run import Run
 from wsss.store.masks import MaskFolder
+from wsss.system.files import replace_folder
 
 READERS = 16
 """Threads that wait for the file system."""
@@ -67,8 +67,7 @@ def write_masks(
             for written in produce(missing):
                 note(written)
                 found[written.id], checksums[written.id] = written.tally, written.crc
-                if run.stop:
-                    raise Interrupted(run.stop)
+                run.check_stop()
         all_there(run.out, (item for item in mine if item.id not in found))
     run.note(images=len(mine))
     if run.share is not None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from pathlib import Path
 
-from wsss.config.yaml import read_yaml
 from wsss.settings import CocoSettings, DatasetSettings, FolderSettings, VocSettings
 
 
@@ -40,10 +37,3 @@ def voc_list(root: str, name: str) -> str:
     """A list of VOC by its short name, or the path that was given."""
     named = f"{root}/ImageSets/Segmentation/{name}.txt"
     return name if os.path.isfile(name) and not os.path.isfile(named) else named
-
-
-def check_files(paths: Iterable[str | Path]) -> None:
-    """Refuse configuration files in which a key stands twice (YAML itself takes the last without a word)."""
-    for path in paths:
-        if str(path).endswith((".yaml", ".yml")) and os.path.isfile(path):
-            read_yaml(path)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _LINE = re.compile(r"^VERSION = (\d+)$", re.MULTILINE)
 KERNELS = {
     "training": "wsss.training.engine",
-    "inference": "wsss.inference.cams",
+    "inference": "wsss.inference.batches",
     "dense CRF": "wsss.refine.crf",
     "random walk": "wsss.refine.random_walk",
     "affinities": "wsss.refine.affinities",

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-
 import numpy as np
 
-from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
-from wsss.errors import WsssError
-from wsss.evaluate.agreement import Agreement, count_pairs
-from wsss.parts.folder import items_of
-from wsss.parts.masks import Written, write_masks
-from wsss.runtime.program import Run
-from wsss.settings import VoteSettings
-from wsss.store.masks import MaskFolder
-from wsss.system.workers import over
 
 
 def majority(masks: np.ndarray) -> np.ndarray:
@@ -43,70 +31,3 @@ def agreement(masks: np.ndarray) -> np.ndarray:
 
 
 RULES = {"majority": majority, "agreement": agreement}
-
-
-@dataclass(frozen=True)
-class Ballot:
-    """Lets the members vote on one image and writes the result: what a worker does.
-
-    The tally: the counts of their agreement, and the number of pixels left out. Raises :class:`WsssError` when a
-    member's mask is missing, has another size than the image, or holds labels that the dataset does not have.
-    """
-
-    names: tuple[str, ...]
-    members: tuple[MaskFolder, ...]
-    rule: str
-    classes: int
-    masks: MaskFolder
-
-    def __call__(self, item: Item) -> Written:
-        wrong, votes = [], []
-        for name, folder in zip(self.names, self.members, strict=True):
-            if item.id not in folder:
-                wrong.append(f"{name} has no mask of it")
-                continue
-            mask = folder.read(item.id)
-            strange = np.setdiff1d(mask, [*range(self.classes + 1), IGNORE])
-            if mask.shape != (item.height, item.width):
-                wrong.append(f"{name} has a mask of {mask.shape[0]} x {mask.shape[1]} pixels, it is "
-                             f"{item.height} x {item.width}")  # fmt: skip
-            elif len(strange):
-                wrong.append(f"{name} has the values {strange.tolist()} in it; allowed are 0 to {self.classes} and 255")
-            votes.append(mask)
-        if wrong:
-            raise WsssError("; ".join(wrong))
-        result = RULES[self.rule](np.stack(votes))
-        tally = (count_pairs(votes), int((result == IGNORE).sum()))
-        return Written(item.id, self.masks.write(item.id, result), tally)
-
-
-def write_votes(run: Run) -> None:
-    """Write the mask of every image of the splits, and ``agreement.csv``. The folder appears when all are there.
-
-    Raises :class:`WsssError` naming the images that a member has no fitting mask of.
-    """
-    settings: VoteSettings = run.settings
-    index = Index.load(run.inputs["index"])
-    folders = run.several("members")
-    if len(folders) != len(settings.members):
-        raise WsssError(
-            f"the settings name {len(settings.members)} members ({', '.join(settings.members)}) and --members gives "
-            f"{len(folders)} folders; give one a member, in the same order"
-        )
-    members = tuple(MaskFolder(folder / "masks") for folder in folders)
-    items = items_of(run, index)
-
-    def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
-        work = Ballot(settings.members, members, settings.rule, len(index.classes), masks)
-        return lambda part: over(part, work, run.args.threads, "votes", lambda item: item.id)
-
-    tallies = write_masks(run, items, begin)
-    if tallies is None:
-        return
-    pairs, ignored = Agreement(settings.members, len(index.classes)), 0
-    for counted, left_out in tallies:
-        pairs.add(counted)
-        ignored += left_out
-    total = max(1, sum(item.height * item.width for item in items))
-    run.note(ignored_share=round(ignored / total, 4))
-    pairs.write(run)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from types import MappingProxyType
 from typing import Any
 
 from wsss.data.index import SPLITS
-from wsss.errors import WsssError
-from wsss.evaluate.scoring import write_rows
 from wsss.report.markdown import markdown
-from wsss.report.provenance import Scored, read_scored
+from wsss.report.provenance import Scored
 from wsss.report.tables import spread
-from wsss.runtime.program import Run, say
-from wsss.store.manifest import atomic_path, read_manifest
+from wsss.store.manifest import read_manifest
 
 COLUMNS = ("dataset", "part", "step", "column", "split", "metric", "mean", "standard_deviation", "difference", "seeds")
 HEADINGS = {
@@ -31,32 +27,6 @@ defaults and differs from the others in what its name says, and objectives also 
 shows different ones (`ablation.augment` gives all but vanilla the same). Maps and masks know the true tags of their
 images, the segmentation networks do not.
 """
-
-
-def write_study(run: Run) -> None:
-    """Write ``ablation.md`` and ``ablation.csv`` from the scores that ``stages/study.py`` was given.
-
-    Raises:
-        WsssError: A score that the layout names was not given.
-    """
-    layout = json.loads(run.args.layout)
-    found: dict[tuple[str, str], dict[int, Scored]] = {}
-    for folder in run.several("scores"):
-        one = read_scored(folder)
-        found.setdefault((one.kind, one.recipe), {})[one.seed] = one
-    absent = [f"{kind} {name}" for _, _, shown in layout for kind, name in shown.values() if (kind, name) not in found]
-    if absent:
-        raise WsssError(f"scores of {', '.join(dict.fromkeys(absent))} were not given (--scores)")
-    rows = [
-        (part, title, {column: values_of(found[tuple(pair)]) for column, pair in shown.items()})
-        for part, title, shown in layout
-    ]
-    dataset = run.args.dataset or "dataset"
-    with atomic_path(run.out / "ablation.md") as path:
-        path.write_text(page(dataset, rows, augmentations(layout, found)), encoding="utf-8")
-    write_rows(run.out / "ablation.csv", COLUMNS, long_form(dataset, rows))
-    say(f"{run.out / 'ablation.md'}: {len(rows)} rows")
-    run.note(scores=len(run.several("scores")))
 
 
 Values = dict[str, dict[int, float | None]]  # split -> seed -> value

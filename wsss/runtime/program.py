@@ -15,167 +15,25 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 from wsss.errors import WsssError
 from wsss.provenance import outputs
-from wsss.provenance.identity import facts, identity, named_inputs, token
 from wsss.runtime.record import telling
-from wsss.runtime.shard import Share, add_flags, locked
+from wsss.runtime.run import Run, read_input
+from wsss.runtime.shard import add_flags, locked
 from wsss.settings import WITHOUT_EFFECT, Log, Settings, classes_of, default_variant
-from wsss.settings.check import check, dotted, listed, nearest
+from wsss.settings.check import check
 from wsss.store import kept
-from wsss.store.manifest import (
-    NAME,
-    SECOND,
-    flush_all,
-    read_json,
-    read_manifest,
-    replace_folder,
-    sweep,
-    write_json,
-    write_manifest,
-)
-from wsss.system.exit import Interrupted as Interrupted
+from wsss.store.manifest import read_manifest, write_manifest
 from wsss.system.exit import orderly, signals
-from wsss.system.launch import Team, joined, team_of
-
-
-def say(message: str) -> None:
-    """One line of progress on stderr."""
-    print(message, file=sys.stderr, flush=True)
-
-
-class Run:
-    """One run of a stage; see ``Stage.run``.
-
-    Attributes:
-        settings: The typed settings.
-        args: All arguments (``seed``, ``threads``, ``device`` and what the stage added).
-        inputs: Name to artefact folder, for those given; those of a list are called ``NAME.0``, ``NAME.1``, ...
-        stage: Name of the stage's program, without suffix.
-        out: The artefact folder.
-        share: The share of the images that this job makes; None: all of the artefact.
-        stop: Name of the signal that asked to stop, or None.
-        leftovers: Files that are of no use once the artefact is whole; they are deleted then.
-        team: The processes of this run; only the first one writes.
-        flags: Further flags that change the result, by name.
-        digests: Output to the digest of its content, where the stage knows it already (``wsss.provenance.outputs``).
-    """
-
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        settings: Any,
-        inputs: dict[str, Path],
-        stage: str = "",
-        team: Team | None = None,
-    ) -> None:
-        self.args, self.settings, self.inputs, self.stage = args, settings, inputs, stage
-        self.team = team or Team()
-        self.out: Path = args.out
-        self.share: Share | None = getattr(args, "shard", None)
-        self.stop: str | None = None
-        self.flags: dict[str, str] = {}
-        self.facts: dict[str, Any] = {}
-        self.told: dict[str, Any] = {}
-        self.digests: dict[str, str] = {}
-        self.leftovers: list[Path] = []
-        self.strangers: dict[str, tuple[int, ...]] = {}
-
-    def several(self, name: str) -> list[Path]:
-        """The folders of a list, in the order they were given."""
-        return [folder for key, folder in self.inputs.items() if key.rpartition(".")[0] == name]
-
-    def note(self, **facts: Any) -> None:
-        """Add facts to the manifest: what follows from settings and inputs (``images=1625``)."""
-        self.facts.update(facts)
-
-    def tell(self, **facts: Any) -> None:
-        """Add facts to ``run.json``: what is true of this run alone (``device="H100"``)."""
-        self.told.update(facts)
-
-    @cached_property
-    def about(self) -> dict[str, Any]:
-        """What the identity is made of, see ``wsss.provenance.identity.facts``."""
-        contents = {name: token(self.stage, read_input(folder)) for name, folder in self.named.items()}
-        return facts(self.stage, self.settings, getattr(self.args, "seed", 0), contents, self.flags)
-
-    @cached_property
-    def identity(self) -> str:
-        """The identity of the artefact that this run makes."""
-        return identity(self.about)
-
-    @property
-    def named(self) -> dict[str, Path]:
-        """The input folders under the names that count."""
-        return named_inputs(self.stage, {name: Path(os.path.abspath(path)) for name, path in self.inputs.items()})
-
-    def is_needed(self) -> bool:
-        """Whether anything has to be made; afterwards nothing stands in the folder that could be taken for the result.
-
-        An artefact of the wanted identity stays as it is, or comes back from where it was kept; any other is kept."""
-        wanted = None if (self.out / kept.AGAIN).exists() else self.identity
-        if self.share is not None:
-            whole = (kept.in_place(self.out), kept.kept(self.out, wanted))
-            if wanted is not None and any(one is not None and one["identity"] == wanted for one in whole):
-                write_json(self.share.receipt(self.out), {"key": wanted, "images": 0})
-                say(f"{self.out}: made already, nothing to do")
-                return False
-            self.share.receipt(self.out).unlink(missing_ok=True)
-            return True
-        kept.recover(self.out)
-        self.sweep()
-        there = kept.in_place(self.out)
-        if there is not None and there["identity"] == wanted:
-            write_json(self.out / SECOND, there)
-            write_json(self.out / NAME, there)
-            say(f"{self.out}: up to date, nothing to do")
-        else:
-            kept.set_aside(self.out)
-            if wanted is None or not kept.bring_back(self.out, wanted):
-                names = outputs.outputs_of(self.stage, self.out)
-                self.strangers = {name: outputs.stamp(self.out / name) for name in names}
-                return True
-            say(f"{self.out}: made before, and kept: brought back")
-        for left in (self.out / outputs.PARTS, self.state_folder / self.identity):
-            shutil.rmtree(left, ignore_errors=True)
-        return False
-
-    @cached_property
-    def state(self) -> Path:
-        """The folder for checkpoints, made when it is first asked for."""
-        self.state_folder.mkdir(parents=True, exist_ok=True)
-        return self.state_folder
-
-    @property
-    def state_folder(self) -> Path:
-        """The folder for checkpoints, whether it is there or not."""
-        folder: Path = self.args.state or self.out / outputs.STATE
-        return folder
-
-    def sweep(self) -> None:
-        """Delete what killed runs left half written."""
-        state = self.state_folder
-        for folder in {self.out, state, *(one for one in state.glob("*/") if one.is_dir())}:
-            sweep(folder)
-
-    @contextlib.contextmanager
-    def folder(self, name: str) -> Iterator[Path]:
-        """Yield an empty scratch folder that becomes ``out/name`` when the block succeeds."""
-        scratch = self.out / f".{name}.tmp"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        try:
-            yield scratch
-            replace_folder(scratch, self.out / name)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+from wsss.system.files import flush_all, write_json
+from wsss.system.launch import Team, team_of
+from wsss.system.rendezvous import joined
+from wsss.text import dotted, listed, nearest
 
 
 class Stage:
@@ -248,7 +106,7 @@ class Stage:
         args = self.parser.parse_args(argv)
         with orderly(self.parser.prog, args.out):
             team = self._team(args)
-            with joined(team, args.device):
+            with joined(team, lambda: _backend(args.device)):
                 run = Run(args, self._read_settings(args), self._open_inputs(args), Path(self.parser.prog).stem, team)
                 run.flags = {name: str(value) for name in self.flags if (value := getattr(args, name)) is not None}
                 with contextlib.ExitStack() as stack:
@@ -358,12 +216,11 @@ class Stage:
         return {name: folder for name, folder in folders.items() if folder is not None}
 
 
-def read_input(folder: Path) -> dict[str, Any]:
-    """An input's manifest; one from before there were digests of contents is told by its own bytes."""
-    about = read_json(folder / NAME)
-    if "identity" not in about and (folder / NAME).is_file():
-        about["content"] = outputs.digest(folder / NAME)
-    return about
+def _backend(device: str) -> str:
+    """How the processes of a training speak to each other."""
+    from wsss.compute.devices import choose_device
+
+    return "nccl" if choose_device(device).type == "cuda" else "gloo"
 
 
 def _settings_help(settings: Any) -> str | None:

@@ -61,7 +61,7 @@ class ExplainedSettings(Settings):
 
     @model_validator(mode="after")
     def _known(self) -> ExplainedSettings:
-        from wsss.settings.check import listed, nearest  # which reads settings itself
+        from wsss.text import listed, nearest  # which reads settings itself
 
         name = self.explainer
         if name.startswith("external:"):

@@ -7,7 +7,7 @@ from pathlib import Path
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.objectives.affinity import Goal
-from wsss.runtime.program import Run
+from wsss.runtime.run import Run
 from wsss.settings import AffinitySettings
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights

@@ -35,15 +35,15 @@ from wsss.explain.metrics.measuring import Batch, Metrics, measure, one_channel
 from wsss.explain.metrics.tables import FLAGS, DetectionTable, Tally, write_table
 from wsss.explain.seeds import CELL, SeedMaker, explainer_of, tagged
 from wsss.explain.targets import Classes
-from wsss.inference.cams import views_of
+from wsss.inference.batches import views_of
+from wsss.inference.network import open_network
 from wsss.models.classifier import load_classifier
-from wsss.parts.maps import Format, Maps, write_maps
+from wsss.parts.maps import Format, write_maps
 from wsss.report.overlays import Row, draw_explanations
-from wsss.runtime.program import Run
+from wsss.runtime.run import Run
 from wsss.settings import ExplanationSettings, InferenceSettings
-from wsss.stages.cams import open_network
-from wsss.store.manifest import atomic_path, write_json
-from wsss.store.maps import MapShard, shard_paths
+from wsss.store.maps import Maps, MapShard, shard_paths
+from wsss.system.files import atomic_path, write_json
 from wsss.system.progress import Progress
 
 POLICIES: tuple[Others, ...] = ("reference", "multi_only")
@@ -67,7 +67,9 @@ def write_explanations(run: Run) -> None:
     items = explained + calibrating
 
     def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
-        network, device = open_network(run, "classifier", load_classifier, index)
+        network, device = open_network(
+            run.inputs["classifier"], load_classifier, index, run.args.device, run.args.threads
+        )
         maker = SeedMaker(network, settings, len(index.classes), run.args.seed)
         stage = _Explaining(settings, maker, {item.id for item in explained}, run.args.seed)
         view = InferenceSettings(scales=(1.0,), flip=False, max_side=settings.max_side)

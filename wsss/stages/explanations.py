@@ -17,12 +17,13 @@ import numpy as np
 
 from wsss.data.index import Index
 from wsss.errors import WsssError
-from wsss.evaluate.scoring import write_rows
 from wsss.report.markdown import markdown
 from wsss.report.overlays import Row, draw_explanations
-from wsss.runtime.program import Run, say
-from wsss.store.manifest import atomic_path, read_manifest
+from wsss.runtime.run import Run
+from wsss.store.manifest import read_manifest
 from wsss.store.maps import MapStore
+from wsss.system.files import atomic_path, write_rows
+from wsss.system.log import say
 
 COLUMNS = ("dataset", "recipe", "classifier", "explainer", "seed", "others", "mean", "metric", "value")
 PICTURED = 6

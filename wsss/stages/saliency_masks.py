@@ -13,7 +13,7 @@ from wsss.errors import WsssError
 from wsss.parts.masks import Written, write_masks
 from wsss.refine.crf import prepare
 from wsss.refine.pseudo_masks import pseudo_mask
-from wsss.runtime.program import Run
+from wsss.runtime.run import Run
 from wsss.settings import SaliencyMaskSettings
 from wsss.store.manifest import read_manifest
 from wsss.store.maps import MapStore

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from wsss.data.index import Index
 from wsss.errors import WsssError
-from wsss.evaluate.scoring import rows, write_rows
 from wsss.report.markdown import page
 from wsss.report.panels import draw_panels
 from wsss.report.provenance import Scored, find_artefacts, read_scored
-from wsss.runtime.program import Run, say
-from wsss.store.manifest import atomic_path
+from wsss.runtime.run import Run
+from wsss.stages.scores import rows
+from wsss.system.files import atomic_path, write_rows
+from wsss.system.log import say
 
 COLUMNS = ("dataset", "seed", "kind", "recipe", "split", "policy", "metric", "value", "images")
 

@@ -13,6 +13,7 @@ from typing import Any
 from wsss.errors import WsssError
 from wsss.provenance.outputs import PARTS
 from wsss.store.manifest import NAME, read_manifest
+from wsss.text import nice
 
 OF_SUMMARY = ("summary.md", "summary.csv", "panels", NAME)
 """What belongs to the summary of a dataset, whose folder holds all other artefacts too."""
@@ -63,12 +64,6 @@ class Artefact:
     def title(self) -> str:
         """Its folder, as one would type it here."""
         return nice(self.folder)
-
-
-def nice(path: Path | str) -> str:
-    """A path as one would type it here: relative if it lies below the working directory or one folder above it."""
-    relative = os.path.relpath(path)
-    return os.path.abspath(path) if relative.startswith("../..") else relative
 
 
 def load(folder: Path | str) -> Artefact:

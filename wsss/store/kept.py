@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss.provenance.outputs import RUN, missing
-from wsss.store.manifest import NAME, SECOND, read_json, write_json
+from wsss.store.manifest import NAME, SECOND
+from wsss.system.files import read_json, write_json
 
 KEPT = ".kept"
 AGAIN = ".again"

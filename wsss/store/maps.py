@@ -44,9 +44,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from wsss.data.index import Item
 from wsss.errors import WsssError
-from wsss.store.manifest import flush_to_disk
 from wsss.system.failures import writing
+from wsss.system.files import flush_to_disk
 
 FORMAT = "wsss-maps"
 VERSION = 1
@@ -347,3 +348,10 @@ def shard_paths(folder: Path) -> list[Path]:
     if missing:
         raise WsssError(f"{folder}: missing {', '.join(missing)} of {total} shards; {AGAIN}")
     return [folder / shard_name(i, total) for i in range(total)]
+
+
+Maps = (
+    tuple[Item, Sequence[int] | np.ndarray, Sequence[np.ndarray]]
+    | tuple[Item, Sequence[int] | np.ndarray, Sequence[np.ndarray], str]
+)
+"""An image, its n classes (0-based), float32 (n, h_s, w_s) for each scale, perhaps a text; see ``MapWriter.add``."""

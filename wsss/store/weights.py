@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from wsss.errors import WsssError
-from wsss.store.manifest import atomic_path, usual_mode
+from wsss.system.files import atomic_path, usual_mode
 
 
 def save_weights(path: Path | str, weights: dict[str, torch.Tensor], about: dict[str, Any]) -> None:

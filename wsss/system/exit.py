@@ -16,7 +16,6 @@ from typing import Any
 
 from wsss.errors import WsssError
 from wsss.system.failures import DiskFull, sentence
-from wsss.system.launch import FAILED, Lost
 
 TRY_AGAIN = 75
 """Exit code of a stage that was told to stop and saved its state (EX_TEMPFAIL of sysexits)."""
@@ -29,6 +28,21 @@ class Interrupted(Exception):
     """A signal asked the stage to stop, and its state is saved."""
 
     exit_code = TRY_AGAIN
+
+
+class Stoppable:
+    """Work that a signal may ask to stop.
+
+    Attributes:
+        stop: Name of the signal that asked, or None.
+    """
+
+    stop: str | None = None
+
+    def check_stop(self) -> None:
+        """Raise ``Interrupted`` if a signal has asked to stop."""
+        if self.stop:
+            raise Interrupted(self.stop)
 
 
 @contextlib.contextmanager
@@ -86,7 +100,7 @@ def _end_children() -> None:
 
 
 @contextlib.contextmanager
-def signals(run: Any) -> Iterator[None]:
+def signals(run: Stoppable) -> Iterator[None]:
     """SIGTERM and SIGUSR1 (a cluster's preemption) set ``run.stop``; a later one ends the process at once.
 
     A process may hear an order twice, from the cluster and from its launcher."""
@@ -105,3 +119,14 @@ def signals(run: Any) -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+FAILED, TRY_AGAIN = 1, 75
+"""Exit codes: an error that nobody foresaw; another process was lost. Other errors have their own ``exit_code``."""
+
+
+class Lost(Exception):
+    """Another process of the run is gone: killed, or its machine or network failed."""
+
+    def __str__(self) -> str:
+        return "the loss of another process of this run (killed, out of memory, or its machine or network failed)"

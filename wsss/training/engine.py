@@ -26,13 +26,17 @@ from torch import nn
 from wsss.compute.batch_norm import synchronise
 from wsss.compute.collectives import agreed, ranks, share
 from wsss.compute.devices import TYPES, autocast_type, can_autocast, loader_workers, tune_for
-from wsss.data.loading import Batch, Order, TrainingViews, training_loader
+from wsss.data.loading import Batch, TrainingViews, training_loader
+from wsss.data.sampling import Order
 from wsss.errors import WsssError
-from wsss.objectives.base import Moment, Objective
-from wsss.runtime.program import Interrupted, Run, say
+from wsss.losses.base import Moment
+from wsss.objectives.base import Objective
+from wsss.runtime.run import Run
 from wsss.settings import TrainingSettings
-from wsss.store.manifest import atomic_path, flush_to_disk
+from wsss.system.exit import Interrupted
 from wsss.system.failures import writing
+from wsss.system.files import atomic_path, flush_to_disk
+from wsss.system.log import say
 from wsss.system.progress import Progress
 from wsss.training.averaging import WeightAverage
 from wsss.training.loggers import Logger, check_log, logger
@@ -57,7 +61,7 @@ class Trainer:
         run: The stage's run: state folder, seed, threads, stop signal, and the identity of what it makes: a checkpoint
             of another identity is not resumed, and stays where it is.
         device: Where to train.
-        chances: As for ``wsss.data.loading.Order``; None: every view once an epoch.
+        chances: As for ``wsss.data.sampling.Order``; None: every view once an epoch.
 
     Raises:
         WsssError: The training is too short for one optimiser step, or what is to log it is not installed.

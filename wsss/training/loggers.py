@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import WsssError
-from wsss.runtime.program import Run
+from wsss.runtime.run import Run
 from wsss.settings import TrainingSettings
-from wsss.store.manifest import atomic_path
+from wsss.system.files import atomic_path
 
 MODULES = {"tensorboard": "torch.utils.tensorboard", "mlflow": "mlflow"}
 """Value of the setting -> module that it needs. Extras of this project have the names of the values."""

@@ -17,10 +17,10 @@ from wsss.config.ablation import study_of
 from wsss.config.loader import load, merge
 from wsss.config.yaml import read_yaml
 from wsss.errors import WsssError
-from wsss.provenance.versions import ROOT
 from wsss.settings import EvaluationSettings, Settings
-from wsss.settings.check import nearest
 from wsss.steps import SCORED, STEPS, TABLES
+from wsss.text import nearest
+from wsss.workflow.checkout import checkout
 from wsss.workflow.plan import Plan
 
 USUAL = "config.yaml"
@@ -200,24 +200,3 @@ class Chain:
             except WsssError:
                 continue
         return list(found)
-
-
-def checkout() -> Path | None:
-    """The checkout whose stages would run: the working directory, else where this package lies, else the copy that was
-    installed with it; None where there is none."""
-    for one in (Path.cwd(), ROOT):
-        if (one / "stages").is_dir() and (one / "wsss").is_dir():
-            return one
-    return installed()
-
-
-def installed() -> Path | None:
-    """The workflow that ``pip install`` has put beside the package (``PREFIX/share/wsss``, see ``setup.py``)."""
-    from importlib.metadata import PackageNotFoundError, files  # seldom needed
-
-    try:
-        known = files("wsss") or []
-    except PackageNotFoundError:
-        return None
-    found = (Path(str(one.locate())).resolve() for one in known if one.as_posix().endswith("share/wsss/Snakefile"))
-    return next((snakefile.parent for snakefile in found if snakefile.is_file()), None)

@@ -22,9 +22,10 @@ from wsss.provenance.identity import facts, identity, named_inputs, token
 from wsss.provenance.outputs import missing
 from wsss.provenance.versions import ROOT
 from wsss.settings import Settings
-from wsss.store.artefact import Artefact, load, nice
+from wsss.store.artefact import Artefact, load
 from wsss.store.kept import kept
 from wsss.store.manifest import NAME
+from wsss.text import nice
 from wsss.workflow.jobs import Chain, Job
 from wsss.workflow.values import ABSENT, counted, differences, literal
 

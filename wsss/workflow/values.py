@@ -17,7 +17,8 @@ from wsss.settings import (
     classes_of,
     default_variant,
 )
-from wsss.settings.check import block, check, hints, reference
+from wsss.settings.check import check
+from wsss.settings.fields import block, hints, reference
 from wsss.steps import STEPS
 
 

@@ -11,7 +11,7 @@ import torch
 
 from wsss.evaluate.confusion import plain
 from wsss.explain.metrics.confidence import BETAS, METRICS, Others, f_score, with_singles
-from wsss.store.manifest import atomic_path
+from wsss.system.files import atomic_path
 
 PERCENT = (*METRICS, "energy")
 """Metrics that tables of classes and of the whole give in percent, as the papers do; detections have fractions."""

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsss import __version__
 from wsss.data.index import Index
-from wsss.errors import WsssError
-from wsss.evaluate.scoring import write_rows
 from wsss.report import image_scores
 from wsss.report.headline import final, shown_split, sources
 from wsss.report.html import run_sections, score_sections
-from wsss.report.html.gallery import Gallery, gallery, rank_name
+from wsss.report.html.gallery import Gallery, gallery
 from wsss.report.html.markup import Html, tag
 from wsss.report.html.overview import overview
 from wsss.report.html.picture_section import pictures
 from wsss.report.html.script import SCRIPT
 from wsss.report.html.style import STYLE
-from wsss.report.provenance import Scored, read_scored
-from wsss.runtime.program import Run, say
-from wsss.store.manifest import atomic_path
+from wsss.report.provenance import Scored
 
 COLUMNS = ("class", "rank", "id", "split", "ordered_by", "figure")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -47,39 +41,6 @@ NAMES = {
     "provenance": "Settings",
 }
 """Sections in their order, and what the menu calls them."""
-
-
-def write_report(run: Run) -> None:
-    """Write ``pictures.csv`` into the artefact of a run of ``stages/report.py``, and beside its folder the page, named
-    as the folder and ``.html``.
-
-    ``pictures.csv``: which images are shown for which class and why; ``figure`` is a fraction. Raises
-    :class:`WsssError` for scores of another dataset's classes or an artefact that is gone.
-    """
-    index = Index.load(run.inputs["index"])
-    dataset = run.args.dataset or index.name
-    scored = [read_scored(folder) for folder in run.several("scores")]
-    for one in scored:
-        if not one.kind.startswith("saliency") and tuple(one.content["classes"]) != index.classes:
-            raise WsssError(f"{one.folder} scores other classes than {index.folder} has; score again with this index")
-    page, shown, split = build(dataset, index, scored, run.args.threads)
-    cards = [
-        (index.classes[c.label], rank_name(shown.by, c.rank), c.item.id, split, shown.by, c.figure) for c in shown.cards
-    ]
-    write_rows(run.out / "pictures.csv", COLUMNS, cards)
-    target = page_of(run.out)
-    # Written within the folder, whose lock is held: beside it, the summary sweeps away what looks unfinished.
-    inside = run.out / target.name
-    with atomic_path(inside) as path:
-        path.write_text(page, encoding="utf-8")
-    os.replace(inside, target)
-    say(f"{target}: {len(page.encode()) / 1e6:.1f} MB, {len(cards)} images at up to {shown.edge} pixels")
-    run.note(scores=len(scored), pictures=len(cards))
-
-
-def page_of(folder: Path) -> Path:
-    """Where the page of an artefact folder lies: beside it."""
-    return folder.parent / f"{folder.name}.html"
 
 
 def build(dataset: str, index: Index, scored: Sequence[Scored], threads: int = 1) -> tuple[Html, Gallery, str]:

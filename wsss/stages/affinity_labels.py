@@ -1,0 +1,109 @@
+"""Affinity labels from maps: sure foreground, sure background, and what is ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from wsss.data.images import read_image
+from wsss.data.index import Index, Item
+from wsss.data.palette import IGNORE
+from wsss.errors import WsssError
+from wsss.parts.masks import Written, write_masks
+from wsss.refine.affinity_labels import labels_by_thresholds, labels_with_saliency
+from wsss.refine.crf import prepare
+from wsss.runtime.run import Run
+from wsss.settings import AffinityLabelSettings
+from wsss.store.maps import MapStore
+from wsss.store.masks import MaskFolder
+from wsss.system.workers import over
+
+
+@dataclass(frozen=True)
+class AffinityLabelWriter:
+    """Makes and writes the labels of one image: what a worker process does. Call with an item of the index.
+
+    The tally: the numbers of background, object and 255 pixels. Raises :class:`WsssError` naming the file when sizes
+    differ.
+    """
+
+    store: MapStore
+    saliency: MapStore | None
+    masks: MaskFolder
+    settings: AffinityLabelSettings
+
+    def __call__(self, item: Item) -> Written:
+        maps = _full(self.store, item)
+        image = None
+        if self.settings.crf is not None and (len(maps) or self.saliency is not None):
+            image = read_image(item.image)
+            if image.shape[:2] != maps.shape[1:]:
+                raise WsssError(f"{item.image} is now {image.shape[0]} x {image.shape[1]}; build the index again")
+        classes = self.store[item.id].classes
+        if self.saliency is None:
+            labels = labels_by_thresholds(maps, classes, self.settings, image)
+        else:
+            saliency = _full(self.saliency, item)
+            if len(saliency) != 1:
+                raise WsssError(
+                    f"{self.saliency.folder} has {len(saliency)} maps of image {item.id!r}; saliency is one map an "
+                    "image: give the folder of a saliency recipe's maps"
+                )
+            labels = labels_with_saliency(maps, classes, saliency[0], self.settings, image)
+        background, ignored = int((labels == 0).sum()), int((labels == IGNORE).sum())
+        tally = (background, labels.size - background - ignored, ignored)
+        return Written(item.id, self.masks.write(item.id, labels), tally)
+
+
+def _full(store: MapStore, item: Item) -> np.ndarray:
+    """Maps of an image at its size, which must be that of the index."""
+    maps = store.full(item.id)
+    if maps.shape[1:] != (item.height, item.width):
+        raise WsssError(
+            f"the maps in {store.folder} are of a {maps.shape[1]} x {maps.shape[2]} image, "
+            f"{item.image} is {item.height} x {item.width}; make the maps again"
+        )
+    return maps
+
+
+def write_affinity_labels(run: Run) -> None:
+    """Write the labels of every image of the training split, which is what an edge network is trained on.
+
+    An image without tags gets a file too, so that the folder is whole: background, and 255 where it is salient. The
+    folder appears when all are there.
+
+    Raises :class:`WsssError` with the ids of the images that have no maps or no saliency, or could not be done.
+    """
+    import wsss.store.views  # noqa: F401  loads torch once, before worker processes fork
+
+    settings: AffinityLabelSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    items = index.split("train")
+    store = MapStore(run.inputs["cams"])
+    saliency = MapStore(run.inputs["saliency"]) if "saliency" in run.inputs else None
+    if saliency is None and settings.background > settings.foreground:
+        raise WsssError(
+            f"--settings: background ({settings.background}) must not exceed foreground ({settings.foreground}) "
+            "without saliency"
+        )
+    for known in (store,) if saliency is None else (store, saliency):
+        missing = [item.id for item in items if item.id not in known]
+        if missing:
+            raise WsssError(
+                f"{known.folder} has no maps of {len(missing)} training images, the first is {missing[0]!r}; let its "
+                "'splits' include train and make the maps again"
+            )
+    run.tell(**prepare(settings.crf))
+
+    def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
+        work = AffinityLabelWriter(store, saliency, masks, settings)
+        return lambda part: over(part, work, run.args.threads, "affinity labels", lambda item: item.id)
+
+    tallies = write_masks(run, items, begin)
+    if tallies is not None:
+        counts = np.array(tallies, np.int64).reshape(-1, 3).sum(axis=0)
+        shares = counts / max(1, counts.sum())
+        names = ("background_share", "object_share", "ignored_share")
+        run.note(**{name: round(float(share), 4) for name, share in zip(names, shares, strict=True)})

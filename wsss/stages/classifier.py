@@ -1,0 +1,79 @@
+"""Training a classifier on images and their tags."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from wsss.data.few_masks import few_masks, masks_of
+from wsss.data.index import Index
+from wsss.data.sampling import balanced_chances, class_counts, masked_chances
+from wsss.errors import WsssError
+from wsss.inference.cams import tag_probabilities
+from wsss.objectives import find
+from wsss.objectives.base import Objective
+from wsss.runtime.run import Run
+from wsss.settings import ClassifierSettings, GuidedSettings, InferenceSettings
+from wsss.store.weights import save_weights
+from wsss.system.files import atomic_path
+from wsss.training.engine import keep_product
+from wsss.training.train import check_classes, given_classifiers, looked_at, prepare, train
+
+
+def train_classifier(run: Run) -> None:
+    """Train the classifier of ``run.settings``; write weights, metrics and tag probabilities of the validation images.
+
+    Raises:
+        WsssError: No labelled training image, fewer true masks than the recipe asks for, or a classifier that the
+            objective needs was not given or has other classes.
+    """
+    settings: ClassifierSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    items = index.labelled("train")
+    if not items:
+        raise WsssError(f"{index.folder}: no training image has a label; see report.json there")
+    given = given_classifiers(run, settings)
+    for folder in given.values():
+        check_classes(folder, index.classes)
+    device = prepare(run)
+    classes = len(index.classes)
+    frequencies = torch.from_numpy(class_counts(items, classes) / len(items))
+    goal: Callable[..., Objective] = find(run.settings.objective)
+    objective = goal(settings, classes, given, frequencies)
+    chances = balanced_chances(items, classes) if settings.sampling == "balanced" else None
+    mask_of = None
+    if isinstance(settings, GuidedSettings) and settings.true_masks:
+        shown = looked_at(run, few_masks(index, settings.true_masks, run.args.seed), settings.true_masks)
+        mask_of = masks_of(shown)
+        if settings.masked_share is not None:
+            ids = {item.id for item in shown}
+            chances = masked_chances(np.array([item.id in ids for item in items]), settings.masked_share, chances)
+    network = objective.kept(train(run, objective, items, classes, device, mask_of, chances))
+    if run.team.rank:
+        return
+    about: dict[str, Any] = {
+        "kind": "classifier",
+        "backbone": settings.backbone,
+        "output_stride": settings.output_stride,
+        "classes": list(index.classes),
+    }
+    if settings.head == "kur":
+        about |= {"head": "kur", "kur_alpha": float(settings.kur_alpha or classes)}
+    if isinstance(settings, GuidedSettings):
+        about["heatmap_scale"] = settings.heatmap_scale
+    save_weights(run.out / "model.safetensors", network.state_dict(), about)
+    validation = index.split("val")
+    if validation:
+        view = InferenceSettings(scales=(1.0,), flip=False, max_side=settings.long_side[1])
+        probabilities = tag_probabilities(network, validation, view, device, run.args.threads)
+        with atomic_path(run.out / "predictions.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "split", *index.classes])
+            for item, row in zip(validation, probabilities, strict=True):
+                writer.writerow([item.id, item.split, *(f"{p:.9g}" for p in row)])
+    keep_product(run)
+    run.note(images=len(items), validation_images=len(validation))

@@ -1,0 +1,162 @@
+"""Pseudo masks from maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsss.data.images import read_image
+from wsss.data.index import Index, Item
+from wsss.data.palette import IGNORE
+from wsss.errors import WsssError
+from wsss.parts.folder import items_of
+from wsss.parts.masks import Written, write_masks
+from wsss.refine.crf import prepare
+from wsss.refine.pseudo_masks import Background, banded_mask, pseudo_mask
+from wsss.runtime.run import Run
+from wsss.settings import CrfSettings, IgnoreBand, MasksSettings, Threshold
+from wsss.store.maps import MapStore
+from wsss.store.masks import MaskFolder
+from wsss.system.workers import over
+
+
+@dataclass(frozen=True)
+class PseudoMaskWriter:
+    """Makes and writes the mask of one image: what a worker process does. Call with an item of the index.
+
+    ``background``: a constant, or float (C,), one for every object class of the dataset. ``saliency``: maps of one
+    class; its complement is the background score then. The tally: the numbers of foreground pixels and of pixels left
+    out. Raises :class:`WsssError` naming the file when sizes differ or the maps are missing.
+    """
+
+    store: MapStore
+    masks: MaskFolder
+    background: Background
+    crf: CrfSettings | None
+    band: IgnoreBand | None = None
+    saliency: MapStore | None = None
+
+    def __call__(self, item: Item) -> Written:
+        record = self.store[item.id]
+        _same_size(self.store, record.size, item)
+        image = None
+        if self.crf is not None and len(record.classes):
+            image = read_image(item.image)
+            if image.shape[:2] != record.size:
+                raise WsssError(f"{item.image} is now {image.shape[0]} x {image.shape[1]}; build the index again")
+        maps = self.store.full(item.id)
+        if self.band is not None:
+            mask = banded_mask(maps, record.classes, self.band, image, self.crf)
+        else:
+            mask = pseudo_mask(maps, record.classes, self._score(item, record.classes), image, self.crf)
+        ignored = int((mask == IGNORE).sum())
+        tally = (int((mask > 0).sum()) - ignored, ignored)
+        return Written(item.id, self.masks.write(item.id, mask), tally)
+
+    def _score(self, item: Item, classes: np.ndarray) -> Background:
+        if self.saliency is None:
+            return self.background[classes] if isinstance(self.background, np.ndarray) else self.background
+        if not len(classes):
+            return 0.0
+        record = self.saliency[item.id]
+        _same_size(self.saliency, record.size, item)
+        if len(record.classes) != 1:
+            raise WsssError(
+                f"{self.saliency.folder} has {len(record.classes)} maps of image {item.id!r}; saliency is one map an "
+                "image: give the folder of a saliency recipe's maps"
+            )
+        score: np.ndarray = np.clip(1 - self.saliency.full(item.id)[0], 0, None)
+        return score
+
+
+def _same_size(store: MapStore, size: tuple[int, int], item: Item) -> None:
+    if size != (item.height, item.width):
+        raise WsssError(
+            f"the maps in {store.folder} are of a {size[0]} x {size[1]} image, "
+            f"{item.image} is {item.height} x {item.width}; make the maps again"
+        )
+
+
+def chosen_threshold(
+    settings: Threshold, scores: Path | None, classes: Sequence[str] = ()
+) -> tuple[Background, dict[str, Any]]:
+    """The background score and, for the manifest, how it was chosen.
+
+    ``scores``: folder of the maps' scores, needed unless the policy is ``fixed``; ``classes``: names of the object
+    classes, needed with ``per_class``, when the score is float32 (C,). Raises :class:`WsssError` when the scores are
+    not given, hold no such threshold (a dataset without masks), or are those of other classes.
+    """
+    policy = settings.policy
+    if policy == "fixed":
+        return settings.value, {"value": settings.value, "policy": policy}
+    if scores is None:
+        raise WsssError(f"threshold.policy is {policy!r}: give the scores of the maps with --scores DIR")
+    path = Path(scores) / "scores.json"
+    try:
+        train = json.loads(path.read_text("utf-8"))["splits"]["train"]
+    except (OSError, ValueError, KeyError) as error:
+        raise WsssError(
+            f"{path} holds no scores of the training split ({error!r}); make the maps of it and score them"
+        ) from None
+    chosen = train.get("policies", {}).get(policy)
+    if chosen is None:
+        raise WsssError(f"{path} has no {policy} threshold: no training image has a mask; use threshold.policy: fixed")
+    facts = {"value": chosen["threshold"], "policy": policy, "masks_looked_at": chosen["threshold_images"]}
+    if not settings.per_class:
+        return chosen["threshold"], facts
+    each = chosen.get("thresholds_per_class", {})
+    if list(each) != list(classes):
+        raise WsssError(f"{path} has no thresholds of the classes {', '.join(classes)}; score the maps again")
+    return np.array(list(each.values()), np.float32), {**facts, "per_class": each}
+
+
+def write_pseudo_masks(run: Run) -> None:
+    """Write the mask of every image of the splits. The folder appears when all are there.
+
+    Raises :class:`WsssError` with the ids of the images that have no maps, no saliency, or could not be done.
+    """
+    import wsss.store.views  # noqa: F401  loads torch once, before worker processes fork
+
+    settings: MasksSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    store = MapStore(run.inputs["cams"])
+    items = items_of(run, index)
+    _covered(items, store, "maps")
+    saliency, band = None, settings.ignore
+    background: Background = 0.0
+    facts: dict[str, Any]
+    if settings.saliency is not None:
+        if "saliency" not in run.inputs:
+            raise WsssError(f"the settings name the saliency {settings.saliency!r}: give its maps with --saliency DIR")
+        saliency, facts = MapStore(run.inputs["saliency"]), {"policy": "1 - saliency"}
+        _covered([item for item in items if item.labels], saliency, "saliency")
+    elif band is not None:
+        facts = {"policy": "ignore band", "foreground": band.foreground, "background": band.background}
+    else:
+        background, facts = chosen_threshold(settings.threshold, run.inputs.get("scores"), index.classes)
+    if settings.crf is not None and any(item.labels for item in items):
+        run.tell(**prepare(settings.crf))
+
+    def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
+        work = PseudoMaskWriter(store, masks, background, settings.crf, band, saliency)
+        return lambda part: over(part, work, run.args.threads, "masks", lambda item: item.id)
+
+    tallies = write_masks(run, items, begin)
+    if tallies is None:
+        return
+    foreground, ignored = (sum(tally[n] for tally in tallies) for n in range(2))
+    total = max(1, sum(item.height * item.width for item in items))
+    left_out = {"ignored_share": round(ignored / total, 4)} if band is not None else {}
+    run.note(threshold=facts, foreground_share=round(foreground / total, 4), **left_out)
+
+
+def _covered(items: Sequence[Item], store: MapStore, what: str) -> None:
+    missing = [item.id for item in items if item.id not in store]
+    if missing:
+        shown = ", ".join(map(repr, missing[:20])) + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
+        raise WsssError(f"{store.folder} has no {what} of {len(missing)} images: {shown}; make the maps again")

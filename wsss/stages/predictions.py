@@ -1,0 +1,101 @@
+"""Predicted masks of a segmentation network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from wsss.data.buckets import Buckets, buckets
+from wsss.data.images import read_image
+from wsss.data.index import Index, Item
+from wsss.inference.network import open_network
+from wsss.inference.segmentation import pixel_probabilities
+from wsss.models.segmenter import load_segmenter
+from wsss.parts.folder import items_of
+from wsss.parts.masks import Written, write_masks
+from wsss.refine.crf import prepare, refine_scores
+from wsss.runtime.run import Run
+from wsss.settings import PredictSettings
+from wsss.store.masks import MaskFolder
+from wsss.system.exit import Stoppable
+from wsss.system.workers import over
+
+WAITING = 512 << 20
+"""Bytes of probabilities that wait in memory for their CRF; one image may be more."""
+
+PRUNE = 0.02
+"""Labels that nowhere reach this probability, and are nowhere the best, take no part in the CRF."""
+
+
+def write_predictions(run: Run) -> None:
+    """Write the predicted mask of every image of the splits.
+
+    Raises:
+        WsssError: The network was trained on other classes than the index has.
+    """
+    index = Index.load(run.inputs["index"])
+    items = items_of(run, index)
+    run.tell(**prepare(run.settings.crf))
+
+    def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
+        network, device = open_network(
+            run.inputs["segmenter"], load_segmenter, index, run.args.device, run.args.threads
+        )
+        threads, among = run.args.threads, buckets(items)
+        return lambda part: predicted(network, part, run.settings, device, threads, among, masks, run)
+
+    write_masks(run, items, begin)
+
+
+def predicted(
+    network: torch.nn.Module,
+    items: list[Item],
+    settings: PredictSettings,
+    device: torch.device,
+    threads: int,
+    among: Buckets,
+    masks: MaskFolder,
+    run: Stoppable,
+) -> Iterator[Written]:
+    """Write the predicted masks of ``items`` into ``masks``. With a CRF, some probabilities wait for each other and for
+    it. The first arguments are those of ``pixel_probabilities``.
+
+    Raises:
+        Interrupted: A signal asked ``run`` to stop; what is made stays.
+    """
+    finish = Finish(settings, masks)
+    waiting: list[tuple[Item, np.ndarray]] = []
+    for pair in pixel_probabilities(network, items, settings, device, threads, among):
+        if settings.crf is None:
+            yield finish(pair)
+        else:
+            waiting.append(pair)
+        if sum(scores.nbytes for _, scores in waiting) >= WAITING:
+            yield from finish.all(waiting, threads)
+            waiting = []
+        run.check_stop()
+    yield from finish.all(waiting, threads)
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Refines the probabilities (C + 1, H, W) of an image where a CRF is asked for, and writes their argmax."""
+
+    settings: PredictSettings
+    masks: MaskFolder
+
+    def __call__(self, pair: tuple[Item, np.ndarray]) -> Written:
+        item, scores = pair
+        if self.settings.crf is None:
+            labels = scores.argmax(0)
+        else:
+            labels = refine_scores(read_image(item.image), scores, self.settings.crf, keep_above=PRUNE)
+        return Written(item.id, self.masks.write(item.id, labels.astype(np.uint8)), None)
+
+    def all(self, pairs: list[tuple[Item, np.ndarray]], threads: int) -> Iterator[Written]:
+        """Finish the images that wait, in processes."""
+        if pairs:
+            yield from over(pairs, self, threads, "masks", lambda pair: pair[0].id)

@@ -1,0 +1,65 @@
+"""Training a segmentation network on pseudo masks or ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsss.data.few_masks import few_masks
+from wsss.data.index import Index, Item
+from wsss.errors import WsssError
+from wsss.objectives.segmentation import Goal as Segmentation
+from wsss.runtime.run import Run
+from wsss.settings import SegmenterSettings
+from wsss.store.weights import save_weights
+from wsss.training.engine import keep_product
+from wsss.training.train import looked_at, prepare, train
+
+
+def train_segmenter(run: Run) -> None:
+    """Train the segmentation network of ``run.settings``; write weights and metrics.
+
+    Raises:
+        WsssError: A training image has no mask, or there are fewer than the recipe asks for.
+    """
+    settings: SegmenterSettings = run.settings
+    index = Index.load(run.inputs["index"])
+    items = index.split("train")
+    if settings.supervision == "masks":
+        items = [item for item in items if item.mask is not None]
+        if not items:
+            raise WsssError(f"{index.folder}: 'supervision: masks' needs true masks, and no training image has one")
+        if settings.true_masks != "all":
+            items = looked_at(run, few_masks(index, settings.true_masks, run.args.seed), settings.true_masks)
+
+        def mask_of(item: Item) -> Path:
+            assert item.mask is not None  # as chosen above
+            return item.mask
+    else:
+        if "masks" not in run.inputs:
+            raise WsssError("--masks: name the folder of pseudo masks to learn from")
+        folder = run.inputs["masks"] / "masks"
+
+        def mask_of(item: Item) -> Path:
+            return folder / f"{item.id}.png"
+
+        absent = [item.id for item in items if not mask_of(item).is_file()]
+        if absent:
+            raise WsssError(
+                f"{folder}: {len(absent)} training images have no mask, the first is {absent[0]}; "
+                "let 'splits' of the masks include train and make them again"
+            )
+    device = prepare(run)
+    network = train(run, Segmentation(settings, len(index.classes)), items, len(index.classes), device, mask_of)
+    if run.team.rank:
+        return
+    about = {
+        "kind": "segmenter",
+        "architecture": settings.architecture,
+        "backbone": settings.backbone,
+        "output_stride": settings.output_stride,
+        "atrous_rates": list(settings.atrous_rates),
+        "classes": list(index.classes),
+    }
+    save_weights(run.out / "model.safetensors", network.state_dict(), about)
+    keep_product(run)
+    run.note(images=len(items))
