@@ -29,7 +29,7 @@ from benchmarks.pictures import picture, use
 from wsss.compute.devices import autocast_type, prepare_cpu, tune_for
 from wsss.data.index import Item
 from wsss.data.loading import Batch, TrainingViews, collate
-from wsss.losses.base import Loss, Moment
+from wsss.losses.base import Loss, TrainingStep
 from wsss.models.classifier import Classifier
 from wsss.objectives import find
 from wsss.objectives.base import Objective
@@ -39,7 +39,7 @@ from wsss.store.weights import save_weights
 from wsss.training.optimisers import build_optimiser
 
 CLASSES = 20
-MIDDLE = Moment(50, 0.5)
+MIDDLE = TrainingStep(50, 0.5)
 
 
 def roof(device: torch.device, kind: torch.dtype) -> float:

@@ -20,7 +20,7 @@ stage = Stage(
     settings=AffinitySettings,
     inputs={"index": "dataset index", "labels": "affinity labels to learn from"},
     optional={"warm_start": "classifier whose backbone is frozen and read"},
-    team=True,
+    distributed=True,
 )
 
 

@@ -25,7 +25,7 @@ stage = Stage(
         "ordinary": "classifier that judges erased images (objectives that erase)",
         "warm_start": "classifier whose weights to start from",
     },
-    team=True,
+    distributed=True,
 )
 
 

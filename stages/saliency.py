@@ -24,7 +24,7 @@ stage = Stage(
         "warm_start": "classifier whose backbone to start from",
         "saliency": "masks of the saliency to learn from (saliency networks)",
     },
-    team=True,
+    distributed=True,
 )
 
 

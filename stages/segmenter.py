@@ -18,7 +18,7 @@ stage = Stage(
     settings=SegmenterSettings,
     inputs={"index": "dataset index"},
     optional={"masks": "pseudo masks to learn from (not with supervision: masks)"},
-    team=True,
+    distributed=True,
 )
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.episodes import Chaos
+from tests.chaos.rounds import Chaos
 
 
 def main() -> int:

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.chaos.deaths import unmount
-from tests.chaos.house import Job
+from tests.chaos.checkout import Job
 from tests.chaos.judge import KEPT, STATE, Known, Tree, known_by, outputs_of, tree
+from tests.chaos.kills import unmount
 
 AGAIN = ".again"
 
@@ -22,8 +22,8 @@ class Store:
         make: Runs a command undisturbed.
     """
 
-    def __init__(self, house: Path, folder: Path, make: Callable[[Job], None]) -> None:
-        self.house, self.folder, self.make = house, folder, make
+    def __init__(self, checkout: Path, folder: Path, make: Callable[[Job], None]) -> None:
+        self.checkout, self.folder, self.make = checkout, folder, make
         self.trees: dict[tuple[str, int], Tree] = {}
 
     def place(self, job: Job, number: int) -> Path:
@@ -31,14 +31,14 @@ class Store:
 
     def take(self, job: Job, number: int) -> None:
         """Put by what lies in the folder now."""
-        copy(self.house / job.out, self.place(job, number))
+        copy(self.checkout / job.out, self.place(job, number))
         self.trees[job.out, number] = tree(self.place(job, number))
 
     def ready(self, job: Job, number: int) -> Job:
         """The command of another artefact for a job's folder; it is made before, if it was not yet."""
         another = job.another(number)
         if (job.out, number) not in self.trees:
-            clear(self.house / job.out)
+            clear(self.checkout / job.out)
             self.make(another)
             self.take(job, number)
             self.restore(job)
@@ -53,12 +53,12 @@ class Store:
 
     def lay(self, job: Job, number: int) -> None:
         """Put an artefact into its folder."""
-        copy(self.place(job, number), self.house / job.out)
+        copy(self.place(job, number), self.checkout / job.out)
 
     def keep(self, job: Job, number: int) -> None:
         """Put an artefact where it is kept."""
         source = self.place(job, number)
-        target = (self.house / job.out).parent / KEPT / known_by(self.tree(job, number))[0]
+        target = (self.checkout / job.out).parent / KEPT / known_by(self.tree(job, number))[0]
         target.mkdir(parents=True)
         for path in source.iterdir():
             if path.name != STATE and not path.name.startswith("."):
@@ -66,11 +66,11 @@ class Store:
 
     def force(self, job: Job) -> None:
         """Leave the mark that the workflow leaves where a person wants an artefact made anew."""
-        (self.house / job.out / AGAIN).touch()
+        (self.checkout / job.out / AGAIN).touch()
 
     def restore(self, job: Job) -> None:
         """What the chain has made, and nothing else."""
-        clear(self.house / job.out)
+        clear(self.checkout / job.out)
         if (job.out, 0) in self.trees:
             self.lay(job, 0)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.clerks import config
-from tests.chaos.deaths import KINDS
-from tests.chaos.house import check_complete, jobs
+from tests.chaos.checkout import check_complete, jobs
+from tests.chaos.console_commands import config
 from tests.chaos.judge import KEPT, Tree, differences, known_by, left_over, lost, present, tree
+from tests.chaos.kills import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -36,7 +36,7 @@ def test_every_stage_has_a_job_in_the_chain() -> None:
 
 @pytest.mark.parametrize("flow", ["killed", "changed"])
 def test_a_killed_snakemake_and_the_next_one(flow: str) -> None:
-    command = [sys.executable, "-m", "tests.chaos.snakes", "index", flow]
+    command = [sys.executable, "-m", "tests.chaos.snakemake_runs", "index", flow]
     done = subprocess.run(command, cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0 and done.stdout.endswith("\n1 flows, 0 wrong\n"), done.stdout + done.stderr
 

@@ -6,10 +6,10 @@ import shutil
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tests.chaos.deaths import Scene, Usual
 from tests.chaos.judge import KEPT, Key, Known, differences, left_over, lost, present, tree
-from tests.chaos.nursery import Ended
-from tests.chaos.points import address_space, note, read_notes
+from tests.chaos.kill_points import address_space, note, read_notes
+from tests.chaos.kills import Scene, Usual
+from tests.chaos.processes import Ended
 
 TRY_AGAIN = 75
 ATTEMPTS = 4

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.cli.finished_run import CONFIG, Results, fresh  # noqa: E402
+from tests.cli.photo_folder import CPU, NONE, PhotoFolder  # noqa: E402
 from wsss.cli import main
-
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "workflow")]  # for ``made`` and ``house``
-
-from made import CONFIG, Results, fresh  # noqa: E402
-from shoebox import CPU, NONE, Shoebox  # noqa: E402
 
 Wsss = Callable[..., tuple[int, str, str]]
 
@@ -55,10 +50,10 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shoebox:
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PhotoFolder:
     """Photos and tags in the working directory."""
     monkeypatch.chdir(tmp_path)
-    return Shoebox(tmp_path)
+    return PhotoFolder(tmp_path)
 
 
 @pytest.fixture

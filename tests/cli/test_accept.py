@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished import inside
-from house import House
-from made import CONFIG, changed, fresh, listed
 
+from tests.cli.finished_run import CONFIG, changed, fresh, listed
+from tests.workflow.checkout import Checkout
+from tests.workflow.finished import inside
 from wsss.cli import main
 from wsss.provenance.outputs import digest
 from wsss.runtime.run import read_input
@@ -223,14 +223,14 @@ class TestOlder:
 
 
 def test_snakemake_has_nothing_to_do_after_it(tmp_path: Path) -> None:
-    house = House.build(tmp_path / "house", CONFIG)
-    house.finish()
-    house.configure(LR)
-    assert len(house.plan()) == 15
-    with inside(house.folder):
+    checkout = Checkout.build(tmp_path / "house", CONFIG)
+    checkout.finish()
+    checkout.configure(LR)
+    assert len(checkout.plan()) == 15
+    with inside(checkout.folder):
         fresh()
         assert main(["accept", "--yes"]) == 0
-    assert house.plan() == set()
+    assert checkout.plan() == set()
 
 
 def test_an_explanation_that_is_named(results, wsss) -> None:

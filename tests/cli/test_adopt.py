@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from made import changed, listed
 
+from tests.cli.finished_run import changed, listed
 from wsss.provenance import outputs
 from wsss.store.weights import save_weights
 

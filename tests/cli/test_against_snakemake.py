@@ -14,10 +14,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from finished import inside
-from house import House
-from made import CONFIG, ROOT, fresh
 
+from tests.cli.finished_run import CONFIG, ROOT, fresh
+from tests.workflow.checkout import Checkout
+from tests.workflow.finished import inside
 from wsss.cli import main
 from wsss.store.kept import set_aside
 
@@ -25,10 +25,10 @@ MASKS, MAPS = "results/scenes/s0/masks/p-noc", "results/scenes/s0/cams/p-noc"
 RULES = {"segmenters": "segmenter", "classifiers": "classifier"}
 
 
-def planned(house: House) -> set[str]:
-    """The jobs that ``wsss plan --jobs`` lists, as ``House.plan`` names them."""
+def planned(checkout: Checkout) -> set[str]:
+    """The jobs that ``wsss plan --jobs`` lists, as ``Checkout.plan`` names them."""
     said = io.StringIO()
-    with inside(house.folder), redirect_stdout(said):
+    with inside(checkout.folder), redirect_stdout(said):
         fresh()
         assert main(["plan", "--jobs"]) == 0
     jobs = set()
@@ -43,74 +43,74 @@ def planned(house: House) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> House:
-    house = House.build(tmp_path_factory.mktemp("cli") / "house", CONFIG)
-    assert len(planned(house)) == 16
-    house.finish()
-    return house
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    checkout = Checkout.build(tmp_path_factory.mktemp("cli") / "house", CONFIG)
+    assert len(planned(checkout)) == 16
+    checkout.finish()
+    return checkout
 
 
-def setting(*path: str, value: object) -> Callable[[House], None]:
-    def change(house: House) -> None:
+def setting(*path: str, value: object) -> Callable[[Checkout], None]:
+    def change(checkout: Checkout) -> None:
         config = copy.deepcopy(CONFIG)
         block = config
         for key in path[:-1]:
             block = block.setdefault(key, {})
         block[path[-1]] = value
-        house.configure(config)
+        checkout.configure(config)
 
     return change
 
 
-def edited(path: str, old: str, new: str) -> Callable[[House], None]:
-    return lambda house: house.edit(path, old, new)
+def edited(path: str, old: str, new: str) -> Callable[[Checkout], None]:
+    return lambda checkout: checkout.edit(path, old, new)
 
 
-def other_code(house: House) -> None:
+def other_code(checkout: Checkout) -> None:
     """As if the maps had been made with other files, where that counts."""
-    setting("code", value="strict")(house)
-    run = house.folder / MAPS / "run.json"
+    setting("code", value="strict")(checkout)
+    run = checkout.folder / MAPS / "run.json"
     run.write_text(json.dumps({**json.loads(run.read_text()), "code": {"wsss/inference/cams.py": "0"}}))
 
 
-def kept_and_wanted(house: House) -> None:
+def kept_and_wanted(checkout: Checkout) -> None:
     """Other masks lie in their place; those that are wanted are kept."""
-    set_aside(house.folder / MASKS)
-    setting("masks", "p-noc", "crf", value=None)(house)
-    house.finish()
-    house.configure(CONFIG)
+    set_aside(checkout.folder / MASKS)
+    setting("masks", "p-noc", "crf", value=None)(checkout)
+    checkout.finish()
+    checkout.configure(CONFIG)
 
 
-def seed_copied(house: House) -> None:
+def seed_copied(checkout: Checkout) -> None:
     """The results of one seed do not become those of another by a copy."""
-    shutil.copytree(house.folder / "results/scenes/s0", house.folder / "results/scenes/s1")
-    setting("seeds", value=[1])(house)
+    shutil.copytree(checkout.folder / "results/scenes/s0", checkout.folder / "results/scenes/s1")
+    setting("seeds", value=[1])(checkout)
 
 
-def damaged_and_needed(house: House) -> None:
-    (house.folder / MAPS / "manifest.json").write_text("no JSON")
-    setting("masks", "p-noc", "crf", value=None)(house)
+def damaged_and_needed(checkout: Checkout) -> None:
+    (checkout.folder / MAPS / "manifest.json").write_text("no JSON")
+    setting("masks", "p-noc", "crf", value=None)(checkout)
 
 
-def older(house: House) -> None:
+def older(checkout: Checkout) -> None:
     """A manifest without an identity."""
-    manifest = house.folder / MASKS / "manifest.json"
+    manifest = checkout.folder / MASKS / "manifest.json"
     about = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({key: about[key] for key in ("stage", "settings", "seed", "inputs")}))
 
 
-def deleted(house: House) -> None:
-    shutil.rmtree(house.folder / MASKS)
+def deleted(checkout: Checkout) -> None:
+    shutil.rmtree(checkout.folder / MASKS)
 
 
-def deleted_and_needed(house: House) -> None:
-    deleted(house)
-    setting("segmenters", "p-noc", "predict", value={"flip": False})(house)
-    (house.folder / "results/scenes/s0/segmenters/p-noc/model.safetensors").unlink()
+def deleted_and_needed(checkout: Checkout) -> None:
+    deleted(checkout)
+    setting("segmenters", "p-noc", "predict", value={"flip": False})(checkout)
+    (checkout.folder / "results/scenes/s0/segmenters/p-noc/model.safetensors").unlink()
 
 
-CASES: dict[str, tuple[Callable[[House], None], int]] = {
-    "nothing": (lambda house: None, 0),
+CASES: dict[str, tuple[Callable[[Checkout], None], int]] = {
+    "nothing": (lambda checkout: None, 0),
     "a setting": (setting("classifiers", "p-noc", "tiles", value=4), 11),
     "over how many jobs work is spread": (setting("cams", "p-noc", "shards", value=3), 0),
     "a setting that changes what comes before": (setting("evaluation", "calibration_images", value=4), 9),
@@ -130,12 +130,12 @@ the same."""
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_plans_agree(case: str, finished: House, tmp_path: Path) -> None:
+def test_plans_agree(case: str, finished: Checkout, tmp_path: Path) -> None:
     change, count = CASES[case]
-    house = finished.copy(tmp_path / "copy")
-    change(house)
-    jobs = planned(house)
-    assert jobs | IDLE.get(case, set()) == house.plan()
+    checkout = finished.copy(tmp_path / "copy")
+    change(checkout)
+    jobs = planned(checkout)
+    assert jobs | IDLE.get(case, set()) == checkout.plan()
     assert len(jobs) == count
 
 

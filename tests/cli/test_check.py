@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from made import CONFIG
-from shoebox import Shoebox
+
+from tests.cli.finished_run import CONFIG
+from tests.cli.photo_folder import PhotoFolder
 
 
 def configure(**dataset: Any) -> None:
@@ -21,7 +22,7 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_in_order(box: Shoebox, wsss) -> None:
+def test_in_order(box: PhotoFolder, wsss) -> None:
     configure()
     before = sorted(os.listdir())
     code, said, _ = wsss("check")
@@ -30,38 +31,38 @@ def test_in_order(box: Shoebox, wsss) -> None:
     assert sorted(os.listdir()) == before, "it writes nothing"
 
 
-def broken_photo(box: Shoebox) -> None:
+def broken_photo(box: PhotoFolder) -> None:
     path = box.photos / "p03.jpg"
     path.write_bytes(path.read_bytes()[:300])
 
 
-def lost_photo(box: Shoebox) -> None:
+def lost_photo(box: PhotoFolder) -> None:
     (box.photos / "p04.jpg").rename(box.photos / "p044.jpg")
 
 
-def twin(box: Shoebox) -> None:
+def twin(box: PhotoFolder) -> None:
     box.paint("p05", suffix=".png")
 
 
-def two_rows(box: Shoebox) -> None:
+def two_rows(box: PhotoFolder) -> None:
     with box.table.open("a") as file:
         file.write("p06,dog\n")
 
 
-def untagged(box: Shoebox) -> None:
+def untagged(box: PhotoFolder) -> None:
     box.paint("p99")
 
 
-def empty_class(box: Shoebox) -> None:
+def empty_class(box: PhotoFolder) -> None:
     configure(classes=["cat", "dog", "zebra"])
 
 
-def misspelt_tag(box: Shoebox) -> None:
+def misspelt_tag(box: PhotoFolder) -> None:
     configure(classes=["cat", "dog"])
     box.table.write_text(box.table.read_text().replace('p00,"cat"', 'p00,"catt"'))
 
 
-def wrong_mask(box: Shoebox) -> None:
+def wrong_mask(box: PhotoFolder) -> None:
     configure(masks="masks")
     box.mask("p00", value=7)
 
@@ -80,7 +81,7 @@ def wrong_mask(box: Shoebox) -> None:
     ],
     ids=lambda one: one.__name__ if callable(one) else "",
 )  # fmt: skip
-def test_problems(box: Shoebox, wsss, spoil: Any, said: str) -> None:
+def test_problems(box: PhotoFolder, wsss, spoil: Any, said: str) -> None:
     configure()
     spoil(box)
     code, out, error = wsss("check")
@@ -90,7 +91,7 @@ def test_problems(box: Shoebox, wsss, spoil: Any, said: str) -> None:
     assert "photos" in flat(out).split("problem")[0], "what the dataset holds is told all the same"
 
 
-def test_all_at_once(box: Shoebox, wsss) -> None:
+def test_all_at_once(box: PhotoFolder, wsss) -> None:
     configure()
     for spoil in (broken_photo, lost_photo, twin, two_rows):
         spoil(box)
@@ -99,25 +100,25 @@ def test_all_at_once(box: Shoebox, wsss) -> None:
     assert "5 problems" in out  # p044 has no tags
 
 
-def test_dropped_ones_are_listed_and_harmless(box: Shoebox, wsss) -> None:
+def test_dropped_ones_are_listed_and_harmless(box: PhotoFolder, wsss) -> None:
     configure(broken="drop")
     broken_photo(box)
     code, out, _ = wsss("check")
     assert code == 0 and "id 'p03'" in out and "1 problem, left out as 'broken: drop' says" in out
 
 
-def test_a_table_that_is_not_there(box: Shoebox, wsss) -> None:
+def test_a_table_that_is_not_there(box: PhotoFolder, wsss) -> None:
     configure(labels="tagz.csv")
     code, _, error = wsss("check")
     assert code == 2 and "tagz.csv: the table of tags (labels) is not there" in error
 
 
-def test_few_photos_of_a_class_are_pointed_out(box: Shoebox, wsss) -> None:
+def test_few_photos_of_a_class_are_pointed_out(box: PhotoFolder, wsss) -> None:
     configure()
     assert "few" in wsss("check")[1]
 
 
-def test_files_that_recipes_name(box: Shoebox, wsss) -> None:
+def test_files_that_recipes_name(box: PhotoFolder, wsss) -> None:
     configure()
     config = yaml.safe_load(Path("config.yaml").read_text())
     config["classifiers"] = {"a": {"objective": "vanilla", "pretrained": "gone.safetensors"}}
@@ -132,7 +133,7 @@ def test_files_that_recipes_name(box: Shoebox, wsss) -> None:
     assert wsss("check")[0] == 0
 
 
-def test_scenes_and_names(box: Shoebox, wsss) -> None:
+def test_scenes_and_names(box: PhotoFolder, wsss) -> None:
     Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
     assert "24 training and 8 validation scenes" in wsss("check")[1]
     assert "has no dataset 'scene'; did you mean 'scenes'?" in wsss("check", "--dataset", "scene")[2]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import CONFIG, changed, listed
 
+from tests.cli.finished_run import CONFIG, changed, listed
 from wsss.store.kept import set_aside
 
 NO_CRF = changed("masks", "p-noc", "crf", value=None)

@@ -6,7 +6,8 @@ import shutil
 from typing import Any
 
 import pytest
-from made import CONFIG
+
+from tests.cli.finished_run import CONFIG
 
 
 def merged(base: dict[str, Any], **blocks: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from made import ROOT
 
+from tests.cli.finished_run import ROOT
 from wsss.cli import main
 from wsss.cli.arguments import parser
 from wsss.cli.colours import coloured, paint

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import pytest
 import yaml
-from finished import finish, inside
-from made import ROOT, fresh
 
+from tests.cli.finished_run import ROOT, fresh
+from tests.workflow.finished import finish, inside
 from wsss.config.loader import load
 from wsss.provenance.identity import facts, identity
 from wsss.runtime.program import Stage

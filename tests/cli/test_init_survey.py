@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from shoebox import Shoebox, written
 
+from tests.cli.photo_folder import PhotoFolder, written
 from wsss.cli.scan import survey
 from wsss.errors import WsssError
 
@@ -14,51 +14,51 @@ pytestmark = pytest.mark.usefixtures("plain_machine")
 
 
 class TestTable:
-    def test_in_the_folder(self, box: Shoebox) -> None:
+    def test_in_the_folder(self, box: PhotoFolder) -> None:
         box.table.rename(box.photos / "my tags.csv")
         assert survey(Path("photos")).table == Path("photos/my tags.csv")
 
-    def test_misspelt(self, box: Shoebox, wsss) -> None:
+    def test_misspelt(self, box: PhotoFolder, wsss) -> None:
         error = wsss("init", "photos", "--labels", "tag.csv")[2]
         assert "tag.csv: there is no such table of tags; did you mean tags.csv?" in error
 
-    def test_several(self, box: Shoebox) -> None:
+    def test_several(self, box: PhotoFolder) -> None:
         (box.root / "old.csv").write_text("id,labels\np00,cat\n")
         (box.root / "other.csv").write_text("name,price\na,1\n")
         with pytest.raises(WsssError, match=r"2 tables of tags \(old.csv, tags.csv\); name one with --labels"):
             survey(Path("photos"))
         assert survey(Path("photos"), Path("old.csv")).table == Path("old.csv")
 
-    def test_none(self, box: Shoebox) -> None:
+    def test_none(self, box: PhotoFolder) -> None:
         box.table.unlink()
         with pytest.raises(WsssError, match="no table of tags in photos or beside it.*'id,labels'"):
             survey(Path("photos"))
 
-    def test_another_header(self, box: Shoebox) -> None:
+    def test_another_header(self, box: PhotoFolder) -> None:
         box.write("file,tags")
         with pytest.raises(WsssError, match="'id' and 'labels' but holds 'file', 'tags'"):
             survey(Path("photos"))
 
-    def test_no_label_at_all(self, box: Shoebox) -> None:
+    def test_no_label_at_all(self, box: PhotoFolder) -> None:
         box.table.write_text("id,labels\np00,\n")
         with pytest.raises(WsssError, match="no row has a label"):
             survey(Path("photos"))
 
     @pytest.mark.parametrize("sign", [";", "|", ",", "/"])
-    def test_separator(self, box: Shoebox, wsss, sign: str) -> None:
+    def test_separator(self, box: PhotoFolder, wsss, sign: str) -> None:
         box.write(joined=sign)
         assert wsss("init", "photos")[0] == 0
         assert written().recipes["datasets"]["photos"].separator == sign
         assert wsss("check")[0] == 0
 
-    def test_a_class_name_with_a_slash_is_one_class(self, box: Shoebox) -> None:
+    def test_a_class_name_with_a_slash_is_one_class(self, box: PhotoFolder) -> None:
         box.tags = {id: ("cat/kitten",) for id in box.tags} | {"p00": ("dog",)}
         box.write()
         assert survey(Path("photos")).classes == ("cat/kitten", "dog")
 
 
 class TestBesideThePhotos:
-    def test_masks(self, box: Shoebox, wsss) -> None:
+    def test_masks(self, box: PhotoFolder, wsss) -> None:
         for id in list(box.tags)[:6]:
             box.mask(id)
         assert "masks   6 in masks" in wsss("init", "photos")[1]
@@ -67,7 +67,7 @@ class TestBesideThePhotos:
         assert 1 <= config.evaluation.calibration_images <= 6
         assert config.recipes["masks"]["p-noc"].threshold.policy == "calibrated"
 
-    def test_masks_of_others(self, box: Shoebox, wsss) -> None:
+    def test_masks_of_others(self, box: PhotoFolder, wsss) -> None:
         box.mask("stranger")
         assert wsss("init", "photos")[0] == 0 and written().recipes["datasets"]["photos"].masks is None
         error = wsss("init", "photos", "--masks", "masks", "--force")[2]
@@ -77,11 +77,11 @@ class TestBesideThePhotos:
         )[2]  # fmt: skip
 
     @pytest.mark.parametrize("given", [(), ("--masks", "photos/masks")])
-    def test_masks_among_the_photos(self, box: Shoebox, wsss, given: tuple[str, ...]) -> None:
+    def test_masks_among_the_photos(self, box: PhotoFolder, wsss, given: tuple[str, ...]) -> None:
         box.mask("p00", folder="photos/masks")
         assert "photos/masks lies among the photos" in wsss("init", "photos", *given)[2]
 
-    def test_lists(self, box: Shoebox, wsss) -> None:
+    def test_lists(self, box: PhotoFolder, wsss) -> None:
         Path("train.txt").write_text("".join(f"{id}.jpg\n" for id in list(box.tags)[:9]))
         Path("val.txt").write_text("".join(f"{id}\n" for id in list(box.tags)[9:]))
         assert "train.txt (9), val.txt (3)" in wsss("init", "photos")[1]
@@ -89,13 +89,13 @@ class TestBesideThePhotos:
         assert (dataset.train, dataset.val) == ("train.txt", "val.txt")
         assert wsss("check")[0] == 0
 
-    def test_lists_of_others(self, box: Shoebox, wsss) -> None:
+    def test_lists_of_others(self, box: PhotoFolder, wsss) -> None:
         for name in ("train", "val"):
             Path(f"{name}.txt").write_text("stranger\n")
         assert "are not used: they do not name these photos" in wsss("init", "photos")[1]
         assert written().recipes["datasets"]["photos"].train is None
 
-    def test_class_names(self, box: Shoebox, wsss) -> None:
+    def test_class_names(self, box: PhotoFolder, wsss) -> None:
         Path("classes.txt").write_text("dog\ncat\n")
         assert wsss("init", "photos")[0] == 0
         assert written().recipes["datasets"]["photos"].classes == "classes.txt"
@@ -113,51 +113,51 @@ class TestProblems:
         assert wsss("check")[0] == 2
         return " ".join(said.split())
 
-    def test_a_photo_without_tags(self, box: Shoebox, wsss) -> None:
+    def test_a_photo_without_tags(self, box: PhotoFolder, wsss) -> None:
         box.paint("new one")
         assert "1 photo without a row of tags: new one; add a row for each" in self.said(wsss)
 
-    def test_tags_without_a_photo(self, box: Shoebox, wsss) -> None:
+    def test_tags_without_a_photo(self, box: PhotoFolder, wsss) -> None:
         box.tags["gone"] = ("cat",)
         box.write()
         assert "1 id of tags.csv without a photo: gone; restore the photos" in self.said(wsss)
 
-    def test_ids_with_a_suffix(self, box: Shoebox, wsss) -> None:
+    def test_ids_with_a_suffix(self, box: PhotoFolder, wsss) -> None:
         box.tags = {f"{id}.jpg": names for id, names in box.tags.items()} | {"p00": ("cat",), "p01": ("dog",)}
         box.tags |= {"p02": ("dog",), "p03": ("cat",)}
         box.write()
         assert "12 ids of tags.csv end in a suffix ('p00.jpg'); write ids without it" in self.said(wsss)
 
-    def test_a_photo_that_cannot_be_read(self, box: Shoebox, wsss) -> None:
+    def test_a_photo_that_cannot_be_read(self, box: PhotoFolder, wsss) -> None:
         (box.photos / "p03.jpg").write_bytes(b"no image")
         assert "photos/p03.jpg cannot be read: not an image of a known kind; copy it again" in self.said(wsss)
 
-    def test_no_photo_that_can_be_read(self, box: Shoebox, wsss) -> None:
+    def test_no_photo_that_can_be_read(self, box: PhotoFolder, wsss) -> None:
         for path in box.photos.iterdir():
             path.write_bytes(b"no image")
         code, _, error = wsss("init", "photos")
         assert code == 2 and "cannot be read as an image (not an image of a known kind), nor can any other" in error
 
-    def test_two_photos_of_one_id(self, box: Shoebox, wsss) -> None:
+    def test_two_photos_of_one_id(self, box: PhotoFolder, wsss) -> None:
         box.paint("p03", suffix=".png")
         assert "photos/p03.jpg, photos/p03.png: several photos of one id (p03)" in self.said(wsss)
 
-    def test_two_rows_of_one_id(self, box: Shoebox, wsss) -> None:
+    def test_two_rows_of_one_id(self, box: PhotoFolder, wsss) -> None:
         with box.table.open("a") as file:
             file.write("p03,dog\n")
         assert "tags.csv: id p03: has another row of tags in line 14; keep one row an id" in self.said(wsss)
 
-    def test_a_class_with_no_photo(self, box: Shoebox, wsss) -> None:
+    def test_a_class_with_no_photo(self, box: PhotoFolder, wsss) -> None:
         Path("classes.txt").write_text("cat\ndog\nzebra\n")
         assert "no photo has the tag zebra; tag some, or take it out of classes.txt" in self.said(wsss)
 
-    def test_left_out_when_asked_for(self, box: Shoebox, wsss) -> None:
+    def test_left_out_when_asked_for(self, box: PhotoFolder, wsss) -> None:
         (box.photos / "p03.jpg").write_bytes(b"no image")
         said = wsss("init", "photos", "--broken", "drop")[1]
         assert "p03.jpg cannot be read" in said and "wsss run will stop" not in said
         assert written().recipes["datasets"]["photos"].broken == "drop"
         assert wsss("check")[0] == 0
 
-    def test_nothing_to_learn_from(self, box: Shoebox, wsss) -> None:
+    def test_nothing_to_learn_from(self, box: PhotoFolder, wsss) -> None:
         box.table.write_text("id,labels\np00,cat\np01,dog\n")
         assert "at least 2 and 1 are needed: tag more photos" in wsss("init", "photos")[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made import CONFIG, ROOT, changed
 
+from tests.cli.finished_run import CONFIG, ROOT, changed
 from wsss.cli.forecast import STARTUP, History, Past, pixels, scaled
 from wsss.cli.plan import Asked, asked_by_rules
 from wsss.steps import STEPS

@@ -14,9 +14,9 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from scipy import ndimage
-from shoebox import Shoebox
 
 import wsss.stages.cams
+from tests.cli.photo_folder import PhotoFolder
 from wsss.cli.predict import recipe, segmenter
 from wsss.data.images import read_image
 from wsss.data.palette import VOC_PALETTE
@@ -61,11 +61,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def new(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shoebox:
+def new(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PhotoFolder:
     """Six photos of two sizes, one in a folder, one lying on its side."""
     shutil.copytree(trained / "results", tmp_path / "results")
     monkeypatch.chdir(tmp_path)
-    box = Shoebox(tmp_path, 4)
+    box = PhotoFolder(tmp_path, 4)
     box.paint("farm/sheep 7", 7, size=(40, 56), suffix=".PNG")
     turned = Image.open(box.paint("turned", 8))
     exif = turned.getexif()
@@ -89,7 +89,7 @@ def photo(id: str) -> Photo:
     return Photo(id, path, height, width, 0)
 
 
-def test_masks_are_those_of_the_network(new: Shoebox, wsss) -> None:
+def test_masks_are_those_of_the_network(new: PhotoFolder, wsss) -> None:
     code, said, error = wsss(*GO)
     assert code == 0 and "6 masks in out/masks" in said
     assert "scales [1], crf null (as its recipe has it)" in error
@@ -108,7 +108,7 @@ def test_masks_are_those_of_the_network(new: Shoebox, wsss) -> None:
         assert np.array_equal(np.array(image.getpalette()).reshape(-1, 3), VOC_PALETTE)
 
 
-def test_regions_are_what_coco_tools_read(new: Shoebox, wsss, capsys) -> None:
+def test_regions_are_what_coco_tools_read(new: PhotoFolder, wsss, capsys) -> None:
     wsss(*GO)
     coco = COCO("out/coco.json")
     assert [one["name"] for one in coco.loadCats([1, 2])] == CLASSES
@@ -128,7 +128,7 @@ def test_regions_are_what_coco_tools_read(new: Shoebox, wsss, capsys) -> None:
     assert ids == list(range(1, len(ids) + 1))
 
 
-def test_pictures(new: Shoebox, wsss) -> None:
+def test_pictures(new: PhotoFolder, wsss) -> None:
     wsss(*GO)
     for id in IDS:
         with Image.open(f"out/overlays/{id}.jpg") as image:
@@ -137,7 +137,7 @@ def test_pictures(new: Shoebox, wsss) -> None:
         assert image.getpixel((16, 14)) == tuple(VOC_PALETTE[1]) and image.getpixel((16, 34)) == tuple(VOC_PALETTE[2])
 
 
-def test_a_second_run_makes_nothing_again(new: Shoebox, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_makes_nothing_again(new: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
     wsss(*GO)
     before, times = files(), {path: path.stat().st_mtime_ns for path in Path("out/masks").rglob("*.png")}
     monkeypatch.setattr("wsss.interfaces.predict._producer", None)  # the network is not even opened
@@ -146,7 +146,7 @@ def test_a_second_run_makes_nothing_again(new: Shoebox, wsss, monkeypatch: pytes
     assert files() == before and times == {path: path.stat().st_mtime_ns for path in times}
 
 
-def test_what_changed_is_made_again(new: Shoebox, wsss) -> None:
+def test_what_changed_is_made_again(new: PhotoFolder, wsss) -> None:
     wsss(*GO)
     before = files()
     new.paint("p01", 11)  # another photo of that name
@@ -161,7 +161,7 @@ def test_what_changed_is_made_again(new: Shoebox, wsss) -> None:
 
 
 @pytest.mark.parametrize("stop", ["SIGTERM", "an error"])
-def test_stopped_halfway(new: Shoebox, wsss, monkeypatch: pytest.MonkeyPatch, stop: str) -> None:
+def test_stopped_halfway(new: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch, stop: str) -> None:
     """What is made stays, nothing is half there, and in the end all is as if nothing had happened."""
     wsss(*GO)
     whole = files()
@@ -192,7 +192,7 @@ def wsss_apply():
     return wsss.stages.cams
 
 
-def test_masks_made_otherwise_are_not_mixed(new: Shoebox, wsss) -> None:
+def test_masks_made_otherwise_are_not_mixed(new: PhotoFolder, wsss) -> None:
     wsss(*GO)
     before = files()
     with pytest.raises(SystemExit) as ended:
@@ -206,7 +206,7 @@ def test_masks_made_otherwise_are_not_mixed(new: Shoebox, wsss) -> None:
     }
 
 
-def test_what_is_wrong_with_the_folder_is_said(new: Shoebox, wsss, capsys) -> None:
+def test_what_is_wrong_with_the_folder_is_said(new: PhotoFolder, wsss, capsys) -> None:
     new.mask("p00", folder="mine/masks")
     own = Path("mine/masks/p00.png").read_bytes()
     with pytest.raises(SystemExit):
@@ -225,14 +225,14 @@ def test_what_is_wrong_with_the_folder_is_said(new: Shoebox, wsss, capsys) -> No
     assert "predict.json: cannot be read; name another folder with --out, or give --force" in capsys.readouterr().err
 
 
-def test_masks_beside_the_photos_are_no_photos(new: Shoebox, wsss) -> None:
+def test_masks_beside_the_photos_are_no_photos(new: PhotoFolder, wsss) -> None:
     for _ in range(2):
         assert wsss(*GO, "--out", "photos/out")[0] == 0
         assert MaskFolder("photos/out/masks").ids() == IDS
 
 
 class TestPhotosThatCannotBeUsed:
-    def test_each_is_named_before_work_starts(self, new: Shoebox, wsss) -> None:
+    def test_each_is_named_before_work_starts(self, new: PhotoFolder, wsss) -> None:
         (new.photos / "p00.jpg").write_bytes(b"no image")
         whole = (new.photos / "p01.jpg").read_bytes()
         (new.photos / "p01.jpg").write_bytes(whole[: len(whole) // 2])
@@ -245,7 +245,7 @@ class TestPhotosThatCannotBeUsed:
         assert "photos/p01.jpg: cannot be read (image file is truncated" in error
         assert "photos/p02.png: is also the id 'p02' of p02.jpg" in error
 
-    def test_they_may_be_left_out(self, new: Shoebox, wsss) -> None:
+    def test_they_may_be_left_out(self, new: PhotoFolder, wsss) -> None:
         (new.photos / "p00.jpg").write_bytes(b"no image")
         code, _, error = wsss(*GO, "--skip-unreadable")
         assert code == 0 and "left out: photos/p00.jpg: cannot be read" in error
@@ -254,7 +254,7 @@ class TestPhotosThatCannotBeUsed:
             path.write_bytes(b"")
         assert "none of its 6 photos can be read" in wsss(*GO, "--skip-unreadable")[2]
 
-    def test_none(self, new: Shoebox, wsss) -> None:
+    def test_none(self, new: PhotoFolder, wsss) -> None:
         Path("empty").mkdir()
         for name, said in (("empty", "empty: holds no photo"), ("no", "no: there is no such folder")):
             assert said in wsss("predict", NETWORK, name, "--out", "out")[2]
@@ -262,7 +262,7 @@ class TestPhotosThatCannotBeUsed:
 
 
 class TestWhatIsNamed:
-    def test_no_network(self, new: Shoebox, wsss) -> None:
+    def test_no_network(self, new: PhotoFolder, wsss) -> None:
         code, _, error = wsss("predict", "results/photos/s0/classifiers/plain", "photos", "--out", "out")
         assert code == 2
         assert (
@@ -274,11 +274,11 @@ class TestWhatIsNamed:
         Path(f"{NETWORK}/model.safetensors").write_bytes(b"no weights")
         assert "cannot be read" in wsss(*GO)[2]
 
-    def test_its_predictions_mean_the_network(self, new: Shoebox) -> None:
+    def test_its_predictions_mean_the_network(self, new: PhotoFolder) -> None:
         assert segmenter(Path("results/photos/s0/predictions/mine")).folder == Path(NETWORK).absolute()
         assert segmenter(Path(NETWORK, "model.safetensors")).title == NETWORK
 
-    def test_settings_without_predictions(self, new: Shoebox) -> None:
+    def test_settings_without_predictions(self, new: PhotoFolder) -> None:
         shutil.rmtree("results/photos/s0/predictions")
         settings, said = recipe(load(NETWORK))
         assert settings == PredictSettings() and said.startswith("the defaults")
@@ -287,11 +287,11 @@ class TestWhatIsNamed:
         (("--scales", "9"), "--scales[0]"), (("--scales", "0"), "--scales"), (("--crf", "deeplabb"), "deeplab, psa"),
         (("--device", "tpu"), "--device tpu: one of auto, cpu, cuda"),
     ])  # fmt: skip
-    def test_flags(self, new: Shoebox, wsss, flags: tuple[str, ...], said: str) -> None:
+    def test_flags(self, new: PhotoFolder, wsss, flags: tuple[str, ...], said: str) -> None:
         code, _, error = wsss(*GO, *flags)
         assert code == 2 and said in error and not Path("out").exists()
 
-    def test_a_crf_changes_masks(self, new: Shoebox, wsss) -> None:
+    def test_a_crf_changes_masks(self, new: PhotoFolder, wsss) -> None:
         wsss(*GO)
         assert wsss(*GO, "--out", "crf", "--crf", "deeplab")[0] == 0
         pairs = [(MaskFolder("out/masks").read(id), MaskFolder("crf/masks").read(id)) for id in IDS]

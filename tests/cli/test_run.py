@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from house import House
-from made import CONFIG, ROOT, changed
 
 import wsss.cli.run
+from tests.cli.finished_run import CONFIG, ROOT, changed
+from tests.workflow.checkout import Checkout
 from wsss.cli.run import RULES, SHARDED, others, snakemake
 from wsss.steps import STEPS
 from wsss.store.kept import set_aside
@@ -298,12 +298,12 @@ class TestAgain:
 
 
 def test_snakemake_understands_again_and_only(tmp_path: Path) -> None:
-    house = House.build(tmp_path / "house", CONFIG)
-    house.finish()
-    house.configure(changed("classifiers", "vanilla", "lr", value=0.2))
+    checkout = Checkout.build(tmp_path / "house", CONFIG)
+    checkout.finish()
+    checkout.configure(changed("classifiers", "vanilla", "lr", value=0.2))
     for flag, rules in (("--only", {"masks"}), ("--again", {"classifier", "cams", "masks", "segmenter"})):
         command = [sys.executable, "-m", "wsss", "run", "-n", "--quiet", "rules", flag, "masks:p-noc"]
-        done = subprocess.run(command, cwd=house.folder, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         counted = set(re.findall(r"^(\w+) +\d+$", done.stdout, re.M)) - {"total"}
         assert counted == rules if flag == "--only" else counted > rules

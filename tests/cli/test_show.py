@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made import CONFIG, ROOT, changed
 
+from tests.cli.finished_run import CONFIG, ROOT, changed
 from wsss.cli.reproduce import stage_command
 from wsss.cli.run import parsed
 from wsss.store.artefact import load

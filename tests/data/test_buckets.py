@@ -14,8 +14,8 @@ from wsss.data.buckets import buckets
 from wsss.data.index import Item
 from wsss.data.loading import ScaledBatches, resized
 from wsss.errors import WsssError
-from wsss.parts.folder import own
-from wsss.runtime.shard import Share
+from wsss.parts.folder import own_items
+from wsss.runtime.shard import Shard
 
 
 def item(number: int, size: tuple[int, int], image: Path = Path("x")) -> Item:
@@ -32,7 +32,7 @@ def test_images_of_a_size_in_the_order_of_the_list():
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 20])
 def test_jobs_get_whole_buckets(total):
     items = [item(n, (4 + n % 3, 5)) for n in range(60)]
-    shares = [own(SimpleNamespace(share=Share(number, total)), items) for number in range(total)]
+    shares = [own_items(SimpleNamespace(share=Shard(number, total)), items) for number in range(total)]
     assert sorted(i.id for share in shares for i in share) == sorted(i.id for i in items)
     whole = [[i.id for i in bucket] for bucket in buckets(items)]
     for share in shares:

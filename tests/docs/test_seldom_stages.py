@@ -15,7 +15,7 @@ import timm
 import torch
 from PIL import Image
 
-from tests.engine.together import free_port
+from tests.engine.process_group import free_port
 from wsss.compute.devices import device_type
 from wsss.data.index import Item, write_index
 from wsss.errors import WsssError
@@ -28,7 +28,7 @@ from wsss.models.segmenter import Segmenter
 from wsss.parts.maps import Parts
 from wsss.runtime.program import Stage
 from wsss.runtime.run import Run
-from wsss.runtime.shard import Share, locked, owner
+from wsss.runtime.shard import Shard, locked, owner
 from wsss.settings import (
     AffinityLabelSettings,
     AffinitySettings,
@@ -53,7 +53,7 @@ from wsss.store.maps import MapWriter
 from wsss.store.weights import save_weights
 from wsss.system.files import write_json
 from wsss.system.gpus import claim_gpu
-from wsss.system.launch import Team
+from wsss.system.launch import World
 from wsss.system.rendezvous import joined
 from wsss.workflow.jobs import Chain
 
@@ -95,7 +95,7 @@ def hints(at: Path) -> object:
 
 def no_folder(at: Path) -> object:
     (at / "file").touch()
-    return claim_gpu(2, Team(), at / "file")
+    return claim_gpu(2, World(), at / "file")
 
 
 def listed(at: Path) -> object:
@@ -201,8 +201,8 @@ def test_a_mistake_is_named(said: str, tmp_path: Path, monkeypatch: pytest.Monke
         MISTAKES[said](tmp_path)
 
 
-@pytest.mark.parametrize("share", [None, Share(0, 2)])
-def test_results_of_another_user(share: Share | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("share", [None, Shard(0, 2)])
+def test_results_of_another_user(share: Shard | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever may not write there is told whose the folder is. Patched, for nothing is forbidden to root."""
 
     def refuse(path: Path, *_: object) -> None:
@@ -262,7 +262,7 @@ def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_many_for_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsss.system.gpus.MOST", 0)
     with pytest.raises(WsssError, match="0 processes use each of the 2 GPUs; wait for some of them"):
-        claim_gpu(2, Team(), tmp_path)
+        claim_gpu(2, World(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_too_many_for_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 )
 def test_processes_that_do_not_meet(rank: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsss.system.rendezvous.MEETING", 1.0)
-    with pytest.raises(WsssError, match=said), joined(Team(rank, 2, port=free_port()), lambda: "gloo"):
+    with pytest.raises(WsssError, match=said), joined(World(rank, 2, port=free_port()), lambda: "gloo"):
         pass
 
 

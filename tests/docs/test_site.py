@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from wsss.explain.methods import find
+
 ROOT = Path(__file__).resolve().parents[2]
 LOADS = {"src", "srcset", "poster", "data"}
 """Attributes whose file a browser fetches by itself; so it does with a ``<link href>``."""
@@ -97,7 +99,8 @@ def test_every_public_module_stands_in_the_api(pages: dict[Path, Page], site: Pa
         assert name in pages[site / f"api/{name.split('.')[1]}.html"].ids
     explain = pages[site / "api/explain.html"]
     for path in (ROOT / "wsss/explain/methods").glob("[a-z]*.py"):
-        assert f"wsss.explain.methods.{path.stem}.Method" in explain.ids
+        name = find(path.stem.replace("_", "-")).__name__
+        assert f"wsss.explain.methods.{path.stem}.{name}" in explain.ids
     assert ":class:" not in explain.text and "====" not in pages[site / "api/store.html"].text
 
 

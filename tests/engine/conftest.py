@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.engine.little import SMALL
+from tests.engine.tiny_training import SMALL
 from wsss.data.index import Item, write_index
 from wsss.runtime.run import Run
 from wsss.settings import (

@@ -17,7 +17,7 @@ from wsss.inference.walk import edge_maps
 from wsss.models.classifier import Classifier
 from wsss.models.edge_network import load_edge_network
 from wsss.refine.random_walk import random_walk
-from wsss.runtime.shard import Share
+from wsss.runtime.shard import Shard
 from wsss.settings import AffinityLabelSettings, AffinitySettings, WalkSettings
 from wsss.stages.affinity import train_affinity
 from wsss.stages.affinity_labels import write_affinity_labels
@@ -161,9 +161,9 @@ def test_walks_are_whole_and_do_not_depend_on_shards(inputs, edges, stage_run):
         settings = WalkSettings(cams="x", affinity="x", steps=16)
         given = {"index": inputs["index"], "cams": inputs["cams"], "affinity": edges}
         run = stage_run("walk", settings, given, f"walk{shards}")
-        for run.share in (Share(number, shards) for number in range(shards)):
+        for run.shard in (Shard(number, shards) for number in range(shards)):
             write_walk(run)
-        run.share = None
+        run.shard = None
         stores.append(MapStore(made(run, write_walk)))
     one, three = stores
     index, before = Index.load(inputs["index"]), MapStore(inputs["cams"])

@@ -21,10 +21,10 @@ from wsss.inference.cams import class_activation_maps, network_stride, tag_proba
 from wsss.inference.segmentation import pixel_probabilities
 from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
-from wsss.runtime.shard import Share
+from wsss.runtime.shard import Shard
 from wsss.settings import CamsSettings, CrfSettings, InferenceSettings, PredictSettings
 from wsss.stages.cams import write_cams
-from wsss.stages.predictions import Finish, write_predictions
+from wsss.stages.predictions import FinishPrediction, write_predictions
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
@@ -197,7 +197,7 @@ def test_cams_are_whole_and_do_not_depend_on_shards(tiny_index, classifier, make
     for shards in (1, 3):
         settings = CamsSettings(classifier="x", scales=(0.5, 1.0))
         run = make_run(settings, {"index": tiny_index, "classifier": classifier[1]}, f"cams{shards}")
-        for run.share in (*(Share(number, shards) for number in range(shards)), None):
+        for run.shard in (*(Shard(number, shards) for number in range(shards)), None):
             write_cams(run)
         write_manifest(run.out, {})
         stores.append(MapStore(run.out))
@@ -244,9 +244,9 @@ def test_predictions_with_and_without_crf(tiny_index, segmenter, make_run):
         settings = PredictSettings(scales=(1.0,), crf=crf)
         run = make_run(settings, {"index": tiny_index, "segmenter": segmenter[1]}, name)
         for _ in range(2):  # and when a killed run had made all masks
-            run.told.clear()
+            run.recorded.clear()
             write_predictions(run)
-            assert run.told.get("crf_backend") == (None if crf is None else "native")
+            assert run.recorded.get("crf_backend") == (None if crf is None else "native")
         items = Index.load(tiny_index).split("val")
         masks = MaskFolder(run.out / "masks")
         assert sorted(masks.ids()) == sorted(i.id for i in items)
@@ -276,7 +276,7 @@ def test_few_probabilities_wait_in_memory(tiny_index, segmenter, make_run, monke
     run = make_run(settings, {"index": tiny_index, "segmenter": segmenter[1]})
     write_predictions(run)
     assert max(waiting) == most - 1 and len(written) == 4
-    at_once = Finish(settings, MaskFolder(run.out / "again"))
+    at_once = FinishPrediction(settings, MaskFolder(run.out / "again"))
     (run.out / "again").mkdir()
     for pair in handed:
         at_once(pair)

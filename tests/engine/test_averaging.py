@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from tests.engine.little import SMALL
+from tests.engine.tiny_training import SMALL
 from wsss.errors import WsssError
-from wsss.objectives.oc_cse import Goal as OcCse
+from wsss.objectives.oc_cse import OcCse
 from wsss.settings import OcCseSettings, PNocSettings, POcSettings, PuzzleSettings, TrainingSettings, VanillaSettings
 from wsss.stages.classifier import train_classifier
 from wsss.store.manifest import write_manifest

@@ -18,7 +18,7 @@ from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find
 from wsss.explain.metrics import Batch, Metrics, measure, measure_seeds, seed_scores
 from wsss.models.classifier import Classifier, load_classifier, logits
-from wsss.runtime.shard import Share
+from wsss.runtime.shard import Shard
 from wsss.settings import CamsSettings, ExplanationSettings
 from wsss.stages.cams import write_cams
 from wsss.stages.explanation import evenly, write_explanations
@@ -49,10 +49,10 @@ def classifier(tmp_path_factory):
 def maps_of(make_run, tiny_index, classifier, name="out", share=None, **settings):
     run = make_run(CamsSettings.read(ORDINARY | settings), {"index": tiny_index, "classifier": classifier}, name)
     if share:
-        run.share = share
+        run.shard = share
     write_cams(run)
     if not share:
-        write_manifest(run.out, {**run.facts, **run.told})
+        write_manifest(run.out, {**run.facts, **run.recorded})
     return run.out
 
 
@@ -105,7 +105,7 @@ def test_noise_follows_the_seed_and_the_image_whoever_makes_it(make_run, tiny_in
     smooth = {"explainer": "smooth-grad", "explainer_options": {"n": 2}, "scales": [1.0]}
     alone = maps_of(make_run, tiny_index, classifier, "alone", **smooth)
     for number in range(2):
-        maps_of(make_run, tiny_index, classifier, "shared", Share(number, 2), **smooth)
+        maps_of(make_run, tiny_index, classifier, "shared", Shard(number, 2), **smooth)
     shared = maps_of(make_run, tiny_index, classifier, "shared", **smooth)
     shards = [next(folder.glob("shard-*.h5")) for folder in (alone, shared)]
     values = [MapStore(folder)["p13"].maps[0] for folder in (alone, shared)]
@@ -141,12 +141,12 @@ def explain(make_run, tiny_index, classifier, name="explained", share=None, **se
     settings = ExplanationSettings.read({"classifier": "x", "calibration_images": 4, "pictures": 2} | settings)
     run = make_run(settings, {"index": tiny_index, "classifier": classifier}, name)
     if share:
-        run.share = share
+        run.shard = share
     write_explanations(run)
     if not share:
         relative = {"path": "../" + classifier.name} if classifier.parent == run.out.parent else {"path": classifier}
         facts = {"seed": 0, "settings": settings.model_dump(mode="json"), "inputs": {"classifier": relative}}
-        write_manifest(run.out, json.loads(json.dumps(facts, default=str)) | run.facts | run.told)
+        write_manifest(run.out, json.loads(json.dumps(facts, default=str)) | run.facts | run.recorded)
     return run.out
 
 
@@ -160,14 +160,14 @@ def batch_of(items):
 def test_what_is_told_is_what_the_library_measures(policy, make_run, tiny_index, classifier):
     """All images in one batch, by the library, against the stage's buckets and texts."""
     out = explain(make_run, tiny_index, classifier, explainer="minmax-cam", policy=policy, curves=True, curve_steps=3)
-    told = json.loads((out / "metrics.json").read_text())
+    recorded = json.loads((out / "metrics.json").read_text())
     index = Index.load(tiny_index)
     network = load_classifier(classifier)[0].eval()
     subject, method = Subject(network, "head", "head", "input", logits), find("minmax-cam")()
     scored = batch_of(index.split("val"))
     tally = measure(method, subject, [scored], 2, Metrics(policy, curves=True, steps=3))
     for others in ("reference", "multi_only"):
-        ours, theirs = told["summary"][others], tally.summary(others)
+        ours, theirs = recorded["summary"][others], tally.summary(others)
         for kind in ("macro", "weighted"):
             assert ours[kind].keys() == theirs[kind].keys()
             for metric, value in theirs[kind].items():
@@ -176,13 +176,13 @@ def test_what_is_told_is_what_the_library_measures(policy, make_run, tiny_index,
         assert (ours["images"], ours["detections"]) == (theirs["images"], theirs["detections"])
         assert ours["forwards_per_image"] == 1
     for name, curve in tally.mean_curves().items():
-        assert told["curves"][name] == pytest.approx(curve, abs=1e-3), name
-    calibration = batch_of([index.item(id) for id in told["calibration"]])
-    assert len(told["calibration"]) == 4 and {index.item(id).split for id in told["calibration"]} == {"train"}
+        assert recorded["curves"][name] == pytest.approx(curve, abs=1e-3), name
+    calibration = batch_of([index.item(id) for id in recorded["calibration"]])
+    assert len(recorded["calibration"]) == 4 and {index.item(id).split for id in recorded["calibration"]} == {"train"}
     seeds = seed_scores(*(measure_seeds(method, subject, [each], 2) for each in (calibration, scored)))
-    assert told["seeds"] == pytest.approx(seeds, abs=1e-4)
+    assert recorded["seeds"] == pytest.approx(seeds, abs=1e-4)
     rows = list(csv.DictReader((out / "detections.csv").open()))
-    assert len(rows) == told["summary"]["reference"]["detections"] and {row["class"] for row in rows} <= {
+    assert len(rows) == recorded["summary"]["reference"]["detections"] and {row["class"] for row in rows} <= {
         "red",
         "green",
     }
@@ -204,7 +204,7 @@ def test_killed_and_shared_explanations_are_those_of_one_run(make_run, tiny_inde
     how = {"explainer": "grad-cam", "policy": "gt_or_pred"}
     whole = explain(make_run, tiny_index, classifier, "whole", **how)
     for number in range(3):
-        explain(make_run, tiny_index, classifier, "shared", Share(number, 3), **how)
+        explain(make_run, tiny_index, classifier, "shared", Shard(number, 3), **how)
     shared = explain(make_run, tiny_index, classifier, "shared", **how)
 
     monkeypatch.setattr(wsss.parts.maps, "IMAGES_A_PART", 1)
@@ -249,9 +249,9 @@ def test_the_table_repeats_the_figures_and_judges_the_published_order(make_run, 
     text = (run.out / "explanations.md").read_text()
     for one in found:
         row = next(line for line in text.splitlines() if line.startswith(f"| {one.recipe} "))
-        told = one.metrics["summary"]
-        assert f"| {told['reference']['weighted']['ad']:.1f} |" in row
-        assert f"| {told['multi_only']['weighted']['ado']:.1f} |" in row
+        recorded = one.metrics["summary"]
+        assert f"| {recorded['reference']['weighted']['ad']:.1f} |" in row
+        assert f"| {recorded['multi_only']['weighted']['ado']:.1f} |" in row
         assert f"{100 * one.metrics['seeds']['seed_miou']:.1f} (" in row
     assert "The published order" in text and (run.out / "pictures" / "s0.png").is_file()
     rows = list(csv.DictReader((run.out / "explanations.csv").open()))
@@ -263,10 +263,10 @@ def test_an_order_that_holds_and_one_that_does_not(make_run, tiny_index, classif
     one = read_explained(explain(make_run, tiny_index, classifier, policy="gt"))
 
     def with_values(explainer, ado, aro, ad):
-        told = json.loads(json.dumps(one.metrics)) | {"explainer": explainer}
-        for summary in told["summary"].values():
+        recorded = json.loads(json.dumps(one.metrics)) | {"explainer": explainer}
+        for summary in recorded["summary"].values():
             summary["weighted"] |= {"ado": ado, "aro": aro, "ad": ad}
-        return [type(one)(one.folder, explainer, 0, "x", told, one.settings, one.seconds)]
+        return [type(one)(one.folder, explainer, 0, "x", recorded, one.settings, one.seconds)]
 
     recipes = {
         "d-minmax-cam": with_values("d-minmax-cam", 79, 3, 43),

@@ -9,7 +9,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tests.engine.little import SMALL
+from tests.engine.tiny_training import SMALL
 from wsss.data.index import Index, write_index
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier

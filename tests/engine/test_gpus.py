@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from tests.engine.together import CONTEXT
+from tests.engine.process_group import CONTEXT
 from wsss.compute.devices import choose_device
 from wsss.errors import WsssError
 from wsss.system.gpus import claim_gpu
-from wsss.system.launch import Team
+from wsss.system.launch import World
 
-ALONE = Team()
+ALONE = World()
 
 
-def _claim(count: int, team: Team, folder: Path, pipe: Any) -> None:
+def _claim(count: int, world: World, folder: Path, pipe: Any) -> None:
     try:
-        pipe.send(claim_gpu(count, team, folder))
+        pipe.send(claim_gpu(count, world, folder))
     except WsssError as error:
         pipe.send(str(error))
     pipe.recv()  # holds it until it is told to go
@@ -31,9 +31,9 @@ def _claim(count: int, team: Team, folder: Path, pipe: Any) -> None:
 class Job:
     """A process that holds a GPU."""
 
-    def __init__(self, count: int, team: Team, folder: Path) -> None:
+    def __init__(self, count: int, world: World, folder: Path) -> None:
         self.pipe, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=_claim, args=(count, team, folder, theirs))
+        self.process = CONTEXT.Process(target=_claim, args=(count, world, folder, theirs))
         self.process.start()
         theirs.close()
 
@@ -51,8 +51,8 @@ class Job:
 def start(tmp_path):
     jobs = []
 
-    def begin(count: int = 2, team: Team = ALONE) -> Job:
-        jobs.append(Job(count, team, tmp_path / "locks"))
+    def begin(count: int = 2, world: World = ALONE) -> Job:
+        jobs.append(Job(count, world, tmp_path / "locks"))
         return jobs[-1]
 
     yield begin
@@ -82,13 +82,13 @@ def test_no_two_processes_of_a_training_take_the_same_gpu(start):
     for job in others:
         if job.gpu == 0:
             job.end()
-    team = [start(2, Team(rank, 2, rank, 2, port=1234)) for rank in range(2)]
-    assert sorted(job.gpu for job in team) == [0, 1]
+    world = [start(2, World(rank, 2, rank, 2, port=1234)) for rank in range(2)]
+    assert sorted(job.gpu for job in world) == [0, 1]
     assert start().gpu == 0, "the one that fewer use"
 
 
 def test_more_processes_than_gpus_are_refused(start):
-    assert "3 processes on this machine want a GPU each, and it has 2" in start(2, Team(0, 3, 0, 3, port=1)).gpu
+    assert "3 processes on this machine want a GPU each, and it has 2" in start(2, World(0, 3, 0, 3, port=1)).gpu
 
 
 def test_the_only_gpu_needs_no_lock(tmp_path):

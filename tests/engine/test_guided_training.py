@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.engine.little import SMALL
+from tests.engine.tiny_training import SMALL
 from wsss.data.few_masks import few_masks
 from wsss.data.index import Index, write_index
 from wsss.errors import WsssError

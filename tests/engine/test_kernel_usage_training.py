@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tests.engine.little import SMALL
+from tests.engine.tiny_training import SMALL
 from wsss.models.classifier import load_classifier
 from wsss.models.kernel_usage import KernelUsageHead
 from wsss.settings import VanillaSettings

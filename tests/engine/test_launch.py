@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.together import STAGES, Team, free_port, team, wait_for
+from tests.engine.process_group import STAGES, World, free_port, wait_for, world
 from wsss.errors import WsssError
 from wsss.settings import VanillaSettings
 from wsss.store.manifest import read_manifest
-from wsss.system.launch import first_host, team_of
+from wsss.system.launch import first_host, world_of
 
 SETTINGS = VanillaSettings(
     **{"backbone": "test_resnet", "pretrained": False, "crop": 64, "long_side": (56, 72), "batch_size": 4},
@@ -31,24 +31,24 @@ SRUN = {
 
 
 def test_what_torchrun_says():
-    it = team_of({**TORCHRUN, "MASTER_PORT": "29500", "TORCHELASTIC_USE_AGENT_STORE": "True"})
+    it = world_of({**TORCHRUN, "MASTER_PORT": "29500", "TORCHELASTIC_USE_AGENT_STORE": "True"})
     assert (it.rank, it.size, it.local_rank, it.local_size) == (3, 4, 1, 2)
     assert (it.address, it.port, it.hosted) == ("gpu1", 29500, True)
-    both = team_of({**SRUN, **TORCHRUN, "MASTER_PORT": "29500"})  # torchrun within a job step
+    both = world_of({**SRUN, **TORCHRUN, "MASTER_PORT": "29500"})  # torchrun within a job step
     assert (both.rank, both.size) == (3, 4)
 
 
 def test_what_srun_says():
-    it = team_of(SRUN)
+    it = world_of(SRUN)
     assert (it.rank, it.size, it.local_rank, it.local_size) == (4, 6, 1, 1)
     assert (it.address, it.hosted) == ("gpu07", False)
-    assert team_of({**SRUN, "SLURM_NODEID": "1"}).local_size == 2
-    ports = {team_of({**SRUN, "SLURM_JOB_ID": str(job)}).port for job in range(1000)}
+    assert world_of({**SRUN, "SLURM_NODEID": "1"}).local_size == 2
+    ports = {world_of({**SRUN, "SLURM_JOB_ID": str(job)}).port for job in range(1000)}
     assert len(ports) == 1000 and min(ports) >= 1024 and max(ports) < 32768
-    assert team_of({**SRUN, "SLURM_STEP_ID": "3"}).port != it.port
-    own = team_of({**SRUN, "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "4321"})
+    assert world_of({**SRUN, "SLURM_STEP_ID": "3"}).port != it.port
+    own = world_of({**SRUN, "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "4321"})
     assert (own.address, own.port) == ("10.0.0.1", 4321)
-    assert team_of({**SRUN, "SLURM_STEP_NUM_NODES": "1"}).address == "127.0.0.1"
+    assert world_of({**SRUN, "SLURM_STEP_NUM_NODES": "1"}).address == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_what_srun_says():
     ],
 )
 def test_one_process_is_one_process(variables):
-    assert team_of(variables).size == 1
+    assert world_of(variables).size == 1
 
 
 def test_variables_that_make_no_sense_are_refused():
     with pytest.raises(WsssError, match="SLURM_PROCID.*cannot be read: .*'x'"):
-        team_of({**SRUN, "SLURM_PROCID": "x"})
+        world_of({**SRUN, "SLURM_PROCID": "x"})
     with pytest.raises(WsssError, match="list of hosts ''"):
-        team_of({**SRUN, "SLURM_STEP_NODELIST": ""})
+        world_of({**SRUN, "SLURM_STEP_NODELIST": ""})
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def arguments(index: Path, out: Path, *more: str) -> list[str]:
 @pytest.fixture(scope="module")
 def undisturbed(tiny_index, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    with team("classifier", [arguments(tiny_index, folder / "out")] * 2, folder / "logs") as two:
+    with world("classifier", [arguments(tiny_index, folder / "out")] * 2, folder / "logs") as two:
         assert two.codes() == [0, 0], two.said()
         first, second = two.said()
     assert "by 2 processes" in first and second == ""
@@ -115,10 +115,10 @@ def records(out: Path) -> int:
     return sum(file.read_text().count("\n") for file in out.glob("state/*/metrics.jsonl"))
 
 
-def disturb(index: Path, out: Path, rank: int, number: signal.Signals, logs: Path) -> Team:
+def disturb(index: Path, out: Path, rank: int, number: signal.Signals, logs: Path) -> World:
     """Start two processes, and send one of them a signal once they have got on."""
     seen = records(out)
-    with team("classifier", [arguments(index, out)] * 2, logs) as two:
+    with world("classifier", [arguments(index, out)] * 2, logs) as two:
         wait_for(lambda: records(out) > seen or None not in (p.exitcode for p in two.processes))
         two.kill(rank, number)
         two.ended = two.codes()
@@ -141,7 +141,7 @@ def test_a_signal_to_one_stops_all_and_a_killed_one_takes_all_with_it(tiny_index
         left = killed.said()[1 - rank]
         assert "the loss of another process of this run" in left and "Traceback" not in left
 
-    with team("classifier", [arguments(tiny_index, out)] * 2, tmp_path / "logs") as two:
+    with world("classifier", [arguments(tiny_index, out)] * 2, tmp_path / "logs") as two:
         assert two.codes() == [0, 0], two.said()
         assert "going on at step" in two.said()[0]
     assert same(out, undisturbed)
@@ -152,7 +152,7 @@ def test_a_signal_to_one_stops_all_and_a_killed_one_takes_all_with_it(tiny_index
 def test_one_that_fails_speaks_for_all(tiny_index, tmp_path):
     """At the start, while the others wait for it, and later, while they train."""
     wrong = [arguments(tiny_index, tmp_path / "a"), arguments(tmp_path / "nowhere", tmp_path / "a")]
-    with team("classifier", wrong, tmp_path / "a-logs") as two:
+    with world("classifier", wrong, tmp_path / "a-logs") as two:
         assert two.codes() == [2, 2], two.said()
         first, second = two.said()
     assert f"error: {tmp_path / 'nowhere'}: this artefact does not exist" in second
@@ -164,7 +164,7 @@ def test_one_that_fails_speaks_for_all(tiny_index, tmp_path):
     (index / "index.csv").write_text(table.replace(str(tiny_index), str(index)))
     broken = next((index / "images").glob("p5.png"))
     broken.write_bytes(broken.read_bytes()[:100])
-    with team("classifier", [arguments(index, tmp_path / "b")] * 2, tmp_path / "b-logs") as two:
+    with world("classifier", [arguments(index, tmp_path / "b")] * 2, tmp_path / "b-logs") as two:
         assert two.codes() == [2, 2], two.said()
         said = two.said()
     assert sorted("p5.png" in text for text in said) == [False, True]
@@ -177,7 +177,7 @@ def test_a_team_respects_the_lock(tiny_index, tmp_path):
         held.write("process 1 on here")
         held.flush()
         fcntl.flock(held, fcntl.LOCK_EX)
-        with team("classifier", [arguments(tiny_index, tmp_path / "out")] * 2, tmp_path / "logs") as two:
+        with world("classifier", [arguments(tiny_index, tmp_path / "out")] * 2, tmp_path / "logs") as two:
             assert two.codes() == [2, 2], two.said()
             first, second = two.said()
     assert "another copy of this stage" in first and second == ""
@@ -185,7 +185,7 @@ def test_a_team_respects_the_lock(tiny_index, tmp_path):
 
 def test_a_stage_that_is_not_made_for_it_names_the_cure(tiny_index, undisturbed, tmp_path):
     argv = ["--index", str(tiny_index), "--classifier", str(undisturbed), "--out", str(tmp_path / "out")]
-    with team("cams", [argv] * 2, tmp_path / "logs") as two:
+    with world("cams", [argv] * 2, tmp_path / "logs") as two:
         assert two.codes() == [2, 2], two.said()
         said = two.said()[0]
     assert "cams.py: error: this stage runs as one process, but 2 were started together" in said

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.engine.little import Goal, trainer
+from tests.engine.tiny_training import Goal, trainer
 from wsss.config.loader import load
 from wsss.errors import WsssError
 from wsss.losses.base import Loss
@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Twice(Goal):
     """With a second value to log."""
 
-    def losses(self, batch, moment):
-        for network, value, parts in super().losses(batch, moment):
+    def losses(self, batch, training_step):
+        for network, value, parts in super().losses(batch, training_step):
             yield Loss(network, value, parts | {"twice": 2 * parts["loss"]})
 
 
@@ -170,7 +170,7 @@ def test_the_workflow_hands_the_setting_on_by_a_flag_that_no_parameter_holds(tin
     plan, wildcards = Plan(load(config), ROOT), SimpleNamespace(name="a", dataset="scenes", seed="0")
     assert plan.program("classifier")(wildcards).endswith("classifier.py --log tensorboard")
     assert "log" not in json.loads(plan.settings("classifier")(wildcards))
-    stage = Stage("", settings=Classifier, inputs={"index": ""}, team=True)
+    stage = Stage("", settings=Classifier, inputs={"index": ""}, world=True)
     given = ["--out", str(tmp_path), "--index", str(tiny_index), "--settings", '{"objective": "vanilla"}']
     for flags, log in (([], None), (["--log", "mlflow"], "mlflow")):
         assert stage._read_settings(stage.parser.parse_args(given + flags)).log == log

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engine.little import SMALL
-from tests.engine.together import together
+from tests.engine.process_group import together
+from tests.engine.tiny_training import SMALL
 from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.runtime.run import Run
@@ -28,7 +28,7 @@ from wsss.stages.segmenter import train_segmenter
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import load_weights
 from wsss.system.exit import Interrupted
-from wsss.system.launch import Team
+from wsss.system.launch import World
 from wsss.training.engine import Trainer
 
 CLOSE = 1e-4
@@ -56,18 +56,18 @@ TRAINED = {
 OBJECTIVES = ["vanilla", "p-noc", "segmenter", "c2am"]
 
 
-def run_of(name: str, given: dict[str, Path], out: Path, team: Team | None = None) -> Run:
+def run_of(name: str, given: dict[str, Path], out: Path, world: World | None = None) -> Run:
     trained, settings = TRAINED[name]
     out.mkdir(parents=True, exist_ok=True)
     inputs = {key: folder for key, folder in given.items() if key == "index" or name == "p-noc"}
     args = SimpleNamespace(out=out, state=out / "state", seed=0, threads=1, device="cpu")
     stage = {train_segmenter: "segmenter", train_saliency: "saliency"}.get(trained, "classifier")
-    return Run(args, settings, inputs, stage, team)
+    return Run(args, settings, inputs, stage, world)
 
 
 def train(rank: int, ranks: int, name: str, given: dict[str, Path], out: Path, stop: int | None = None) -> dict:
     """Train, or stop after ``stop`` micro-steps by a signal to the last process; what is told of the run."""
-    run = run_of(name, given, out, Team(rank, ranks))
+    run = run_of(name, given, out, World(rank, ranks))
     original = Trainer._micro_step
 
     def step(self, batch):
@@ -82,7 +82,7 @@ def train(rank: int, ranks: int, name: str, given: dict[str, Path], out: Path, s
         assert stop is not None
     finally:
         Trainer._micro_step = original
-    return run.told
+    return run.recorded
 
 
 def spread(ranks: int, name: str, given: dict[str, Path], out: Path, stop: int | None = None) -> dict:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.engine.little import SMALL
+from tests.engine.tiny_training import SMALL
 from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
 from wsss.stages.classifier import train_classifier
 from wsss.system.exit import Interrupted

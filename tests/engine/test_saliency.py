@@ -22,7 +22,7 @@ from wsss.models.disentangler import Disentangled, Disentangler
 from wsss.models.poolnet import PoolNet
 from wsss.models.saliency_net import Oriented, load_saliency
 from wsss.refine.pseudo_masks import pseudo_mask
-from wsss.runtime.shard import Share
+from wsss.runtime.shard import Shard
 from wsss.settings import (
     C2amHSettings,
     C2amSettings,
@@ -259,7 +259,7 @@ def test_the_chain(index_folder, hints, at):
     for shards in (1, 3):
         shown = SaliencyMapSettings(scales=(1.0, 2.0))
         run = at("saliency_maps", shown, {"index": index_folder, "saliency": finished(trained)}, f"maps{shards}")
-        for run.share in (*(Share(number, shards) for number in range(shards)), None):
+        for run.shard in (*(Shard(number, shards) for number in range(shards)), None):
             write_saliency_maps(run)
         stores.append(MapStore(finished(run)))
     index, (store, three) = Index.load(index_folder), stores
@@ -276,7 +276,7 @@ def test_the_chain(index_folder, hints, at):
         write_saliency_masks(run)
         masks[name] = finished(run)
         assert run.facts["splits"] == ["train", "val"] and run.facts["images"] == 12
-        assert run.told.get("crf_backend") == (None if crf is None else "native")
+        assert run.recorded.get("crf_backend") == (None if crf is None else "native")
         for item in index.items:
             mask = MaskFolder(run.out / "masks").read(item.id)
             expected = pseudo_mask(store.full(item.id), np.zeros(1, int), 0.3, read_image(item.image), crf)

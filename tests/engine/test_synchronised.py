@@ -8,7 +8,7 @@ import torch.distributed as dist
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from tests.engine.together import together
+from tests.engine.process_group import together
 from wsss.compute.batch_norm import TWINS, synchronise
 from wsss.errors import WsssError
 

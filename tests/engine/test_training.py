@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import wsss.training.engine
-from tests.engine.little import SMALL, Failing, Goal, Line, trainer
+from tests.engine.tiny_training import SMALL, Failing, Goal, Line, trainer
 from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.losses.base import Loss
@@ -78,9 +78,9 @@ def test_no_checkpoint_holds_what_is_not_finite(tiny_index, make_run, monkeypatc
 class Seldom(Goal):
     """A part of every second step, of value 6."""
 
-    def losses(self, batch, moment):
-        for network, value, parts in super().losses(batch, moment):
-            yield Loss(network, value, parts | ({} if moment.step % 2 else {"seldom": torch.tensor(6.0)}))
+    def losses(self, batch, training_step):
+        for network, value, parts in super().losses(batch, training_step):
+            yield Loss(network, value, parts | ({} if training_step.step % 2 else {"seldom": torch.tensor(6.0)}))
 
 
 def test_means_are_over_the_steps_that_have_the_part(tiny_index, make_run):

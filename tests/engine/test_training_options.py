@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from tests.engine.little import Goal, Line, trainer
+from tests.engine.tiny_training import Goal, Line, trainer
 from wsss.data.loading import TrainingViews
 from wsss.data.sampling import Order
 from wsss.losses.base import Loss
@@ -30,10 +30,10 @@ class Scaled(Goal):
         self.networks = {"line": HalfNew()}
         self.scale, self.overflow = scale, overflow
 
-    def losses(self, batch, moment):
-        for network, value, _ in super().losses(batch, moment):
+    def losses(self, batch, training_step):
+        for network, value, _ in super().losses(batch, training_step):
             loss = self.scale * value
-            if moment.step == self.overflow:
+            if training_step.step == self.overflow:
                 loss.register_hook(lambda gradient: gradient * torch.inf)
             yield Loss(network, loss, {"loss": loss.detach()})
 
@@ -144,4 +144,4 @@ def test_the_time_that_images_are_waited_for_is_noted(tiny_index, make_run, monk
     monkeypatch.setattr(TrainingViews, "__getitem__", lambda self, visit: (time.sleep(0.05), read(self, visit))[1])
     run = make_run(None, {})
     training(tiny_index, run).train()
-    assert 0.05 < run.told["waiting_seconds"] <= run.told["training_seconds"]
+    assert 0.05 < run.recorded["waiting_seconds"] <= run.recorded["training_seconds"]

@@ -10,12 +10,12 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 import wsss.training.engine
-from tests.engine.little import SMALL, Failing, trainer
-from tests.engine.together import free_port
+from tests.engine.process_group import free_port
+from tests.engine.tiny_training import SMALL, Failing, trainer
 from wsss.data.index import Index
 from wsss.data.loading import TrainingViews
 from wsss.errors import WsssError
-from wsss.objectives.p_noc import Goal as PNoc
+from wsss.objectives.p_noc import PNoc
 from wsss.runtime.run import Run
 from wsss.settings import PNocSettings
 from wsss.store.weights import load_weights

@@ -11,7 +11,7 @@ from tests.explain.nets import images, pooled
 from tests.explain.test_metrics import Given, rows_of, several
 from wsss.errors import WsssError
 from wsss.explain import Classes, find
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 from wsss.explain.metrics import Batch, Metrics, measure, road
 from wsss.explain.metrics.road import ranks
 
@@ -46,14 +46,14 @@ def test_road_is_theirs():
     assert torch.equal(torch.get_rng_state(), state) and subject.network.training
     network = subject.network.eval()
     shown = (maps - maps.amin((1, 2), keepdim=True)) / 10
-    look = Look(subject, x, TWO, ["a", "b"])
+    forward = ForwardPass(subject, x, TWO, ["a", "b"])
     for row, (image, c) in enumerate(zip(made.image_idx.tolist(), made.class_idx.tolist(), strict=True)):
         given = (x[image : image + 1], shown[row : row + 1].numpy(), [ClassifierOutputTarget(c)], network)
         for name, metric in (
             ("road_morf", theirs.ROADMostRelevantFirstAverage([30, 70])),
             ("road_lerf", theirs.ROADLeastRelevantFirstAverage([30, 70])),
         ):
-            torch.manual_seed(look.generator(image).initial_seed())  # their noise is global, ours is the image's
+            torch.manual_seed(forward.generator(image).initial_seed())  # their noise is global, ours is the image's
             assert found[name][row].item() == pytest.approx(float(metric(*given)[0]), abs=1e-6)
     assert found["road_morf"].abs().max() > 1e-3
     torch.testing.assert_close(found["road"], (found["road_lerf"] - found["road_morf"]) / 2)

@@ -92,9 +92,13 @@ class Given(Explainer):
     def __init__(self, maps: torch.Tensor) -> None:
         self.maps = maps
 
-    def explain(self, look):
-        look.plain()
-        return self.maps[look.rows.image_idx] if len(self.maps) == len(look.images) else self.maps[: len(look.rows)]
+    def explain(self, forward):
+        forward.plain()
+        return (
+            self.maps[forward.rows.image_idx]
+            if len(self.maps) == len(forward.images)
+            else self.maps[: len(forward.rows)]
+        )
 
 
 def several() -> tuple[Subject, torch.Tensor]:

@@ -9,7 +9,7 @@ from tests.explain.nets import Affine, images, pooled, seeded
 from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find
 from wsss.explain.fills import blurred, filled
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 
 EVERY = Classes("pred", only=range(4))
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
@@ -103,8 +103,8 @@ def test_noise_has_the_colours_of_the_image_and_stays_a_picture():
         torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         * torch.tensor([0.2, 1.0, 2.0])[:, None, None]
     )
-    look = Look(subject, (raw.clamp(max=1) - mean) / std, THREE, ["a", "b"])
-    made = filled(look, 0, "noise") * std + mean
+    forward = ForwardPass(subject, (raw.clamp(max=1) - mean) / std, THREE, ["a", "b"])
+    made = filled(forward, 0, "noise") * std + mean
     assert made.min() >= -1e-6 and made.max() <= 1 + 1e-6 and (made < 1e-6).any()
     torch.testing.assert_close(made.mean((1, 2)), raw[0].clamp(max=1).mean((1, 2)), atol=0.05, rtol=0)
     assert made[0].std() < 0.1 < made[1].std()

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.explain.nets import Deep, Pooled, images, pooled, seeded
 from wsss.explain import Classes, Subject, find, subject_of
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 from wsss.explain.head import Head
 from wsss.explain.subject import undisturbed
 from wsss.models.classifier import Classifier
@@ -208,13 +208,13 @@ def test_only_the_head_runs_and_gives_what_the_network_gives(name):
     runs = []
     stem = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
     with undisturbed(subject):
-        look = Look(subject, x, EVERY)
-        with Head(look) as head:
+        forward = ForwardPass(subject, x, EVERY)
+        with Head(forward) as head:
             handle = stem.register_forward_hook(lambda *_: runs.append(1))
-            made = find("ablation-cam")(chunk=3)._scores_without(look, head)
+            made = find("ablation-cam")(chunk=3)._scores_without(forward, head)
             forward_is_own = "forward" in vars(stem)
             handle.remove()
-    torch.testing.assert_close(look.scores()[:, None] - made[:, :5], drops.permute(1, 2, 0).flatten(0, 1), **CLOSE)
+    torch.testing.assert_close(forward.scores()[:, None] - made[:, :5], drops.permute(1, 2, 0).flatten(0, 1), **CLOSE)
     assert drops.abs().max() > 1e-3 and "forward" not in vars(stem)
     assert forward_is_own or not runs  # remembered itself, or inside a remembered module
 

@@ -9,8 +9,8 @@ An artefact's identity holds no code: each program, objective, explainer, kind o
 move under a version that does not, where a version is raised and nothing moves, and where something that declares a
 version has no case at all.
 
-The parts: ``cases`` and the ``of_*`` (what is run), ``house`` (tiny datasets and fixed inputs), ``running`` (runs the
-cases in one process), ``portraits`` (what is kept of an output), ``comparing`` (tolerances and verdicts), ``records``
-(the files in ``values/``), ``pins`` (instructions of the processor), ``counted`` (settings that count in identities),
-``mutations`` (changes that must be seen).
+The parts: ``cases`` and the ``of_*`` (what is run), ``fixtures`` (tiny datasets and fixed inputs), ``running`` (runs
+the cases in one process), ``portraits`` (what is kept of an output), ``comparing`` (tolerances and verdicts),
+``records`` (the files in ``values/``), ``pins`` (instructions of the processor), ``counted`` (settings that count in
+identities), ``mutations`` (changes that must be seen).
 """

@@ -18,7 +18,7 @@ BY_HAND = {
     "classifier": "s0/classifiers/by-hand",
     "segmenter": "s0/segmenters/by-hand",
 }
-"""Artefacts that no stage makes, but ``house`` and ``networks``: name -> folder."""
+"""Artefacts that no stage makes, but ``checkout`` and ``networks``: name -> folder."""
 DIRECT = "explainer"
 """In place of a stage: explainers that no stage offers, called as a program of one's own calls ``wsss.explain``."""
 _FOLDERS = {name: step.folder for name, step in STEPS.items()} | {DIRECT: "explainers"}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.golden import house
+from tests.golden import fixtures
 from tests.golden.cases import DIRECT, INDEX, Case, folder_of
 from tests.golden.figures import Values, lean
 from tests.golden.portraits import groups, portrait
@@ -96,7 +96,7 @@ def run_in(cases: Sequence[Case], folder: Path) -> dict[str, Found]:
         for case in cases:
             found[case.key] = result(case, found)
             if case.key == INDEX and "error" not in found[INDEX]:
-                house.furnish(Index.load(case.out))
+                fixtures.furnish(Index.load(case.out))
     return found
 
 

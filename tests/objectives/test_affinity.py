@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from wsss.data.loading import Batch
-from wsss.losses.base import Moment
+from wsss.losses.base import TrainingStep
 from wsss.objectives import find
-from wsss.objectives.affinity import Goal, affinity_loss, small_labels
+from wsss.objectives.affinity import PairAffinity, affinity_loss, small_labels
 from wsss.refine.affinities import Pairs, affinities, directions, pairs
 from wsss.settings import AffinitySettings
 from wsss.training.optimisers import parameter_groups
@@ -94,8 +94,8 @@ def one_batch():
 
 
 def test_who_gets_a_gradient(goal):
-    assert isinstance(goal, Goal)
-    (loss,) = goal.losses(one_batch(), Moment(0, 0.0))
+    assert isinstance(goal, PairAffinity)
+    (loss,) = goal.losses(one_batch(), TrainingStep(0, 0.0))
     assert loss.network == goal.product == "edges"
     parts = [loss.parts[f"loss_{kind}"].item() for kind in ("background", "foreground", "different")]
     assert loss.parts["loss"].item() == pytest.approx((parts[0] + parts[1] + 2 * parts[2]) / 4)
@@ -124,7 +124,7 @@ def test_a_few_steps_find_the_border(goal):
     optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
     seen = []
     for _ in range(25):
-        (loss,) = goal.losses(batch, Moment(0, 0.0))
+        (loss,) = goal.losses(batch, TrainingStep(0, 0.0))
         optimiser.zero_grad()
         loss.value.backward()
         optimiser.step()

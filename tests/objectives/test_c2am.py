@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from wsss.data.loading import Batch
-from wsss.losses.base import Moment
+from wsss.losses.base import TrainingStep
 from wsss.models.disentangler import Disentangled
 from wsss.objectives import c2am, c2am_h, find
 from wsss.objectives.saliency import saliency_loss
@@ -130,7 +130,7 @@ def batch(masks=None):
 def test_parts_add_up_and_all_parameters_learn():
     torch.manual_seed(0)
     goal = find("c2am")(C2amSettings(**TINY))
-    (loss,) = goal.losses(batch(), Moment(0, 0.0))
+    (loss,) = goal.losses(batch(), TrainingStep(0, 0.0))
     assert loss.network == goal.product == "disentangler" and torch.isfinite(loss.value)
     parts = loss.parts
     assert parts["loss"] == pytest.approx(parts["foreground"] + parts["negative"] + parts["background"])
@@ -145,17 +145,17 @@ def test_hints_are_added_to_c2am():
     for weight in (0.0, 2.0):
         torch.manual_seed(0)
         goal = find("c2am-h")(C2amHSettings(**TINY, hints="x", hint_weight=weight, label_smoothing=0.0))
-        (loss,) = goal.losses(batch(masks), Moment(0, 0.0))
+        (loss,) = goal.losses(batch(masks), TrainingStep(0, 0.0))
         values[weight] = loss
     torch.manual_seed(0)
-    (plain,) = find("c2am")(C2amSettings(**TINY)).losses(batch(), Moment(0, 0.0))
+    (plain,) = find("c2am")(C2amSettings(**TINY)).losses(batch(), TrainingStep(0, 0.0))
     assert values[0.0].value.item() == pytest.approx(plain.value.item(), rel=1e-6)
     torch.manual_seed(0)
     logits = goal.networks["disentangler"].train()(batch().images).logits
     expected = torch.nn.functional.softplus(-logits[:2]).mean()
     assert values[2.0].parts["hints"].item() == pytest.approx(2 * expected.item(), rel=1e-3)
     assert (values[2.0].value - values[0.0].value).item() == pytest.approx(2 * expected.item(), rel=1e-3)
-    (none,) = goal.losses(batch(torch.full((4, 64, 64), 255)), Moment(0, 0.0))
+    (none,) = goal.losses(batch(torch.full((4, 64, 64), 255)), TrainingStep(0, 0.0))
     assert none.parts["hints"] == 0 and torch.isfinite(none.value)
 
 
@@ -166,7 +166,7 @@ def test_the_threshold_of_hints_is_set():
     for threshold in (0.4, 0.6, 0.9):
         torch.manual_seed(0)
         goal = find("c2am-h")(C2amHSettings(**TINY, hints="x", hint_threshold=threshold, label_smoothing=0.0))
-        (loss,) = goal.losses(batch(masks), Moment(0, 0.0))
+        (loss,) = goal.losses(batch(masks), TrainingStep(0, 0.0))
         found[threshold] = loss.parts["hints"].item()
     torch.manual_seed(0)
     each = torch.nn.functional.softplus(-goal.networks["disentangler"].train()(batch().images).logits)
@@ -193,7 +193,7 @@ def test_the_network_of_masks_gets_its_gradient():
     goal = find("saliency")(settings)
     masks = torch.zeros(4, 64, 64, dtype=torch.long)
     masks[..., 20:40, 20:40] = 1
-    (loss,) = goal.losses(batch(masks), Moment(0, 0.0))
+    (loss,) = goal.losses(batch(masks), TrainingStep(0, 0.0))
     assert loss.network == goal.product and 0.5 < loss.value < 1.0
     loss.value.backward()
     assert goal.networks["saliency"].score.weight.grad.abs().sum() > 0

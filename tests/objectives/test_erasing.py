@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 from torch.nn import functional as F
 
 from wsss.compute.collectives import global_max
-from wsss.losses.base import Moment
+from wsss.losses.base import TrainingStep
 from wsss.losses.class_choice import choose_class
 from wsss.losses.classification import classification_loss, smooth
 from wsss.losses.erasing import activation_mask, erase_hard, erase_soft, without
@@ -103,9 +103,9 @@ def test_gradient_flows_through_the_maximum():
 def test_weights_at_the_start_the_middle_and_the_end():
     published = PNocSettings(ordinary="x", reconstruction=Ramp(start=0.0, end=4.0, share=0.5))
     ramps = (published.reconstruction, published.erasing, published.adversary)
-    at = [tuple(Moment(0, p).weight(ramp) for ramp in ramps) for p in (0, 0.5, 1)]
+    at = [tuple(TrainingStep(0, p).weight(ramp) for ramp in ramps) for p in (0, 0.5, 1)]
     assert at == [(0, 0.3, 0), (4, pytest.approx(0.65), 0.5), (4, 1, 1)]
-    assert Moment(0, 0.0).weight(Ramp(start=0.0, end=2.0, share=0.0)) == 2
+    assert TrainingStep(0, 0.0).weight(Ramp(start=0.0, end=2.0, share=0.0)) == 2
 
 
 def _global_max_worker(rank, port, results):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wsss.data.loading import Batch
-from wsss.losses.base import Moment
+from wsss.losses.base import TrainingStep
 from wsss.losses.classification import Classification
 from wsss.models.backbone import Trainable
 from wsss.objectives import find, oc_cse, p_noc, p_oc, puzzle
@@ -16,10 +16,10 @@ from wsss.settings import OcCseSettings, PNocSettings, POcSettings, PuzzleSettin
 
 SMALL = {"crop": 64, "output_stride": 8}
 RECIPES = {
-    "puzzle": (puzzle.Goal, PuzzleSettings),
-    "oc-cse": (oc_cse.Goal, OcCseSettings),
-    "p-oc": (p_oc.Goal, POcSettings),
-    "p-noc": (p_noc.Goal, PNocSettings),
+    "puzzle": (puzzle.PuzzleCam, PuzzleSettings),
+    "oc-cse": (oc_cse.OcCse, OcCseSettings),
+    "p-oc": (p_oc.POc, POcSettings),
+    "p-noc": (p_noc.PNoc, PNocSettings),
 }
 FREQUENCIES = torch.tensor([0.5, 0.2, 0.4, 0.1])
 
@@ -57,7 +57,7 @@ def batch():
 
 
 def one(goal, batch, progress=0.5):
-    (loss,) = goal.losses(batch, Moment(3, progress))
+    (loss,) = goal.losses(batch, TrainingStep(3, progress))
     assert loss.network == "generator"
     return loss
 
@@ -127,7 +127,7 @@ def test_a_loss_by_hand():
         def forward(self, images):
             return images[:, :1] * self.weights
 
-    goal = oc_cse.Goal.__new__(oc_cse.Goal)
+    goal = oc_cse.OcCse.__new__(oc_cse.OcCse)
     settings = OcCseSettings(ordinary="x", **SMALL, label_smoothing=0, erasing=Ramp(start=2.0, end=2.0))
     goal.compose(settings, 2, Line(2.0, -1.0), Line(3.0, 1.0))
     images = torch.ones(1, 3, 16, 16)
@@ -184,14 +184,14 @@ def test_puzzle_trains_on_tiles_and_on_the_image(batch):
 def test_options_of_the_puzzle(batch, name):
     entropy = Ramp(start=0.5, end=0.5)
     goal = objective(name, reconstruction_norm="relative", reconstruction=Ramp(start=1.0, end=1.0), entropy=entropy)
-    loss = next(goal.losses(batch, Moment(0, 0.5)))
+    loss = next(goal.losses(batch, TrainingStep(0, 0.5)))
     parts = loss.parts
     expected = parts["whole"] + parts["tiles"] + parts["reconstruction"] + 0.5 * parts["entropy"]
     if name != "puzzle":
         expected = expected + 0.65 * parts["erasing"]
     torch.testing.assert_close(loss.value.detach(), expected)
     assert parts["entropy"] > 0 and parts["loss"] == loss.value
-    plain = next(objective(name).losses(batch, Moment(0, 0.5))).parts
+    plain = next(objective(name).losses(batch, TrainingStep(0, 0.5))).parts
     assert "entropy" not in plain and plain["reconstruction"] != parts["reconstruction"]
 
 
@@ -199,9 +199,9 @@ def test_options_of_the_puzzle(batch, name):
 @pytest.mark.parametrize("name", ["oc-cse", "p-oc", "p-noc"])
 def test_class_choosing_reaches_the_loss_and_the_checkpoint(batch, name, choose):
     goal = objective(name, choose=choose)
-    erased = next(goal.losses(batch, Moment(0, 0.5))).parts["erasing"]
+    erased = next(goal.losses(batch, TrainingStep(0, 0.5))).parts["erasing"]
     again = objective(name, choose=choose)
-    assert torch.equal(next(again.losses(batch, Moment(0, 0.5))).parts["erasing"], erased)
+    assert torch.equal(next(again.losses(batch, TrainingStep(0, 0.5))).parts["erasing"], erased)
     state = goal.state()
     assert set(state) == ({"chosen"} if choose == "least-chosen" else set())
     if state:
@@ -215,7 +215,7 @@ def test_class_choosing_reaches_the_loss_and_the_checkpoint(batch, name, choose)
 def test_positive_weights_reach_every_classification_loss(batch, name):
     plain, heavy = objective(name), objective(name, positive_weight="balanced")
     terms = {"puzzle": {"whole", "tiles"}, "oc-cse": {"whole", "erasing"}}.get(name, {"whole", "tiles", "erasing"})
-    first, second = (next(g.losses(batch, Moment(0, 0.5))).parts for g in (plain, heavy))
+    first, second = (next(g.losses(batch, TrainingStep(0, 0.5))).parts for g in (plain, heavy))
     assert {k for k in first if first[k] != second[k]} == terms | {"loss"}
     vanilla = find("vanilla")(VanillaSettings(backbone="test_resnet", pretrained=False, positive_weight=3), 4, {})
     assert vanilla.loss.weights.tolist() == [3.0] * 4

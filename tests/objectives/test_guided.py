@@ -12,28 +12,28 @@ from torch.nn import functional as F
 
 from wsss.data.loading import Batch
 from wsss.errors import WsssError
-from wsss.explain.methods.gradient_x_input import Method as GradientXInput
-from wsss.explain.methods.hires_cam import Method as HiResCam
+from wsss.explain.methods.gradient_x_input import GradientXInput
+from wsss.explain.methods.hires_cam import HiResCam
 from wsss.explain.subject import Subject
 from wsss.explain.targets import Classes
-from wsss.losses.base import Moment
+from wsss.losses.base import TrainingStep
 from wsss.models.backbone import feature_maps
 from wsss.models.classifier import logits
 from wsss.objectives import find
-from wsss.objectives.guided import LEAST, Goal, contest, heatmap, pixel_loss
+from wsss.objectives.guided import LEAST, GuidedObjective, class_subset, heatmap, pixel_loss
 from wsss.settings import GuidedSettings, Ramp
 
-START = Moment(0, 0.0)
+START = TrainingStep(0, 0.0)
 LAYERS = ["last", "backbone.layer3", "backbone.layer1", "input"]
 EARLIER = LAYERS[1:]
 SIDE = 32
 
 
-def goal(layer: str = "last", seed: int = 0, **settings) -> Goal:
+def goal(layer: str = "last", seed: int = 0, **settings) -> GuidedObjective:
     torch.manual_seed(seed)
     small = {"backbone": "test_resnet", "pretrained": False, "crop": SIDE, "label_smoothing": 0.0}
     fixed = {} if layer == "last" else {"batch_norm": "fixed"}
-    made = Goal(GuidedSettings(**{**small, **fixed, "guidance_layer": layer, **settings}), 3, {})
+    made = GuidedObjective(GuidedSettings(**{**small, **fixed, "guidance_layer": layer, **settings}), 3, {})
     network = made.networks["classifier"].train()
     nn.init.normal_(network.classifier.background.weight, std=0.1)
     if made.settings.batch_norm == "fixed":
@@ -65,13 +65,13 @@ def batch() -> Batch:
     return Batch(torch.randn(4, 3, SIDE, SIDE), labels, torch.tensor([0.6, 0.1, 0.9, 0.3]), masks)
 
 
-def loss_of(made: Goal, batch: Batch):
+def loss_of(made: GuidedObjective, batch: Batch):
     (loss,) = made.losses(batch, START)
     assert loss.network == "classifier"
     return loss
 
 
-def heatmaps_of(made: Goal, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def heatmaps_of(made: GuidedObjective, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """All heatmaps (B, C + 1, h, w), and scores."""
     maps, point = made.networks["classifier"](images)
     scores = logits(maps)
@@ -81,14 +81,14 @@ def heatmaps_of(made: Goal, images: torch.Tensor) -> tuple[torch.Tensor, torch.T
     return torch.stack([heatmap(scores, point, c, True) for c in columns], 1), scores
 
 
-def gradients(made: Goal, batch: Batch) -> dict[str, torch.Tensor]:
+def gradients(made: GuidedObjective, batch: Batch) -> dict[str, torch.Tensor]:
     network = made.networks["classifier"]
     network.zero_grad()
     loss_of(made, batch).value.backward()
     return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
 
-def explained(made: Goal, images: torch.Tensor, layer: str) -> torch.Tensor:
+def explained(made: GuidedObjective, images: torch.Tensor, layer: str) -> torch.Tensor:
     """Gradient x activation (B, C, h, w) of the classifier that is kept, by ``wsss.explain``, times the cells."""
     network = made.kept(made.networks["classifier"])
     wanted = Classes("gt", torch.ones(len(images), 3))
@@ -268,11 +268,11 @@ def test_other_images_have_no_say_in_the_pixel_loss(batch):
 
 def test_the_classes_that_an_image_lacks_are_drawn_by_the_image(batch):
     batch.masks[1, 30, 30] = 2  # in the mask, though the tags lack it
-    everything = contest(batch, None)
+    everything = class_subset(batch, None)
     assert everything.classes.tolist() == [[0, 1, 2, 3]] * 4 and everything.counts.all()
 
     def sets(absent: int) -> list[set[int]]:
-        found = contest(batch, absent)
+        found = class_subset(batch, absent)
         return [set(c[k].tolist()) for c, k in zip(found.classes, found.counts, strict=True)]
 
     assert sets(0) == [{0, 1, 3}, {0, 2, 3}, {0, 2}, {0, 1, 2}]
@@ -283,7 +283,7 @@ def test_the_classes_that_an_image_lacks_are_drawn_by_the_image(batch):
         (third,) = sets(1)[2] - {0, 2}
         drawn.add(third)
         alone = Batch(batch.images[2:3], batch.labels[2:3], batch.draws[2:3], batch.masks[2:3])
-        assert set(contest(alone, 1).classes[0].tolist()) == {0, 2, third}, "whatever else is in the batch"
+        assert set(class_subset(alone, 1).classes[0].tolist()) == {0, 2, third}, "whatever else is in the batch"
     assert drawn == {1, 3}
 
 
@@ -311,7 +311,7 @@ def test_devices_parts_add_up_to_the_whole():
 
 
 def test_it_is_found_by_its_name_and_keeps_a_classifier_with_a_background(batch):
-    assert find("guided") is Goal
+    assert find("guided") is GuidedObjective
     made = goal(heatmap_scale=0.5)
     trained = made.networks["classifier"].eval()
     kept = made.kept(trained)

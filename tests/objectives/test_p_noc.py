@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from wsss.data.loading import Batch
-from wsss.losses.base import Moment
+from wsss.losses.base import TrainingStep
 from wsss.models.backbone import Trainable
-from wsss.objectives.p_noc import Goal
+from wsss.objectives.p_noc import PNoc
 from wsss.settings import PNocSettings, Ramp
 
 
@@ -29,9 +29,9 @@ class Small(Trainable):
         return name.startswith("head.")
 
 
-def objective(**settings) -> Goal:
+def objective(**settings) -> PNoc:
     torch.manual_seed(0)
-    goal = Goal.__new__(Goal)
+    goal = PNoc.__new__(PNoc)
     settings = PNocSettings(ordinary="x", crop=64, output_stride=8, **settings)
     goal.compose(settings, 4, Small(), Small())
     if goal.batch_norm("ordinary", "normal") == "fixed":
@@ -57,7 +57,7 @@ def trained(network):
 def test_generator_phase_leaves_the_ordinary_classifier_alone_and_the_other_way_round(batch):
     goal = objective()
     generator, ordinary = goal.networks.values()
-    losses = goal.losses(batch, Moment(7, 0.5))
+    losses = goal.losses(batch, TrainingStep(7, 0.5))
     first = next(losses)
     assert first.network == "generator"
     first.value.backward()
@@ -75,7 +75,7 @@ def test_generator_phase_leaves_the_ordinary_classifier_alone_and_the_other_way_
 
 def test_the_leak_of_the_published_code_can_be_had(batch):
     goal = objective(gradient_leak=True)
-    next(goal.losses(batch, Moment(0, 0.5))).value.backward()
+    next(goal.losses(batch, TrainingStep(0, 0.5))).value.backward()
     assert gradients(goal.networks["ordinary"]) == trained(goal.networks["ordinary"])
 
 
@@ -121,7 +121,7 @@ def plain_losses(goal, batch, progress, threshold=0.2, over="image"):
 def test_losses_against_a_plain_second_writing(batch, progress, tiles):
     goal = objective(tiles=tiles)
     first, second = plain_losses(goal, batch, progress)
-    losses = goal.losses(batch, Moment(0, progress))
+    losses = goal.losses(batch, TrainingStep(0, progress))
     torch.testing.assert_close(next(losses).value, first)
     torch.testing.assert_close(next(losses).value, second)
 
@@ -131,7 +131,7 @@ def test_what_the_ordinary_classifier_sees_is_set(batch, threshold, over):
     """Threshold and divisor of the hard mask; the generator's phase does not know them."""
     goal = objective(adversary_threshold=threshold, adversary_max=over)
     first, second = plain_losses(goal, batch, 0.5, threshold, over)
-    losses = goal.losses(batch, Moment(0, 0.5))
+    losses = goal.losses(batch, TrainingStep(0, 0.5))
     torch.testing.assert_close(next(losses).value, first)
     torch.testing.assert_close(next(losses).value, second)
     _, published = plain_losses(goal, batch, 0.5)
@@ -141,18 +141,18 @@ def test_what_the_ordinary_classifier_sees_is_set(batch, threshold, over):
 def test_published_reconstruction_and_interval(batch):
     published = objective(reconstruction_over="all", reconstruction=Ramp(start=0.0, end=4.0, share=0.5))
     ours = objective()
-    a, b = (next(g.losses(batch, Moment(0, 0.9))).parts["reconstruction"] for g in (published, ours))
+    a, b = (next(g.losses(batch, TrainingStep(0, 0.9))).parts["reconstruction"] for g in (published, ours))
     present, classes = batch.labels.sum(), batch.labels.numel()
     torch.testing.assert_close(a, b * present / classes)
     seldom = objective(adversary_interval=3)
     for step, expected in ((0, 2), (1, 1), (2, 1), (3, 2)):
-        assert len(list(seldom.losses(batch, Moment(step, 0.5)))) == expected
+        assert len(list(seldom.losses(batch, TrainingStep(step, 0.5)))) == expected
 
 
 def test_fixed_batch_norm_of_the_ordinary_classifier_stays_fixed(batch):
     goal = objective()
     before = goal.networks["ordinary"].body[1].running_mean.clone()
-    list(goal.losses(batch, Moment(0, 0.5)))
+    list(goal.losses(batch, TrainingStep(0, 0.5)))
     assert torch.equal(goal.networks["ordinary"].body[1].running_mean, before)
     assert not torch.equal(goal.networks["generator"].body[1].running_mean, before)
 
@@ -161,7 +161,7 @@ def test_normal_batch_norm_of_the_ordinary_classifier_learns_in_its_own_phase(ba
     goal = objective(adversary_batch_norm="normal")
     ordinary = goal.networks["ordinary"]
     before = ordinary.body[1].running_mean.clone()
-    losses = goal.losses(batch, Moment(0, 0.5))
+    losses = goal.losses(batch, TrainingStep(0, 0.5))
     next(losses)
     assert torch.equal(ordinary.body[1].running_mean, before), "it judges with what it knows"
     next(losses).value.backward()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsss.runtime.shard import Share
+from wsss.runtime.shard import Shard
 from wsss.settings import EnsembleSettings, VoteSettings
 from wsss.stages.ensemble import write_ensemble
 from wsss.stages.vote import write_votes
@@ -22,7 +22,7 @@ def content(out):
 
 def make(at, stage, jobs, name, threads=1):
     for number in range(jobs) if jobs > 1 else ():
-        WRITE[stage](at(stage, name, Share(number, jobs), threads=threads))
+        WRITE[stage](at(stage, name, Shard(number, jobs), threads=threads))
     run = at(stage, name, threads=threads)
     WRITE[stage](run)
     return run

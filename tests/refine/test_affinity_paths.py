@@ -124,9 +124,9 @@ def test_labels_of_pairs_one_by_one():
             for y in range(found.different.shape[2]):
                 for x in range(found.different.shape[3]):
                     i, j = labels[b, y, x + 2].item(), labels[b, y + d.dy, x + 2 + d.dx].item()
-                    told = [part[b, n, y, x].item() for part in found]
+                    recorded = [part[b, n, y, x].item() for part in found]
                     sure = i != 255 and j != 255
-                    assert told == [i == j == 0, sure and i == j > 0, sure and i != j]
+                    assert recorded == [i == j == 0, sure and i == j > 0, sure and i != j]
 
 
 def test_a_grid_without_inner_cells_is_refused():

@@ -169,7 +169,7 @@ def test_manifests_name_what_computed_the_crf(chain, make_run):
         labels = make_run("affinity_labels", AffinityLabelSettings(crf=crf), inputs, f"labels-{name}")
         write_affinity_labels(labels)
         for run in (masks, labels):
-            assert run.told.get("crf_backend") == (None if crf is None else "native")
+            assert run.recorded.get("crf_backend") == (None if crf is None else "native")
 
 
 def test_saliency_in_the_stage(chain, make_run, tmp_path):

@@ -8,23 +8,23 @@ from tests.refine.shared import KINDS, SETTINGS, WRITE, content, make
 from wsss.errors import WsssError
 from wsss.parts import maps
 from wsss.refine import ensembles, votes
-from wsss.runtime.shard import Share
+from wsss.runtime.shard import Shard
 from wsss.stages.ensemble import write_ensemble
 from wsss.store.maps import shard_name
 
 
 def test_shares_are_the_list():
     for total in (1, 2, 3, 7, 20):
-        shares = [Share(number, total).of(range(9)) for number in range(total)]
+        shares = [Shard(number, total).of(range(9)) for number in range(total)]
         assert sum(shares, []) == list(range(9))
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_shares_by_name():
-    assert Share.read("2/3") == Share(2, 3) and str(Share(2, 3)) == "2-of-3"
+    assert Shard.read("2/3") == Shard(2, 3) and str(Shard(2, 3)) == "2-of-3"
     for text in ("3/3", "-1/3", "1", "1/0", "a/b"):
         with pytest.raises(Exception, match="is no I/N with I from 0 to N - 1"):
-            Share.read(text)
+            Shard.read(text)
 
 
 @KINDS
@@ -48,18 +48,18 @@ def test_putting_together_makes_nothing_again(at, stage, counted):
 
 @KINDS
 def test_a_share_alone_is_no_artefact(at, stage):
-    run = at(stage, "out", Share(1, 3))
+    run = at(stage, "out", Shard(1, 3))
     WRITE[stage](run)
     assert content(run.out) == {} and run.facts["images"] == 3
-    assert run.told["shard"] == "1-of-3"
+    assert run.recorded["shard"] == "1-of-3"
 
 
 @KINDS
 def test_what_other_numbers_of_shards_made_is_kept(at, stage, counted):
     files = content(make(at, stage, 1, "alone").out)
     counted.clear()
-    WRITE[stage](at(stage, "out", Share(0, 2)))  # 4 images
-    WRITE[stage](at(stage, "out", Share(1, 3)))  # 3 images, one of them made already
+    WRITE[stage](at(stage, "out", Shard(0, 2)))  # 4 images
+    WRITE[stage](at(stage, "out", Shard(1, 3)))  # 3 images, one of them made already
     assert len(counted) == 4 + 2
     run = at(stage, "out")
     WRITE[stage](run)

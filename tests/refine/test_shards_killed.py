@@ -14,7 +14,7 @@ from tests.refine.shared import KINDS, WRITE, content, make
 from wsss.errors import WsssError
 from wsss.parts import maps
 from wsss.refine import ensembles, votes
-from wsss.runtime.shard import Share
+from wsss.runtime.shard import Shard
 from wsss.stages.ensemble import write_ensemble
 from wsss.store.maps import MapShard
 from wsss.store.masks import MaskFolder
@@ -97,7 +97,7 @@ def test_a_spoilt_share_is_made_again(at, stage, spoil, counted):
     files = content(make(at, stage, 1, "alone").out)
     counted.clear()
     for number in range(3):
-        WRITE[stage](at(stage, "out", Share(number, 3)))
+        WRITE[stage](at(stage, "out", Shard(number, 3)))
     parts = sorted(path for path in (at(stage, "out").out / "parts").rglob("*") if path.suffix in (".h5", ".png"))
     spoil(parts[1])
     run = at(stage, "out")
@@ -108,7 +108,7 @@ def test_a_spoilt_share_is_made_again(at, stage, spoil, counted):
 
 def test_values_that_cannot_be_read_are_never_zeros(at):
     """A part whose tables are whole and whose values are not is an error that names it, and then made again."""
-    run = at("ensemble", "out", Share(0, 1))
+    run = at("ensemble", "out", Shard(0, 1))
     write_ensemble(run)
     (part,) = (run.out / "parts").rglob("*.h5")
     with h5py.File(part, "a") as file:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wsss.errors import WsssError
-from wsss.system.failures import DiskFull, sentence, writing
+from wsss.system.failures import DiskFull, describe, writing
 from wsss.system.files import atomic_path, flush_all, sweep
 from wsss.system.workers import over
 
@@ -31,7 +31,7 @@ from wsss.system.workers import over
     ],
 )
 def test_each_mishap_is_one_sentence_with_a_cure(error: Exception, said: str) -> None:
-    told = sentence(error, Path("results/x"))
+    told = describe(error, Path("results/x"))
     assert told is not None and told.startswith("results/x: ") and said in told and "\n" not in told
     assert told.endswith("give the same command again; what is done is kept")
 
@@ -43,11 +43,11 @@ def test_what_caused_an_error_is_looked_at_too() -> None:
         except OSError as error:
             raise RuntimeError("unexpected pos 576 vs 534") from error
     except RuntimeError as error:
-        assert "the disk is full" in sentence(error, Path("x"))
+        assert "the disk is full" in describe(error, Path("x"))
 
 
 def test_other_errors_are_no_mishaps() -> None:
-    assert sentence(ValueError("shapes differ"), Path("x")) is None
+    assert describe(ValueError("shapes differ"), Path("x")) is None
     with pytest.raises(ValueError), writing("x"):
         raise ValueError("shapes differ")
 

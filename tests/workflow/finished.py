@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fake_house import write
-
+from tests.workflow.fake_checkout import write
 from wsss.provenance import outputs
 from wsss.store.manifest import write_manifest
 from wsss.workflow.jobs import Chain, Job

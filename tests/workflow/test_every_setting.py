@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
-from house import House
-from other_values import Case, cases, keys_of, spelled_out
-from planned import folders
-from recipe_graph import changed_by, downstream, edges
 
+from tests.workflow.checkout import Checkout
+from tests.workflow.other_values import Case, cases, keys_of, spelled_out
+from tests.workflow.planned import folders
+from tests.workflow.recipe_graph import changed_by, downstream, edges
 from wsss.config.loader import load
 
 RECIPES: dict[str, Any] = yaml.safe_load("""
@@ -83,27 +83,27 @@ OF_RECIPES = one_each(RECIPES, (*KINDS, *BLOCKS))
 OF_DATASETS = one_each(DATASETS, ("datasets",))
 
 
-def done(folder: Path, config: dict[str, Any]) -> House:
+def done(folder: Path, config: dict[str, Any]) -> Checkout:
     """A run of the recipes that is finished, every key of them written down."""
-    house = House.build(folder, spelled_out(config))
-    house.finish(*(TARGETS if "explanations" in config else TARGETS[:1]))
-    return house
+    checkout = Checkout.build(folder, spelled_out(config))
+    checkout.finish(*(TARGETS if "explanations" in config else TARGETS[:1]))
+    return checkout
 
 
 @pytest.fixture(scope="module")
-def recipes(tmp_path_factory: pytest.TempPathFactory) -> House:
+def recipes(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return done(tmp_path_factory.mktemp("every") / "recipes", RECIPES)
 
 
 @pytest.fixture(scope="module")
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> House:
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return done(tmp_path_factory.mktemp("every") / "datasets", DATASETS)
 
 
-def planned(house: House, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    monkeypatch.chdir(house.folder)
-    (house.folder / "other.json").write_text(json.dumps(config))  # read many times faster than YAML
-    return folders(house.folder / "Snakefile", house.folder, "other.json", frozenset(TARGETS))
+def planned(checkout: Checkout, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    monkeypatch.chdir(checkout.folder)
+    (checkout.folder / "other.json").write_text(json.dumps(config))  # read many times faster than YAML
+    return folders(checkout.folder / "Snakefile", checkout.folder, "other.json", frozenset(TARGETS))
 
 
 def test_no_key_is_left_out() -> None:
@@ -114,12 +114,12 @@ def test_no_key_is_left_out() -> None:
 
 
 def test_nothing_to_do_and_everything_to_do(
-    recipes: House, datasets: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipes: Checkout, datasets: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The graph of this test knows every job, and no other."""
     assert planned(recipes, RECIPES, monkeypatch) == set()
     assert planned(datasets, DATASETS, monkeypatch) == set()
-    new = House(tmp_path, recipes.checkout)
+    new = Checkout(tmp_path, recipes.checkout)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(RECIPES))
     known = {artefact for edge in edges(load(RECIPES)) for artefact in edge}
@@ -127,7 +127,7 @@ def test_nothing_to_do_and_everything_to_do(
 
 
 @pytest.mark.parametrize("key", OF_RECIPES)
-def test_a_key_runs_again_what_depends_on_it(key: str, recipes: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_runs_again_what_depends_on_it(key: str, recipes: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     case = OF_RECIPES[key]
     config = load(case.raw)
     expected = downstream(config, changed_by(case.kind, case.name, case.path, config))
@@ -135,12 +135,14 @@ def test_a_key_runs_again_what_depends_on_it(key: str, recipes: House, monkeypat
 
 
 @pytest.mark.parametrize("key", OF_DATASETS)
-def test_a_key_of_a_dataset_runs_again_that_dataset(key: str, datasets: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_of_a_dataset_runs_again_that_dataset(
+    key: str, datasets: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = OF_DATASETS[key]
     assert planned(datasets, case.raw, monkeypatch) == {case.name, f"{case.name}/index", f"{case.name}/report"}, case
 
 
-def test_true_dry_runs_agree(recipes: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_true_dry_runs_agree(recipes: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     """What this file asks in one process is what ``snakemake -n`` lists, for changes at both ends of the chain."""
     for key in ("PuzzleSettings.tiles", "SaliencyNetSettings.refine.crf.iterations", "SegmenterSettings.predict.flip"):
         asked = planned(recipes, OF_RECIPES[key].raw, monkeypatch)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import House
+
+from tests.workflow.checkout import Checkout
 
 CONFIG: dict[str, Any] = {
     "dataset": "scenes",
@@ -53,12 +54,12 @@ ALL = {"index scenes", "classifier vanilla", *VANILLA, *PUZZLE, *TOLD}
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> House:
-    house = House.build(tmp_path_factory.mktemp("family") / "house", CONFIG)
-    assert house.plan() == ALL
-    house.finish()
-    assert house.plan() == set()
-    return house
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    checkout = Checkout.build(tmp_path_factory.mktemp("family") / "house", CONFIG)
+    assert checkout.plan() == ALL
+    checkout.finish()
+    assert checkout.plan() == set()
+    return checkout
 
 
 CASES: dict[str, tuple[tuple[str, ...], Any, set[str]]] = {
@@ -91,19 +92,19 @@ CASES: dict[str, tuple[tuple[str, ...], Any, set[str]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_change_runs_again_exactly(case: str, finished: House, tmp_path: Path) -> None:
+def test_change_runs_again_exactly(case: str, finished: Checkout, tmp_path: Path) -> None:
     path, value, expected = CASES[case]
     config = copy.deepcopy(CONFIG)
     block = config
     for key in path[:-1]:
         block = block[key]
     block[path[-1]] = value
-    house = finished.copy(tmp_path / "copy")
-    house.configure(config)
-    assert house.plan() == expected | TOLD
+    checkout = finished.copy(tmp_path / "copy")
+    checkout.configure(config)
+    assert checkout.plan() == expected | TOLD
 
 
-def test_lists_of_folders_are_one_flag(finished: House) -> None:
+def test_lists_of_folders_are_one_flag(finished: Checkout) -> None:
     said = finished.snakemake("-n", "-p", "-f", "results/scenes/s0/cams/both/manifest.json").stdout
     run = "results/scenes/s0"
     assert f"--members {run}/cams/vanilla {run}/cams/puzzle" in said
@@ -118,13 +119,13 @@ def test_maps_made_elsewhere_count_by_content(tmp_path: Path) -> None:
         "affinity": {},
         "classifiers": {},
     }
-    house = House.build(tmp_path / "house", config)
-    (house.folder / "elsewhere").mkdir()
-    (house.folder / "elsewhere" / "s0.h5").write_text("maps")
+    checkout = Checkout.build(tmp_path / "house", config)
+    (checkout.folder / "elsewhere").mkdir()
+    (checkout.folder / "elsewhere" / "s0.h5").write_text("maps")
     jobs = {"external_cams seed", "scores cams seed", "masks seed", "scores masks seed", *TOLD}
-    assert house.plan() == {"index scenes", *jobs}
-    house.finish()
-    (house.folder / "elsewhere" / "s0.h5").touch()
-    assert house.plan() == set()
-    (house.folder / "elsewhere" / "s0.h5").write_text("other maps")
-    assert house.plan() == jobs
+    assert checkout.plan() == {"index scenes", *jobs}
+    checkout.finish()
+    (checkout.folder / "elsewhere" / "s0.h5").touch()
+    assert checkout.plan() == set()
+    (checkout.folder / "elsewhere" / "s0.h5").write_text("other maps")
+    assert checkout.plan() == jobs

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from house import ROOT
 
+from tests.workflow.checkout import ROOT
 from wsss.provenance.versions import ROOT as OURS
 from wsss.provenance.versions import versions
 from wsss.settings import MasksSettings, ScenesSettings
@@ -58,8 +58,8 @@ def test_nothing_is_left_out_and_nothing_else_is_there(prefix: Path) -> None:
         pytest.skip("no git repository here")
     parts = ("Snakefile", "envs/", "native/", "stages/", "workflow/", "wsss/")
     known = {path for path in listed.stdout.splitlines() if path.startswith(parts)}
-    house = prefix / "share" / "wsss"
-    there = {path.relative_to(house).as_posix() for path in house.rglob("*") if path.is_file()}
+    checkout = prefix / "share" / "wsss"
+    there = {path.relative_to(checkout).as_posix() for path in checkout.rglob("*") if path.is_file()}
     assert {path for path in there if "__pycache__" not in path} == known
 
 

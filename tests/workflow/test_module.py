@@ -7,7 +7,8 @@ import sys
 
 import pytest
 import yaml
-from house import House
+
+from tests.workflow.checkout import Checkout
 
 THEIRS = """
 configfile: "theirs.yaml"
@@ -44,7 +45,7 @@ CONFIG = {
 }
 
 
-class Theirs(House):
+class Theirs(Checkout):
     """A working folder with a workflow of somebody else's, which uses a checkout that lies elsewhere."""
 
     def snakemake(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -56,7 +57,7 @@ class Theirs(House):
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Theirs:
-    checkout = House.build(tmp_path_factory.mktemp("module") / "checkout", {}).folder
+    checkout = Checkout.build(tmp_path_factory.mktemp("module") / "checkout", {}).folder
     folder = tmp_path_factory.mktemp("theirs")
     (folder / "Snakefile").write_text(THEIRS.format(snakefile=checkout / "workflow" / "Snakefile"))
     (folder / "theirs.yaml").write_text(yaml.safe_dump({"else": 1, "wsss": CONFIG}))

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from house import House
+
+from tests.workflow.checkout import Checkout
 
 CONFIG = {
     "dataset": "scenes",
@@ -26,9 +27,9 @@ with open("times.jsonl", "a") as file:
 """
 
 
-def at_once(house: House, stage: str) -> int:
+def at_once(checkout: Checkout, stage: str) -> int:
     """The most jobs of a stage that ran at the same moment."""
-    jobs = [json.loads(line) for line in (house.folder / "times.jsonl").read_text().splitlines()]
+    jobs = [json.loads(line) for line in (checkout.folder / "times.jsonl").read_text().splitlines()]
     spans = [(start, end) for name, start, end in jobs if name == stage]
     assert len(spans) == 3
     return max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
@@ -45,11 +46,11 @@ def at_once(house: House, stage: str) -> int:
 )
 def test_one_gpu_job_a_gpu(gpus: int | None, flags: tuple[str, ...], expected: int, tmp_path: Path) -> None:
     """Without any flag; cores would suffice for all of them."""
-    house = House.build(tmp_path / "house", CONFIG | ({"workstation": {"gpus": gpus}} if gpus else {}))
-    fake = house.folder / "stages" / "_house.py"
+    checkout = Checkout.build(tmp_path / "house", CONFIG | ({"workstation": {"gpus": gpus}} if gpus else {}))
+    fake = checkout.folder / "stages" / "_house.py"
     fake.write_text(WAITING.replace("EXPECTED", str(expected)) + fake.read_text())
-    house.snakemake("results/scenes/index/manifest.json")
-    for mark in house.folder.glob("started-*"):
+    checkout.snakemake("results/scenes/index/manifest.json")
+    for mark in checkout.folder.glob("started-*"):
         mark.unlink()
-    house.snakemake("all_classifiers", "--cores", "6", "--set-threads", "classifier=1", *flags)
-    assert at_once(house, "classifier") == expected
+    checkout.snakemake("all_classifiers", "--cores", "6", "--set-threads", "classifier=1", *flags)
+    assert at_once(checkout, "classifier") == expected

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from house import House
+
+from tests.workflow.checkout import Checkout
 
 CONFIG: dict[str, Any] = {
     "dataset": "scenes",
@@ -43,135 +44,137 @@ SCORE_CAMS = {"scores cams vanilla", "scores cams p-noc", "masks best", "scores 
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> House:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A run that is done."""
-    house = House.build(tmp_path_factory.mktemp("plans") / "house", CONFIG)
-    assert house.plan() == ALL
-    house.finish()
-    assert house.plan() == set()
-    return house
+    checkout = Checkout.build(tmp_path_factory.mktemp("plans") / "house", CONFIG)
+    assert checkout.plan() == ALL
+    checkout.finish()
+    assert checkout.plan() == set()
+    return checkout
 
 
-def setting(*path: str, value: Any) -> Callable[[House], None]:
+def setting(*path: str, value: Any) -> Callable[[Checkout], None]:
     """Set one value of the configuration."""
 
-    def change(house: House) -> None:
+    def change(checkout: Checkout) -> None:
         config = copy.deepcopy(CONFIG)
         block = config
         for key in path[:-1]:
             block = block.setdefault(key, {})
         block[path[-1]] = value
-        house.configure(config)
+        checkout.configure(config)
 
     return change
 
 
-def swapped(house: House) -> None:
+def swapped(checkout: Checkout) -> None:
     config = copy.deepcopy(CONFIG)
     vanilla = config["classifiers"]["vanilla"]
     vanilla["momentum"], vanilla["warmup"] = vanilla["warmup"], vanilla["momentum"]
-    house.configure(config)
+    checkout.configure(config)
 
 
-def reordered(house: House) -> None:
+def reordered(checkout: Checkout) -> None:
     config = {key: CONFIG[key] for key in reversed(CONFIG)}
     config["classifiers"] = {name: dict(reversed(recipe.items())) for name, recipe in CONFIG["classifiers"].items()}
-    house.configure(config)
+    checkout.configure(config)
 
 
-def spelled_out(house: House) -> None:
+def spelled_out(checkout: Checkout) -> None:
     """Defaults written down are the same settings."""
     config = copy.deepcopy(CONFIG)
     config["masks"]["p-noc"]["crf"] = {"preset": "labels", "iterations": 10}
     config["cams"]["p-noc"]["splits"] = ["train", "val"]
     config["classifiers"]["vanilla"]["lr"] = "1e-1"
-    house.configure(config)
+    checkout.configure(config)
 
 
-def code(path: str, old: str, new: str) -> Callable[[House], None]:
-    return lambda house: house.edit(path, old, new)
+def code(path: str, old: str, new: str) -> Callable[[Checkout], None]:
+    return lambda checkout: checkout.edit(path, old, new)
 
 
-def add_line(path: str, line: str) -> Callable[[House], None]:
-    def change(house: House) -> None:
-        (house.folder / path).write_text((house.folder / path).read_text() + line)
+def add_line(path: str, line: str) -> Callable[[Checkout], None]:
+    def change(checkout: Checkout) -> None:
+        (checkout.folder / path).write_text((checkout.folder / path).read_text() + line)
 
     return change
 
 
-def made_with(**versions: str) -> Callable[[House], None]:
+def made_with(**versions: str) -> Callable[[Checkout], None]:
     """As if other libraries had been there."""
 
-    def change(house: House) -> None:
-        for run in house.folder.glob("results/**/run.json"):
+    def change(checkout: Checkout) -> None:
+        for run in checkout.folder.glob("results/**/run.json"):
             run.write_text(json.dumps({**json.loads(run.read_text()), "versions": versions}))
 
     return change
 
 
-def raised(path: str) -> Callable[[House], None]:
+def raised(path: str) -> Callable[[Checkout], None]:
     return code(path, "\nVERSION = 1\n", "\nVERSION = 2\n")
 
 
-def moved(house: House) -> None:
+def moved(checkout: Checkout) -> None:
     """A module goes into another folder, and its importers say so."""
-    package = house.folder / "wsss"
+    package = checkout.folder / "wsss"
     (package / "system" / "progress.py").rename(package / "compute" / "progress.py")
     for path in package.rglob("*.py"):
         path.write_text(path.read_text().replace("wsss.system.progress", "wsss.compute.progress"))
 
 
-def forgotten(house: House) -> None:
-    shutil.rmtree(house.folder / ".snakemake", ignore_errors=True)
+def forgotten(checkout: Checkout) -> None:
+    shutil.rmtree(checkout.folder / ".snakemake", ignore_errors=True)
 
 
-def copied(copy_function: Callable[[str, str], object]) -> Callable[[House], None]:
+def copied(copy_function: Callable[[str, str], object]) -> Callable[[Checkout], None]:
     """A colleague's results, copied, in a folder that Snakemake has never seen."""
 
-    def change(house: House) -> None:
-        forgotten(house)
-        shutil.move(house.folder / "results", house.folder / "theirs")
-        shutil.copytree(house.folder / "theirs", house.folder / "results", copy_function=copy_function)
+    def change(checkout: Checkout) -> None:
+        forgotten(checkout)
+        shutil.move(checkout.folder / "results", checkout.folder / "theirs")
+        shutil.copytree(checkout.folder / "theirs", checkout.folder / "results", copy_function=copy_function)
 
     return change
 
 
-def packed(house: House) -> None:
-    forgotten(house)
-    archive = shutil.make_archive(str(house.folder / "all"), "tar", house.folder, "results")
-    shutil.rmtree(house.folder / "results")
-    shutil.unpack_archive(archive, house.folder, filter="data")
+def packed(checkout: Checkout) -> None:
+    forgotten(checkout)
+    archive = shutil.make_archive(str(checkout.folder / "all"), "tar", checkout.folder, "results")
+    shutil.rmtree(checkout.folder / "results")
+    shutil.unpack_archive(archive, checkout.folder, filter="data")
 
 
-def removed(path: str) -> Callable[[House], None]:
-    def change(house: House) -> None:
-        found = house.folder / "results/scenes/s0" / path
+def removed(path: str) -> Callable[[Checkout], None]:
+    def change(checkout: Checkout) -> None:
+        found = checkout.folder / "results/scenes/s0" / path
         shutil.rmtree(found) if found.is_dir() else found.unlink()
 
     return change
 
 
-def damaged(path: str) -> Callable[[House], None]:
+def damaged(path: str) -> Callable[[Checkout], None]:
     """Seen by ``wsss show --verify``; a plan reads no weights."""
-    return lambda house: (house.folder / "results/scenes/s0" / path).write_text("other")
+    return lambda checkout: (checkout.folder / "results/scenes/s0" / path).write_text("other")
 
 
-def touched(house: House) -> None:
-    for path in house.folder.rglob("*"):
+def touched(checkout: Checkout) -> None:
+    for path in checkout.folder.rglob("*"):
         if path.is_file() and ".snakemake" not in path.parts:
             os.utime(path)
 
 
-def fresh_clone(house: House) -> None:
+def fresh_clone(checkout: Checkout) -> None:
     """The results stay, the checkout is replaced by a new one of the same content."""
     for part in ("stages", "wsss", "workflow"):
-        shutil.copytree(house.folder / part, house.folder / "clone", copy_function=shutil.copy, dirs_exist_ok=False)
-        shutil.rmtree(house.folder / part)
-        (house.folder / "clone").rename(house.folder / part)
+        shutil.copytree(
+            checkout.folder / part, checkout.folder / "clone", copy_function=shutil.copy, dirs_exist_ok=False
+        )
+        shutil.rmtree(checkout.folder / part)
+        (checkout.folder / "clone").rename(checkout.folder / part)
 
 
-CASES: dict[str, tuple[Callable[[House], None], set[str]]] = {
-    "nothing": (lambda house: None, set()),
+CASES: dict[str, tuple[Callable[[Checkout], None], set[str]]] = {
+    "nothing": (lambda checkout: None, set()),
     "touch everything": (touched, set()),
     "fresh clone": (fresh_clone, set()),
     "order of keys": (reordered, set()),
@@ -233,7 +236,7 @@ CASES: dict[str, tuple[Callable[[House], None], set[str]]] = {
     "version of an explainer": (raised("wsss/explain/methods/grad_cam.py"), set()),
     ".snakemake is gone": (forgotten, set()),
     ".snakemake is gone, and a setting changed": (
-        lambda house: (forgotten(house), setting("segmenters", "p-noc", "lr", value=0.02)(house)),
+        lambda checkout: (forgotten(checkout), setting("segmenters", "p-noc", "lr", value=0.02)(checkout)),
         {"segmenter p-noc", *AFTER_SEGMENTER},
     ),
     "copied with new times": (copied(shutil.copyfile), set()),
@@ -243,9 +246,9 @@ CASES: dict[str, tuple[Callable[[House], None], set[str]]] = {
     "weights gone, needed by nothing": (removed("segmenters/p-noc/model.safetensors"), set()),
     "an artefact gone, needed by nothing": (removed("segmenters/p-noc"), set()),
     "weights gone, and needed": (
-        lambda house: (
-            removed("segmenters/p-noc/model.safetensors")(house),
-            setting("segmenters", "p-noc", "predict", value={"crf": "deeplab"})(house),
+        lambda checkout: (
+            removed("segmenters/p-noc/model.safetensors")(checkout),
+            setting("segmenters", "p-noc", "predict", value={"crf": "deeplab"})(checkout),
         ),
         {"segmenter p-noc", *AFTER_SEGMENTER},
     ),
@@ -253,58 +256,58 @@ CASES: dict[str, tuple[Callable[[House], None], set[str]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_change_runs_again_exactly(case: str, finished: House, tmp_path: Path) -> None:
+def test_change_runs_again_exactly(case: str, finished: Checkout, tmp_path: Path) -> None:
     change, expected = CASES[case]
-    house = finished.copy(tmp_path / "copy")  # also says: a copied checkout runs nothing again
-    change(house)
-    assert house.plan() == expected
+    checkout = finished.copy(tmp_path / "copy")  # also says: a copied checkout runs nothing again
+    change(checkout)
+    assert checkout.plan() == expected
 
 
-def test_new_seed_runs_its_own_jobs_and_what_tells_of_all(finished: House, tmp_path: Path) -> None:
-    house = finished.copy(tmp_path / "copy")
-    house.configure({**CONFIG, "seeds": [0, 1]})
-    assert house.plan() == {f"{job} 1" for job in ALL - TOLD - {"index scenes"}} | TOLD
+def test_new_seed_runs_its_own_jobs_and_what_tells_of_all(finished: Checkout, tmp_path: Path) -> None:
+    checkout = finished.copy(tmp_path / "copy")
+    checkout.configure({**CONFIG, "seeds": [0, 1]})
+    assert checkout.plan() == {f"{job} 1" for job in ALL - TOLD - {"index scenes"}} | TOLD
 
 
-def test_another_directory_and_a_read_only_checkout(finished: House, tmp_path: Path) -> None:
+def test_another_directory_and_a_read_only_checkout(finished: Checkout, tmp_path: Path) -> None:
     """The same results, run with a checkout that lies elsewhere."""
-    house = finished.copy(tmp_path / "work")
+    checkout = finished.copy(tmp_path / "work")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     for part in ("Snakefile", "workflow", "stages", "wsss", "envs"):
-        shutil.move(house.folder / part, elsewhere / part)
-    assert House(house.folder, elsewhere).plan() == set()
+        shutil.move(checkout.folder / part, elsewhere / part)
+    assert Checkout(checkout.folder, elsewhere).plan() == set()
 
 
-def test_a_given_file_replaces_the_default_run(finished: House, tmp_path: Path) -> None:
-    house = finished.copy(tmp_path / "copy")
+def test_a_given_file_replaces_the_default_run(finished: Checkout, tmp_path: Path) -> None:
+    checkout = finished.copy(tmp_path / "copy")
     mine = {key: CONFIG[key] for key in ("dataset", "datasets", "defaults")}
     mine["classifiers"] = {"vanilla": CONFIG["classifiers"]["vanilla"]}
-    house.configure({"dataset": "nowhere"})
-    (house.folder / "mine.yaml").write_text(yaml.safe_dump(mine))
-    assert house.plan(config="mine.yaml") == TOLD
+    checkout.configure({"dataset": "nowhere"})
+    (checkout.folder / "mine.yaml").write_text(yaml.safe_dump(mine))
+    assert checkout.plan(config="mine.yaml") == TOLD
 
 
-def test_the_report_of_snakemake_holds_ours(finished: House, tmp_path: Path) -> None:
-    house = finished.copy(tmp_path / "copy")
-    said = house.snakemake("--report", "whole.html").stderr
-    assert "Adding report.html" in said and (house.folder / "whole.html").stat().st_size
+def test_the_report_of_snakemake_holds_ours(finished: Checkout, tmp_path: Path) -> None:
+    checkout = finished.copy(tmp_path / "copy")
+    said = checkout.snakemake("--report", "whole.html").stderr
+    assert "Adding report.html" in said and (checkout.folder / "whole.html").stat().st_size
 
 
-def test_targets_build_one_kind(finished: House, tmp_path: Path) -> None:
-    house = House.build(tmp_path / "new", CONFIG)
-    assert house.plan("all_classifiers") == {"index scenes", "classifier vanilla", "classifier p-noc"}
-    assert house.plan("results/scenes/s0/cams/vanilla/manifest.json") == {
+def test_targets_build_one_kind(finished: Checkout, tmp_path: Path) -> None:
+    checkout = Checkout.build(tmp_path / "new", CONFIG)
+    assert checkout.plan("all_classifiers") == {"index scenes", "classifier vanilla", "classifier p-noc"}
+    assert checkout.plan("results/scenes/s0/cams/vanilla/manifest.json") == {
         "index scenes",
         "classifier vanilla",
         "cams vanilla",
     }
 
 
-def test_problems_of_the_configuration_are_printed_whole(finished: House, tmp_path: Path) -> None:
-    house = finished.copy(tmp_path / "copy")
-    house.configure({**CONFIG, "cams": {"p-noc": {"clasifier": "p-nok"}}, "seeds": 3})
-    done = house.snakemake("-n", check=False)
+def test_problems_of_the_configuration_are_printed_whole(finished: Checkout, tmp_path: Path) -> None:
+    checkout = finished.copy(tmp_path / "copy")
+    checkout.configure({**CONFIG, "cams": {"p-noc": {"clasifier": "p-nok"}}, "seeds": 3})
+    done = checkout.snakemake("-n", check=False)
     said = done.stdout + done.stderr
     assert done.returncode
     assert "cams.p-noc.clasifier: unknown key; did you mean 'classifier'?" in said
@@ -312,8 +315,8 @@ def test_problems_of_the_configuration_are_printed_whole(finished: House, tmp_pa
     assert "Traceback" not in said
 
 
-def test_a_key_that_stands_twice_is_refused(finished: House, tmp_path: Path) -> None:
-    house = finished.copy(tmp_path / "copy")
-    house.edit("config.yaml", "seeds:", "dataset: other\nseeds:")
-    said = house.snakemake("-n", check=False)
+def test_a_key_that_stands_twice_is_refused(finished: Checkout, tmp_path: Path) -> None:
+    checkout = finished.copy(tmp_path / "copy")
+    checkout.edit("config.yaml", "seeds:", "dataset: other\nseeds:")
+    said = checkout.snakemake("-n", check=False)
     assert "the key 'dataset' stands twice" in said.stdout + said.stderr

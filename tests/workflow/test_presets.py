@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import ROOT, House
 
+from tests.workflow.checkout import ROOT, Checkout
 from wsss.config.loader import Config, load
 from wsss.config.yaml import read_yaml
 
@@ -38,9 +38,9 @@ def coco(folder: Path) -> None:
 
 @pytest.mark.parametrize(("name", "mock"), [("voc12", voc), ("coco14", coco)])
 def test_dry_run_plans_the_published_chain(name: str, mock: Any, tmp_path: Path) -> None:
-    house = House.build(tmp_path / "house", {})
-    mock(house.folder)
-    plan = house.plan(config=f"workflow/presets/{name}.yaml")
+    checkout = Checkout.build(tmp_path / "house", {})
+    mock(checkout.folder)
+    plan = checkout.plan(config=f"workflow/presets/{name}.yaml")
     assert {job.format(d=name) for job in CHAIN} <= plan
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from house import ROOT
-from planned import dag
 from snakemake.settings.types import WorkflowSettings
 from snakemake_interface_executor_plugins.settings import ExecMode
 
+from tests.workflow.checkout import ROOT
+from tests.workflow.planned import dag
 from wsss.workflow.resources import NEEDS
 
 PROFILES = ROOT / "workflow" / "profiles"

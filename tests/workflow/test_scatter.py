@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import House
-from planned import dag
 
+from tests.workflow.checkout import Checkout
+from tests.workflow.planned import dag
 from wsss.workflow.resources import GATHER, NEEDS
 
 CONFIG: dict[str, Any] = {
@@ -30,7 +30,9 @@ ALL = {"index", "classifier", "scores classifiers", "cams", "cams 0/3", "cams 1/
 RUN = "results/scenes/s0"
 
 
-def planned(house: House, *changes: tuple[tuple[str, ...], Any], targets: frozenset[str] = frozenset()) -> set[str]:
+def planned(
+    checkout: Checkout, *changes: tuple[tuple[str, ...], Any], targets: frozenset[str] = frozenset()
+) -> set[str]:
     """Jobs that would run: ``cams``, ``cams 0/3``, ``masks raw``, ``scores masks``."""
     config = copy.deepcopy(CONFIG)
     for path, value in changes:
@@ -38,8 +40,8 @@ def planned(house: House, *changes: tuple[tuple[str, ...], Any], targets: frozen
         for key in path[:-1]:
             block = block.setdefault(key, {})
         block[path[-1]] = value
-    (house.folder / "other.json").write_text(json.dumps(config))
-    with dag(house.folder / "Snakefile", house.folder, "other.json", targets) as jobs:
+    (checkout.folder / "other.json").write_text(json.dumps(config))
+    with dag(checkout.folder / "Snakefile", checkout.folder, "other.json", targets) as jobs:
         return {named(job) for job in jobs.needrun_jobs() if job.output}
 
 
@@ -53,38 +55,38 @@ def named(job: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> House:
+def done(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A run that is done, with manifests as the stages write them."""
-    house = House.build(tmp_path_factory.mktemp("scatter") / "house", CONFIG)
-    house.finish()
-    return house
+    checkout = Checkout.build(tmp_path_factory.mktemp("scatter") / "house", CONFIG)
+    checkout.finish()
+    return checkout
 
 
 @pytest.fixture
-def house(done: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+def checkout(done: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     """A copy of it to spoil."""
     monkeypatch.chdir(shutil.copytree(done.folder, tmp_path / "copy"))
-    return House(tmp_path / "copy")
+    return Checkout(tmp_path / "copy")
 
 
-def run(house: House, folder: str) -> dict[str, Any]:
-    return json.loads((house.folder / RUN / folder / "run.json").read_text())
+def run(checkout: Checkout, folder: str) -> dict[str, Any]:
+    return json.loads((checkout.folder / RUN / folder / "run.json").read_text())
 
 
-def test_everything_to_do(house: House) -> None:
-    shutil.rmtree(house.folder / "results")
-    assert planned(house) == ALL
+def test_everything_to_do(checkout: Checkout) -> None:
+    shutil.rmtree(checkout.folder / "results")
+    assert planned(checkout) == ALL
 
 
-def test_nothing_to_do_and_nothing_left_over(house: House) -> None:
-    assert planned(house) == set()
-    assert not list(house.folder.rglob("parts"))
-    assert run(house, "cams/vanilla")["shards"] == 3 and run(house, "predictions/vanilla")["shards"] == 2
-    assert "shards" not in run(house, "masks/raw")
+def test_nothing_to_do_and_nothing_left_over(checkout: Checkout) -> None:
+    assert planned(checkout) == set()
+    assert not list(checkout.folder.rglob("parts"))
+    assert run(checkout, "cams/vanilla")["shards"] == 3 and run(checkout, "predictions/vanilla")["shards"] == 2
+    assert "shards" not in run(checkout, "masks/raw")
 
 
 @pytest.mark.parametrize("shards", [1, 5])
-def test_another_number_of_shards_runs_nothing(house: House, shards: int) -> None:
+def test_another_number_of_shards_runs_nothing(checkout: Checkout, shards: int) -> None:
     """From several to one, from one to several, from several to more."""
     change = [
         (("cams", "vanilla", "shards"), shards),
@@ -92,36 +94,36 @@ def test_another_number_of_shards_runs_nothing(house: House, shards: int) -> Non
         (("masks", "raw", "shards"), shards),
         (("segmenters", "vanilla", "predict", "shards"), shards),
     ]
-    assert planned(house, *change) == set()
-    (house.folder / RUN / "cams" / "vanilla" / "manifest.json").touch()
-    assert planned(house, *change) == set()
+    assert planned(checkout, *change) == set()
+    (checkout.folder / RUN / "cams" / "vanilla" / "manifest.json").touch()
+    assert planned(checkout, *change) == set()
 
 
-def test_what_has_to_run_anyway_takes_the_new_number(house: House) -> None:
+def test_what_has_to_run_anyway_takes_the_new_number(checkout: Checkout) -> None:
     flip, shards = (("cams", "vanilla", "flip"), False), (("cams", "vanilla", "shards"), 2)
-    assert planned(house, flip) == {"cams", "cams 0/3", "cams 1/3", "cams 2/3", *AFTER_CAMS}
-    assert planned(house, flip, shards) == {"cams", "cams 0/2", "cams 1/2", *AFTER_CAMS}
+    assert planned(checkout, flip) == {"cams", "cams 0/3", "cams 1/3", "cams 2/3", *AFTER_CAMS}
+    assert planned(checkout, flip, shards) == {"cams", "cams 0/2", "cams 1/2", *AFTER_CAMS}
     # a stage upstream changed, and so what is downstream of it is out of date too
     downstream = AFTER_CAMS - {"masks 0/2", "masks 1/2"} | {"masks raw 0/2", "masks raw 1/2"}
     fewer = [(("masks", "vanilla", "shards"), 1), (("masks", "raw", "shards"), 2)]
-    assert planned(house, flip, shards, *fewer) == {"cams", "cams 0/2", "cams 1/2", *downstream}
+    assert planned(checkout, flip, shards, *fewer) == {"cams", "cams 0/2", "cams 1/2", *downstream}
 
 
-def test_shares_that_are_made_are_not_made_again(house: House) -> None:
-    shutil.rmtree(house.folder / RUN / "cams")
+def test_shares_that_are_made_are_not_made_again(checkout: Checkout) -> None:
+    shutil.rmtree(checkout.folder / RUN / "cams")
     receipt = f"{RUN}/cams/vanilla/parts/1-of-3.json"
-    house.snakemake(receipt)
-    assert json.loads((house.folder / receipt).read_text())["shard"] == "1/3"
-    assert not (house.folder / RUN / "cams" / "vanilla" / "manifest.json").exists()
+    checkout.snakemake(receipt)
+    assert json.loads((checkout.folder / receipt).read_text())["shard"] == "1/3"
+    assert not (checkout.folder / RUN / "cams" / "vanilla" / "manifest.json").exists()
     wanted = frozenset({f"{RUN}/cams/vanilla/manifest.json"})
-    assert planned(house, targets=wanted) == {"cams", "cams 0/3", "cams 2/3"}
-    house.snakemake(*wanted)
-    assert planned(house, targets=wanted) == set() and not (house.folder / receipt).exists()
+    assert planned(checkout, targets=wanted) == {"cams", "cams 0/3", "cams 2/3"}
+    checkout.snakemake(*wanted)
+    assert planned(checkout, targets=wanted) == set() and not (checkout.folder / receipt).exists()
 
 
-def test_a_share_is_told_its_share_and_the_rule_their_number(house: House) -> None:
-    shutil.rmtree(house.folder / "results")
-    said = house.snakemake("-n", "-p", f"{RUN}/cams/vanilla/manifest.json").stdout
+def test_a_share_is_told_its_share_and_the_rule_their_number(checkout: Checkout) -> None:
+    shutil.rmtree(checkout.folder / "results")
+    said = checkout.snakemake("-n", "-p", f"{RUN}/cams/vanilla/manifest.json").stdout
     commands = [line for line in said.splitlines() if "stages/cams.py" in line]
     out, index = f"--out {RUN}/cams/vanilla ", "--index results/scenes/index --classifier results/scenes/s0/classifiers"
     assert len(commands) == 4 and all(out in one and index in one and '"shards"' not in one for one in commands)
@@ -129,10 +131,10 @@ def test_a_share_is_told_its_share_and_the_rule_their_number(house: House) -> No
     assert sum(" --gather 3 " in one for one in commands) == 1
 
 
-def test_a_share_asks_for_a_gpu_and_the_rest_for_little(house: House) -> None:
-    shutil.rmtree(house.folder / "results")
-    (house.folder / "other.json").write_text(json.dumps(CONFIG))
-    with dag(house.folder / "Snakefile", house.folder, "other.json", cores=4) as jobs:
+def test_a_share_asks_for_a_gpu_and_the_rest_for_little(checkout: Checkout) -> None:
+    shutil.rmtree(checkout.folder / "results")
+    (checkout.folder / "other.json").write_text(json.dumps(CONFIG))
+    with dag(checkout.folder / "Snakefile", checkout.folder, "other.json", cores=4) as jobs:
         asked = {
             named(job): job.rule.expand_resources(job.wildcards_dict, job.input, 1, skip_evaluation=set())
             for job in jobs.needrun_jobs()

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from house import House
 
+from tests.workflow.checkout import Checkout
 from wsss.config.ablation import study_of, with_study
 from wsss.data.index import write_index
 from wsss.errors import WsssError
@@ -108,16 +108,16 @@ def test_defaults_that_do_not_go_with_the_study_stop_only_the_study() -> None:
 
 
 def test_target_builds_the_study_and_nothing_of_the_rest(tmp_path: Path) -> None:
-    house = House.build(tmp_path / "house", CONFIG)
-    plan = house.plan("ablation")
+    checkout = Checkout.build(tmp_path / "house", CONFIG)
+    plan = checkout.plan("ablation")
     assert "classifier mine" in plan and "classifier ablation-p-noc-ls" in plan and "walk ablation-walk" in plan
     assert "study scenes" in plan
     assert not {job for job in plan if "other" in job.split()}, (
         "recipes of the configuration that the study does not need"
     )
-    assert not {job for job in house.plan() if "ablation-" in job}, "the default target does not build the study"
-    house.finish("ablation")
-    assert house.plan("ablation") == set()
+    assert not {job for job in checkout.plan() if "ablation-" in job}, "the default target does not build the study"
+    checkout.finish("ablation")
+    assert checkout.plan("ablation") == set()
 
 
 def scores(folder: Path, kind: str, recipe: str, seed: int, splits: dict[str, Any]) -> Path:

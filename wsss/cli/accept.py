@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.cli.confirm import agreed
+from wsss.cli.confirm import confirmed
 from wsss.errors import WsssError
 from wsss.provenance import outputs
 from wsss.provenance.code import today
@@ -62,7 +62,7 @@ def accept(args: argparse.Namespace) -> int:
         print(
             "\n".join(wrapped(f"{nice(folder)}: {'; '.join(states[folder].reasons or stale[folder])}", "  ", "      "))
         )
-    if not agreed(f"Accept {count(len(mine), 'result')} as they are?", args.yes):
+    if not confirmed(f"Accept {count(len(mine), 'result')} as they are?", args.yes):
         raise WsssError("nothing was accepted; give --yes where nobody can be asked")
     accepted = accept_all(staleness, mine)
     left = [folder for folder in mine if folder not in accepted]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsss.cli.confirm import agreed
+from wsss.cli.confirm import confirmed
 from wsss.errors import WsssError
 from wsss.provenance.outputs import RUN, STATE
 from wsss.store.artefact import OF_SUMMARY, below_folder, load
@@ -18,8 +18,8 @@ from wsss.store.manifest import SECOND
 from wsss.text import count, memory, nice, table
 from wsss.workflow.checkout import checkout
 from wsss.workflow.jobs import Chain
-from wsss.workflow.spent import delete, spent
 from wsss.workflow.staleness import Staleness
+from wsss.workflow.temporary import delete, spent
 
 WHAT = {
     "kept": "earlier results, kept when something was made anew",
@@ -48,7 +48,7 @@ def clean(args: argparse.Namespace) -> int:
     if args.list:
         print("\n".join(f"  {nice(one)}: {memory(size(one) / 2**20)}" for folders in found.values() for one in folders))
     total = sum(map(len, found.values()))
-    if not agreed(f"Delete {count(total, 'folder')}?", args.yes):
+    if not confirmed(f"Delete {count(total, 'folder')}?", args.yes):
         raise WsssError("nothing was deleted; give --yes where nobody can be asked")
     for name, folders in found.items():
         for one in folders:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 
-def agreed(question: str, yes: bool = False) -> bool:
+def confirmed(question: str, yes: bool = False) -> bool:
     """Whether somebody says yes; ``yes`` says it beforehand. Without a terminal nobody does."""
     if yes:
         return True

@@ -81,7 +81,7 @@ class _Comparison:
     def _here(self, a: Artefact, b: Artefact) -> Iterator[str]:
         """What differs between the two themselves."""
         yield from self._line("stage", a.stage, b.stage)
-        for key, one, other in differences(_telling(a, b), _telling(b, a)):
+        for key, one, other in differences(_labelled(a, b), _labelled(b, a)):
             yield from self._line(key, one, other)
         for name in dict.fromkeys((*a.inputs, *b.inputs)):
             if (name in a.inputs) != (name in b.inputs):
@@ -131,7 +131,7 @@ def code_of(made: Artefact) -> dict[str, str]:
     return code if isinstance(code, dict) else {}
 
 
-def _telling(one: Artefact, other: Artefact) -> dict[str, Any]:
+def _labelled(one: Artefact, other: Artefact) -> dict[str, Any]:
     """Settings of ``one`` that ``other`` has too, and those that differ from the defaults: a setting that another
     objective, or an older version, does not have says nothing as long as it has its default."""
     chosen = {key.partition(".")[0] for key, _ in own(one.stage, one.settings)}

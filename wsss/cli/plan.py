@@ -17,10 +17,10 @@ from wsss.settings import ExplanationSettings, ScenesSettings, Settings
 from wsss.steps import STEPS
 from wsss.store.artefact import load
 from wsss.text import count, duration, memory, table, wrapped
-from wsss.workflow.again import made_again
 from wsss.workflow.checkout import checkout
 from wsss.workflow.jobs import Chain, Job
 from wsss.workflow.remarks import remarks
+from wsss.workflow.rerun import jobs_to_rerun
 from wsss.workflow.resources import NEEDS
 from wsss.workflow.staleness import BACK, Staleness
 
@@ -262,7 +262,7 @@ def _totals(entries: list[Entry], asked: dict[str, Asked], judge: Staleness) -> 
         if devices:
             yield f"Times are those of: {'; '.join(devices)}. An estimate, not a promise: leave room in a time limit."
         yield from _too_little(todo, asked)
-    lost = made_again(judge, (Path(os.path.abspath(one.folder)) for one in entries if one.job.rule in TOGETHER))
+    lost = jobs_to_rerun(judge, (Path(os.path.abspath(one.folder)) for one in entries if one.job.rule in TOGETHER))
     if lost.results:
         yield from wrapped(f"{lost}. The old ones are kept. To take them as they are: wsss accept.", "", "  ")
     done = [made for one in entries if one.done and (made := judge.state(Path(os.path.abspath(one.folder))).made)]

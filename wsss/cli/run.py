@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wsss.cli.confirm import agreed
+from wsss.cli.confirm import confirmed
 from wsss.errors import WsssError
 from wsss.steps import SCORED, STEPS, TABLES
 from wsss.text import listed, nearest, nice
-from wsss.workflow.again import Again, made_again
 from wsss.workflow.checkout import checkout
 from wsss.workflow.jobs import LAST, USUAL, Chain
+from wsss.workflow.rerun import Rerun, jobs_to_rerun
 from wsss.workflow.staleness import Staleness
 
 CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e")
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if not dry:
         refuse_lock(Path(".snakemake"))
     wanted = [str(Path(one).parent) for one in these] or targets(chain, args.rest)
-    lost = made_again(Staleness(chain, checkout()), map(Path, wanted), alone=bool(these))
+    lost = jobs_to_rerun(Staleness(chain, checkout()), map(Path, wanted), alone=bool(these))
     if lost.results and (dry or partly):
         print(f"wsss: {lost}", file=sys.stderr)
     elif lost.results:
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words])
 
 
-def consent(lost: Again, yes: bool, most: float | None) -> None:
+def consent(lost: Rerun, yes: bool, most: float | None) -> None:
     """Somebody's agreement that finished results are made again; the old ones are kept in any case.
 
     Raises:
@@ -65,7 +65,7 @@ def consent(lost: Again, yes: bool, most: float | None) -> None:
     cures = "keep them as they are with wsss accept, or change the settings back"
     if yes or lost.hours < WORTH_ASKING:
         print(f"wsss: {lost}", file=sys.stderr)
-    elif not agreed(f"{lost}. Go on?"):
+    elif not confirmed(f"{lost}. Go on?"):
         raise WsssError(f"{lost}. Nothing was begun: give --yes to go on, {cures}")
 
 

@@ -16,7 +16,7 @@ def ranks() -> tuple[int, int]:
 
 
 @torch.no_grad()
-def share(tensors: Iterable[torch.Tensor], mean: bool) -> None:
+def average_or_broadcast(tensors: Iterable[torch.Tensor], mean: bool) -> None:
     """Replace tensors of one type by their means over all processes, or by those of the first, in one message."""
     tensors = list(tensors)
     if not tensors or ranks()[1] == 1:
@@ -31,7 +31,7 @@ def share(tensors: Iterable[torch.Tensor], mean: bool) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-def agreed(values: Sequence[float], device: torch.device) -> list[float]:
+def all_reduce_max(values: Sequence[float], device: torch.device) -> list[float]:
     """The largest of each value over all processes. None goes on before all have asked."""
     if ranks()[1] == 1:
         return list(values)
@@ -78,10 +78,10 @@ class _GlobalMax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        share: torch.Tensor = ctx.saved_tensors[0]
+        average_or_broadcast: torch.Tensor = ctx.saved_tensors[0]
         total = gradient.clone()
         dist.all_reduce(total)
-        return total * share
+        return total * average_or_broadcast
 
 
 def global_max(value: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.system.gpus import claim_gpu
-from wsss.system.launch import team_of
+from wsss.system.launch import world_of
 
 
 def device_type(wanted: str) -> str:
@@ -35,9 +35,9 @@ def choose_device(wanted: str) -> torch.device:
     """
     if device_type(wanted) == "cpu":
         return torch.device("cpu")
-    team, count = team_of(os.environ), torch.cuda.device_count()
+    world, count = world_of(os.environ), torch.cuda.device_count()
     given = "CUDA_VISIBLE_DEVICES" in os.environ
-    device = torch.device("cuda", team.local_rank % count if given else claim_gpu(count, team))
+    device = torch.device("cuda", world.local_rank % count if given else claim_gpu(count, world))
     torch.cuda.set_device(device)
     return device
 

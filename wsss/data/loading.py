@@ -24,7 +24,7 @@ from wsss.data.sampling import VIEW, Order, Visit
 from wsss.data.transforms import training_view
 from wsss.errors import WsssError
 from wsss.settings import TrainingSettings
-from wsss.system.failures import sentence
+from wsss.system.failures import describe
 from wsss.system.workers import obey_the_parent, signals_held
 
 Scaled = tuple[list[Item], list[torch.Tensor]]
@@ -157,7 +157,7 @@ def _leave_mishaps_to_the_main_process() -> None:
 
     def print_exc(*args: Any, **kwargs: Any) -> None:
         error = sys.exc_info()[1]
-        if error is None or sentence(error, Path()) is None:
+        if error is None or describe(error, Path()) is None:
             shown(*args, **kwargs)
 
     traceback.print_exc = print_exc

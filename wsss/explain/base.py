@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from wsss.errors import WsssError
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 from wsss.explain.subject import Subject, undisturbed
 from wsss.explain.targets import Rows, Target
 
@@ -110,16 +110,16 @@ class Explainer(ABC):
         with undisturbed(subject):
             images = images.clone() if images.is_inference() else images
             images = images.to(subject.device or images.device)
-            look = Look(subject, images, target, None if ids is None else list(ids), seed, differentiable)
-            maps = self.explain(look).float()
-            output = look.output
+            forward = ForwardPass(subject, images, target, None if ids is None else list(ids), seed, differentiable)
+            maps = self.explain(forward).float()
+            output = forward.output
             if not differentiable:
                 maps, output = maps.detach(), output.detach()
-        return Explanation(maps, look.rows, output, self._about(look))
+        return Explanation(maps, forward.rows, output, self._about(forward))
 
     @abstractmethod
-    def explain(self, look: Look) -> torch.Tensor:
-        """Maps (R, ...) of ``look.rows``; runs a forward pass of ``look`` first."""
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        """Maps (R, ...) of ``forward.rows``; runs a forward pass of ``forward`` first."""
 
     @property
     def name(self) -> str:
@@ -135,18 +135,18 @@ class Explainer(ABC):
             for key, value in named.items()
         }
 
-    def _about(self, look: Look) -> dict[str, Any]:
+    def _about(self, forward: ForwardPass) -> dict[str, Any]:
         return {
             "method": self.name,
             "options": self.options(),
             "normalised": self.normalised,
-            **look.target.about(),
-            "layer": look.subject.layer,
-            "at": look.subject.at,
-            "classes": sorted(set(look.rows.class_idx.tolist())),
-            "score": self.score or look.target.perturbed,
-            "input": tuple(look.images.shape[-2:]),
-            "seed": look.seed,
-            "model": None if look.differentiable else look.subject.model_hash,
-            "cost": dict(look.cost),
+            **forward.target.about(),
+            "layer": forward.subject.layer,
+            "at": forward.subject.at,
+            "classes": sorted(set(forward.rows.class_idx.tolist())),
+            "score": self.score or forward.target.perturbed,
+            "input": tuple(forward.images.shape[-2:]),
+            "seed": forward.seed,
+            "model": None if forward.differentiable else forward.subject.model_hash,
+            "cost": dict(forward.cost),
         }

@@ -5,21 +5,21 @@ from __future__ import annotations
 import torch
 
 from wsss.errors import WsssError
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 
 
-def present_of(look: Look) -> torch.Tensor:
+def present_of(forward: ForwardPass) -> torch.Tensor:
     """Classes considered present in each image, bool (B, C).
 
     Raises:
         WsssError: The target has no set of present classes.
     """
-    if look.rows.present is None:
+    if forward.rows.present is None:
         raise WsssError("this method contrasts the present classes of a classifier; its target is Classes")
-    return look.rows.present
+    return forward.rows.present
 
 
-def others(look: Look, all_classes: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def others(forward: ForwardPass, all_classes: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """The contrast set of every row.
 
     Args:
@@ -31,10 +31,10 @@ def others(look: Look, all_classes: bool) -> tuple[torch.Tensor, torch.Tensor]:
     Raises:
         WsssError: The target has no set of present classes.
     """
-    present = present_of(look)[look.rows.image_idx].float()
+    present = present_of(forward)[forward.rows.image_idx].float()
     if all_classes:
         present = torch.ones_like(present)
-    return present.scatter(1, look.rows.class_idx[:, None], 0.0), present
+    return present.scatter(1, forward.rows.class_idx[:, None], 0.0), present
 
 
 def count(members: torch.Tensor) -> torch.Tensor:

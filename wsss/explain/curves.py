@@ -12,7 +12,7 @@ from wsss.errors import WsssError
 from wsss.explain import postprocess
 from wsss.explain.base import Explanation
 from wsss.explain.fills import Fill, filled
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 from wsss.explain.subject import Subject, undisturbed
 from wsss.explain.targets import Classes, Rows, Target
 
@@ -38,8 +38,8 @@ def random_saliency(
     subject: Subject, images: torch.Tensor, rows: Rows, ids: Sequence[str] | None = None, seed: int = 0
 ) -> torch.Tensor:
     """Maps fp32 (R, H, W) of uniform noise, one an image: what every curve is to be compared with."""
-    look = Look(subject, images, Classes("pred"), None if ids is None else list(ids), seed)
-    noise = [torch.rand(images.shape[2:], generator=look.generator(image)) for image in range(len(images))]
+    forward = ForwardPass(subject, images, Classes("pred"), None if ids is None else list(ids), seed)
+    noise = [torch.rand(images.shape[2:], generator=forward.generator(image)) for image in range(len(images))]
     return torch.stack(noise).to(rows.image_idx.device)[rows.image_idx]
 
 
@@ -92,7 +92,7 @@ def curves(
     kind = score or target.perturbed
     with undisturbed(subject), torch.no_grad():
         images = images.to(maps.device)
-        look = Look(subject, images, target, None if ids is None else list(ids), seed, rows=rows)
+        forward = ForwardPass(subject, images, target, None if ids is None else list(ids), seed, rows=rows)
         size = images.shape[2:]
         pixels = size[0] * size[1]
         counts = torch.tensor([round(step * pixels / steps) for step in range(steps + 1)], device=maps.device)
@@ -105,11 +105,11 @@ def curves(
             turn[order] = torch.arange(pixels, device=maps.device)
             gone = (turn < counts[:, None]).view(-1, 1, *size)
             gone = gone if mode == "deletion" else ~gone
-            copies = torch.where(gone, filled(look, image, fill).to(images.dtype), images[image])
+            copies = torch.where(gone, filled(forward, image, fill).to(images.dtype), images[image])
             for first in range(0, steps + 1, chunk):
                 some = copies[first : first + chunk]
                 repeated = rows.row(row, len(some))
-                values = target.score(look.run(some), repeated, kind, subject.single_label)
+                values = target.score(forward.run(some), repeated, kind, subject.single_label)
                 found[row, first : first + chunk] = values
         fractions = counts.float() / pixels
     return Curves(fractions, found, torch.trapezoid(found, fractions, dim=1), kind)

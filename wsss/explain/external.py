@@ -19,7 +19,7 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.explain.base import Explainer
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 
 VERSION = 1
 LIBRARIES = {
@@ -54,18 +54,20 @@ def external(name: str) -> partial[External]:
 class _Row(nn.Module):
     """A network whose output is the score of one row (n, 1), whatever it is given."""
 
-    def __init__(self, look: Look, row: int, from_here: bool) -> None:
+    def __init__(self, forward: ForwardPass, row: int, from_here: bool) -> None:
         super().__init__()
-        self.network = look.subject.network
-        self.look, self.row, self.from_here = look, row, from_here
+        self.network = forward.subject.network
+        self.forward_pass, self.row, self.from_here = forward, row, from_here
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if self.from_here:  # frozen networks have no other leaf that wants a gradient
             images = images.detach().requires_grad_()
-        subject, target = self.look.subject, self.look.target
-        self.look.cost["forwards"] += len(images)
+        subject, target = self.forward_pass.subject, self.forward_pass.target
+        self.forward_pass.cost["forwards"] += len(images)
         output = subject.read(self.network(images))
-        return target.score(output, self.look.rows.row(self.row, len(images)), "logit", subject.single_label)[:, None]
+        return target.score(output, self.forward_pass.rows.row(self.row, len(images)), "logit", subject.single_label)[
+            :, None
+        ]
 
 
 @dataclass(frozen=True)
@@ -95,34 +97,34 @@ class External(Explainer):
     def options(self) -> dict[str, Any]:
         return dict(self.options_of_call)
 
-    def explain(self, look: Look) -> torch.Tensor:
-        look.plain()
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        forward.plain()
         kind = getattr(import_module(LIBRARIES[self.library][0]), self.method)
         made = {"captum": self._captum, "pgc": self._pgc, "torchcam": self._torchcam}[self.library]
-        with kept(look.subject.network):
-            maps = [made(kind, look, row, image) for row, image in enumerate(look.rows.image_idx.tolist())]
-        return torch.cat(maps) if maps else look.images.new_zeros(0, *look.images.shape[2:])
+        with kept(forward.subject.network):
+            maps = [made(kind, forward, row, image) for row, image in enumerate(forward.rows.image_idx.tolist())]
+        return torch.cat(maps) if maps else forward.images.new_zeros(0, *forward.images.shape[2:])
 
-    def _captum(self, kind: type, look: Look, row: int, image: int) -> torch.Tensor:
+    def _captum(self, kind: type, forward: ForwardPass, row: int, image: int) -> torch.Tensor:
         layered = self.method.startswith(("Layer", "Neuron")) or self.method == "GuidedGradCam"
-        method = kind(_Row(look, row, False), look.subject.module) if layered else kind(_Row(look, row, False))
-        given = method.attribute(look.images[image : image + 1].detach().clone(), target=0, **self.options_of_call)
+        method = kind(_Row(forward, row, False), forward.subject.module) if layered else kind(_Row(forward, row, False))
+        given = method.attribute(forward.images[image : image + 1].detach().clone(), target=0, **self.options_of_call)
         found: torch.Tensor = (given[0] if isinstance(given, tuple) else given).detach()
         return found[:, 0] if found.ndim == 4 and found.shape[1] == 1 else found
 
-    def _pgc(self, kind: type, look: Look, row: int, image: int) -> torch.Tensor:
-        method = kind(_Row(look, row, True), [look.subject.module])
+    def _pgc(self, kind: type, forward: ForwardPass, row: int, image: int) -> torch.Tensor:
+        method = kind(_Row(forward, row, True), [forward.subject.module])
         try:
             options = {"targets": [lambda output: output[0]], **self.options_of_call}
-            found = method(input_tensor=look.images[image : image + 1].detach().clone(), **options)
+            found = method(input_tensor=forward.images[image : image + 1].detach().clone(), **options)
         finally:
             method.activations_and_grads.release()
-        return torch.from_numpy(found).to(look.images.device)
+        return torch.from_numpy(found).to(forward.images.device)
 
-    def _torchcam(self, kind: type, look: Look, row: int, image: int) -> torch.Tensor:
-        network = _Row(look, row, True)
-        with kind(network, look.subject.module) as method:
-            scores = network(look.images[image : image + 1].detach().clone())
+    def _torchcam(self, kind: type, forward: ForwardPass, row: int, image: int) -> torch.Tensor:
+        network = _Row(forward, row, True)
+        with kind(network, forward.subject.module) as method:
+            scores = network(forward.images[image : image + 1].detach().clone())
             (given,) = method(0, scores, normalized=False, **self.options_of_call)
         found: torch.Tensor = given.detach()
         return found

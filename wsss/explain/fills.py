@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from wsss.errors import WsssError
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 
 Fill = Literal["black", "white", "gray", "mean", "image_mean", "window_mean", "noise", "blur"]
 FLAT = {"black": 0.0, "white": 1.0, "gray": 0.5}
@@ -16,7 +16,7 @@ KERNEL, SIGMA = 11, 5.0
 """Of the blur, in pixels (Petsiuk et al. 2018)."""
 
 
-def filled(look: Look, image: int, fill: Fill) -> torch.Tensor:
+def filled(forward: ForwardPass, image: int, fill: Fill) -> torch.Tensor:
     """What an image of the batch looks like where it is taken away, normalised fp32 (3, H, W).
 
     ``black`` 0, ``white`` 1, ``gray`` 0.5, ``mean``: the mean that images were normalised with (zero in normalised
@@ -29,9 +29,9 @@ def filled(look: Look, image: int, fill: Fill) -> torch.Tensor:
     """
     if fill not in get_args(Fill):
         raise WsssError(f"fill {fill!r}: there are {', '.join(get_args(Fill))}")
-    normalised = look.images[image].detach().float()
+    normalised = forward.images[image].detach().float()
     mean, std = (
-        torch.tensor(v, device=normalised.device).view(-1, 1, 1) for v in (look.subject.mean, look.subject.std)
+        torch.tensor(v, device=normalised.device).view(-1, 1, 1) for v in (forward.subject.mean, forward.subject.std)
     )
     if fill in FLAT:
         return ((FLAT[fill] - mean) / std).expand_as(normalised)
@@ -41,7 +41,7 @@ def filled(look: Look, image: int, fill: Fill) -> torch.Tensor:
         return normalised.mean((1, 2), keepdim=True).expand_as(normalised)
     if fill == "noise":
         raw = normalised * std + mean
-        drawn = torch.randn(raw.shape, generator=look.generator(image)).to(raw)
+        drawn = torch.randn(raw.shape, generator=forward.generator(image)).to(raw)
         centre, width = raw.mean((1, 2), keepdim=True), raw.std((1, 2), correction=0, keepdim=True)
         return ((centre + width * drawn).clamp(0, 1) - mean) / std
     return blurred(normalised) if fill == "blur" else normalised

@@ -1,4 +1,4 @@
-"""One look into a network: the forward pass, cut at the explained layer, and gradients of rows of the target.
+"""One forward pass of a network, cut at the explained layer, and gradients of rows of the target.
 
 The part before the layer runs without a graph, the layer's output A becomes a leaf that wants a gradient, and the part
 after it runs with a graph. So frozen networks can be explained, no parameter's ``.grad`` is touched, and a gradient
@@ -20,7 +20,7 @@ from wsss.explain.subject import Subject
 from wsss.explain.targets import Rows, Target
 
 
-class Look:
+class ForwardPass:
     """A batch on its way through a subject's network. Made by ``Explainer``, inside ``undisturbed``.
 
     Args:

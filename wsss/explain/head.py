@@ -18,22 +18,22 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from wsss.errors import WsssError
-from wsss.explain.forward_pass import Look, hooked, replaced
+from wsss.explain.forward_pass import ForwardPass, hooked, replaced
 
 
 class Head:
     """Remembers one forward pass; a context manager, within which the head can be run.
 
     Args:
-        look: Its batch runs here, without a graph; it then has its output, rows and activations.
+        forward: Its batch runs here, without a graph; it then has its output, rows and activations.
 
     Raises:
         WsssError: The layer runs never or more than once.
     """
 
-    def __init__(self, look: Look) -> None:
-        self.look, self.subject = look, look.subject
-        self.batch = len(look.images)
+    def __init__(self, forward: ForwardPass) -> None:
+        self.forward_pass, self.subject = forward, forward.subject
+        self.batch = len(forward.images)
         self.remembered: list[tuple[nn.Module, Any]] = []
         self._record()
 
@@ -74,10 +74,10 @@ class Head:
             if self.subject.at == "output":
                 stack.callback(layer.register_forward_hook(whole).remove)
             stack.enter_context(hooked(self.subject, reach))
-            self.look.plain()
+            self.forward_pass.plain()
         if not reached:
             raise WsssError(f"layer {self.subject.layer} does not run in a forward pass; name one that does")
-        self.look.activations = self.look.gridded(self.activations)
+        self.forward_pass.activations = self.forward_pass.gridded(self.activations)
         self.remembered = [call for calls in open_calls for call in calls]
 
     def __enter__(self) -> Head:
@@ -130,9 +130,9 @@ class Head:
         self.queues = defaultdict(deque)
         for module, output in self.remembered:
             self.queues[module].append(output)
-        self.look.cost["head_forwards"] += len(altered)
+        self.forward_pass.cost["head_forwards"] += len(altered)
         with torch.no_grad():
-            images = self.look.images
+            images = self.forward_pass.images
             return self.subject.read(self.subject.network(images.repeat(self.copies, *[1] * (images.ndim - 1))))
 
 

@@ -23,7 +23,7 @@ class Loss(NamedTuple):
     parts: dict[str, torch.Tensor]
 
 
-class Moment(NamedTuple):
+class TrainingStep(NamedTuple):
     """Where in the training a micro-step stands.
 
     Attributes:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from wsss.data.loading import Batch
-from wsss.losses.base import Loss, Moment
+from wsss.losses.base import Loss, TrainingStep
 from wsss.losses.classification import Classification
 from wsss.losses.erasing import activation_mask, erase_hard, erase_soft, without
 from wsss.losses.puzzle import merge_tiles, present_entropy, reconstruction_loss, split_tiles
@@ -54,7 +54,12 @@ def whole_terms(maps: torch.Tensor, batch: Batch, loss: Classification) -> list[
 
 
 def puzzle_terms(
-    generator: nn.Module, maps: torch.Tensor, batch: Batch, loss: Classification, moment: Moment, s: TiledSettings
+    generator: nn.Module,
+    maps: torch.Tensor,
+    batch: Batch,
+    loss: Classification,
+    training_step: TrainingStep,
+    s: TiledSettings,
 ) -> list[Term]:
     """Puzzle-CAM (Jo and Yu 2021): ``tiles``, l(GAP(A_tiles), y); ``reconstruction``, |A - A_tiles|; and ``entropy`` of
     A where its weight is ever above 0.
@@ -65,10 +70,10 @@ def puzzle_terms(
     rebuilt = reconstruction_loss(maps, merged, batch.labels, s.reconstruction_over, s.reconstruction_norm)
     terms = [
         Term("tiles", loss(logits(merged), batch.labels)),
-        Term("reconstruction", rebuilt, moment.weight(s.reconstruction)),
+        Term("reconstruction", rebuilt, training_step.weight(s.reconstruction)),
     ]
     if s.entropy.start or s.entropy.end:
-        terms.append(Term("entropy", present_entropy(maps, batch.labels), moment.weight(s.entropy)))
+        terms.append(Term("entropy", present_entropy(maps, batch.labels), training_step.weight(s.entropy)))
     return terms
 
 
@@ -78,7 +83,7 @@ def erasing_terms(
     batch: Batch,
     chosen: torch.Tensor,
     loss: Classification,
-    moment: Moment,
+    training_step: TrainingStep,
     s: ErasingSettings,
 ) -> list[Term]:
     """OC-CSE (Kweon et al. 2021): ``erasing``, l(oc(x (1 - psi)), y without r); and ``erased_share``, the mean of psi,
@@ -92,8 +97,8 @@ def erasing_terms(
         mask = (mask / s.erasing_full).clamp(max=1)
     left = logits(ordinary(erase_soft(batch.images, mask)))
     value = loss(left, without(batch.labels, chosen))
-    priced = moment.weight(s.erased_area) if s.erased_area.start or s.erased_area.end else None
-    return [Term("erasing", value, moment.weight(s.erasing)), Term("erased_share", mask.mean(), priced)]
+    priced = training_step.weight(s.erased_area) if s.erased_area.start or s.erased_area.end else None
+    return [Term("erasing", value, training_step.weight(s.erasing)), Term("erased_share", mask.mean(), priced)]
 
 
 def adversary_loss(
@@ -102,11 +107,11 @@ def adversary_loss(
     batch: Batch,
     chosen: torch.Tensor,
     loss: Classification,
-    moment: Moment,
+    training_step: TrainingStep,
     s: PNocSettings,
 ) -> Loss:
     """P-NOC (David et al. 2024): w l(oc(x 1[psi <= delta]), y) with f's maps taken as they are: oc learns to find r in
     what they have left over."""
     mask = activation_mask(maps.detach(), chosen, input_size(batch.images), s.adversary_max)
     found = loss(logits(ordinary(erase_hard(batch.images, mask, s.adversary_threshold))), batch.labels)
-    return Loss("ordinary", moment.weight(s.adversary) * found, {"adversary": found.detach()})
+    return Loss("ordinary", training_step.weight(s.adversary) * found, {"adversary": found.detach()})

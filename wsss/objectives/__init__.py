@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
 from wsss.objectives.base import Objective
+from wsss.system.plugins import class_of
 
 
 def find(name: str) -> Callable[..., Objective]:
-    """The class ``Goal`` of ``wsss.objectives.<name>`` (a dash stands for an underscore)."""
-    goal: Callable[..., Objective] = import_module(f"wsss.objectives.{name.replace('-', '_')}").Goal
-    return goal
+    """The class of ``wsss.objectives.<name>`` (a dash stands for an underscore)."""
+    return class_of(f"wsss.objectives.{name.replace('-', '_')}", Objective)  # type: ignore[type-abstract]

@@ -13,7 +13,7 @@ import torch
 
 from wsss.compute.collectives import over_devices
 from wsss.data.loading import Batch
-from wsss.losses.base import Loss, Moment
+from wsss.losses.base import Loss, TrainingStep
 from wsss.models.edge_network import STRIDE, build_edge_network
 from wsss.objectives.base import Objective
 from wsss.refine.affinities import Pairs, affinities, pairs
@@ -56,7 +56,7 @@ def affinity_loss(weights: torch.Tensor, kinds: Pairs) -> tuple[torch.Tensor, di
     return total, dict(zip(names, (t.detach() for t in terms), strict=True))
 
 
-class Goal(Objective):
+class PairAffinity(Objective):
     """L = 1/4 L+_bg + 1/4 L+_fg + 1/2 L- over the pairs of the stride-4 grid."""
 
     product = "edges"
@@ -65,7 +65,7 @@ class Goal(Objective):
         self.settings, self.classes = settings, classes
         self.networks = {"edges": build_edge_network(settings, warm_start)}
 
-    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+    def losses(self, batch: Batch, training_step: TrainingStep) -> Iterator[Loss]:
         edges = self.networks["edges"](batch.images)
         radius = self.settings.radius
         kinds = pairs(small_labels(batch.targets), radius, self.classes)

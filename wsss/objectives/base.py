@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from wsss.data.loading import Batch
-from wsss.losses.base import Loss, Moment
+from wsss.losses.base import Loss, TrainingStep
 from wsss.models.backbone import Trainable
 
 
@@ -46,7 +46,7 @@ class Objective(ABC):
     product: str
 
     @abstractmethod
-    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+    def losses(self, batch: Batch, training_step: TrainingStep) -> Iterator[Loss]:
         """Yield the losses of one micro-step; ``batch`` is on the device of the networks."""
 
     def batch_norm(self, network: str, default: str) -> str:

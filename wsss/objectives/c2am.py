@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from wsss.compute.collectives import gathered
 from wsss.data.loading import Batch
-from wsss.losses.base import Loss, Moment
+from wsss.losses.base import Loss, TrainingStep
 from wsss.models.disentangler import Disentangled, build_disentangler
 from wsss.objectives.base import Objective
 from wsss.settings import ContrastSettings
@@ -73,7 +73,7 @@ def contrast(seen: Disentangled, alpha: float) -> dict[str, torch.Tensor]:
         }
 
 
-class Goal(Objective):
+class C2am(Objective):
     """See the module's text."""
 
     product = "disentangler"
@@ -82,7 +82,7 @@ class Goal(Objective):
         self.settings = settings
         self.networks = {"disentangler": build_disentangler(settings, warm_start)}
 
-    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+    def losses(self, batch: Batch, training_step: TrainingStep) -> Iterator[Loss]:
         seen = self.networks["disentangler"](batch.images)
         parts = contrast(seen, self.settings.alpha) | self.further(seen, batch)
         total = reduce(torch.add, parts.values())

@@ -53,7 +53,7 @@ def hint_loss(logits: torch.Tensor, hinted: torch.Tensor, label_smoothing: float
     return batch_mean((each * hinted).sum(), hinted.sum())
 
 
-class Goal(c2am.Goal):
+class C2amH(c2am.C2am):
     """See the module's text. The batch's masks hold the strengths of the hints."""
 
     settings: C2amHSettings

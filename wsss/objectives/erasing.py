@@ -13,7 +13,7 @@ from wsss.objectives.base import Objective
 from wsss.settings import ErasingSettings
 
 
-class Judged(Objective):
+class ErasingObjective(Objective):
     """Base of the objectives that erase.
 
     Args:

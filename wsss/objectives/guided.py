@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from wsss.compute.collectives import over_devices
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
-from wsss.losses.base import Loss, Moment
+from wsss.losses.base import Loss, TrainingStep
 from wsss.losses.classification import Classification
 from wsss.losses.terms import Term, combine
 from wsss.models.backbone import input_size
@@ -39,7 +39,7 @@ LEAST = -1e4
 """Logit of a class that stands not in an image's softmax: its probability is 0 in fp32, its gradient no NaN."""
 
 
-class Contest(NamedTuple):
+class ClassSubset(NamedTuple):
     """The classes in the softmax of each image, background 0: at most R of them.
 
     Attributes:
@@ -58,14 +58,14 @@ class Contest(NamedTuple):
         return heatmaps.new_full((b, number, h, w), LEAST).scatter(1, places, heatmaps)
 
 
-def contest(batch: Batch, absent: int | None) -> Contest:
+def class_subset(batch: Batch, absent: int | None) -> ClassSubset:
     """The background, the classes that an image has by its tags or its mask, and ``absent`` others, drawn by the
     image's own random number; None: all others."""
     size, number = len(batch.labels), batch.labels.shape[1] + 1
     device = batch.labels.device
     if absent is None:
         everything = torch.arange(number, device=device).expand(size, number)
-        return Contest(everything, torch.ones_like(everything, dtype=torch.bool))
+        return ClassSubset(everything, torch.ones_like(everything, dtype=torch.bool))
     seen = torch.zeros(size, IGNORE + 1, dtype=torch.bool, device=device)
     seen.scatter_(1, batch.targets.flatten(1), True)
     there = seen[:, 1:number] | (batch.labels > 0)
@@ -76,7 +76,7 @@ def contest(batch: Batch, absent: int | None) -> Contest:
     chosen = F.pad(there | (turn < absent), (1, 0), value=True)
     most = int(chosen.sum(1).max())
     classes = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-    return Contest(classes, chosen.gather(1, classes))
+    return ClassSubset(classes, chosen.gather(1, classes))
 
 
 def heatmap(scores: torch.Tensor, point: torch.Tensor, classes: torch.Tensor, graph: bool) -> torch.Tensor:
@@ -105,7 +105,7 @@ def pixel_loss(
     return F.cross_entropy(resized, masks, ignore_index=IGNORE, reduction="sum") * devices / count.clamp(min=1)
 
 
-class Goal(Objective):
+class GuidedObjective(Objective):
     """See the module's text."""
 
     product = "classifier"
@@ -124,13 +124,13 @@ class Goal(Objective):
     def kept(self, product: nn.Module) -> nn.Module:
         return product.get_submodule("classifier")
 
-    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+    def losses(self, batch: Batch, training_step: TrainingStep) -> Iterator[Loss]:
         exact = torch.autocast(batch.images.device.type, enabled=False)
         with nullcontext() if self.settings.guidance_layer == LAST else exact:
-            terms = self.terms(batch, moment)
+            terms = self.terms(batch, training_step)
         yield combine("classifier", terms)
 
-    def terms(self, batch: Batch, moment: Moment) -> list[Term]:
+    def terms(self, batch: Batch, training_step: TrainingStep) -> list[Term]:
         """``tags``, and ``pixels`` if any image of the batch (on all devices) shows its mask."""
         maps, point = self.networks["classifier"](batch.images)
         scores = logits(maps)
@@ -141,7 +141,7 @@ class Goal(Objective):
         count, devices = over_devices((masks != IGNORE).sum())
         if count == 0:
             return terms
-        chosen = contest(batch, self.settings.absent_classes)
+        chosen = class_subset(batch, self.settings.absent_classes)
         shown = (masks != IGNORE).flatten(1).any(1)
         shown[0] |= ~shown.any()  # a device without any takes part in the gradient as those with some do
 
@@ -156,13 +156,13 @@ class Goal(Objective):
             value = loss(torch.stack([heatmap(scores, point, c, True) for c in chosen.classes.T], 1))
         else:
             value = self.class_by_class(scores, point, chosen, loss)
-        return [*terms, Term("pixels", value, moment.weight(self.settings.pixel))]
+        return [*terms, Term("pixels", value, training_step.weight(self.settings.pixel))]
 
     def class_by_class(
         self,
         scores: torch.Tensor,
         point: torch.Tensor,
-        chosen: Contest,
+        chosen: ClassSubset,
         loss: Callable[[torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
         """The pixel loss, whose gradient is put together one heatmap at a time.

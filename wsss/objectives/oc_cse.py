@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wsss.data.loading import Batch
-from wsss.losses.base import Loss, Moment
+from wsss.losses.base import Loss, TrainingStep
 from wsss.losses.terms import combine, erasing_terms, whole_terms
 from wsss.models.classifier import logits
-from wsss.objectives.erasing import Judged
+from wsss.objectives.erasing import ErasingObjective
 
 VERSION = 1
 
 
-class Goal(Judged):
+class OcCse(ErasingObjective):
     """See the module's text. ``given["ordinary"]`` is the folder of the ordinary classifier."""
 
-    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+    def losses(self, batch: Batch, training_step: TrainingStep) -> Iterator[Loss]:
         maps = self.networks["generator"](batch.images)
         chosen = self.chooser(batch.labels, batch.draws, logits(maps))
         terms = whole_terms(maps, batch, self.loss)
-        terms += erasing_terms(self.ordinary, maps, batch, chosen, self.loss, moment, self.settings)
+        terms += erasing_terms(self.ordinary, maps, batch, chosen, self.loss, training_step, self.settings)
         yield combine("generator", terms)

@@ -19,16 +19,16 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 
 from wsss.data.loading import Batch
-from wsss.losses.base import Loss, Moment
+from wsss.losses.base import Loss, TrainingStep
 from wsss.losses.terms import adversary_loss
 from wsss.objectives.base import frozen
-from wsss.objectives.p_oc import Goal as POc
+from wsss.objectives.p_oc import POc
 from wsss.settings import PNocSettings
 
 VERSION = 1
 
 
-class Goal(POc):
+class PNoc(POc):
     """See the module's text. ``given["ordinary"]`` is the folder of the ordinary classifier."""
 
     settings: PNocSettings
@@ -37,14 +37,14 @@ class Goal(POc):
     def batch_norm(self, network: str, default: str) -> str:
         return self.settings.adversary_batch_norm if network == "ordinary" else default
 
-    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+    def losses(self, batch: Batch, training_step: TrainingStep) -> Iterator[Loss]:
         s = self.settings
         self.ordinary.eval()
         with nullcontext() if s.gradient_leak else frozen(self.ordinary):
-            loss, maps, chosen = self.generator_loss(batch, moment)
+            loss, maps, chosen = self.generator_loss(batch, training_step)
             yield loss
 
-        if moment.step % s.adversary_interval:
+        if training_step.step % s.adversary_interval:
             return
         self.ordinary.train()
-        yield adversary_loss(self.ordinary, maps, batch, chosen, self.loss, moment, s)
+        yield adversary_loss(self.ordinary, maps, batch, chosen, self.loss, training_step, s)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from wsss.data.loading import Batch
-from wsss.losses.base import Loss, Moment
+from wsss.losses.base import Loss, TrainingStep
 from wsss.losses.classification import Classification
 from wsss.losses.terms import combine, puzzle_terms, whole_terms
 from wsss.models.classifier import build_classifier
@@ -22,7 +22,7 @@ from wsss.settings import PuzzleSettings
 VERSION = 1
 
 
-class Goal(Objective):
+class PuzzleCam(Objective):
     """See the module's text."""
 
     product = "generator"
@@ -37,9 +37,9 @@ class Goal(Objective):
         self.settings, self.loss = settings, Classification(settings, classes, frequencies)
         self.networks = {"generator": build_classifier(settings, classes, given.get("warm_start"))}
 
-    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+    def losses(self, batch: Batch, training_step: TrainingStep) -> Iterator[Loss]:
         generator = self.networks["generator"]
         maps = generator(batch.images)
         terms = whole_terms(maps, batch, self.loss)
-        terms += puzzle_terms(generator, maps, batch, self.loss, moment, self.settings)
+        terms += puzzle_terms(generator, maps, batch, self.loss, training_step, self.settings)
         yield combine("generator", terms)

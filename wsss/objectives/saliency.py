@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from wsss.compute.collectives import batch_mean
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
-from wsss.losses.base import Loss, Moment
+from wsss.losses.base import Loss, TrainingStep
 from wsss.losses.classification import smooth
 from wsss.models.saliency_net import build_saliency_net
 from wsss.objectives.base import Objective
@@ -39,7 +39,7 @@ def saliency_loss(logits: torch.Tensor, masks: torch.Tensor, label_smoothing: fl
     return batch_mean((each * known).sum(), known.sum())
 
 
-class Goal(Objective):
+class SaliencyFromMasks(Objective):
     """L = BCE(f(x), mask)."""
 
     product = "saliency"
@@ -48,7 +48,7 @@ class Goal(Objective):
         self.settings = settings
         self.networks = {"saliency": build_saliency_net(settings, warm_start)}
 
-    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+    def losses(self, batch: Batch, training_step: TrainingStep) -> Iterator[Loss]:
         logits = self.networks["saliency"](batch.images)
         loss = saliency_loss(logits, batch.targets, self.settings.label_smoothing)
         yield Loss("saliency", loss, {"loss": loss.detach()})

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from wsss.compute.collectives import batch_mean
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
-from wsss.losses.base import Loss, Moment
+from wsss.losses.base import Loss, TrainingStep
 from wsss.models.segmenter import build_segmenter
 from wsss.objectives.base import Objective
 from wsss.settings import SegmenterSettings
@@ -32,7 +32,7 @@ def segmentation_loss(scores: torch.Tensor, masks: torch.Tensor, label_smoothing
     return batch_mean(total, (masks != IGNORE).sum())
 
 
-class Goal(Objective):
+class Segmentation(Objective):
     """L = CE(f(x), mask)."""
 
     product = "segmenter"
@@ -41,7 +41,7 @@ class Goal(Objective):
         self.settings = settings
         self.networks = {"segmenter": build_segmenter(settings, classes)}
 
-    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+    def losses(self, batch: Batch, training_step: TrainingStep) -> Iterator[Loss]:
         scores = self.networks["segmenter"](batch.images)
         loss = segmentation_loss(scores, batch.targets, self.settings.label_smoothing)
         yield Loss("segmenter", loss, {"loss": loss.detach()})

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from wsss.data.loading import Batch
-from wsss.losses.base import Loss, Moment
+from wsss.losses.base import Loss, TrainingStep
 from wsss.losses.classification import Classification
 from wsss.models.classifier import build_classifier, logits
 from wsss.objectives.base import Objective
@@ -17,7 +17,7 @@ from wsss.settings import VanillaSettings
 VERSION = 1
 
 
-class Goal(Objective):
+class Vanilla(Objective):
     """L = l(GAP(A), y')."""
 
     product = "classifier"
@@ -32,6 +32,6 @@ class Goal(Objective):
         self.loss = Classification(settings, classes, frequencies)
         self.networks = {"classifier": build_classifier(settings, classes, given.get("warm_start"))}
 
-    def losses(self, batch: Batch, moment: Moment) -> Iterator[Loss]:
+    def losses(self, batch: Batch, training_step: TrainingStep) -> Iterator[Loss]:
         loss = self.loss(logits(self.networks["classifier"](batch.images)), batch.labels)
         yield Loss("classifier", loss, {"loss": loss.detach()})

@@ -20,7 +20,7 @@ from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.provenance.outputs import PARTS
 from wsss.runtime.run import Run
-from wsss.runtime.shard import Share
+from wsss.runtime.shard import Shard
 from wsss.system.log import say
 
 Found = TypeVar("Found")
@@ -33,12 +33,12 @@ def items_of(run: Run, index: Index) -> list[Item]:
     return [item for split in run.settings.splits for item in index.split(split)]
 
 
-def own(run: Run, items: Sequence[Item]) -> list[Item]:
+def own_items(run: Run, items: Sequence[Item]) -> list[Item]:
     """The images that this job makes: its share, or all. What a network sees together (``wsss.data.buckets``) is not
     torn apart."""
-    if run.share is None:
+    if run.shard is None:
         return list(items)
-    return [item for bucket in run.share.of(buckets(items)) for item in bucket]
+    return [item for bucket in run.shard.of(buckets(items)) for item in bucket]
 
 
 def open_parts(run: Run) -> tuple[Path, bool]:
@@ -51,18 +51,18 @@ def open_parts(run: Run) -> tuple[Path, bool]:
     promised = False
     key = run.identity
     folder = run.out / PARTS / key
-    if run.share is None:
+    if run.shard is None:
         for other in (run.out / PARTS).glob("*/"):
             if other.is_dir() and other != folder:
                 shutil.rmtree(other)
         promised = _note_receipts(run, key)
     else:
-        run.tell(shard=str(run.share))
+        run.record(shard=str(run.shard))
     folder.mkdir(parents=True, exist_ok=True)
     return folder, promised
 
 
-def look(found: Callable[[], Found], lacks: Callable[[Found], bool], promised: bool) -> Found:
+def find_parts(found: Callable[[], Found], lacks: Callable[[Found], bool], promised: bool) -> Found:
     """What is found in the folder of parts; where something is missing that is promised, looked for again and again:
     a network file system shows late what other nodes have written."""
     last = time.monotonic() + (PATIENCE if promised else 0)
@@ -76,35 +76,35 @@ def _note_receipts(run: Run, key: str) -> bool:
     Returns whether all have."""
     total = getattr(run.args, "gather", 1)
     receipts = []
-    for share in (Share(number, total) for number in range(total) if total > 1):
+    for shard in (Shard(number, total) for number in range(total) if total > 1):
         try:
-            receipt = json.loads(share.receipt(run.out).read_text(encoding="utf-8"))
+            receipt = json.loads(shard.receipt(run.out).read_text(encoding="utf-8"))
             wrong = None if receipt["key"] == key else "belongs to other settings, inputs or versions"
         except (OSError, ValueError, KeyError):
             wrong = "is missing or damaged"
         if wrong is None:
             receipts.append(receipt)
         else:
-            say(f"{share.receipt(run.out)} {wrong}: what its shard lacks is made here")
+            say(f"{shard.receipt(run.out)} {wrong}: what its shard lacks is made here")
     ran = [receipt for receipt in receipts if "wall_seconds" in receipt]
     if ran:
-        run.tell(
+        run.record(
             device=", ".join(dict.fromkeys(receipt["device"] for receipt in ran)),
             shard_seconds=[receipt["wall_seconds"] for receipt in ran],
             shard_memory_mib=max(receipt["peak_memory_mib"] for receipt in ran),
         )
         on_gpu = [receipt["peak_gpu_memory_mib"] for receipt in ran if "peak_gpu_memory_mib" in receipt]
-        run.tell(**({"peak_gpu_memory_mib": max(on_gpu)} if on_gpu else {}))
+        run.record(**({"peak_gpu_memory_mib": max(on_gpu)} if on_gpu else {}))
     return total > 1 and len(receipts) == total
 
 
-def say_kept(kept: int, mine: Sequence[Item]) -> None:
+def log_resumed(kept: int, mine: Sequence[Item]) -> None:
     """One line about what need not be made."""
     if kept:
         say(f"{kept} of {len(mine)} images are made already: kept")
 
 
-def all_there(out: Path, missing: Iterable[Item]) -> None:
+def check_complete(out: Path, missing: Iterable[Item]) -> None:
     """Raises ``WsssError`` naming images that nobody made: an image is never left out in silence."""
     ids = [item.id for item in missing]
     if ids:

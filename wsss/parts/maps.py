@@ -16,7 +16,7 @@ from typing import Any
 
 from wsss.data.index import Item
 from wsss.errors import WsssError
-from wsss.parts.folder import all_there, look, open_parts, own, say_kept
+from wsss.parts.folder import check_complete, find_parts, log_resumed, open_parts, own_items
 from wsss.runtime.run import Run
 from wsss.store.maps import MapRecord, Maps, MapShard, MapWriter, shard_name
 from wsss.system.exit import Interrupted
@@ -73,20 +73,20 @@ def write_maps(
         Interrupted: A signal asked to stop; what is made stays.
     """
     folder, promised = open_parts(run)
-    mine = own(run, items)
-    parts = look(
-        lambda: Parts(folder, alone=run.share is None, tag=str(run.share or "rest")),
+    mine = own_items(run, items)
+    parts = find_parts(
+        lambda: Parts(folder, alone=run.shard is None, tag=str(run.shard or "rest")),
         lambda parts: any(item.id not in parts for item in mine),
         promised,
     )
     missing = [item for item in mine if item.id not in parts]
-    say_kept(len(mine) - len(missing), mine)
+    log_resumed(len(mine) - len(missing), mine)
     if missing or not items:
         form, produce = begin()
         parts.write(run, form, produce(missing) if missing else ())
-        all_there(run.out, (item for item in mine if item.id not in parts))
+        check_complete(run.out, (item for item in mine if item.id not in parts))
     run.note(images=len(mine))
-    if run.share is not None:
+    if run.shard is not None:
         return None
     _gather(run, items, parts)
     return [parts.tally(item.id) for item in items]

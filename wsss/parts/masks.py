@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsss.data.index import Item
-from wsss.parts.folder import all_there, look, open_parts, own, say_kept
+from wsss.parts.folder import check_complete, find_parts, log_resumed, open_parts, own_items
 from wsss.provenance.outputs import tree_digest
 from wsss.runtime.run import Run
 from wsss.store.masks import MaskFolder
@@ -54,23 +54,23 @@ def write_masks(
     folder, promised = open_parts(run)
     masks = MaskFolder(folder / "masks")
     masks.path.mkdir(exist_ok=True)
-    mine = own(run, items)
+    mine = own_items(run, items)
     checksums: dict[str, int] = {}
-    found = look(
+    found = find_parts(
         lambda: _whole(masks, mine, _journal(folder), checksums), lambda found: len(found) < len(mine), promised
     )
     missing = [item for item in mine if item.id not in found]
-    say_kept(len(found), mine)
+    log_resumed(len(found), mine)
     if missing:
         produce = begin(masks)
-        with _appending(folder / f"{run.share or 'rest'}.jsonl") as note:
+        with _appending(folder / f"{run.shard or 'rest'}.jsonl") as note:
             for written in produce(missing):
                 note(written)
                 found[written.id], checksums[written.id] = written.tally, written.crc
                 run.check_stop()
-        all_there(run.out, (item for item in mine if item.id not in found))
+        check_complete(run.out, (item for item in mine if item.id not in found))
     run.note(images=len(mine))
-    if run.share is not None:
+    if run.shard is not None:
         return None
     _settle(masks, items)
     replace_folder(masks.path, run.out / "masks")

@@ -22,7 +22,7 @@ from typing import Any, get_args
 
 from wsss.errors import WsssError
 from wsss.provenance import outputs
-from wsss.runtime.record import telling
+from wsss.runtime.record import run_record
 from wsss.runtime.run import Run, read_input
 from wsss.runtime.shard import add_flags, locked
 from wsss.settings import WITHOUT_EFFECT, Log, Settings, classes_of, default_variant
@@ -31,7 +31,7 @@ from wsss.store import kept
 from wsss.store.manifest import read_manifest, write_manifest
 from wsss.system.exit import orderly, signals
 from wsss.system.files import flush_all, write_json
-from wsss.system.launch import Team, team_of
+from wsss.system.launch import World, world_of
 from wsss.system.rendezvous import joined
 from wsss.text import dotted, listed, nearest
 
@@ -48,8 +48,8 @@ class Stage:
         extra: Further flags: ``{"--kind": {"choices": [...]}}``, as for ``ArgumentParser.add_argument``.
         paths: Names of further flags that only say where something lies; the others change the result.
         scattered: Jobs may share its images (see ``wsss.runtime.shard``).
-        team: A training: processes that work at the same time may share it (see ``wsss.system.launch``), and it can log
-            its curves (see ``wsss.training.loggers``).
+        distributed: A training: processes that work at the same time may share it (see ``wsss.system.launch``), and it
+            can log its curves (see ``wsss.training.loggers``).
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class Stage:
         extra: dict[str, dict[str, Any]] | None = None,
         paths: tuple[str, ...] = (),
         scattered: bool = False,
-        team: bool = False,
+        distributed: bool = False,
     ) -> None:
-        self.settings, self.scattered, self.team = settings, scattered, team
+        self.settings, self.scattered, self.distributed = settings, scattered, distributed
         self.flags = [name for flag in extra or {} if (name := flag.removeprefix("--")) not in paths]
         self.inputs, self.optional, self.several = inputs or {}, optional or {}, several or {}
         self.parser = argparse.ArgumentParser(
@@ -85,7 +85,7 @@ class Stage:
         add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
         if scattered:
             add_flags(self.parser)
-        if team:
+        if distributed:
             add(
                 "--log",
                 choices=get_args(Log),
@@ -105,37 +105,37 @@ class Stage:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         args = self.parser.parse_args(argv)
         with orderly(self.parser.prog, args.out):
-            team = self._team(args)
-            with joined(team, lambda: _backend(args.device)):
-                run = Run(args, self._read_settings(args), self._open_inputs(args), Path(self.parser.prog).stem, team)
+            world = self._world(args)
+            with joined(world, lambda: _backend(args.device)):
+                run = Run(args, self._read_settings(args), self._open_inputs(args), Path(self.parser.prog).stem, world)
                 run.flags = {name: str(value) for name in self.flags if (value := getattr(args, name)) is not None}
                 with contextlib.ExitStack() as stack:
-                    if team.rank == 0:
-                        stack.enter_context(locked(run.out, run.share))
+                    if world.rank == 0:
+                        stack.enter_context(locked(run.out, run.shard))
                     stack.enter_context(signals(run))
                     if not self._is_needed(run):
                         return
                     work(run)
-                    if team.rank == 0:  # the first one writes
+                    if world.rank == 0:  # the first one writes
                         self._declare(run, started)
 
     @staticmethod
     def _is_needed(run: Run) -> bool:
         """``run.is_needed``, asked by the first of several processes and heard by all."""
-        if run.team.size == 1:
+        if run.world.size == 1:
             return run.is_needed()
-        from wsss.compute.collectives import agreed
+        from wsss.compute.collectives import all_reduce_max
         from wsss.compute.devices import choose_device
 
-        answer = float(run.is_needed()) if run.team.rank == 0 else 0.0
-        return bool(agreed([answer], choose_device(run.args.device))[0])
+        answer = float(run.is_needed()) if run.world.rank == 0 else 0.0
+        return bool(all_reduce_max([answer], choose_device(run.args.device))[0])
 
     def _declare(self, run: Run, started: float) -> None:
         """What makes a folder an artefact, or a share done."""
         flush_all(run.out)  # a power cut must not leave a manifest beside half a file
-        told = {**telling(run.args, started), **run.told}
-        if run.share is not None:
-            write_json(run.share.receipt(run.out), {**told, **run.facts, "key": run.identity})
+        record = {**run_record(run.args, started), **run.recorded}
+        if run.shard is not None:
+            write_json(run.shard.receipt(run.out), {**record, **run.facts, "key": run.identity})
             return
         inputs = {}
         for name, folder in run.named.items():
@@ -157,23 +157,23 @@ class Stage:
             "outputs": digests,
             "content": outputs.content(digests),
         }
-        write_manifest(run.out, manifest, told)
+        write_manifest(run.out, manifest, record)
         kept.drop_twin(run.out, manifest)
         shutil.rmtree(run.out / outputs.PARTS, ignore_errors=True)
         for path in (*run.leftovers, run.out / kept.AGAIN):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
-    def _team(self, args: argparse.Namespace) -> Team:
+    def _world(self, args: argparse.Namespace) -> World:
         """The processes of this run, who share the cores of their machine."""
-        team = team_of(os.environ)
-        if team.size > 1 and not self.team:
+        world = world_of(os.environ)
+        if world.size > 1 and not self.distributed:
             cure = "give each job its share by --shard I/N, or start one" if self.scattered else "start one"
             raise WsssError(
-                f"this stage runs as one process, but {team.size} were started together; {cure} (srun --ntasks=1, "
+                f"this stage runs as one process, but {world.size} were started together; {cure} (srun --ntasks=1, "
                 "without torchrun)"
             )
-        args.threads = max(1, args.threads // team.local_size)
-        return team
+        args.threads = max(1, args.threads // world.local_size)
+        return world
 
     def _read_settings(self, args: argparse.Namespace) -> Any:
         if self.settings is None:

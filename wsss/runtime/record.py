@@ -18,7 +18,7 @@ from wsss.provenance.code import used
 LIBRARIES = ("torch", "timm", "segmentation-models-pytorch", "numpy", "pillow", "pydensecrf2", "h5py")
 
 
-def telling(args: argparse.Namespace, started: float) -> dict[str, Any]:
+def run_record(args: argparse.Namespace, started: float) -> dict[str, Any]:
     """What a run can tell of itself at its end; ``started`` in seconds since the epoch."""
     versions = {"wsss": __version__, "python": platform.python_version()}
     for name in LIBRARIES:

@@ -13,12 +13,12 @@ from typing import Any
 
 from wsss.provenance import outputs
 from wsss.provenance.identity import facts, identity, named_inputs, token
-from wsss.runtime.shard import Share
+from wsss.runtime.shard import Shard
 from wsss.store import kept
 from wsss.store.manifest import NAME, SECOND
 from wsss.system.exit import Stoppable
 from wsss.system.files import read_json, replace_folder, sweep, write_json
-from wsss.system.launch import Team
+from wsss.system.launch import World
 from wsss.system.log import say
 
 
@@ -44,15 +44,15 @@ class Run(Stoppable):
         settings: Any,
         inputs: dict[str, Path],
         stage: str = "",
-        team: Team | None = None,
+        world: World | None = None,
     ) -> None:
         self.args, self.settings, self.inputs, self.stage = args, settings, inputs, stage
-        self.team = team or Team()
+        self.world = world or World()
         self.out: Path = args.out
-        self.share: Share | None = getattr(args, "shard", None)
+        self.shard: Shard | None = getattr(args, "shard", None)
         self.flags: dict[str, str] = {}
         self.facts: dict[str, Any] = {}
-        self.told: dict[str, Any] = {}
+        self.recorded: dict[str, Any] = {}
         self.digests: dict[str, str] = {}
         self.leftovers: list[Path] = []
         self.strangers: dict[str, tuple[int, ...]] = {}
@@ -65,9 +65,9 @@ class Run(Stoppable):
         """Add facts to the manifest: what follows from settings and inputs (``images=1625``)."""
         self.facts.update(facts)
 
-    def tell(self, **facts: Any) -> None:
+    def record(self, **facts: Any) -> None:
         """Add facts to ``run.json``: what is true of this run alone (``device="H100"``)."""
-        self.told.update(facts)
+        self.recorded.update(facts)
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -90,13 +90,13 @@ class Run(Stoppable):
 
         An artefact of the wanted identity stays as it is, or comes back from where it was kept; any other is kept."""
         wanted = None if (self.out / kept.AGAIN).exists() else self.identity
-        if self.share is not None:
+        if self.shard is not None:
             whole = (kept.in_place(self.out), kept.kept(self.out, wanted))
             if wanted is not None and any(one is not None and one["identity"] == wanted for one in whole):
-                write_json(self.share.receipt(self.out), {"key": wanted, "images": 0})
+                write_json(self.shard.receipt(self.out), {"key": wanted, "images": 0})
                 say(f"{self.out}: made already, nothing to do")
                 return False
-            self.share.receipt(self.out).unlink(missing_ok=True)
+            self.shard.receipt(self.out).unlink(missing_ok=True)
             return True
         kept.recover(self.out)
         self.sweep()

@@ -28,14 +28,14 @@ _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """Share ``number`` (from 0) of ``total``: neighbours in the list, as many in each, give or take one."""
 
     number: int
     total: int
 
     @classmethod
-    def read(cls, text: str) -> Share:
+    def read(cls, text: str) -> Shard:
         """``"0/3"``. Raises ``ArgumentTypeError`` for anything else."""
         found = re.fullmatch(r"(\d+)/(\d+)", text)
         if found is None or not int(found[1]) < int(found[2]):
@@ -57,7 +57,7 @@ class Share:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of a stage whose images jobs may share."""
     parser.add_argument(
-        "--shard", type=Share.read, metavar="I/N",
+        "--shard", type=Shard.read, metavar="I/N",
         help="only share I (from 0) of N of the images; without it afterwards, the program keeps what is made, makes "
         "what is missing and writes the artefact",
     )  # fmt: skip
@@ -67,16 +67,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def locked(out: Path, share: Share | None = None) -> Iterator[None]:
+def locked(out: Path, shard: Shard | None = None) -> Iterator[None]:
     """Refuse to run beside another copy of the same work: a whole stage runs alone in its folder, a share beside other
     shares. Locks die with their process, however that ends.
 
     Raises ``WsssError`` that names who is at work there."""
     with contextlib.ExitStack() as stack:
-        who = f"process {os.getpid()} on {platform.node()}" + (f", shard {share}" if share else "")
-        _hold(stack, out, out / ".lock", who, fcntl.LOCK_EX if share is None else fcntl.LOCK_SH)
-        if share is not None:
-            _hold(stack, out, out / PARTS / f".lock-{share}", who, fcntl.LOCK_EX)
+        who = f"process {os.getpid()} on {platform.node()}" + (f", shard {shard}" if shard else "")
+        _hold(stack, out, out / ".lock", who, fcntl.LOCK_EX if shard is None else fcntl.LOCK_SH)
+        if shard is not None:
+            _hold(stack, out, out / PARTS / f".lock-{shard}", who, fcntl.LOCK_EX)
         yield
 
 

@@ -37,9 +37,9 @@ def explained_by(explainer: str, options: dict[str, Any]) -> tuple[str, ...]:
 
 @cache
 def explainer_options(name: str) -> tuple[str, ...]:
-    """Options of an explainer: the fields of its class ``Method``."""
+    """Options of an explainer: the fields of its class."""
     tree = ast.parse((METHODS / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8"))
-    (method,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Method")
+    (method,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")
     return tuple(
         node.target.id
         for node in method.body

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
-from wsss.objectives.affinity import Goal
+from wsss.objectives.affinity import PairAffinity
 from wsss.runtime.run import Run
 from wsss.settings import AffinitySettings
 from wsss.store.masks import MaskFolder
@@ -41,9 +41,9 @@ def train_affinity(run: Run) -> None:
             "make the affinity labels again"
         )
     device = prepare(run)
-    goal = Goal(settings, len(index.classes), given.get("warm_start"))
+    goal = PairAffinity(settings, len(index.classes), given.get("warm_start"))
     network = train(run, goal, items, len(index.classes), device, labels_of)
-    if run.team.rank:
+    if run.world.rank:
         return
     about = {
         "kind": "affinity",

@@ -95,7 +95,7 @@ def write_affinity_labels(run: Run) -> None:
                 f"{known.folder} has no maps of {len(missing)} training images, the first is {missing[0]!r}; let its "
                 "'splits' include train and make the maps again"
             )
-    run.tell(**prepare(settings.crf))
+    run.record(**prepare(settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
         work = AffinityLabelWriter(store, saliency, masks, settings)

@@ -53,7 +53,7 @@ def train_classifier(run: Run) -> None:
             ids = {item.id for item in shown}
             chances = masked_chances(np.array([item.id in ids for item in items]), settings.masked_share, chances)
     network = objective.kept(train(run, objective, items, classes, device, mask_of, chances))
-    if run.team.rank:
+    if run.world.rank:
         return
     about: dict[str, Any] = {
         "kind": "classifier",

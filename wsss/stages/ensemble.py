@@ -87,7 +87,7 @@ class Members:
 
 
 @dataclass(frozen=True)
-class Combine:
+class EnsembleImage:
     """Puts the maps of one image together, and counts where the members' masks agree: what a worker does."""
 
     members: Members
@@ -120,7 +120,7 @@ def write_ensemble(run: Run) -> None:
         named = dict(zip(settings.members, weights, strict=True))
         run.note(weighting={"policy": "calibrated", "weights": named, "masks_looked_at": looked_at})
     members = Members(settings.members, tuple(MapStore(folder) for folder in folders))
-    work = Combine(members, settings.rule, None if weights is None else tuple(weights))
+    work = EnsembleImage(members, settings.rule, None if weights is None else tuple(weights))
 
     def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
         relative = {"relative": int(all(store.relative for store in members.stores))}

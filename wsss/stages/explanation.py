@@ -231,7 +231,7 @@ def write_tables(
     write_table(run.out / "classes.csv", tally.class_table(index.classes))
     write_json(run.out / "metrics.json", result)
     run.note(explained=len(explained), detections=summary["reference"]["detections"])
-    run.tell(seconds_an_image=seconds[0])
+    run.record(seconds_an_image=seconds[0])
     order = sorted(range(len(explained)), key=lambda number: -len(shown[number]["rows"]))
     draw_pictures(run, index, [explained[number] for number in order[: settings.pictures]])
 

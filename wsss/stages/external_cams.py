@@ -107,7 +107,7 @@ class ExternalMaps:
 
 
 @dataclass(frozen=True)
-class Take:
+class ImportImage:
     """Reads and checks the maps of one image: what a worker does."""
 
     read: ExternalMaps
@@ -132,7 +132,7 @@ def write_external_cams(run: Run) -> None:
 
     def maps_of(part: list[Item]) -> Iterator[Maps]:
         try:
-            yield from over(part, Take(read), run.args.threads, "checking maps", lambda item: item.id)
+            yield from over(part, ImportImage(read), run.args.threads, "checking maps", lambda item: item.id)
         except WsssError as error:
             raise WsssError(f"{path} does not fit the index {index.folder}: {error}") from None
 
@@ -142,4 +142,4 @@ def write_external_cams(run: Run) -> None:
 
     write_maps(run, items, begin)
     run.note(supervision=settings.supervision, others=len(where) - len(items))
-    run.tell(external=str(path.resolve()))
+    run.record(external=str(path.resolve()))

@@ -77,5 +77,5 @@ def write_external_masks(run: Run) -> None:
     foreground, ignored = (sum(tally[n] for tally in tallies) for n in range(2))
     total = max(1, sum(item.height * item.width for item in items))
     run.note(supervision=settings.supervision)
-    run.tell(external=str(path.resolve()))
+    run.record(external=str(path.resolve()))
     run.note(foreground_share=round(foreground / total, 4), ignored_share=round(ignored / total, 4))

@@ -140,7 +140,7 @@ def write_pseudo_masks(run: Run) -> None:
     else:
         background, facts = chosen_threshold(settings.threshold, run.inputs.get("scores"), index.classes)
     if settings.crf is not None and any(item.labels for item in items):
-        run.tell(**prepare(settings.crf))
+        run.record(**prepare(settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
         work = PseudoMaskWriter(store, masks, background, settings.crf, band, saliency)

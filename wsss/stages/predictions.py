@@ -38,7 +38,7 @@ def write_predictions(run: Run) -> None:
     """
     index = Index.load(run.inputs["index"])
     items = items_of(run, index)
-    run.tell(**prepare(run.settings.crf))
+    run.record(**prepare(run.settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
         network, device = open_network(
@@ -66,7 +66,7 @@ def predicted(
     Raises:
         Interrupted: A signal asked ``run`` to stop; what is made stays.
     """
-    finish = Finish(settings, masks)
+    finish = FinishPrediction(settings, masks)
     waiting: list[tuple[Item, np.ndarray]] = []
     for pair in pixel_probabilities(network, items, settings, device, threads, among):
         if settings.crf is None:
@@ -81,7 +81,7 @@ def predicted(
 
 
 @dataclass(frozen=True)
-class Finish:
+class FinishPrediction:
     """Refines the probabilities (C + 1, H, W) of an image where a CRF is asked for, and writes their argmax."""
 
     settings: PredictSettings

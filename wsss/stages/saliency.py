@@ -45,7 +45,7 @@ def train_saliency(run: Run) -> None:
     goal: Callable[..., Objective] = find(run.settings.objective)
     objective = goal(settings, given_classifiers(run, settings).get("warm_start"))
     network = train(run, objective, items, len(index.classes), device, target)
-    if run.team.rank:
+    if run.world.rank:
         return
     about: dict[str, Any] = {"backbone": settings.backbone, "output_stride": settings.output_stride}
     if isinstance(settings, SaliencyNetSettings):

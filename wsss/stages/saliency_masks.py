@@ -65,7 +65,7 @@ def write_saliency_masks(run: Run) -> None:
             f"{store.folder} has no maps of {len(missing)} images, the first is {missing[0]}; make the maps again"
         )
     if settings.crf is not None and any(item.labels for item in items):
-        run.tell(**prepare(settings.crf))
+        run.record(**prepare(settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
         work = SaliencyMaskWriter(store, masks, settings)

@@ -7,7 +7,7 @@ from pathlib import Path
 from wsss.data.few_masks import few_masks
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
-from wsss.objectives.segmentation import Goal as Segmentation
+from wsss.objectives.segmentation import Segmentation
 from wsss.runtime.run import Run
 from wsss.settings import SegmenterSettings
 from wsss.store.weights import save_weights
@@ -50,7 +50,7 @@ def train_segmenter(run: Run) -> None:
             )
     device = prepare(run)
     network = train(run, Segmentation(settings, len(index.classes)), items, len(index.classes), device, mask_of)
-    if run.team.rank:
+    if run.world.rank:
         return
     about = {
         "kind": "segmenter",

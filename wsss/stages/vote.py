@@ -21,7 +21,7 @@ from wsss.system.workers import over
 
 
 @dataclass(frozen=True)
-class Ballot:
+class VoteImage:
     """Lets the members vote on one image and writes the result: what a worker does.
 
     The tally: the counts of their agreement, and the number of pixels left out. Raises :class:`WsssError` when a
@@ -72,7 +72,7 @@ def write_votes(run: Run) -> None:
     items = items_of(run, index)
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
-        work = Ballot(settings.members, members, settings.rule, len(index.classes), masks)
+        work = VoteImage(settings.members, members, settings.rule, len(index.classes), masks)
         return lambda part: over(part, work, run.args.threads, "votes", lambda item: item.id)
 
     tallies = write_masks(run, items, begin)

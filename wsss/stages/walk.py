@@ -36,7 +36,7 @@ def write_walk(run: Run) -> None:
             "include those of the walk and make the maps again"
         )
 
-    run.tell(walk_backend=usual_backend(device_type(run.args.device)))
+    run.record(walk_backend=usual_backend(device_type(run.args.device)))
 
     def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
         network, device = for_inference(load_edge_network(run.inputs["affinity"]), run.args.device, run.args.threads)

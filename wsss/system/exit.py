@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import WsssError
-from wsss.system.failures import DiskFull, sentence
+from wsss.system.failures import DiskFull, describe
 
 TRY_AGAIN = 75
 """Exit code of a stage that was told to stop and saved its state (EX_TEMPFAIL of sysexits)."""
@@ -55,7 +55,7 @@ def orderly(program: str, out: Path) -> Iterator[None]:
     """
 
     def thread_died(died: threading.ExceptHookArgs) -> None:
-        said = sentence(died.exc_value, out) if died.exc_value is not None else None
+        said = describe(died.exc_value, out) if died.exc_value is not None else None
         if said is None:
             traceback.print_exception(died.exc_type, died.exc_value, died.exc_traceback)
         _end(program, FAILED, f"error: {said or f'{out}: a thread died'}", at_once=True)
@@ -70,7 +70,7 @@ def orderly(program: str, out: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         _end(program, 128 + signal.SIGINT, "stopped by Ctrl-C; the same command goes on from what is saved")
     except Exception as error:
-        said = sentence(error, out)
+        said = describe(error, out)
         if said is None:
             _end_children()
             raise

@@ -51,7 +51,7 @@ def writing(path: Path | str) -> Iterator[None]:
         raise DiskFull(f"{path}: {reason}; make room {AGAIN}") from error
 
 
-def sentence(error: BaseException, folder: Path) -> str | None:
+def describe(error: BaseException, folder: Path) -> str | None:
     """What happened while ``folder`` was made, and what to do; None for an error that is none of these."""
     if (reason := _of_the_disk(error)) is not None:
         return f"{folder}: {reason}; make room {AGAIN}"

@@ -14,14 +14,14 @@ from functools import cache
 from pathlib import Path
 
 from wsss.errors import WsssError
-from wsss.system.launch import Team
+from wsss.system.launch import World
 
 MOST = 64
 """Processes that may share a GPU."""
 
 
 @cache
-def claim_gpu(count: int, team: Team, folder: Path | None = None) -> int:
+def claim_gpu(count: int, world: World, folder: Path | None = None) -> int:
     """The number of the GPU that this process is to use, the same one whenever it asks. No two of a team get the same.
 
     Args:
@@ -32,9 +32,9 @@ def claim_gpu(count: int, team: Team, folder: Path | None = None) -> int:
     Raises:
         WsssError: More processes of a team than GPUs, or the locks cannot be written.
     """
-    if team.local_size > count:
+    if world.local_size > count:
         raise WsssError(
-            f"{team.local_size} processes on this machine want a GPU each, and it has {count}; start fewer, or use "
+            f"{world.local_size} processes on this machine want a GPU each, and it has {count}; start fewer, or use "
             "--device cpu"
         )
     if count == 1:
@@ -44,8 +44,8 @@ def claim_gpu(count: int, team: Team, folder: Path | None = None) -> int:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for others in range(MOST):
             for gpu in range(count):
-                ours = _hold(folder / f"{gpu}.team-{team.port}") if team.size > 1 else None
-                if team.size > 1 and ours is None:
+                ours = _hold(folder / f"{gpu}.team-{world.port}") if world.size > 1 else None
+                if world.size > 1 and ours is None:
                     continue
                 if _hold(folder / f"{gpu}.{others}") is not None:
                     if others:

@@ -17,7 +17,7 @@ from wsss.errors import WsssError
 
 
 @dataclass(frozen=True)
-class Team:
+class World:
     """The processes of a run, as one of them sees it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Team:
         return f"process {self.rank} of {self.size}"
 
 
-def team_of(environment: Mapping[str, str]) -> Team:
+def world_of(environment: Mapping[str, str]) -> World:
     """What ``torchrun`` or ``srun`` says in the environment; a team of one where neither started several.
 
     Only the variables of a SLURM *step* count: those of an allocation of several tasks (``SLURM_NTASKS``) stand in the
@@ -57,7 +57,7 @@ def team_of(environment: Mapping[str, str]) -> Team:
     get = environment.get
     try:
         if int(get("WORLD_SIZE") or 1) > 1 and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
-            return Team(
+            return World(
                 rank=int(environment["RANK"]),
                 size=int(environment["WORLD_SIZE"]),
                 local_rank=int(get("LOCAL_RANK") or 0),
@@ -69,10 +69,10 @@ def team_of(environment: Mapping[str, str]) -> Team:
             )
         size = int(get("SLURM_STEP_NUM_TASKS") or 1)
         if size == 1 or "SLURM_PROCID" not in environment:
-            return Team()
+            return World()
         job, step = int(get("SLURM_JOB_ID") or 0), int(get("SLURM_STEP_ID") or 0)
         one_host = int(get("SLURM_STEP_NUM_NODES") or 1) == 1
-        return Team(
+        return World(
             rank=int(environment["SLURM_PROCID"]),
             size=size,
             local_rank=int(get("SLURM_LOCALID") or 0),

@@ -15,7 +15,7 @@ from typing import Any
 
 from wsss.errors import WsssError
 from wsss.system.exit import FAILED, TRY_AGAIN, Lost
-from wsss.system.launch import Team
+from wsss.system.launch import World
 
 MEETING = 300.0
 """Seconds that processes wait for each other at the start: nodes may import torch from a slow disk."""
@@ -32,7 +32,7 @@ LEAVING = 10.0
 
 
 @contextlib.contextmanager
-def joined(team: Team, backend: Callable[[], str]) -> Iterator[None]:
+def joined(world: World, backend: Callable[[], str]) -> Iterator[None]:
     """Bring the processes of a team together for a block, and end them together.
 
     On leaving: all wait until the first process has left the block, which is when the artefact is whole. Where some
@@ -46,20 +46,20 @@ def joined(team: Team, backend: Callable[[], str]) -> Iterator[None]:
         WsssError: The processes do not find each other.
         Lost: Another one is gone.
     """
-    if team.size == 1:
+    if world.size == 1:
         yield
         return
     import torch.distributed as dist
 
-    meeting = _Meeting(team)
-    watch = _Watch(team, meeting)
+    meeting = _Meeting(world)
+    watch = _Watch(world, meeting)
     own: BaseException | None = None
     try:
         store = meeting.prefixed("group", meeting.client())
         patience = timedelta(seconds=PATIENCE)
-        dist.init_process_group(backend(), store=store, rank=team.rank, world_size=team.size, timeout=patience)
+        dist.init_process_group(backend(), store=store, rank=world.rank, world_size=world.size, timeout=patience)
         yield
-        if team.rank:
+        if world.rank:
             meeting.wait()
     except BaseException as error:  # exits and Ctrl-C too: the others must hear of them
         own = error
@@ -69,7 +69,7 @@ def joined(team: Team, backend: Callable[[], str]) -> Iterator[None]:
     if own is None and code == 0:
         dist.destroy_process_group()
         return
-    if own is not None and first == team.rank:
+    if own is not None and first == world.rank:
         raise own
     sys.exit(code)
 
@@ -83,37 +83,37 @@ class _Meeting:
 
     name = "end"
 
-    def __init__(self, team: Team) -> None:
+    def __init__(self, world: World) -> None:
         # torch documents both there
         from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-        self.team, self.tcp, self.prefixed = team, TCPStore, PrefixStore
+        self.world, self.tcp, self.prefixed = world, TCPStore, PrefixStore
         try:
             self.server = None
-            if team.rank == 0 and not team.hosted:
-                self.server = TCPStore(team.address, team.port, is_master=True, wait_for_workers=False)
+            if world.rank == 0 and not world.hosted:
+                self.server = TCPStore(world.address, world.port, is_master=True, wait_for_workers=False)
             self.store = self.client()
             self.store.add("met", 1)
             deadline = time.monotonic() + MEETING
-            while self.store.add("met", 0) < team.size:
+            while self.store.add("met", 0) < world.size:
                 if time.monotonic() > deadline:
                     raise WsssError(
-                        f"only {self.store.add('met', 0)} of {team.size} processes came to {team.address}, port "
-                        f"{team.port}, within {MEETING:.0f} s; see the messages of the others"
+                        f"only {self.store.add('met', 0)} of {world.size} processes came to {world.address}, port "
+                        f"{world.port}, within {MEETING:.0f} s; see the messages of the others"
                     )
                 time.sleep(0.05)
         except RuntimeError as error:
             what = str(error).strip().splitlines()[0]
             raise WsssError(
-                f"{team} cannot meet the others at {team.address}, port {team.port} ({what}); if another program has "
-                "that port, or the name is not known on this machine, set MASTER_PORT or MASTER_ADDR"
+                f"{world} cannot meet the others at {world.address}, port {world.port} ({what}); if another program "
+                "has that port, or the name is not known on this machine, set MASTER_PORT or MASTER_ADDR"
             ) from error
 
     def client(self) -> Any:
         """A connection of one's own: one that waits would hold up all who share it."""
-        team, limit = self.team, timedelta(seconds=MEETING)
-        store = self.tcp(team.address, team.port, is_master=False, wait_for_workers=False, timeout=limit)
-        return self.prefixed(f"wsss/{team.attempt}", store)
+        world, limit = self.world, timedelta(seconds=MEETING)
+        store = self.tcp(world.address, world.port, is_master=False, wait_for_workers=False, timeout=limit)
+        return self.prefixed(f"wsss/{world.attempt}", store)
 
     def ended(self, store: Any) -> tuple[int, int] | None:
         """Who decided how the run ends, and the exit code; None: it goes on. Raises ``RuntimeError`` if unreachable."""
@@ -140,17 +140,17 @@ class _Meeting:
             lost = error is not None and _is_of_the_network(error)
             if lost and self.ended(self.store) is None:
                 time.sleep(1)  # a process that failed says so before it goes; one that was killed does not
-            said = [self.team.rank, TRY_AGAIN if lost else _code(error)]
+            said = [self.world.rank, TRY_AGAIN if lost else _code(error)]
             verdict = tuple(json.loads(self.store.compare_set(self.name, "", json.dumps(said))))
             self.leave(self.store)
             deadline = time.monotonic() + (1 if lost else LEAVING)
-            while self.store.add("left", 0) < self.team.size and time.monotonic() < deadline:
+            while self.store.add("left", 0) < self.world.size and time.monotonic() < deadline:
                 time.sleep(0.05)
         except RuntimeError as gone:
             if error is None or _is_of_the_network(error):
                 raise Lost from gone
             raise error from None
-        if lost and verdict[0] == self.team.rank:
+        if lost and verdict[0] == self.world.rank:
             raise Lost from error
         return verdict
 
@@ -162,8 +162,8 @@ class _Meeting:
 class _Watch:
     """Ends a process that waits for one that has failed. On a GPU it may wait in a place where no exception reaches."""
 
-    def __init__(self, team: Team, meeting: _Meeting) -> None:
-        self.team, self.meeting, self.over = team, meeting, threading.Event()
+    def __init__(self, world: World, meeting: _Meeting) -> None:
+        self.world, self.meeting, self.over = world, meeting, threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
 
@@ -182,7 +182,7 @@ class _Watch:
         if verdict is None or verdict[1] == 0 or self.over.wait(GRACE):
             return
         if verdict[0] is None:
-            print(f"{self.team} was stopped by {Lost()}", file=sys.stderr, flush=True)
+            print(f"{self.world} was stopped by {Lost()}", file=sys.stderr, flush=True)
         else:
             with contextlib.suppress(RuntimeError):
                 self.meeting.leave(store)

@@ -24,12 +24,12 @@ import torch
 from torch import nn
 
 from wsss.compute.batch_norm import synchronise
-from wsss.compute.collectives import agreed, ranks, share
+from wsss.compute.collectives import all_reduce_max, average_or_broadcast, ranks
 from wsss.compute.devices import TYPES, autocast_type, can_autocast, loader_workers, tune_for
 from wsss.data.loading import Batch, TrainingViews, training_loader
 from wsss.data.sampling import Order
 from wsss.errors import WsssError
-from wsss.losses.base import Moment
+from wsss.losses.base import TrainingStep
 from wsss.objectives.base import Objective
 from wsss.runtime.run import Run
 from wsss.settings import TrainingSettings
@@ -135,7 +135,7 @@ class Trainer:
         """
         self._resume()
         for network in self.networks.values():  # random numbers differ between kinds of processors
-            share((t for t in network.state_dict().values() if t.is_floating_point()), mean=False)
+            average_or_broadcast((t for t in network.state_dict().values() if t.is_floating_point()), mean=False)
         order = Order(
             len(self.views),
             self.settings.batch_size,
@@ -161,11 +161,11 @@ class Trainer:
                 if stop or late:
                     self._save()
                 if stop:
-                    agreed([0.0], self.device)  # none leaves before the first one has saved
+                    all_reduce_max([0.0], self.device)  # none leaves before the first one has saved
                     raise Interrupted(self.run.stop)
             self._save()
         self.average.finish()
-        self.run.tell(
+        self.run.record(
             processes=self.ranks,
             training_seconds=round(self._seconds(), 2),
             waiting_seconds=round(self.waited, 2),  # for images
@@ -188,16 +188,16 @@ class Trainer:
     def _micro_step(self, batch: Any) -> None:
         s = self.settings
         torch.manual_seed((self.run.args.seed * self.micro_steps + self.step) * self.ranks + self.rank)  # dropout
-        moment = Moment(self.step, self.step / self.micro_steps)
+        training_step = TrainingStep(self.step, self.step / self.micro_steps)
         parts: dict[str, torch.Tensor] = {}
-        share = 1 / s.accumulate if s.accumulate_mode == "mean" else 1.0
-        losses = self.objective.losses(batch, moment)
+        weight = 1 / s.accumulate if s.accumulate_mode == "mean" else 1.0
+        losses = self.objective.losses(batch, training_step)
         while True:
             with self._autocast():
                 loss = next(losses, None)
             if loss is None:
                 break
-            torch.autograd.backward(self.scalers[loss.network].scale(loss.value * share))
+            torch.autograd.backward(self.scalers[loss.network].scale(loss.value * weight))
             parts |= loss.parts
         self.step += 1
         if self.step % s.accumulate == 0:
@@ -210,7 +210,7 @@ class Trainer:
         factor = rate_at(self.step // self.settings.accumulate - 1, self.steps, self.settings)
         for name, optimiser in self.optimisers.items():
             scaler = self.scalers[name]
-            share((p.grad for p in self.networks[name].parameters() if p.grad is not None), mean=True)
+            average_or_broadcast((p.grad for p in self.networks[name].parameters() if p.grad is not None), mean=True)
             set_rate(optimiser, factor, self.settings)
             if not any(p.grad is not None for group in optimiser.param_groups for p in group["params"]):
                 continue
@@ -222,7 +222,7 @@ class Trainer:
         for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
         if self.settings.batch_norm == "per-process":  # the mean over all: a checkpoint, like the product, has one set
-            share(self.statistics, mean=True)
+            average_or_broadcast(self.statistics, mean=True)
         self.average.after_step(self.step // self.settings.accumulate - 1)
 
     def _autocast(self) -> Any:
@@ -239,7 +239,7 @@ class Trainer:
         due = position * RECORDS_AN_EPOCH // self.per_epoch != (position - 1) * RECORDS_AN_EPOCH // self.per_epoch
         if due or self.step % self.settings.accumulate == 0:
             # a checkpoint may follow, and all processes must judge the same numbers
-            share(self.sums.values(), mean=True)
+            average_or_broadcast(self.sums.values(), mean=True)
         if not due:
             return
         self._check_finite()
@@ -272,7 +272,7 @@ class Trainer:
     def _must(self) -> tuple[bool, bool]:
         """Whether to stop, and whether a checkpoint is due: the same answer in all processes."""
         late = time.monotonic() - self._saved > CHECKPOINT_SECONDS
-        stop, late = map(bool, agreed([self.run.stop is not None, late], self.device))
+        stop, late = map(bool, all_reduce_max([self.run.stop is not None, late], self.device))
         if stop and self.run.stop is None:
             self.run.stop = "a signal to another process"
         return stop, late
@@ -317,7 +317,7 @@ class Trainer:
                 f"({', '.join(one.parent.name for one in others[:3])}); this one starts at step 0"
             )
         step = -1.0 if state is None else state["step"]
-        if agreed([step, -step], self.device) != [step, -step]:
+        if all_reduce_max([step, -step], self.device) != [step, -step]:
             raise WsssError(
                 f"{self.checkpoint}: the processes of this training do not see the same checkpoint; the folder of "
                 "--state must lie on a file system that all their machines share"

@@ -82,9 +82,9 @@ def train(
     """
     views = TrainingViews(items, classes, run.settings, run.args.seed, mask_of)
     trainer = Trainer(objective, views, run.settings, run, device, chances)
-    if run.team.rank == 0:
+    if run.world.rank == 0:
         if run.settings.pretrained is True and "warm_start" not in run.inputs:
-            run.tell(hub_weights=hub_weights(objective.networks[objective.product]))
+            run.record(hub_weights=hub_weights(objective.networks[objective.product]))
         where = f"{device} in {str(trainer.type).removeprefix('torch.')}"
         spread = f" by {trainer.ranks} processes" if trainer.ranks > 1 else ""
         say(f"{len(items)} images, {trainer.micro_steps} steps on {where}{spread}")

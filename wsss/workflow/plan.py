@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wsss.runtime.shard import Share
+from wsss.runtime.shard import Shard
 from wsss.settings import EvaluationSettings, Settings, TrainingSettings
 from wsss.steps import LEARNT_FROM, PIXEL_SCORES, READ_FROM, SCORED, STEPS
 from wsss.workflow.resources import GATHER, NEEDS
@@ -56,9 +56,9 @@ class Plan(Targets):
             folders = self.upstream(rule, wildcards.dataset, wildcards.seed, wildcards.name)
             found: dict[str, Any] = {key: [mark(f"{folder}/manifest.json")] for key, folder in folders.items()}
             found |= self.after(rule, wildcards)
-            if not is_share(wildcards) and (total := self.shards(rule, wildcards.name)) > 1:
+            if not is_shard(wildcards) and (total := self.shards(rule, wildcards.name)) > 1:
                 folder = Path(self.folder(rule, wildcards))
-                found["parts"] = [mark(str(Share(number, total).receipt(folder))) for number in range(total)]
+                found["parts"] = [mark(str(Shard(number, total).receipt(folder))) for number in range(total)]
             return found
 
         return get
@@ -149,9 +149,9 @@ class Plan(Targets):
 
         def get(wildcards: Any, input: Any, output: Any, threads: int) -> str:
             out = Path(output[0]).parent
-            out = out.parent if is_share(wildcards) else out
+            out = out.parent if is_shard(wildcards) else out
             words = [program(wildcards), given(wildcards, input)]
-            if is_share(wildcards):
+            if is_shard(wildcards):
                 words.append(f"--shard {wildcards.part}/{wildcards.parts}")
             elif total := len(input.get("parts", ())):
                 words.append(f"--gather {total}")
@@ -248,6 +248,6 @@ class Plan(Targets):
         return """sh -c 'trap "" INT TERM; exec tee "$0"'"""
 
 
-def is_share(wildcards: Any) -> bool:
+def is_shard(wildcards: Any) -> bool:
     """Whether a job makes a share of an artefact."""
     return getattr(wildcards, "part", None) is not None

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsss.provenance.outputs import PARTS
-from wsss.runtime.shard import Share
+from wsss.runtime.shard import Shard
 from wsss.store.kept import AGAIN
-from wsss.workflow.again import made_again
 from wsss.workflow.jobs import Chain, Job
-from wsss.workflow.spent import delete, spent
+from wsss.workflow.rerun import jobs_to_rerun
 from wsss.workflow.staleness import Staleness
+from wsss.workflow.temporary import delete, spent
 
 if TYPE_CHECKING:
     from wsss.workflow.plan import Plan
@@ -68,7 +68,7 @@ class Watch:
         elif self.staleness.state(folder).made is not None:
             return False
         if getattr(wildcards, "part", None) is not None:
-            receipt = Share(int(wildcards.part), int(wildcards.parts)).receipt(folder)
+            receipt = Shard(int(wildcards.part), int(wildcards.parts)).receipt(folder)
             if self._outdated(receipt, folder):
                 self._force(self.chain.folder(job), f"parts/{receipt.name}")
             return True
@@ -146,7 +146,7 @@ class Watch:
             folder = Path(os.path.abspath(path)).parent
             if path.endswith("manifest.json") and (folder in self.staleness.forced or self._strict(folder)):
                 (folder / AGAIN).touch()
-        lost = made_again(self.staleness, (Path(one).parent for one in self.ours if one.endswith("manifest.json")))
+        lost = jobs_to_rerun(self.staleness, (Path(one).parent for one in self.ours if one.endswith("manifest.json")))
         if lost.results:
             print(f"{lost}; the old ones are kept (wsss clean)", file=sys.stderr, flush=True)
 

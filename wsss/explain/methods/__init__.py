@@ -1,15 +1,15 @@
-"""Explainers, one a file; ``find`` fetches one by its name. A new explainer is one file with a class ``Method``."""
+"""Explainers, one a file; ``find`` fetches one by its name. A new explainer is one file with one class."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from importlib import import_module
 from pkgutil import iter_modules
 
 from wsss.errors import WsssError
 from wsss.explain.base import Explainer
 from wsss.explain.external import external
+from wsss.system.plugins import class_of
 
 
 def names() -> tuple[str, ...]:
@@ -18,7 +18,7 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> Callable[..., Explainer]:
-    """The class ``Method`` of ``wsss.explain.methods.<name>`` (a dash stands for an underscore), or an explainer of
+    """The class of ``wsss.explain.methods.<name>`` (a dash stands for an underscore), or an explainer of
     another library (``external:captum:IntegratedGradients``).
 
     Raises:
@@ -30,5 +30,4 @@ def find(name: str) -> Callable[..., Explainer]:
         near = get_close_matches(name, names(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
         raise WsssError(f"explainer {name!r}: there is none of this name; {hint}")
-    method: Callable[..., Explainer] = import_module(f"{__name__}.{name.replace('-', '_')}").Method
-    return method
+    return class_of(f"{__name__}.{name.replace('-', '_')}", Explainer)  # type: ignore[type-abstract]

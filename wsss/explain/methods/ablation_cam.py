@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from wsss.errors import WsssError
 from wsss.explain.base import Explainer
 from wsss.explain.callables import Scalars
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 from wsss.explain.head import Head
 from wsss.explain.linear import pooled, weighted
 
@@ -19,7 +19,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class AblationCam(Explainer):
     """L_u = sum_k w_k A_k with w_k = (S_u - S_u without channel k) / |S_u|.
 
     A linear head on pooled features needs no further forward pass: w_k = W_uk mean(A_k) / |S_u|. Any other head is run
@@ -37,24 +37,24 @@ class Method(Explainer):
     chunk: int = 32
     """Channels that are ablated in one pass; the result does not depend on it."""
 
-    def explain(self, look: Look) -> torch.Tensor:
-        if self.closed_form and look.subject.head is not None and not isinstance(look.target, Scalars):
-            activations, weight = pooled(look)
-            rows = look.rows
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        if self.closed_form and forward.subject.head is not None and not isinstance(forward.target, Scalars):
+            activations, weight = pooled(forward)
+            rows = forward.rows
             drops = weight[rows.class_idx] * activations.mean((2, 3))[rows.image_idx]
-            return weighted(look, drops / self._divisor(look.scores())[:, None])
-        if look.subject.grid is not None:
+            return weighted(forward, drops / self._divisor(forward.scores())[:, None])
+        if forward.subject.grid is not None:
             raise WsssError("ablation needs a layer that gives maps itself; explain the head's input of this network")
-        with Head(look) as head:
-            if self.part != "all" and look.rows.masks is None:
+        with Head(forward) as head:
+            if self.part != "all" and forward.rows.masks is None:
                 raise WsssError(f"part: {self.part} is for regions of a segmentation network")
-            base = look.scores()
-            drops = base[:, None] - self._scores_without(look, head)
-        return weighted(look, drops / self._divisor(base)[:, None])
+            base = forward.scores()
+            drops = base[:, None] - self._scores_without(forward, head)
+        return weighted(forward, drops / self._divisor(base)[:, None])
 
-    def _scores_without(self, look: Look, head: Head) -> torch.Tensor:
+    def _scores_without(self, forward: ForwardPass, head: Head) -> torch.Tensor:
         """Scores (R, K) without each channel. Where only a row's own region is ablated, rows cannot share a pass."""
-        rows, base = look.rows, look.scores()
+        rows, base = forward.rows, forward.scores()
         activations = head.activations
         found = base[:, None].repeat(1, activations.shape[1])
         kept = None
@@ -65,24 +65,26 @@ class Method(Explainer):
         alive = (activations != 0).any(0).flatten(1).any(1).nonzero()[:, 0]
         for some in torch.split(alive, self.chunk) if len(alive) else ():
             if kept is None:
-                scores = self._ablated(look, head, some, torch.zeros_like(activations[:, :1]))
+                scores = self._ablated(forward, head, some, torch.zeros_like(activations[:, :1]))
                 found[:, some] = scores
                 continue
-            for turn in look.turns():
+            for turn in forward.turns():
                 keep = torch.ones_like(activations[:, :1])
                 keep[rows.image_idx[turn]] = kept[turn]
-                found[turn[:, None], some] = self._ablated(look, head, some, keep)[turn]
+                found[turn[:, None], some] = self._ablated(forward, head, some, keep)[turn]
         return found
 
-    def _ablated(self, look: Look, head: Head, channels: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    def _ablated(self, forward: ForwardPass, head: Head, channels: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """Scores (R, n) with each of the channels multiplied by ``keep`` (B, 1, h, w)."""
-        count, batch = len(channels), len(look.images)
+        count, batch = len(channels), len(forward.images)
         altered = head.activations.repeat(count, 1, 1, 1)
         copy = torch.arange(count * batch, device=altered.device)
         which = channels.repeat_interleave(batch)
         altered[copy, which] = altered[copy, which] * keep[:, 0].repeat(count, 1, 1)
         output = head.run(altered)
-        scores = look.target.score(output, look.rows.repeated(count, batch), "logit", look.subject.single_label)
+        scores = forward.target.score(
+            output, forward.rows.repeated(count, batch), "logit", forward.subject.single_label
+        )
         return scores.view(count, -1).T
 
     def _divisor(self, scores: torch.Tensor) -> torch.Tensor:

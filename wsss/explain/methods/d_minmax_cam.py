@@ -8,14 +8,14 @@ import torch
 
 from wsss.explain.base import Explainer
 from wsss.explain.contrast import count, others
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 from wsss.explain.linear import pooled, weighted
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class DMinMaxCam(Explainer):
     """L_u = sum_k w_uk A_k with
     w_uk = l_pos ReLU(W_uk) - l_neg ReLU(sum of W_nk over N_u) / |N_u| + l_bg min(0, sum of W_nk over C_i) / |C_i|,
     where C_i are the present classes and N_u those without u. ReLU and min act on the sums over classes.
@@ -27,10 +27,10 @@ class Method(Explainer):
     all_classes: bool = False
     """Take every class for present."""
 
-    def explain(self, look: Look) -> torch.Tensor:
-        _, weight = pooled(look)
-        apart, present = others(look, self.all_classes)
-        own = weight[look.rows.class_idx].relu()
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        _, weight = pooled(forward)
+        apart, present = others(forward, self.all_classes)
+        own = weight[forward.rows.class_idx].relu()
         rest = (apart @ weight).relu() / count(apart)
         shared = (present @ weight).clamp(max=0) / count(present)
-        return weighted(look, self.l_pos * own - self.l_neg * rest + self.l_bg * shared)
+        return weighted(forward, self.l_pos * own - self.l_neg * rest + self.l_bg * shared)

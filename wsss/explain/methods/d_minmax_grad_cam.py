@@ -9,13 +9,13 @@ import torch
 
 from wsss.explain.base import Explainer
 from wsss.explain.contrast import count, others, present_of
-from wsss.explain.forward_pass import Look, in_order
+from wsss.explain.forward_pass import ForwardPass, in_order
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class DMinMaxGradCam(Explainer):
     """L_u = sum_k a_k A_k with a_k = sum_ij of
     l_pos ReLU(dS_u / dA) - l_neg ReLU(d mean over N_u of S / dA) + l_bg min(0, d mean over C_i of S / dA).
 
@@ -29,17 +29,17 @@ class Method(Explainer):
     all_classes: bool = False
     """Take every class for present."""
 
-    def explain(self, look: Look) -> torch.Tensor:
-        activations = look.cut()
-        rows = look.rows
-        apart, present = others(look, self.all_classes)
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        activations = forward.cut()
+        rows = forward.rows
+        apart, present = others(forward, self.all_classes)
         among = present.gather(1, rows.class_idx[:, None])  # 1 where u itself is among C_i
-        together = self._together(look)
-        values = look.scores()
+        together = self._together(forward)
+        values = forward.scores()
 
         def pieces() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            for some, (gradient,) in look.gradients(values):
-                own, every = look.gridded(gradient), together[rows.image_idx[some]]
+            for some, (gradient,) in forward.gradients(values):
+                own, every = forward.gridded(gradient), together[rows.image_idx[some]]
                 sizes = [count(each)[some, :, None, None] for each in (apart, present)]
                 rest = (every - own * among[some, :, None, None]) / sizes[0]
                 cells = self.l_pos * own.relu() - self.l_neg * rest.relu()
@@ -48,12 +48,12 @@ class Method(Explainer):
 
         return in_order(pieces(), len(rows), activations.new_zeros(0, *activations.shape[2:]))
 
-    def _together(self, look: Look) -> torch.Tensor:
+    def _together(self, forward: ForwardPass) -> torch.Tensor:
         """d (sum over C_i of S) / dA, fp32 (B, K, h, w)."""
-        present = present_of(look)
+        present = present_of(forward)
         if self.all_classes:
             present = torch.ones_like(present)
         every = torch.arange(len(present), device=present.device)
-        sums = (look.output.float() * present).sum(1)
-        found = list(look.gradients(sums, image_idx=every, keep=True))
-        return look.gridded(found[0][1][0])
+        sums = (forward.output.float() * present).sum(1)
+        found = list(forward.gradients(sums, image_idx=every, keep=True))
+        return forward.gridded(found[0][1][0])

@@ -15,7 +15,7 @@ from torch import nn
 from wsss.errors import WsssError
 from wsss.explain import postprocess
 from wsss.explain.base import Explainer
-from wsss.explain.forward_pass import Look, in_order
+from wsss.explain.forward_pass import ForwardPass, in_order
 
 VERSION = 1
 EPS = 1e-6
@@ -24,7 +24,7 @@ LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class FullGrad(Explainer):
     """psi(G * x) + sum over biased layers l and channels of psi(dS/dz_l * b_l) resized to the input, with psi the
     absolute value rescaled to [0, 1] over all channels and cells of an image (as the authors' code does).
 
@@ -39,22 +39,22 @@ class Method(Explainer):
     """Largest difference of the two, relative to the larger of the score and the terms' sizes."""
     channels: ClassVar[str | None] = None
 
-    def explain(self, look: Look) -> torch.Tensor:
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
         found: list[tuple[torch.Tensor, torch.Tensor]] = []
-        with biased_layers(look.subject.network, found):
-            images = look.from_images()
-        size, scores = images.shape[2:], look.scores()
+        with biased_layers(forward.subject.network, found):
+            images = forward.from_images()
+        size, scores = images.shape[2:], forward.scores()
         layers = [(z, bias) for z, bias in found if z.requires_grad]
 
         def pieces() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            for rows, (gradient, *inner) in look.gradients(scores, *(z for z, _ in layers)):
-                terms = [(gradient * images[look.rows.image_idx[rows]]).float()]
+            for rows, (gradient, *inner) in forward.gradients(scores, *(z for z, _ in layers)):
+                terms = [(gradient * images[forward.rows.image_idx[rows]]).float()]
                 terms += [slope.float() * bias for slope, (_, bias) in zip(inner, layers, strict=True)]
                 self._complete(terms, scores[rows])
                 shown = (postprocess.resize(_scaled(term).sum(1), size) for term in terms if term.ndim == 4)
                 yield rows, reduce(torch.add, shown)
 
-        return in_order(pieces(), len(look.rows), images.new_zeros(0, *size))
+        return in_order(pieces(), len(forward.rows), images.new_zeros(0, *size))
 
     def _complete(self, terms: list[torch.Tensor], scores: torch.Tensor) -> None:
         sums = torch.stack([term.detach().flatten(1).sum(1) for term in terms])

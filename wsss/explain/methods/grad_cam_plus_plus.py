@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from wsss.explain.base import Explainer
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 
 VERSION = 1
 VANISHING = 1e-12
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class GradCamPlusPlus(Explainer):
     """L_u = sum_k w_k A_k with w_k = sum_ij alpha_kij ReLU(g_kij), g = dS_u / dA and
     alpha = g^2 / (2 g^2 + (sum_ab A_kab) g^3).
 
@@ -25,9 +25,9 @@ class Method(Explainer):
     alpha_norm: bool = False
     """Divide alpha by its sum over the cells with a positive gradient, as the authors' code does."""
 
-    def explain(self, look: Look) -> torch.Tensor:
-        look.cut()
-        return look.layer_maps(self.map_of, look.scores())
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        forward.cut()
+        return forward.layer_maps(self.map_of, forward.scores())
 
     def map_of(self, activations: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
         """Maps (n, h, w) of A and gradients (n, K, h, w)."""

@@ -8,18 +8,18 @@ from typing import ClassVar
 import torch
 
 from wsss.explain.base import Explainer
-from wsss.explain.forward_pass import Look, in_order
+from wsss.explain.forward_pass import ForwardPass, in_order
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class Gradient(Explainer):
     """G = dS_u / dx, signed, (R, 3, H, W) at the input's size; usually reduced by ``max_abs``."""
 
     channels: ClassVar[str | None] = "max_abs"
 
-    def explain(self, look: Look) -> torch.Tensor:
-        images = look.from_images()
-        pieces = ((rows, gradient) for rows, (gradient,) in look.gradients(look.scores()))
-        return in_order(pieces, len(look.rows), images.new_zeros(0, *images.shape[1:]))
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        images = forward.from_images()
+        pieces = ((rows, gradient) for rows, (gradient,) in forward.gradients(forward.scores()))
+        return in_order(pieces, len(forward.rows), images.new_zeros(0, *images.shape[1:]))

@@ -8,19 +8,19 @@ from typing import ClassVar
 import torch
 
 from wsss.explain.base import Explainer
-from wsss.explain.forward_pass import Look
-from wsss.explain.methods.gradient import Method as Gradient
+from wsss.explain.forward_pass import ForwardPass
+from wsss.explain.methods.gradient import Gradient
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class GradientXInput(Explainer):
     """G * x, signed, (R, 3, H, W); usually reduced by ``sum``. For a network of ReLUs without biases it adds up to
     S_u."""
 
     channels: ClassVar[str | None] = "sum"
 
-    def explain(self, look: Look) -> torch.Tensor:
-        gradients = Gradient().explain(look)
-        return gradients * look.images[look.rows.image_idx]
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        gradients = Gradient().explain(forward)
+        return gradients * forward.images[forward.rows.image_idx]

@@ -8,14 +8,14 @@ import torch
 
 from wsss.explain.base import Explainer
 from wsss.explain.contrast import count, others
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 from wsss.explain.linear import pooled, weighted
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class MinMaxCam(Explainer):
     """L_u = sum_k (l_pos W_uk - l_neg mean of W_nk over the other present classes n) A_k: one forward pass.
 
     With one present class it is CAM; over the present classes of an image the maps add up to zero. A cue of what is
@@ -29,12 +29,12 @@ class Method(Explainer):
     reference_divisor: bool = False
     """Divide by max(number of present classes - 1, 1) for every class, present or not, as the authors' code does."""
 
-    def explain(self, look: Look) -> torch.Tensor:
-        _, weight = pooled(look)
-        return weighted(look, self.contrasted(look, weight[look.rows.class_idx], weight))
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        _, weight = pooled(forward)
+        return weighted(forward, self.contrasted(forward, weight[forward.rows.class_idx], weight))
 
-    def contrasted(self, look: Look, own: torch.Tensor, every: torch.Tensor) -> torch.Tensor:
+    def contrasted(self, forward: ForwardPass, own: torch.Tensor, every: torch.Tensor) -> torch.Tensor:
         """(R, n) of values (R, n) of each row's own class and values (C, n) of every class."""
-        apart, present = others(look, self.all_classes)
+        apart, present = others(forward, self.all_classes)
         divisor = (present.sum(1, keepdim=True) - 1).clamp(min=1) if self.reference_divisor else count(apart)
         return self.l_pos * own - self.l_neg * (apart @ every) / divisor

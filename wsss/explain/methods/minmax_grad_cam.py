@@ -9,14 +9,14 @@ import torch
 
 from wsss.explain.base import Explainer
 from wsss.explain.contrast import count, others
-from wsss.explain.forward_pass import Look
-from wsss.explain.methods.grad_cam import Method as GradCam
+from wsss.explain.forward_pass import ForwardPass
+from wsss.explain.methods.grad_cam import GradCam
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class MinMaxGradCam(Explainer):
     """Grad-CAM of J_u = l_pos S_u - l_neg mean of S_n over the other present classes n.
 
     J_u is one number, so a row costs one backward pass through the head, however many classes it is contrasted with.
@@ -31,10 +31,10 @@ class Method(Explainer):
     reduction: Literal["mean", "sum"] = "sum"
     """As for ``grad-cam``; the sum is published, and equals ``minmax-cam`` on a linear head."""
 
-    def explain(self, look: Look) -> torch.Tensor:
-        look.cut()
-        own = look.scores()
-        apart, present = others(look, self.all_classes)
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        forward.cut()
+        own = forward.scores()
+        apart, present = others(forward, self.all_classes)
         divisor = (present.sum(1, keepdim=True) - 1).clamp(min=1) if self.reference_divisor else count(apart)
-        rest = (apart * look.output[look.rows.image_idx].float()).sum(1) / divisor[:, 0]
-        return look.layer_maps(GradCam(self.reduction).map_of, self.l_pos * own - self.l_neg * rest)
+        rest = (apart * forward.output[forward.rows.image_idx].float()).sum(1) / divisor[:, 0]
+        return forward.layer_maps(GradCam(self.reduction).map_of, self.l_pos * own - self.l_neg * rest)

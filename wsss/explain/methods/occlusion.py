@@ -10,13 +10,13 @@ import torch
 from wsss.errors import WsssError
 from wsss.explain.base import Explainer
 from wsss.explain.fills import Fill, filled
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class Occlusion(Explainer):
     """R(window) = f(x) - f(x with the window filled); a pixel's value is the mean over the windows that cover it.
 
     Signed maps (R, H, W) at the input's size. All classes share the passes: windows + 1 an image. What counts as f is
@@ -40,32 +40,34 @@ class Method(Explainer):
             if not 1 <= step <= size:
                 raise WsssError(f"occlusion: stride ({step}) must be at least 1 and at most the window ({size})")
 
-    def explain(self, look: Look) -> torch.Tensor:
-        look.plain()
-        kind = self.score or look.target.perturbed
-        base = look.scores(kind)
-        height, width = look.images.shape[2:]
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        forward.plain()
+        kind = self.score or forward.target.perturbed
+        base = forward.scores(kind)
+        height, width = forward.images.shape[2:]
         (tall, wide), (down, across) = _pair(self.window), _pair(self.stride)
         corners = [(y, x) for y in _starts(height, tall, down) for x in _starts(width, wide, across)]
-        maps = torch.zeros(len(base), height, width, device=look.images.device)
+        maps = torch.zeros(len(base), height, width, device=forward.images.device)
         covered = maps.new_zeros(height, width)
         for y, x in corners:
             covered[y : y + tall, x : x + wide] += 1
-        for image in range(len(look.images)):
-            mine = (look.rows.image_idx == image).nonzero()[:, 0]
+        for image in range(len(forward.images)):
+            mine = (forward.rows.image_idx == image).nonzero()[:, 0]
             if not len(mine):
                 continue
-            instead = filled(look, image, self.fill).to(look.images.dtype)
+            instead = filled(forward, image, self.fill).to(forward.images.dtype)
             for first in range(0, len(corners), self.chunk):
                 some = corners[first : first + self.chunk]
-                copies = look.images[image].detach().repeat(len(some), 1, 1, 1)
+                copies = forward.images[image].detach().repeat(len(some), 1, 1, 1)
                 for copy, (y, x) in zip(copies, some, strict=True):
                     part = instead[:, y : y + tall, x : x + wide]
                     if self.fill == "window_mean":
                         part = part.mean((1, 2), keepdim=True)
                     copy[:, y : y + tall, x : x + wide] = part
-                rows = look.rows.of(image, len(some))
-                left = look.target.score(look.run(copies), rows, kind, look.subject.single_label).view(len(some), -1)
+                rows = forward.rows.of(image, len(some))
+                left = forward.target.score(forward.run(copies), rows, kind, forward.subject.single_label).view(
+                    len(some), -1
+                )
                 for drop, (y, x) in zip(base[mine] - left, some, strict=True):
                     maps[mine, y : y + tall, x : x + wide] += drop[:, None, None]
         return maps / covered

@@ -9,13 +9,13 @@ import torch
 
 from wsss.explain import postprocess
 from wsss.explain.base import Explainer
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class ScoreCam(Explainer):
     """L_u = sum_k s_k A_k with s_k the score of u for x * m_k, where m_k is A_k resized to the input and brought to
     [0, 1].
 
@@ -36,15 +36,15 @@ class Method(Explainer):
     chunk: int = 32
     """Masked images in one pass; the result does not depend on it."""
 
-    def explain(self, look: Look) -> torch.Tensor:
-        activations = look.cut().detach()
-        size = look.images.shape[2:] if self.maps == "input" else activations.shape[2:]
-        made = [self._image(look, image, activations[image], size) for image in range(len(activations))]
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        activations = forward.cut().detach()
+        size = forward.images.shape[2:] if self.maps == "input" else activations.shape[2:]
+        made = [self._image(forward, image, activations[image], size) for image in range(len(activations))]
         return torch.cat(made) if made else activations.new_zeros(0, *size)
 
-    def _image(self, look: Look, image: int, activations: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    def _image(self, forward: ForwardPass, image: int, activations: torch.Tensor, size: torch.Size) -> torch.Tensor:
         """Maps of the rows of one image; ``activations`` are (K, h, w)."""
-        count = int((look.rows.image_idx == image).sum())
+        count = int((forward.rows.image_idx == image).sum())
         spread = activations.flatten(1).std(1, correction=0)
         span = activations.flatten(1).amax(1) - activations.flatten(1).amin(1)
         used = (span > 0).nonzero()[:, 0]
@@ -52,12 +52,14 @@ class Method(Explainer):
             used = used[spread[used].argsort(descending=True, stable=True)[: self.top_channels]]
         if not count or not len(used):
             return activations.new_zeros(count, *size)
-        weights = torch.cat([self._scores(look, image, activations[some]) for some in torch.split(used, self.chunk)], 1)
+        weights = torch.cat(
+            [self._scores(forward, image, activations[some]) for some in torch.split(used, self.chunk)], 1
+        )
         if self.weighting == "softmax_over_channels":
             weights = weights.softmax(1)
         elif self.weighting == "increase":
-            nothing = look.run(torch.zeros_like(look.images[image : image + 1]))
-            weights = weights - self._of(look, nothing, image, 1)
+            nothing = forward.run(torch.zeros_like(forward.images[image : image + 1]))
+            weights = weights - self._of(forward, nothing, image, 1)
         total = weights.new_zeros(())
         for some, weight in zip(torch.split(used, self.chunk), torch.split(weights, self.chunk, 1), strict=True):
             part = activations[some] if self.maps == "layer" else postprocess.resize(activations[some], size)
@@ -65,14 +67,14 @@ class Method(Explainer):
         flat = total.flatten(1).amax(1) == total.flatten(1).amin(1)
         return torch.where(flat[:, None, None], 0, total)
 
-    def _scores(self, look: Look, image: int, activations: torch.Tensor) -> torch.Tensor:
+    def _scores(self, forward: ForwardPass, image: int, activations: torch.Tensor) -> torch.Tensor:
         """Scores (rows, n) of the image under the masks of n channels."""
-        masks = postprocess.resize(activations, look.images.shape[2:])
+        masks = postprocess.resize(activations, forward.images.shape[2:])
         low, high = (getattr(masks, name)((1, 2), keepdim=True) for name in ("amin", "amax"))
         masks = (masks - low) / torch.where(high > low, high - low, 1)
-        output = look.run(look.images[image] * masks[:, None].to(look.images.dtype))
-        return self._of(look, output, image, len(masks))
+        output = forward.run(forward.images[image] * masks[:, None].to(forward.images.dtype))
+        return self._of(forward, output, image, len(masks))
 
-    def _of(self, look: Look, output: torch.Tensor, image: int, copies: int) -> torch.Tensor:
-        rows = look.rows.of(image, copies)
-        return look.target.score(output, rows, self.score, look.subject.single_label).view(copies, -1).T
+    def _of(self, forward: ForwardPass, output: torch.Tensor, image: int, copies: int) -> torch.Tensor:
+        rows = forward.rows.of(image, copies)
+        return forward.target.score(output, rows, self.score, forward.subject.single_label).view(copies, -1).T

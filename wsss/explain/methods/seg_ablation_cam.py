@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wsss.explain.methods.ablation_cam import Method as AblationCam
+from wsss.explain.methods.ablation_cam import AblationCam
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Method(AblationCam):
+class SegAblationCam(AblationCam):
     """L = sum_k w_k A_k with w_k = (T - T without channel k) / |T|, for ``Regions`` of a segmentation network.
 
     A channel is set to zero everywhere, or only inside or outside the region (``part``). The decoder alone runs, once a

@@ -8,13 +8,13 @@ from typing import Literal
 import torch
 
 from wsss.explain.base import Explainer
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class SegGradCam(Explainer):
     """L = sum_k a_k A_k with a_k the mean over the grid of dT_c(M) / dA_k, for ``Regions`` of a segmentation network.
 
     Each weight is one number for the whole map, so the map is no local explanation: with a 1x1 convolution after A it
@@ -25,9 +25,9 @@ class Method(Explainer):
     weights: Literal["signed", "abs", "relu"] = "signed"
     """What is made of each a_k before it is used."""
 
-    def explain(self, look: Look) -> torch.Tensor:
-        look.cut()
-        return look.layer_maps(self.map_of, look.scores())
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        forward.cut()
+        return forward.layer_maps(self.map_of, forward.scores())
 
     def map_of(self, activations: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
         """Maps (n, h, w) of A and gradients (n, K, h, w)."""

@@ -9,14 +9,14 @@ import torch
 
 from wsss.errors import WsssError
 from wsss.explain.base import Explainer
-from wsss.explain.forward_pass import Look
-from wsss.explain.methods.gradient import Method as Gradient
+from wsss.explain.forward_pass import ForwardPass
+from wsss.explain.methods.gradient import Gradient
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class Method(Explainer):
+class SmoothGrad(Explainer):
     """Mean of the base's maps over n copies x + N(0, s^2). Rows and regions are those of the image without noise.
 
     An image's noise follows from the run's seed and its name alone, not from the batch that it is in.
@@ -46,10 +46,10 @@ class Method(Explainer):
     def channels(self) -> str | None:
         return self.base.channels
 
-    def explain(self, look: Look) -> torch.Tensor:
-        look.plain()
-        images = look.images
-        generators = [look.generator(image) for image in range(len(images))]
+    def explain(self, forward: ForwardPass) -> torch.Tensor:
+        forward.plain()
+        images = forward.images
+        generators = [forward.generator(image) for image in range(len(images))]
         scale = images.new_full((len(images), 1, 1, 1), self.sigma)
         if self.relative:
             scale = scale * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)).detach()
@@ -58,14 +58,22 @@ class Method(Explainer):
             copies = min(self.chunk, self.n - first)
             noise = torch.stack([_noise(images.shape[1:], each, copies) for each in generators], 1).flatten(0, 1)
             noisy = images.repeat(copies, 1, 1, 1) + noise.to(images) * scale.repeat(copies, 1, 1, 1)
-            rows = look.rows.repeated(copies, len(images))
-            some = Look(look.subject, noisy, look.target, None, look.seed, look.differentiable, rows)
+            rows = forward.rows.repeated(copies, len(images))
+            some = ForwardPass(
+                forward.subject,
+                noisy,
+                forward.target,
+                None,
+                forward.seed,
+                forward.differentiable,
+                rows,
+            )
             maps = self.base.explain(some)
-            look.cost.update(some.cost)
-            if not look.differentiable:
+            forward.cost.update(some.cost)
+            if not forward.differentiable:
                 maps = maps.detach()
             maps = maps.abs() if self.abs_when == "before" else maps
-            total = total + maps.view(copies, len(look.rows), *maps.shape[1:]).sum(0)
+            total = total + maps.view(copies, len(forward.rows), *maps.shape[1:]).sum(0)
         return total / self.n
 
 

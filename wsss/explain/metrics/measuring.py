@@ -16,7 +16,7 @@ from wsss.explain import postprocess
 from wsss.explain.base import Explainer, Explanation
 from wsss.explain.curves import curves, random_saliency
 from wsss.explain.fills import Fill, filled
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 from wsss.explain.metrics.confidence import confidence, improbable
 from wsss.explain.metrics.localisation import THRESHOLDS, count_seeds, energy, region_of
 from wsss.explain.metrics.road import library, road
@@ -201,8 +201,10 @@ def masked(
     with undisturbed(subject), torch.no_grad():
         images = images.to(masks.device)
         named = None if ids is None else list(ids)
-        look = Look(subject, images, Classes("pred"), named, metrics.seed, rows=made.rows)
-        fill = [filled(look, image, metrics.fill) for image in range(len(images))] if metrics.fill != "mean" else None
+        forward = ForwardPass(subject, images, Classes("pred"), named, metrics.seed, rows=made.rows)
+        fill = (
+            [filled(forward, image, metrics.fill) for image in range(len(images))] if metrics.fill != "mean" else None
+        )
         found: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
         for first in range(0, len(masks), metrics.chunk):
             image_idx = made.image_idx[first : first + metrics.chunk]
@@ -211,7 +213,7 @@ def masked(
                 shown = images[image_idx] * share
                 if fill is not None:
                     shown = shown + torch.stack([fill[i] for i in image_idx.tolist()]) * (1 - share)
-                into.append(probabilities(look.run(shown.to(images.dtype)), subject.single_label))
+                into.append(probabilities(forward.run(shown.to(images.dtype)), subject.single_label))
     return torch.cat(found[0]), torch.cat(found[1])
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.explain import postprocess
-from wsss.explain.forward_pass import Look
+from wsss.explain.forward_pass import ForwardPass
 from wsss.explain.subject import Subject, undisturbed
 from wsss.explain.targets import Rows, Target
 
@@ -69,7 +69,7 @@ def road(
     found: dict[str, list[float]] = {name: [] for name in both}
     with undisturbed(subject), torch.no_grad():
         images = images.to(subject.device or images.device)
-        look = Look(subject, images, target, None if ids is None else list(ids), seed, rows=rows)
+        forward = ForwardPass(subject, images, target, None if ids is None else list(ids), seed, rows=rows)
         network = _Read(subject)
         for row, image in enumerate(rows.image_idx.tolist()):
             shown = ranks(postprocess.resize(maps[row : row + 1], images.shape[2:])).cpu().numpy()
@@ -77,7 +77,7 @@ def road(
             scalar = partial(_score, subject, target, one, score or target.perturbed)
             for name, metric in both.items():
                 with torch.random.fork_rng(devices=[]):
-                    torch.default_generator.manual_seed(look.generator(image).initial_seed())
+                    torch.default_generator.manual_seed(forward.generator(image).initial_seed())
                     found[name].append(float(metric(images[image : image + 1], shown, [scalar], network)[0]))
     result = {name: torch.tensor(values, device=images.device) for name, values in found.items()}
     return {**result, "road": (result["road_lerf"] - result["road_morf"]) / 2}

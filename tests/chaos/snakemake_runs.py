@@ -1,9 +1,9 @@
 """Deaths of Snakemake itself: killed in the middle of a job, stopped, interrupted, started twice; killed while it makes
 again what other settings want.
 
-python -m tests.chaos.snakes            a training (by hand: minutes)
-python -m tests.chaos.snakes index      the drawing of the images (seconds)
-python -m tests.chaos.snakes chain      a training, its maps and their scores (by hand: minutes)
+python -m tests.chaos.snakemake_runs            a training (by hand: minutes)
+python -m tests.chaos.snakemake_runs index      the drawing of the images (seconds)
+python -m tests.chaos.snakemake_runs chain      a training, its maps and their scores (by hand: minutes)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from tests.chaos.house import ROOT, SMALL
+from tests.chaos.checkout import ROOT, SMALL
 from tests.chaos.judge import MANIFEST, Tree, differences, known_by, left_over, lost, present, tree
 
 PARTS = ("Snakefile", "workflow", "stages", "wsss", "envs")

@@ -183,13 +183,13 @@ def check_complete(chain: list[Job]) -> None:
     programs = {path.stem for path in (ROOT / "stages").glob("*.py") if not path.name.startswith("_")}
     lacking = programs - {job.stage for job in chain}
     if lacking:
-        raise SystemExit(f"tests/chaos/house.py has no job for {', '.join(sorted(lacking))}: add one to jobs()")
+        raise SystemExit(f"tests/chaos/checkout.py has no job for {', '.join(sorted(lacking))}: add one to jobs()")
 
 
-def bring_in(house: Path, job: Job) -> None:
+def bring_in(checkout: Path, job: Job) -> None:
     """Put what was made elsewhere into the house, where the next job reads it: copies of what the chain has made."""
     source = {"external_cams": f"{RUN}/cams/vanilla", "external_masks": f"{RUN}/masks/vanilla/masks"}.get(job.stage)
     if source is None:
         return
-    target = house / ELSEWHERE / job.stage.removeprefix("external_").replace("cams", "maps")
-    shutil.copytree(house / source, target, ignore=shutil.ignore_patterns(".*", "state", "*.json"))
+    target = checkout / ELSEWHERE / job.stage.removeprefix("external_").replace("cams", "maps")
+    shutil.copytree(checkout / source, target, ignore=shutil.ignore_patterns(".*", "state", "*.json"))

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.house import WSSS, Job
+from tests.chaos.checkout import WSSS, Job
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 ONE_THREAD["OMP_WAIT_POLICY"] = "passive"  # as stages set it before they import torch
@@ -40,11 +40,11 @@ class Ended:
     session: int
 
 
-class Nursery:
-    """Starts stages of the checkout ``root`` in the folder ``house``."""
+class Processes:
+    """Starts stages of the checkout ``root`` in the folder ``checkout``."""
 
-    def __init__(self, root: Path, house: Path, scratch: Path) -> None:
-        self.root, self.house, self.scratch = root, house, scratch
+    def __init__(self, root: Path, checkout: Path, scratch: Path) -> None:
+        self.root, self.checkout, self.scratch = root, checkout, scratch
         self.sessions: list[int] = []
 
     def load(self) -> None:
@@ -125,7 +125,7 @@ class Nursery:
             for stream in (1, 2):
                 os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), stream)
             faulthandler.register(signal.SIGUSR2)
-            os.chdir(self.house)
+            os.chdir(self.checkout)
             program = WSSS if job.stage == WSSS else str(self.root / "stages" / f"{job.stage}.py")
             sys.argv = [program, *job.argv]
             prepare()

@@ -42,7 +42,7 @@ class Points:
         recording: Note the number of moments.
     """
 
-    house: str
+    checkout: str
     inside: tuple[str, ...]
     notes: Path
     at: int = NEVER
@@ -91,7 +91,7 @@ class Points:
     def _counts(self, path: Any, changes: bool) -> bool:
         path = os.path.abspath(os.fsdecode(path))
         if os.getpid() != self.main:
-            return path.startswith(self.house)
+            return path.startswith(self.checkout)
         return changes and path.startswith(self.inside)
 
     def _watch_libraries(self) -> None:

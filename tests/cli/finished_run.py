@@ -6,16 +6,12 @@ import copy
 import hashlib
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
-
-from finished import artefact  # noqa: E402
-
+from tests.workflow.finished import artefact  # noqa: E402
 from wsss.provenance.files import file_content, tree_content
 from wsss.provenance.versions import declared
 from wsss.workflow.jobs import Chain, Job

@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from finished import finish, inside
-from planned import dag
+
+from tests.workflow.finished import finish, inside
+from tests.workflow.planned import dag
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "workflow", "stages", "wsss", "envs")
 
 
-class House:
+class Checkout:
     """A working folder with a checkout and a configuration."""
 
     def __init__(self, folder: Path, checkout: Path | None = None) -> None:
         self.folder, self.checkout = folder, checkout or folder
 
     @classmethod
-    def build(cls, folder: Path, config: dict[str, Any]) -> House:
+    def build(cls, folder: Path, config: dict[str, Any]) -> Checkout:
         ignore = shutil.ignore_patterns("__pycache__")
         folder.mkdir(parents=True)
         for part in PARTS:
@@ -31,13 +32,13 @@ class House:
             copy = shutil.copytree if source.is_dir() else shutil.copy2
             copy(source, folder / part, **({"ignore": ignore} if source.is_dir() else {}))
         shutil.copy2(Path(__file__).with_name("fake_house.py"), folder / "stages" / "_house.py")
-        house = cls(folder)
-        house.configure(config)
-        return house
+        checkout = cls(folder)
+        checkout.configure(config)
+        return checkout
 
-    def copy(self, folder: Path) -> House:
+    def copy(self, folder: Path) -> Checkout:
         shutil.copytree(self.folder, folder)
-        return House(folder)
+        return Checkout(folder)
 
     def configure(self, config: dict[str, Any]) -> None:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
@@ -67,7 +68,7 @@ class House:
 
 
 def named(job: Any) -> str:
-    """A job of Snakemake as ``House.plan`` calls it."""
+    """A job of Snakemake as ``Checkout.plan`` calls it."""
     about = job.wildcards_dict
     share = f"{about['part']}/{about['parts']}" if "part" in about else ""
     assert bool(share) == job.rule.name.endswith("_shard")

@@ -51,7 +51,7 @@ class Goal(Objective):
     def __init__(self) -> None:
         self.networks = {"line": Line()}
 
-    def losses(self, batch, moment):
+    def losses(self, batch, training_step):
         loss = classification_loss(self.networks["line"](batch.images), batch.labels)
         yield Loss("line", loss, {"loss": loss.detach()})
 
@@ -63,11 +63,11 @@ class Failing(Goal):
         super().__init__()
         self.where = where
 
-    def losses(self, batch, moment):
-        for network, value, parts in super().losses(batch, moment):
-            if moment.step >= 4 and self.where == "loss":
+    def losses(self, batch, training_step):
+        for network, value, parts in super().losses(batch, training_step):
+            if training_step.step >= 4 and self.where == "loss":
                 value, parts = value * math.nan, {"loss": parts["loss"] * math.nan}
-            if moment.step >= 4 and self.where == "gradient":
+            if training_step.step >= 4 and self.where == "gradient":
                 value.register_hook(lambda gradient: gradient * math.inf)
             yield Loss(network, value, parts)
 

@@ -16,7 +16,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Again:
+class Rerun:
     """Finished results that are not what is wanted any more.
 
     Attributes:
@@ -44,7 +44,7 @@ class Again:
         return f"{many} ({took}) to be made again because of: {why}{more}"
 
 
-def made_again(staleness: Staleness, folders: Iterable[Path], alone: bool = False) -> Again:
+def jobs_to_rerun(staleness: Staleness, folders: Iterable[Path], alone: bool = False) -> Rerun:
     """What of some artefacts and of all they rest on has to be made again although it is finished. What comes back from
     where it is kept does not count, and tables, which take seconds, do not either. ``alone``: what they rest on
     stays as it is, so they have to be made again for reasons of their own only."""
@@ -62,7 +62,7 @@ def made_again(staleness: Staleness, folders: Iterable[Path], alone: bool = Fals
     ]
     own = [reason for _, reasons in lost for reason in reasons if not reason.endswith(AGAIN)]
     gpu = any("peak_gpu_memory_mib" in made.manifest for made, _ in lost)
-    return Again(len(lost), sum(hours_of(made) for made, _ in lost), gpu, tuple(dict.fromkeys(own)))
+    return Rerun(len(lost), sum(hours_of(made) for made, _ in lost), gpu, tuple(dict.fromkeys(own)))
 
 
 def hours_of(made: Artefact) -> float:

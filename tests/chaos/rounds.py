@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.chaos.clerks import Clerks
-from tests.chaos.deaths import KINDS, Died, Scene, Usual, mark_durable
-from tests.chaos.house import ROOT, SHARES, SHORT, Job, bring_in, check_complete, jobs
+from tests.chaos.checkout import ROOT, SHARES, SHORT, Job, bring_in, check_complete, jobs
+from tests.chaos.console_commands import ConsoleCommands
 from tests.chaos.judge import differences, left_over, tree
-from tests.chaos.nursery import Nursery
+from tests.chaos.kills import KINDS, Died, Scene, Usual, mark_durable
+from tests.chaos.processes import Processes
 from tests.chaos.store import Store, clear
 from tests.chaos.trial import Told, Trial, declared, failed, finish, observed
 
@@ -70,16 +70,16 @@ class Chaos:
 
     def __init__(self, folder: Path, seed: int, short: bool = False) -> None:
         self.seed, self.short = seed, short
-        self.house, self.scratch = folder / "house", folder / "scratch"
-        for made in (self.house, self.scratch):
+        self.checkout, self.scratch = folder / "house", folder / "scratch"
+        for made in (self.checkout, self.scratch):
             made.mkdir(parents=True)
         root = folder / "checkout"  # a copy, so that edits during a long run disturb nothing
         for part in ("stages", "wsss"):
             shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
-        self.nursery = Nursery(root, self.house, self.scratch)
+        self.nursery = Processes(root, self.checkout, self.scratch)
         self.nursery.load()
-        self.store = Store(self.house, folder / "store", self.make)
-        self.clerks = Clerks(self.nursery, self.store, self.scene)
+        self.store = Store(self.checkout, folder / "store", self.make)
+        self.clerks = ConsoleCommands(self.nursery, self.store, self.scene)
         self.chain = jobs()
         check_complete(self.chain)
         self.chain = [job for job in self.chain if not short or job.out in SHORT]
@@ -89,7 +89,7 @@ class Chaos:
     def undisturbed(self) -> None:
         """Run the chain once and keep what it made."""
         for job in self.chain:
-            bring_in(self.house, job)
+            bring_in(self.checkout, job)
             usual = self.recorded(job, NOTHING)
             print(f"{job.name}: {usual.seconds:.2f} s, {usual.points} moments, {usual.worker_points} of workers",
                   flush=True)  # fmt: skip
@@ -120,7 +120,7 @@ class Chaos:
 
     def begin(self, job: Job, beginning: str) -> None:
         """Lay out what lies there when the command is given."""
-        clear(self.house / job.out)
+        clear(self.checkout / job.out)
         BEGINNINGS[beginning](self.store, job)
 
     def scene(self, job: Job, rng: random.Random, usual: Usual) -> Scene:
@@ -167,7 +167,7 @@ class Chaos:
         beginning = NOTHING if kind == "disk full" else rng.choices(list(BEGINNINGS), OFTEN)[0]
         shared &= beginning in SHAREABLE
         usual = self.recorded(job, NOTHING if shared else beginning)
-        victim = job.share(rng.randrange(SHARES)) if shared else job
+        victim = job.shard(rng.randrange(SHARES)) if shared else job
         if shared:
             usual = replace(usual, points=usual.points // 2, moving=0, seconds=usual.seconds / 2)
         other = self.store.ready(job, 1)
@@ -208,7 +208,7 @@ class Chaos:
         """Give the commands of all shares, the killed one too, at the same time."""
         begun, started = time.monotonic(), []
         for number in range(SHARES):
-            one = replace(scene, job=job.share(number))
+            one = replace(scene, job=job.shard(number))
             if by_snakemake:
                 declared(one)
             started.append(self.nursery.start(one.job, one.prepare()))

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.house import Job
+from tests.chaos.checkout import Job
 from tests.chaos.judge import KEPT, Tree
-from tests.chaos.nursery import Ended, Nursery
-from tests.chaos.points import NEVER, Points, address_space, read_notes
+from tests.chaos.kill_points import NEVER, Points, address_space, read_notes
+from tests.chaos.processes import Ended, Processes
 
 POINTS_OF_ALL = 0.75
 """Share of the deaths at a counted moment; the others come at a random time, in the middle of whatever is done."""
@@ -45,7 +45,7 @@ class Usual:
 class Scene:
     """A stage about to die."""
 
-    nursery: Nursery
+    nursery: Processes
     job: Job
     usual: Usual
     rng: random.Random
@@ -54,7 +54,7 @@ class Scene:
 
     @property
     def out(self) -> Path:
-        return self.nursery.house / self.job.out
+        return self.nursery.checkout / self.job.out
 
     @property
     def places(self) -> tuple[Path, Path]:
@@ -63,7 +63,7 @@ class Scene:
 
     def points(self, **options: Any) -> Points:
         """The watch over a stage's process, see ``Points``."""
-        return Points(str(self.nursery.house), tuple(map(str, self.places)), self.notes, **options)
+        return Points(str(self.nursery.checkout), tuple(map(str, self.places)), self.notes, **options)
 
     def moment(self) -> int:
         """One of its moments."""

@@ -75,7 +75,7 @@ def _program(stage: str, argv: list[str], variables: dict[str, str], log: str) -
     runpy.run_path(str(path), run_name="__main__")
 
 
-class Team:
+class World:
     """Copies of a stage program as ``srun`` starts them on one machine.
 
     Args:
@@ -118,9 +118,9 @@ class Team:
 
 
 @contextlib.contextmanager
-def team(stage: str, argv: Sequence[list[str]], folder: Path) -> Iterator[Team]:
-    """A running ``Team``; nothing of it is left behind."""
-    it = Team(stage, argv, folder)
+def world(stage: str, argv: Sequence[list[str]], folder: Path) -> Iterator[World]:
+    """A running ``World``; nothing of it is left behind."""
+    it = World(stage, argv, folder)
     try:
         yield it
     finally:

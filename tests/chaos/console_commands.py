@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from tests.chaos.deaths import KINDS, Scene, Usual, mark_durable
-from tests.chaos.house import INDEX, RUN, WSSS, Job, jobs
+from tests.chaos.checkout import INDEX, RUN, WSSS, Job, jobs
 from tests.chaos.judge import MANIFEST, differences, known_by, tree
-from tests.chaos.nursery import Nursery
+from tests.chaos.kills import KINDS, Scene, Usual, mark_durable
+from tests.chaos.processes import Processes
 from tests.chaos.store import Store, clear, copy
 from tests.chaos.trial import Told, Trial, finish, observed
 
@@ -43,7 +43,7 @@ def config(changed: Job | None = None) -> dict[str, Any]:
     return values
 
 
-class Clerks:
+class ConsoleCommands:
     """The house as a folder with a configuration, in which results are accepted and adopted.
 
     Args:
@@ -52,12 +52,12 @@ class Clerks:
         scene: Prepares a command's death.
     """
 
-    def __init__(self, nursery: Nursery, store: Store, scene: Callable[[Job, random.Random, Usual], Scene]) -> None:
+    def __init__(self, nursery: Processes, store: Store, scene: Callable[[Job, random.Random, Usual], Scene]) -> None:
         self.nursery, self.store, self.scene = nursery, store, scene
         self.jobs = [job for job in jobs() if job.out in RECIPES]
         self.usual: dict[tuple[str, str, int | None], Usual] = {}
         for name, changed in (("wanted", None), *((job.stage, job) for job in self.jobs)):
-            (nursery.house / f"{name}.yaml").write_text(yaml.safe_dump(config(changed)))
+            (nursery.checkout / f"{name}.yaml").write_text(yaml.safe_dump(config(changed)))
 
     def agree(self) -> None:
         """What the chain has made is what the configuration wants: there is one identity, whoever asks."""
@@ -75,10 +75,10 @@ class Clerks:
 
     def begin(self, job: Job, number: int | None) -> None:
         """Lay out what lies there before, and what the colleague has made."""
-        clear(self.nursery.house / job.out)
+        clear(self.nursery.checkout / job.out)
         if number is not None:
             self.store.lay(job, number)
-        theirs = self.nursery.house / COLLEAGUE / job.stage
+        theirs = self.nursery.checkout / COLLEAGUE / job.stage
         if not theirs.exists():
             copy(self.store.place(job, 1), theirs)
 

@@ -17,7 +17,7 @@ TRAINED = Weights("mobilenetv2_100", "w.safetensors", "w.safetensors (given)")
 NONE = Weights("resnet10t", False, "none")
 
 
-class Shoebox:
+class PhotoFolder:
     """Twelve photos of cats and dogs, 64 wide and 48 high, in ``photos/``, and their tags in ``tags.csv``."""
 
     def __init__(self, root: Path, count: int = 12) -> None:

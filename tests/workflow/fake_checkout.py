@@ -42,10 +42,10 @@ def write(folder, stage, identity):
 
 def work(run):
     """In place of the stage's own."""
-    if run.share is None:
+    if run.shard is None:
         write(run.out, run.stage, run.identity)
     else:
-        run.tell(shard=f"{run.share.number}/{run.share.total}")
+        run.record(shard=f"{run.shard.number}/{run.shard.total}")
     run.note(images=1)
 
 
