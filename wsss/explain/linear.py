@@ -39,8 +39,8 @@ def pooled(forward: ForwardPass) -> tuple[torch.Tensor, torch.Tensor]:
     if bool((given - made).abs().max() > TOLERANCE.get(forward.precision, USUAL) * size.max()):
         raise WsssError(
             f"the scores are not those of {forward.subject.head} on the pooled layer {forward.subject.layer}: "
-            "something is between them (normalisation, another pooling); name the layer right before the pooling, or take "
-            "hires-cam"
+            "something is between them (normalisation, another pooling); name the layer right before the pooling, or "
+            "take hires-cam"
         )
     return activations, weight
 
