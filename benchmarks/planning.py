@@ -23,8 +23,8 @@ from typing import Any
 
 from wsss.provenance.outputs import content
 from wsss.store.manifest import write_manifest
+from wsss.workflow.chain import Chain
 from wsss.workflow.checkout import checkout
-from wsss.workflow.jobs import Chain
 from wsss.workflow.staleness import Staleness
 
 SHARDS = 64
@@ -62,11 +62,11 @@ def finish(file: str) -> int:
         about = {**state.about, "settings": whole, "identity": state.identity, "inputs": inputs, "outputs": outputs}
         write_manifest(folder, {**about, "content": content({"": str(state.identity)})}, {"wall_seconds": 60.0})
         staleness.forget(folder)
-    Path(f"{chain.plan.base('coco')}/summary.md").touch()
-    Path(f"{chain.plan.base('coco')}/summary.csv").touch()
-    Path(f"{chain.plan.base('coco')}/report.html").touch()
-    Path(f"{chain.plan.base('coco')}/report/pictures.csv").touch()
-    Path(f"{chain.plan.base('coco')}/panels").mkdir()
+    Path(f"{chain.base('coco')}/summary.md").touch()
+    Path(f"{chain.base('coco')}/summary.csv").touch()
+    Path(f"{chain.base('coco')}/report.html").touch()
+    Path(f"{chain.base('coco')}/report/pictures.csv").touch()
+    Path(f"{chain.base('coco')}/panels").mkdir()
     return len(jobs)
 
 

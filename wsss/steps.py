@@ -66,7 +66,7 @@ SCORED = {
 """Kind of scores -> folder of the artefacts that are scored."""
 OF_RECIPES = {"saliency-masks": "saliency"}
 """Kind of scores -> kind of recipe, where the two differ."""
-TABLES = frozenset({"summary", "report", "study", "explanations"})
+TABLES = frozenset({"summary", "report", "ablation_table", "explanations"})
 """Stages that put scores or explanations together; made in seconds, so old ones are not kept."""
 PIXEL_SCORES = ("cams", "saliency")
 """Kinds that are scored at thresholds; for the rest the evaluation's settings make no difference."""

@@ -14,7 +14,8 @@ import yaml
 from tests.workflow.finished import artefact  # noqa: E402
 from wsss.provenance.files import file_content, tree_content
 from wsss.provenance.versions import declared
-from wsss.workflow.jobs import Chain, Job
+from wsss.workflow.chain import Chain
+from wsss.workflow.jobs import Job
 from wsss.workflow.staleness import Staleness
 
 ROOT = Path(__file__).resolve().parents[2]

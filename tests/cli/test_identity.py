@@ -25,7 +25,8 @@ from wsss.settings import ScenesSettings, Settings, VanillaSettings, VoteSetting
 from wsss.settings.base import Neutral
 from wsss.steps import STEPS, TABLES
 from wsss.store.artefact import Artefact
-from wsss.workflow.jobs import Chain, Job
+from wsss.workflow.chain import Chain
+from wsss.workflow.jobs import Job
 from wsss.workflow.staleness import Staleness, changed_settings
 
 TARGETS = ("all", "explain", "ablation")
@@ -94,7 +95,7 @@ def command(chain: Chain, job: Job, share: tuple[int, int] | None = None) -> str
     """The shell line of a job, or of a share of it."""
     wildcards = {key: value for key, value in vars(job.wildcards).items() if value is not None}
     input, out = (
-        Files(index=[f"{chain.plan.base(job.dataset)}/index/manifest.json"]),
+        Files(index=[f"{chain.base(job.dataset)}/index/manifest.json"]),
         f"{chain.folder(job)}/manifest.json",
     )
     if share is not None:
@@ -102,7 +103,7 @@ def command(chain: Chain, job: Job, share: tuple[int, int] | None = None) -> str
         out = f"{chain.folder(job)}/parts/{share[0]}-of-{share[1]}.json"
     elif chain.shards(job) > 1:
         input["parts"] = ["..."] * chain.shards(job)
-    line: str = chain.plan.command(job.rule)(SimpleNamespace(**wildcards), input, [out], 2)
+    line: str = chain.command(job.rule)(SimpleNamespace(**wildcards), input, [out], 2)
     return line
 
 

@@ -16,7 +16,8 @@ from wsss.cli.plan import Asked, asked_by_rules
 from wsss.steps import STEPS
 from wsss.store.kept import set_aside
 from wsss.text import duration, memory
-from wsss.workflow.jobs import Chain, Job
+from wsss.workflow.chain import Chain
+from wsss.workflow.jobs import Job
 from wsss.workflow.staleness import BACK
 
 

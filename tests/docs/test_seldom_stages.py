@@ -55,7 +55,7 @@ from wsss.system.files import write_json
 from wsss.system.gpus import claim_gpu
 from wsss.system.launch import World
 from wsss.system.rendezvous import joined
-from wsss.workflow.jobs import Chain
+from wsss.workflow.chain import Chain
 
 ROOT = Path(__file__).resolve().parents[2]
 

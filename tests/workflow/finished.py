@@ -11,7 +11,8 @@ from typing import Any
 from tests.workflow.fake_checkout import write
 from wsss.provenance import outputs
 from wsss.store.manifest import write_manifest
-from wsss.workflow.jobs import Chain, Job
+from wsss.workflow.chain import Chain
+from wsss.workflow.jobs import Job
 from wsss.workflow.staleness import Staleness
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,25 +1,26 @@
-# Check a dataset, all of it, and write its index.
+# Check a dataset, all of it, and write its index. Other rules that make something once a dataset take the rest from this one.
 
 
 rule index:
     input:
-        plan.index_inputs,
+        unpack(stage.waits),
     output:
-        f"{BASE}/index/manifest.json",
+        f"{BASE}/{{folder,index}}/manifest.json",
     log:
-        "logs/{dataset}/index.log",
+        "logs/{dataset}/{folder}.log",
     benchmark:
-        "logs/{dataset}/index.tsv"
+        "logs/{dataset}/{folder}.tsv"
     conda:
         "../../envs/environment.yml"
-    threads: CORES
+    threads: stage.threads
     resources:
-        mem_mb=NEEDS["index"].memory,
-        runtime=NEEDS["index"].minutes,
+        gpu=stage.gpus,
+        mem_mb=stage.memory,
+        runtime=stage.minutes,
     params:
-        command=plan.command("index"),
-        tee=plan.tee,
+        command=stage.command,
+        title=stage.title,
     message:
-        "Checking dataset {wildcards.dataset}"
+        "{params.title}"
     shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"
+        COMMAND

@@ -1,70 +1,26 @@
 # Explanations of classifiers, measured and pictured: their own target, 'explain'.
 
 
-rule explanation:
+use rule classifier as explanation with:
     input:
-        unpack(plan.inputs("explanation")),
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        classifier=stage.reads("classifier"),
     output:
-        f"{RUN}/explanations/{{name}}/manifest.json",
-    log:
-        "logs/{dataset}/s{seed}/explanations/{name}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/explanations/{name}.tsv"
-    wildcard_constraints:
-        name=plan.name_pattern("explanation"),
-    conda:
-        "../../envs/environment.yml"
-    threads: GPU_CORES
-    resources:
-        gpu=plan.gpus,
-        mem_mb=plan.shared_memory("explanation"),
-        runtime=NEEDS["explanation"].minutes,
-    params:
-        command=plan.command("explanation"),
-        tee=plan.tee,
-    message:
-        "Explanations {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
-    shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"
+        stage.artefact("explanation"),
 
 
-use rule explanation as explanation_shard with:
-    output:
-        f"{RUN}/explanations/{{name}}/parts/{{part}}-of-{{parts}}.json",
-    log:
-        "logs/{dataset}/s{seed}/explanations/{name}/{part}-of-{parts}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/explanations/{name}/{part}-of-{parts}.tsv"
-    message:
-        "Explanations {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
-
-
-rule explanations:
+use rule index as explanations with:
     input:
-        unpack(plan.explanation_inputs),
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        explanations=stage.reads("explanations"),
     output:
-        f"{BASE}/explanations/manifest.json",
+        f"{BASE}/{{folder,explanations}}/manifest.json",
         report(
-            f"{BASE}/explanations/explanations.md",
+            f"{BASE}/{{folder}}/explanations.md",
             caption="../report/explanations.rst",
             category="Results",
         ),
-        f"{BASE}/explanations/explanations.csv",
-        directory(f"{BASE}/explanations/pictures"),
-    log:
-        "logs/{dataset}/explanations.log",
-    benchmark:
-        "logs/{dataset}/explanations.tsv"
-    conda:
-        "../../envs/environment.yml"
-    threads: 1
-    resources:
-        mem_mb=NEEDS["explanations"].memory,
-        runtime=NEEDS["explanations"].minutes,
-    params:
-        command=plan.command("explanations"),
-        tee=plan.tee,
-    message:
-        "Table of the explanations ({wildcards.dataset})"
-    shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"
+        f"{BASE}/{{folder}}/explanations.csv",
+        directory(f"{BASE}/{{folder}}/pictures"),

@@ -1,140 +1,59 @@
 # From tags to class activation maps, and to maps put together or made elsewhere.
+#
+# The rule classifier is whole; all others that make something of a recipe say what they read and make, and take the
+# rest from it.
 
 
 rule classifier:
     input:
-        unpack(plan.inputs("classifier")),
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        ordinary=stage.reads("ordinary"),
+        warm_start=stage.reads("warm_start"),
     output:
-        f"{RUN}/classifiers/{{name}}/manifest.json",
+        stage.artefact("classifier"),
     log:
-        "logs/{dataset}/s{seed}/classifiers/{name}.log",
+        "logs/{dataset}/s{seed}/{folder}/{name}.log",
     benchmark:
-        "logs/{dataset}/s{seed}/classifiers/{name}.tsv"
-    wildcard_constraints:
-        name=plan.name_pattern("classifier"),
+        "logs/{dataset}/s{seed}/{folder}/{name}.tsv"
     conda:
         "../../envs/environment.yml"
-    threads: plan.cores("classifier", GPU_CORES)
+    threads: stage.threads
     resources:
-        gpu=plan.processes("classifier"),
-        mem_mb=plan.memory("classifier"),
-        runtime=NEEDS["classifier"].minutes,
+        gpu=stage.gpus,
+        mem_mb=stage.memory,
+        runtime=stage.minutes,
     params:
-        command=plan.command("classifier"),
-        tee=plan.tee,
+        command=stage.command,
+        title=stage.title,
     message:
-        "Training classifier {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
+        "{params.title}"
     shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"
+        COMMAND
 
 
-rule cams:
+use rule classifier as cams with:
     input:
-        unpack(plan.inputs("cams")),
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        classifier=stage.reads("classifier"),
     output:
-        f"{RUN}/cams/{{name}}/manifest.json",
-    log:
-        "logs/{dataset}/s{seed}/cams/{name}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/cams/{name}.tsv"
-    wildcard_constraints:
-        name=plan.name_pattern("cams"),
-    conda:
-        "../../envs/environment.yml"
-    threads: GPU_CORES
-    resources:
-        gpu=plan.gpus,
-        mem_mb=plan.shared_memory("cams"),
-        runtime=NEEDS["cams"].minutes,
-    params:
-        command=plan.command("cams"),
-        tee=plan.tee,
-    message:
-        "Class activation maps {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
-    shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"
+        stage.artefact("cams"),
 
 
-use rule cams as cams_shard with:
-    output:
-        f"{RUN}/cams/{{name}}/parts/{{part}}-of-{{parts}}.json",
-    log:
-        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.tsv"
-    message:
-        "Class activation maps {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
-
-
-rule ensemble:
+use rule classifier as ensemble with:
     input:
-        unpack(plan.inputs("ensemble")),
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        members=stage.reads("members"),
+        scores=stage.reads("scores"),
     output:
-        f"{RUN}/cams/{{name}}/manifest.json",
-    log:
-        "logs/{dataset}/s{seed}/cams/{name}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/cams/{name}.tsv"
-    wildcard_constraints:
-        name=plan.name_pattern("ensemble"),
-    conda:
-        "../../envs/environment.yml"
-    threads: CORES
-    resources:
-        mem_mb=plan.shared_memory("ensemble"),
-        runtime=NEEDS["ensemble"].minutes,
-    params:
-        command=plan.command("ensemble"),
-        tee=plan.tee,
-    message:
-        "Putting maps together: {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
-    shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"
+        stage.artefact("ensemble"),
 
 
-use rule ensemble as ensemble_shard with:
-    output:
-        f"{RUN}/cams/{{name}}/parts/{{part}}-of-{{parts}}.json",
-    log:
-        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.tsv"
-    message:
-        "Putting maps together: {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
-
-
-rule external_cams:
+use rule classifier as external_cams with:
     input:
-        unpack(plan.inputs("external_cams")),
+        unpack(stage.waits),
+        index=stage.reads("index"),
     output:
-        f"{RUN}/cams/{{name}}/manifest.json",
-    log:
-        "logs/{dataset}/s{seed}/cams/{name}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/cams/{name}.tsv"
-    wildcard_constraints:
-        name=plan.name_pattern("external_cams"),
-    conda:
-        "../../envs/environment.yml"
-    threads: min(4, CORES)
-    resources:
-        mem_mb=plan.shared_memory("external_cams"),
-        runtime=NEEDS["external_cams"].minutes,
-    params:
-        command=plan.command("external_cams"),
-        tee=plan.tee,
-    message:
-        "Taking in maps made elsewhere: {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
-    shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"
-
-
-use rule external_cams as external_cams_shard with:
-    output:
-        f"{RUN}/cams/{{name}}/parts/{{part}}-of-{{parts}}.json",
-    log:
-        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/cams/{name}/{part}-of-{parts}.tsv"
-    message:
-        "Taking in maps made elsewhere: {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
+        stage.artefact("external_cams"),

@@ -3,42 +3,44 @@
 
 rule scores:
     input:
-        unpack(plan.score_inputs),
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        artefact=stage.reads("artefact"),
     output:
-        f"{RUN}/scores/{{kind}}/{{name}}/manifest.json",
+        f"{BASE}/s{{seed}}/scores/{{kind}}/{{name}}/manifest.json",
     log:
         "logs/{dataset}/s{seed}/scores/{kind}/{name}.log",
     benchmark:
         "logs/{dataset}/s{seed}/scores/{kind}/{name}.tsv"
     conda:
         "../../envs/environment.yml"
-    threads: min(4, CORES)
+    threads: stage.threads
     resources:
-        mem_mb=NEEDS["scores"].memory,
-        runtime=NEEDS["scores"].minutes,
+        gpu=stage.gpus,
+        mem_mb=stage.memory,
+        runtime=stage.minutes,
     params:
-        command=plan.command("scores"),
-        tee=plan.tee,
+        command=stage.command,
+        title=stage.title,
     message:
-        "Scoring {wildcards.kind} {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
+        "{params.title}"
     shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"
+        COMMAND
 
 
 rule summary:
     input:
-        unpack(plan.summary_inputs),
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        scores=stage.reads("scores"),
+        pictured=stage.pictures,
     output:
         f"{BASE}/manifest.json",
         report(
-            f"{BASE}/summary.md",
-            caption="../report/summary.rst",
-            category="Results",
+            f"{BASE}/summary.md", caption="../report/summary.rst", category="Results"
         ),
         report(
-            f"{BASE}/summary.csv",
-            caption="../report/summary.rst",
-            category="Results",
+            f"{BASE}/summary.csv", caption="../report/summary.rst", category="Results"
         ),
         directory(f"{BASE}/panels"),
     log:
@@ -47,44 +49,31 @@ rule summary:
         "logs/{dataset}/summary.tsv"
     conda:
         "../../envs/environment.yml"
-    threads: min(4, CORES)
+    threads: stage.threads
     resources:
-        mem_mb=NEEDS["summary"].memory,
-        runtime=NEEDS["summary"].minutes,
+        gpu=stage.gpus,
+        mem_mb=stage.memory,
+        runtime=stage.minutes,
     params:
-        command=plan.command("summary"),
-        tee=plan.tee,
+        command=stage.command,
+        title=stage.title,
     message:
-        "Summary of {wildcards.dataset}"
+        "{params.title}"
     shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"
+        COMMAND
 
 
-rule report:
+use rule index as report with:
     input:
-        unpack(plan.report_inputs),
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        scores=stage.reads("scores"),
+        pictured=stage.pictures,
     output:
-        f"{BASE}/report/manifest.json",
-        f"{BASE}/report/pictures.csv",
+        f"{BASE}/{{folder,report}}/manifest.json",
+        f"{BASE}/{{folder}}/pictures.csv",
         report(
-            f"{BASE}/report.html",
+            f"{BASE}/{{folder}}.html",
             caption="../report/report.rst",
             category="Results",
         ),
-    log:
-        "logs/{dataset}/report.log",
-    benchmark:
-        "logs/{dataset}/report.tsv"
-    conda:
-        "../../envs/environment.yml"
-    threads: min(4, CORES)
-    resources:
-        mem_mb=NEEDS["report"].memory,
-        runtime=NEEDS["report"].minutes,
-    params:
-        command=plan.command("report"),
-        tee=plan.tee,
-    message:
-        "Report of {wildcards.dataset}"
-    shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"

@@ -1,103 +1,30 @@
-# From images, and hints of class activation maps, to what is an object of any class.
+# Objects of any class against the background.
 
 
-rule saliency:
+use rule classifier as saliency with:
     input:
-        unpack(plan.inputs("saliency")),
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        hints=stage.reads("hints"),
+        saliency=stage.reads("saliency"),
+        warm_start=stage.reads("warm_start"),
     output:
-        f"{RUN}/saliency/{{name}}/manifest.json",
-    log:
-        "logs/{dataset}/s{seed}/saliency/{name}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/saliency/{name}.tsv"
-    wildcard_constraints:
-        name=plan.name_pattern("saliency"),
-    conda:
-        "../../envs/environment.yml"
-    threads: plan.cores("saliency", GPU_CORES)
-    resources:
-        gpu=plan.processes("saliency"),
-        mem_mb=plan.memory("saliency"),
-        runtime=NEEDS["saliency"].minutes,
-    params:
-        command=plan.command("saliency"),
-        tee=plan.tee,
-    message:
-        "Training saliency {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
-    shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"
+        stage.artefact("saliency"),
 
 
-rule saliency_maps:
+use rule classifier as saliency_maps with:
     input:
-        unpack(plan.inputs("saliency_maps")),
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        saliency=stage.reads("saliency"),
     output:
-        f"{RUN}/saliency-maps/{{name}}/manifest.json",
-    log:
-        "logs/{dataset}/s{seed}/saliency-maps/{name}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/saliency-maps/{name}.tsv"
-    wildcard_constraints:
-        name=plan.name_pattern("saliency_maps"),
-    conda:
-        "../../envs/environment.yml"
-    threads: GPU_CORES
-    resources:
-        gpu=plan.gpus,
-        mem_mb=plan.shared_memory("saliency_maps"),
-        runtime=NEEDS["saliency_maps"].minutes,
-    params:
-        command=plan.command("saliency_maps"),
-        tee=plan.tee,
-    message:
-        "Saliency maps {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
-    shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"
+        stage.artefact("saliency_maps"),
 
 
-use rule saliency_maps as saliency_maps_shard with:
-    output:
-        f"{RUN}/saliency-maps/{{name}}/parts/{{part}}-of-{{parts}}.json",
-    log:
-        "logs/{dataset}/s{seed}/saliency-maps/{name}/{part}-of-{parts}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/saliency-maps/{name}/{part}-of-{parts}.tsv"
-    message:
-        "Saliency maps {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
-
-
-rule saliency_masks:
+use rule classifier as saliency_masks with:
     input:
-        unpack(plan.inputs("saliency_masks")),
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        maps=stage.reads("maps"),
     output:
-        f"{RUN}/saliency-masks/{{name}}/manifest.json",
-    log:
-        "logs/{dataset}/s{seed}/saliency-masks/{name}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/saliency-masks/{name}.tsv"
-    wildcard_constraints:
-        name=plan.name_pattern("saliency_masks"),
-    conda:
-        "../../envs/environment.yml"
-    threads: CORES
-    resources:
-        mem_mb=plan.shared_memory("saliency_masks"),
-        runtime=NEEDS["saliency_masks"].minutes,
-    params:
-        command=plan.command("saliency_masks"),
-        tee=plan.tee,
-    message:
-        "Saliency masks {wildcards.name} ({wildcards.dataset}, seed {wildcards.seed})"
-    shell:
-        "{params.command} 2>&1 | {params.tee} {log:q}"
-
-
-use rule saliency_masks as saliency_masks_shard with:
-    output:
-        f"{RUN}/saliency-masks/{{name}}/parts/{{part}}-of-{{parts}}.json",
-    log:
-        "logs/{dataset}/s{seed}/saliency-masks/{name}/{part}-of-{parts}.log",
-    benchmark:
-        "logs/{dataset}/s{seed}/saliency-masks/{name}/{part}-of-{parts}.tsv"
-    message:
-        "Saliency masks {wildcards.name}, shard {wildcards.part}/{wildcards.parts} ({wildcards.dataset}, seed {wildcards.seed})"
+        stage.artefact("saliency_masks"),

@@ -18,8 +18,8 @@ from wsss.store.artefact import Artefact, find
 from wsss.store.manifest import write_manifest
 from wsss.system.files import sweep
 from wsss.text import count, nice, wrapped
+from wsss.workflow.chain import Chain
 from wsss.workflow.checkout import checkout
-from wsss.workflow.jobs import Chain
 from wsss.workflow.staleness import Staleness, State
 
 _OF_THE_RUN = (

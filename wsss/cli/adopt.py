@@ -17,8 +17,9 @@ from wsss.store.kept import recover, set_aside
 from wsss.store.manifest import write_manifest
 from wsss.system.files import flush_all, sweep
 from wsss.text import listed, nice
+from wsss.workflow.chain import Chain
 from wsss.workflow.checkout import checkout
-from wsss.workflow.jobs import Chain, Job
+from wsss.workflow.jobs import Job
 from wsss.workflow.staleness import Staleness, changed_settings
 from wsss.workflow.values import ABSENT, references
 from wsss.workflow.values import differences as differing

@@ -21,7 +21,7 @@ from wsss.errors import WsssError
 from wsss.settings import DatasetSettings, ScenesSettings
 from wsss.stages.index import build_index
 from wsss.text import count, listed, nearest, nice, table, wrapped
-from wsss.workflow.jobs import Chain
+from wsss.workflow.chain import Chain
 
 FAILED = 2
 FEW = 10
@@ -39,7 +39,7 @@ def check(args: argparse.Namespace) -> int:
         WsssError: The configuration has problems, or a table, list or folder cannot be read at all.
     """
     chain = Chain.read(args.configfile)
-    config = chain.plan.own
+    config = chain.own
     names = args.dataset or list(config.dataset)
     for name in names:
         if name not in config.recipes["datasets"]:

@@ -16,8 +16,8 @@ from wsss.store.artefact import OF_SUMMARY, below_folder, load
 from wsss.store.kept import all_kept, drop
 from wsss.store.manifest import SECOND
 from wsss.text import count, memory, nice, table
+from wsss.workflow.chain import Chain
 from wsss.workflow.checkout import checkout
-from wsss.workflow.jobs import Chain
 from wsss.workflow.staleness import Staleness
 from wsss.workflow.temporary import delete, spent
 
@@ -59,7 +59,7 @@ def clean(args: argparse.Namespace) -> int:
 
 def paths(what: str, chain: Chain) -> Iterator[Path]:
     """The folders of one kind below the results."""
-    results = Path(chain.plan.config.results)
+    results = Path(chain.config.results)
     if what == "kept":
         yield from all_kept(results)
     elif what == "checkpoints":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,9 @@ from wsss.settings import ExplanationSettings, ScenesSettings, Settings
 from wsss.steps import STEPS
 from wsss.store.artefact import load
 from wsss.text import count, duration, memory, table, wrapped
+from wsss.workflow.chain import Chain
 from wsss.workflow.checkout import checkout
-from wsss.workflow.jobs import Chain, Job
+from wsss.workflow.jobs import Job
 from wsss.workflow.remarks import remarks
 from wsss.workflow.rerun import jobs_to_rerun
 from wsss.workflow.resources import NEEDS
@@ -26,7 +26,7 @@ from wsss.workflow.staleness import BACK, Staleness
 
 CORES = 8
 """Cores of a job on a cluster, where nobody says otherwise (``max-threads`` of the profile)."""
-TOGETHER = ("summary", "report", "study", "explanations")
+TOGETHER = ("summary", "report", "ablation_table", "explanations")
 """Stages whose work is the number of scores they put together."""
 
 
@@ -77,14 +77,14 @@ def plan(args: argparse.Namespace) -> int:
     for folder in args.history:
         if not folder.is_dir():
             raise WsssError(f"--history {folder}: no such folder")
-    history = History([Path(chain.plan.config.results), *args.history], args.device)
+    history = History([Path(chain.config.results), *args.history], args.device)
     judge = Staleness(chain, checkout())
     entries = list(_entries(chain, judge, history, args.target))
-    asked = asked_by_rules(checkout())
-    for dataset in chain.plan.config.dataset:
+    asked = asked_by_rules()
+    for dataset in chain.config.dataset:
         mine = [one for one in entries if one.job.dataset == dataset]
         done = sum(one.done for one in mine)
-        print(f"{chain.plan.base(dataset)} ({chain.title}): {done} of {count(len(mine), 'job')} done\n")
+        print(f"{chain.base(dataset)} ({chain.title}): {done} of {count(len(mine), 'job')} done\n")
         print("\n".join([*_table(mine, asked), ""]))
     if args.jobs:
         print("\n".join([*_listed(entries), ""]))
@@ -106,7 +106,7 @@ def _entries(chain: Chain, judge: Staleness, history: History, target: str) -> I
                 task=f"scores of {job.kind}" if job.rule == "scores" else job.rule,
                 settings=values,
                 dataset=dataset_key(dataset_settings(chain, job.dataset)),
-                index=Path(os.path.abspath(f"{chain.plan.base(job.dataset)}/index")),
+                index=Path(os.path.abspath(f"{chain.base(job.dataset)}/index")),
                 work=images * values.get("epochs", 1) if images is not None else None,
             )
             forecast = Forecast(1.0, basis="kept") if reasons == [BACK] else history.forecast(wanted)
@@ -152,36 +152,30 @@ def splits_of(chain: Chain, job: Job, settings: Any) -> tuple[str, ...]:
     if job.rule == "explanation":
         return (settings.split,)
     if job.rule == "saliency_masks":
-        settings = chain.plan.recipe(job.rule, job.of_recipe[1]).maps
+        settings = chain.recipe(job.rule, job.of_recipe[1]).maps
     splits: tuple[str, ...] = getattr(settings, "splits", ("train",))
     return splits
 
 
 def dataset_settings(chain: Chain, dataset: str) -> dict[str, Any]:
     """A dataset's settings as plain values."""
-    settings: Settings = chain.plan.config.recipes["datasets"][dataset]
+    settings: Settings = chain.config.recipes["datasets"][dataset]
     return settings.model_dump(mode="json")
 
 
 def dataset_images(chain: Chain, dataset: str, history: History) -> dict[str, int] | None:
     """Images of each split: as the settings say, or as an index of the same dataset counted them; None where neither
     tells."""
-    settings = chain.plan.config.recipes["datasets"][dataset]
+    settings = chain.config.recipes["datasets"][dataset]
     if isinstance(settings, ScenesSettings):
         return {"train": settings.train, "val": settings.val}
     counted = history.images.get(images_key(dataset_settings(chain, dataset)))
     return {"train": 0, "val": 0} | counted if counted is not None else None
 
 
-def asked_by_rules(root: Path | None) -> dict[str, Asked]:
-    """Rule name to what it asks for with ``CORES`` cores, at the first try; whether it wants a GPU is read from the
-    text of the rules."""
-    found: dict[str, Asked] = {}
-    for path in sorted((root / "workflow" / "rules").glob("*.smk")) if root else ():
-        for name, block in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", path.read_text("utf-8"), re.M | re.S):
-            gpus = 1 if re.search(r"^\s+gpu=", block, re.M) else None
-            found[name] = Asked(NEEDS[name].memory(None, 1, CORES), NEEDS[name].minutes, gpus)
-    return found
+def asked_by_rules() -> dict[str, Asked]:
+    """Rule name to what it asks for with ``CORES`` cores, at the first try."""
+    return {rule: Asked(need.memory(1, CORES), need.minutes, 1 if need.gpu else None) for rule, need in NEEDS.items()}
 
 
 def _by_stage(entries: list[Entry]) -> dict[str, list[Entry]]:

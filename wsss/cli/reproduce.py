@@ -11,8 +11,8 @@ from wsss.errors import WsssError
 from wsss.store.artefact import Artefact
 from wsss.store.manifest import NAME
 from wsss.text import nice
+from wsss.workflow.chain import Chain
 from wsss.workflow.checkout import checkout
-from wsss.workflow.jobs import Chain
 from wsss.workflow.values import counted, shortest
 
 LINE = 110
@@ -20,9 +20,9 @@ LINE = 110
 
 def stage_command(made: Artefact) -> str | None:
     """The stage program with the flags that the manifest tells: the same settings, seed and inputs as then. None for
-    what puts all together (summary, report, study, explanations), whose layout the workflow alone knows."""
+    what puts all together (summary, report, ablation_table, explanations), whose layout the workflow alone knows."""
     root = checkout()
-    together = ("summary", "report", "study", "explanations")
+    together = ("summary", "report", "ablation_table", "explanations")
     if root is None or made.stage in together or not (root / "stages" / f"{made.stage}.py").is_file():
         return None
     parts = [f"python {shlex.quote(nice(root / 'stages' / f'{made.stage}.py'))}"]

@@ -13,8 +13,9 @@ from wsss.cli.confirm import confirmed
 from wsss.errors import WsssError
 from wsss.steps import SCORED, STEPS, TABLES
 from wsss.text import listed, nearest, nice
+from wsss.workflow.chain import LAST, USUAL, Chain
 from wsss.workflow.checkout import checkout
-from wsss.workflow.jobs import LAST, USUAL, Chain
+from wsss.workflow.jobs import Job
 from wsss.workflow.rerun import Rerun, jobs_to_rerun
 from wsss.workflow.staleness import Staleness
 
@@ -74,7 +75,7 @@ def targets(chain: Chain, rest: Sequence[str]) -> list[str]:
     named = [one for one in rest if one in LAST]
     kinds = [one.removeprefix("all_") for one in rest if one.startswith("all_")]
     kinds += ["saliency-masks"] if "saliency" in kinds else []
-    found = [str(Path(one).parent) for kind in kinds if kind in SCORED for one in chain.plan.manifests(kind)]
+    found = [one for kind in kinds if kind in SCORED for one in chain.made_of(kind)]
     found += [folder for one in rest if "/" in one and (folder := made_in(chain, one)) is not None]
     if not named and not found:
         named = ["all"]
@@ -115,7 +116,7 @@ def parsed(chain: Chain, wanted: Sequence[str]) -> list[tuple[str, str | None]]:
         rule, _, name = one.partition(":")
         if rule not in RULES or name and rule not in STEPS:
             raise WsssError(f"{one}: no stage {rule!r}{nearest(rule, RULES)} (there: {listed(RULES)})")
-        served = chain.plan.served(rule) if rule in STEPS else []
+        served = chain.served(rule) if rule in STEPS else []
         if name and name not in served:
             near = nearest(name, served)
             raise WsssError(f"{one}: {chain.title} has no {rule} {name!r}{near} (there: {listed(served)})")
@@ -133,12 +134,9 @@ def manifests(chain: Chain, rule: str, name: str | None) -> list[str]:
         if not found:
             raise WsssError(f"{chain.title} has nothing for the stage {rule!r} to make")
         return found
-    plan = chain.plan
-    return [
-        f"{plan.base(dataset, seed)}/{STEPS[rule].folder}/{name}/manifest.json"
-        for dataset in plan.config.dataset
-        for seed in plan.config.seeds
-    ]
+    config = chain.config
+    jobs = [Job(rule, dataset, str(seed), name) for dataset in config.dataset for seed in config.seeds]
+    return [f"{chain.folder(job)}/manifest.json" for job in jobs]
 
 
 RULES = ("index", *STEPS, "scores", *sorted(TABLES))

@@ -15,8 +15,8 @@ from wsss.report.provenance import supervision
 from wsss.steps import STEPS
 from wsss.store.artefact import Artefact, find, load
 from wsss.text import count, duration, memory, nice, pairs, wrapped
+from wsss.workflow.chain import Chain
 from wsss.workflow.checkout import checkout
-from wsss.workflow.jobs import Chain
 from wsss.workflow.remarks import remarks
 from wsss.workflow.staleness import AGAIN, Staleness
 from wsss.workflow.values import counted, every, literal, own

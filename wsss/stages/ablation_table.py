@@ -12,8 +12,8 @@ from wsss.system.files import atomic_path, write_rows
 from wsss.system.log import say
 
 
-def write_study(run: Run) -> None:
-    """Write ``ablation.md`` and ``ablation.csv`` from the scores that ``stages/study.py`` was given.
+def write_ablation_table(run: Run) -> None:
+    """Write ``ablation.md`` and ``ablation.csv`` from the scores that ``stages/ablation_table.py`` was given.
 
     Raises:
         WsssError: A score that the layout names was not given.

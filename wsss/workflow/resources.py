@@ -1,4 +1,4 @@
-"""What each rule asks a cluster for, with the reason beside each number.
+"""What each rule asks for: cores, GPU, memory and minutes, with the reason beside each number.
 
 A job asks for ``base + each x threads`` megabytes, as much again at each new attempt, and for ``minutes``. On one
 machine nothing is limited by them unless ``--resources mem_mb=N`` says so. Peaks and times below are from manifests,
@@ -9,20 +9,30 @@ was at hand. Snakemake itself takes 300 MB in each job.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
 class Need:
-    """Main memory in MB (``base``, and ``each`` of the job's threads), and the time limit in minutes."""
+    """What a rule's jobs ask for.
+
+    Attributes:
+        base: Main memory in MB.
+        each: More of it for each thread.
+        minutes: Time limit.
+        gpu: Whether a network runs, on a GPU where there is one.
+        cores: Most cores; None: all.
+    """
 
     base: int
     each: int
     minutes: int
+    gpu: bool = False
+    cores: int | None = None
 
-    def memory(self, wildcards: Any, attempt: int, threads: int) -> int:
-        """Megabytes; a job that was killed for its memory gets more when it is tried again."""
-        return (self.base + self.each * threads) * attempt
+    def memory(self, attempt: int, threads: int, processes: int = 1) -> int:
+        """Megabytes of a job with ``threads`` in all; one that was killed for its memory gets more when it is tried
+        again."""
+        return (self.base * processes + self.each * threads) * attempt
 
 
 # Trainings. Peaks at crop 224 and batch 16, activations included: P-NOC 3.9 GB, C2AM-H 3.1, DeepLabV3+ 2.3, vanilla
@@ -39,18 +49,18 @@ NEEDS: dict[str, Need] = {
     "index": Need(4000, 0, 120),
     # 6 minutes for 6 epochs of 1,400 photos (vanilla) or 2 (P-NOC). The time need not suffice: a training that reaches
     # its limit goes on from its checkpoint when it is tried again.
-    "classifier": Need(*_TRAINING, 720),
-    "saliency": Need(*_TRAINING, 720),
-    "affinity": Need(*_TRAINING, 480),
+    "classifier": Need(*_TRAINING, 720, gpu=True),
+    "saliency": Need(*_TRAINING, 720, gpu=True),
+    "affinity": Need(*_TRAINING, 480, gpu=True),
     # 17 minutes for 8 epochs of 1,400 photos; the published 50 epochs of 10,000 are 45 times as many images.
-    "segmenter": Need(*_TRAINING, 1440),
+    "segmenter": Need(*_TRAINING, 1440, gpu=True),
     # 3 photos a second at four scales, saliency 5, walk 10: 16,000 photos take 1.5 hours. Larger networks take longer.
-    "cams": Need(*_INFERENCE, 480),
-    "saliency_maps": Need(*_INFERENCE, 480),
-    "predictions": Need(*_INFERENCE, 480),
+    "cams": Need(*_INFERENCE, 480, gpu=True),
+    "saliency_maps": Need(*_INFERENCE, 480, gpu=True),
+    "predictions": Need(*_INFERENCE, 480, gpu=True),
     # From one pass an image (cam) to thousands (score-cam, curves): 480 minutes are for the latter over 1,000 photos.
-    "explanation": Need(*_INFERENCE, 480),
-    "walk": Need(*_INFERENCE, 480),
+    "explanation": Need(*_INFERENCE, 480, gpu=True),
+    "walk": Need(*_INFERENCE, 480, gpu=True),
     # A dense CRF takes 0.13 s of a core for a photo, labels with two readings 0.25. COCO's 80,000 photos have four
     # times the area: 1.5 and 3 hours on 8 cores.
     "affinity_labels": Need(*_WORKERS, 480),
@@ -58,17 +68,17 @@ NEEDS: dict[str, Need] = {
     "masks": Need(*_WORKERS, 480),
     # Reading and writing, little in between; the rest is for slow disks.
     "ensemble": Need(*_WORKERS, 240),
-    "external_cams": Need(*_WORKERS, 240),
-    "vote": Need(*_WORKERS, 240),
-    "external_masks": Need(*_WORKERS, 240),
+    "external_cams": Need(*_WORKERS, 240, cores=4),
+    "vote": Need(*_WORKERS, 240, cores=4),
+    "external_masks": Need(*_WORKERS, 240, cores=4),
     # 0.6 GB, 3 to 6 s for 225 photos on one core: 36 minutes for 80,000.
-    "scores": Need(*_WORKERS, 120),
+    "scores": Need(*_WORKERS, 120, cores=4),
     # 0.6 GB, 5 s.
-    "summary": Need(2000, 0, 60),
+    "summary": Need(2000, 0, 60, cores=4),
     # Reads the masks of one recipe once and those of all on 200 images: as quick as scores; pictures take 10 MB.
-    "report": Need(*_WORKERS, 120),
-    "study": Need(2000, 0, 30),
-    "explanations": Need(2000, 0, 30),
+    "report": Need(*_WORKERS, 120, cores=4),
+    "ablation_table": Need(2000, 0, 30, cores=1),
+    "explanations": Need(2000, 0, 30, cores=1),
 }
 """Rule -> what its jobs ask for."""
 # 0.4 GB; copying is a matter of seconds, but what a job left undone is made here.

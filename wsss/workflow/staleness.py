@@ -26,7 +26,8 @@ from wsss.store.artefact import Artefact, load
 from wsss.store.kept import kept
 from wsss.store.manifest import NAME
 from wsss.text import nice
-from wsss.workflow.jobs import Chain, Job
+from wsss.workflow.chain import Chain
+from wsss.workflow.jobs import Job
 from wsss.workflow.values import ABSENT, counted, differences, literal
 
 AGAIN = "is to be made again"
@@ -78,7 +79,7 @@ class Staleness:
 
     def __init__(self, chain: Chain | None, root: Path | None) -> None:
         self.chain, self.root = chain, root
-        self.strict = chain is not None and chain.plan.config.code == "strict"
+        self.strict = chain is not None and chain.config.code == "strict"
         self.forced: frozenset[Path] = frozenset()
         self._states: dict[Path, State] = {}
         self._inputs: dict[Path, dict[str, Path]] = {}

@@ -10,7 +10,8 @@ from typing import Any
 
 from wsss.steps import STEPS
 from wsss.store.artefact import load
-from wsss.workflow.jobs import Chain, Job
+from wsss.workflow.chain import Chain
+from wsss.workflow.jobs import Job
 from wsss.workflow.staleness import Staleness
 
 
@@ -44,7 +45,7 @@ def kept(chain: Chain, job: Job) -> bool:
     """Whether a job's files stay when all that reads them is made."""
     if job.rule not in STEPS:
         return True
-    recipe: Any = chain.plan.recipe(job.rule, job.of_recipe[1])
+    recipe: Any = chain.recipe(job.rule, job.of_recipe[1])
     part = STEPS[job.rule].part
     return bool(getattr(recipe if part is None else getattr(recipe, part), "keep", True))
 

@@ -7,24 +7,20 @@ turned off; what it still finds itself is what is missing. So a run folder that 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wsss.provenance.outputs import PARTS
 from wsss.runtime.shard import Shard
 from wsss.store.kept import AGAIN
-from wsss.workflow.jobs import Chain, Job
+from wsss.workflow.chain import Chain
+from wsss.workflow.jobs import Job
 from wsss.workflow.rerun import jobs_to_rerun
 from wsss.workflow.staleness import Staleness
 from wsss.workflow.temporary import delete, spent
-
-if TYPE_CHECKING:
-    from wsss.workflow.plan import Plan
 
 
 class Watch:
@@ -43,32 +39,29 @@ class Watch:
         self.planned = False
         self.prefix = ""
 
-    def over(self, plan: Plan, files: Sequence[str]) -> None:
-        """Look at the jobs of this plan. Where the workflow is a module with a ``prefix``, its results lie below
+    def over(self, chain: Chain) -> None:
+        """Look at the jobs of a chain. Where the workflow is a module with a ``prefix``, its results lie below
         that."""
         if not self.workflow.is_main_process:
             return
         path_modifier = getattr(self.workflow.modifier, "path_modifier", None)
         self.prefix = getattr(path_modifier, "prefix", None) or ""
-        here = type(plan)(plan.own, plan.root, study=plan.study)
-        here.config = dataclasses.replace(here.config, results=f"{self.prefix}{here.config.results}")
-        self.chain = Chain(here, [str(file) for file in files], given=True)
+        self.chain = Chain(chain.own, chain.study, chain.files, chain.given, self.prefix)
         self.staleness = Staleness(self.chain, self.root)
 
-    def __call__(self, rule: str, wildcards: Any) -> bool:
+    def __call__(self, job: Job, shard: Shard | None) -> bool:
         """Make a job run if its artefact is not what is wanted, and those of its inputs of which files are gone.
         Returns whether it may have to run: also where nothing has been made yet."""
         if self.staleness is None:
             return False
         self._begin_plan()
-        job = self._job(rule, wildcards)
         folder = Path(os.path.abspath(self.chain.folder(job)))
         if self.staleness.must(folder):
             self._force(self.chain.folder(job), "manifest.json")
         elif self.staleness.state(folder).made is not None:
             return False
-        if getattr(wildcards, "part", None) is not None:
-            receipt = Shard(int(wildcards.part), int(wildcards.parts)).receipt(folder)
+        if shard is not None:
+            receipt = shard.receipt(folder)
             if self._outdated(receipt, folder):
                 self._force(self.chain.folder(job), f"parts/{receipt.name}")
             return True
@@ -87,23 +80,18 @@ class Watch:
         state = self.staleness.state(folder)
         return state.made is None or state.gone is not None or self.staleness.must(folder)
 
-    def before(self, rule: str, wildcards: Any) -> list[str]:
+    def before(self, job: Job, shard: Shard | None) -> list[str]:
         """Manifests of what runs before a job that has to run, and that it does not read itself. Between the two may
         lie artefacts that stay as they are; Snakemake would stop there, and never come to this job."""
-        if self.staleness is None or getattr(wildcards, "part", None) is not None:
+        if self.staleness is None or shard is not None:
             return []
-        folder = Path(os.path.abspath(self.chain.folder(self._job(rule, wildcards))))
+        folder = Path(os.path.abspath(self.chain.folder(job)))
         if self.staleness.state(folder).made is not None and not self.staleness.must(folder):
             return []
         direct = {one.folder for one in self.staleness.inputs_of(folder).values()}
         others = [one for one in self.staleness.in_order([folder]) if one != folder and one not in direct]
         paths = [os.path.relpath(one / "manifest.json") for one in others if self._runs(one)]
         return [path.removeprefix(self.prefix) for path in paths]
-
-    @staticmethod
-    def _job(rule: str, wildcards: Any) -> Job:
-        dataset, seed, name, kind = (getattr(wildcards, key, None) for key in ("dataset", "seed", "name", "kind"))
-        return Job(rule, str(dataset), seed, name, kind)
 
     def _begin_plan(self) -> None:
         """At the first job: turn Snakemake's own reasons off, and see what the user forces (``-R``, ``-f``, ``-F``)."""

@@ -21,9 +21,9 @@ stage = Stage(
 
 
 def work(run: Run) -> None:
-    from wsss.stages.ablation_table import write_study
+    from wsss.stages.ablation_table import write_ablation_table
 
-    write_study(run)
+    write_ablation_table(run)
 
 
 if __name__ == "__main__":
