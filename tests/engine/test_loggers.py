@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from wsss.workflow.plan import Plan
 
 from tests.engine.tiny_training import Goal, trainer
 from wsss.config.loader import load
@@ -18,7 +19,6 @@ from wsss.losses.base import Loss
 from wsss.runtime.program import Stage
 from wsss.settings import Classifier
 from wsss.system.exit import Interrupted
-from wsss.workflow.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,7 +61,7 @@ def trained(index_folder, run, log, cuts=()):
 
 
 def records(it):
-    return [json.loads(line) for line in it.metrics.read_text().splitlines()]
+    return [json.loads(line) for line in it.records.path.read_text().splitlines()]
 
 
 def curves(rows):
@@ -101,7 +101,7 @@ def test_a_log_changes_nothing_and_leaves_with_its_training(tiny_index, make_run
     assert logged.run.identity == plain.run.identity, "a checkpoint is good for both"
     assert records(logged) == records(plain)
     assert all(torch.equal(logged.weights[name], plain.weights[name]) for name in plain.weights)
-    logged.checkpoint.unlink()
+    logged.checkpoint.path.unlink()
     assert (run.out / "tensorboard").is_dir()
     trained(tiny_index, run, None)
     assert not (run.out / "tensorboard").exists(), "its curves are of a training that is no more"

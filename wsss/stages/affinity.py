@@ -11,7 +11,7 @@ from wsss.runtime.run import Run
 from wsss.settings import AffinitySettings
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
-from wsss.training.engine import keep_product
+from wsss.training.checkpoint import keep_product
 from wsss.training.train import given_classifiers, prepare, train
 
 

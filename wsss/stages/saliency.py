@@ -21,7 +21,7 @@ from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
 from wsss.system.log import say
-from wsss.training.engine import keep_product
+from wsss.training.checkpoint import keep_product
 from wsss.training.train import given_classifiers, prepare, train
 
 

@@ -11,7 +11,7 @@ from wsss.objectives.segmentation import Segmentation
 from wsss.runtime.run import Run
 from wsss.settings import SegmenterSettings
 from wsss.store.weights import save_weights
-from wsss.training.engine import keep_product
+from wsss.training.checkpoint import keep_product
 from wsss.training.train import looked_at, prepare, train
 
 

@@ -85,7 +85,7 @@ def train(
     if run.world.rank == 0:
         if run.settings.pretrained is True and "warm_start" not in run.inputs:
             run.record(hub_weights=hub_weights(objective.networks[objective.product]))
-        where = f"{device} in {str(trainer.type).removeprefix('torch.')}"
+        where = f"{device} in {trainer.precision.name}"
         spread = f" by {trainer.ranks} processes" if trainer.ranks > 1 else ""
         say(f"{len(items)} images, {trainer.micro_steps} steps on {where}{spread}")
     return trainer.train()
