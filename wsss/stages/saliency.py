@@ -20,7 +20,7 @@ from wsss.settings import C2amHSettings, SaliencyNetSettings, SaliencySettings
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
-from wsss.system.log import say
+from wsss.system.log import log
 from wsss.training.checkpoint import keep_product
 from wsss.training.train import given_classifiers, prepare, train
 
@@ -55,7 +55,7 @@ def train_saliency(run: Run) -> None:
         if run.settings.objective == "c2am":
             border, interior = border_test(network, items, settings.long_side[1], device, run.args.threads)
             about["inverted"] = border > interior
-            say(f"foreground share {border:.3f} on borders, {interior:.3f} inside"
+            log.info(f"foreground share {border:.3f} on borders, {interior:.3f} inside"
                 f"{': the sides are swapped' if about['inverted'] else ''}")  # fmt: skip
             run.note(border=round(border, 4), interior=round(interior, 4))
         run.note(inverted=about["inverted"])

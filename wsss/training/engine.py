@@ -30,7 +30,7 @@ from wsss.objectives.base import Objective
 from wsss.runtime.run import Run
 from wsss.settings import TrainingSettings
 from wsss.system.exit import Interrupted
-from wsss.system.log import say
+from wsss.system.log import log
 from wsss.system.progress import Progress
 from wsss.training.averaging import WeightAverage
 from wsss.training.checkpoint import Checkpoint
@@ -79,6 +79,9 @@ class Trainer:
         self.rank, self.ranks = ranks()
         self.networks = prepared(objective, settings, device, self.ranks)
         self.average = WeightAverage(self.networks[objective.product], settings)
+        if settings.compile:  # in place of the instances' own method: names of weights stay, unlike in a wrapper
+            for network in (*self.networks.values(), *objective.fixed.values()):
+                network.forward = torch.compile(network.forward)
         self.optimisers = {n: build_optimiser(m, settings) for n, m in self.networks.items()}
         self.precision = Precision(settings.precision, device, self.networks)
         self.statistics = list(running_statistics(self.networks.values()))
@@ -252,7 +255,7 @@ class Trainer:
 
     def _say(self, message: str) -> None:
         if self.rank == 0:
-            say(message)
+            log.info(message)
 
 
 def prepared(
@@ -271,9 +274,6 @@ def prepared(
         network.to(device).to(memory_format=torch.channels_last)
         tune_for(network, device)
         network.eval()
-    if settings.compile:  # in place of the instances' own method: names of weights stay, unlike in a wrapper
-        for network in (*networks.values(), *objective.fixed.values()):
-            network.forward = torch.compile(network.forward)
     torch.backends.cudnn.benchmark = True  # all batches have one shape: a GPU may look for its fastest kernels
     return networks
 
