@@ -34,12 +34,7 @@ def train_affinity(run: Run) -> None:
     def labels_of(item: Item) -> Path:
         return labels.file(item.id)
 
-    absent = [item.id for item in items if item.id not in labels]
-    if absent:
-        raise WsssError(
-            f"{labels.path}: {len(absent)} training images have no labels, the first is {absent[0]!r}; "
-            "make the affinity labels again"
-        )
+    labels.require(items, "make the affinity labels again")
     device = prepare(run)
     goal = PairAffinity(settings, len(index.classes), given.get("warm_start"))
     network = train(run, goal, items, len(index.classes), device, labels_of)
