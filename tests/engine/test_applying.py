@@ -258,7 +258,7 @@ def test_predictions_with_and_without_crf(tiny_index, segmenter, make_run):
 @pytest.mark.parametrize("crf, most", [(None, 1), (CrfSettings(unary="scores", iterations=1), 2)])
 def test_few_probabilities_wait_in_memory(tiny_index, segmenter, make_run, monkeypatch, crf, most):
     """Without a CRF a mask is written at once; with one, probabilities wait up to a number of bytes."""
-    import wsss.stages.cams as apply
+    import wsss.stages.predictions as apply
 
     original, handed, written, waiting = apply.pixel_probabilities, [], [], []
 

@@ -10,8 +10,9 @@ from PIL import Image
 
 from tests.refine.shared import SETTINGS
 from wsss.data.index import Index, Item, write_index
-from wsss.refine import ensembles, votes
 from wsss.runtime.run import Run
+from wsss.stages import ensemble as ensembles
+from wsss.stages import vote as votes
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapWriter, shard_name
 from wsss.store.masks import MaskFolder

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-import wsss.refine.ensembles as ensembles
+import wsss.stages.ensemble as ensembles
 from wsss.errors import WsssError
 from wsss.evaluate.agreement import Agreement, count_pairs
 from wsss.refine.ensembles import combine, reduced

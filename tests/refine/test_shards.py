@@ -7,8 +7,9 @@ import pytest
 from tests.refine.shared import KINDS, SETTINGS, WRITE, content, make
 from wsss.errors import WsssError
 from wsss.parts import maps
-from wsss.refine import ensembles, votes
 from wsss.runtime.shard import Shard
+from wsss.stages import ensemble as ensembles
+from wsss.stages import vote as votes
 from wsss.stages.ensemble import write_ensemble
 from wsss.store.maps import shard_name
 
