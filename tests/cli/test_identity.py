@@ -50,7 +50,7 @@ def everything() -> dict[str, Any]:
     raw["defaults"]["affinity"]["radius"] = 4  # for the study
     raw["datasets"]["photos"] = {"kind": "folder", **TRUE}
     raw["classifiers"]["theirs"] = {"objective": "vanilla", "pretrained": "w.safetensors", "processes": 2}
-    raw["classifiers"]["guided"] = {"objective": "guided", "true_masks": 3}
+    raw["classifiers"]["guided"] = {"objective": "guided", "gt_masks": 3}
     raw["cams"]["theirs"] = {"source": "external", "path": "maps.h5"}
     raw["cams"]["grad-cam"] = {"classifier": "vanilla", "explainer": "grad-cam", "shards": 3}
     raw["cams"]["weighted"] = {"source": "ensemble", "members": ["p-noc", "theirs"], "rule": "calibrated"}

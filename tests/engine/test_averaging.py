@@ -143,9 +143,9 @@ RESUMED = {
     "balanced": PuzzleSettings(
         **LONGER, sampling="balanced", positive_weight="balanced", entropy={"start": 0, "end": 1}
     ),
-    "least-chosen": OcCseSettings(**LONGER, ordinary="x", choose="least-chosen", ema=0.9),
-    "focal": POcSettings(**LONGER, ordinary="x", choose="focal", average_last=2, reconstruction_norm="scale"),
-    "p-noc": PNocSettings(**LONGER, ordinary="x", choose="least-chosen", ema=0.9, reconstruction_norm="relative"),
+    "least-chosen": OcCseSettings(**LONGER, ordinary="x", erase_class="least-chosen", ema=0.9),
+    "focal": POcSettings(**LONGER, ordinary="x", erase_class="focal", average_last=2, reconstruction_norm="scale"),
+    "p-noc": PNocSettings(**LONGER, ordinary="x", erase_class="least-chosen", ema=0.9, reconstruction_norm="relative"),
 }
 
 

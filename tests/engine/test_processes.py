@@ -41,7 +41,7 @@ TRAINED = {
             **{**SMALL, "lr": 0.001},
             ordinary="vanilla",
             accumulate=2,
-            choose="least-chosen",
+            erase_class="least-chosen",
             erasing_max="batch",
             adversary_max="batch",
             adversary_batch_norm="normal",

@@ -19,7 +19,7 @@ TOGETHER: dict[str, list[Raw]] = {
     "CamsSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],
     "ExplanationSettings.explainer": [{"explainer": "grad-cam"}],
     "ExplanationSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],
-    "SegmenterSettings.true_masks": [{"supervision": "masks", "masks": None, "true_masks": 5}],
+    "SegmenterSettings.gt_masks": [{"supervision": "masks", "masks": None, "gt_masks": 5}],
     "GuidedSettings.guidance_layer": [{"guidance_layer": "input", "batch_norm": "fixed"}],
     **{f"{cls.__name__}.kur_alpha": [{"head": "kur", "kur_alpha": 2.0}] for cls in variants("classifiers").values()},
 }

@@ -130,8 +130,8 @@ def images_of(chain: Chain, job: Job, settings: Any, history: History) -> int | 
     """How many images a job works on (scores, for the tables); None where nothing tells yet."""
     if job.rule in TOGETHER:
         return len(chain.inputs(job)) - 1
-    if job.rule == "segmenter" and settings.true_masks != "all":
-        shown: int = settings.true_masks
+    if job.rule == "segmenter" and settings.gt_masks != "all":
+        shown: int = settings.gt_masks
         return shown
     splits = dataset_images(chain, job.dataset, history)
     if splits is None:

@@ -241,7 +241,7 @@ def _warnings(made: Artefact) -> Iterator[str]:
         dropped = sum(dropped.values()) if isinstance(dropped, dict) else dropped
         if dropped:
             yield f"{one.title}: {count(dropped, 'image')} dropped as broken (the index's report.json names them)"
-        few = one.settings.get("true_masks", "all")
+        few = one.settings.get("gt_masks", "all")
         if one.settings.get("supervision") == "masks":
             yield f"{one.title}: trained on {'' if few == 'all' else f'{few} '}true masks"
         if one.settings.get("objective") == "guided" and few:

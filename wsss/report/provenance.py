@@ -82,7 +82,7 @@ def supervision(artefact: Path) -> list[str]:
             if manifest.get("stage") == "external_cams":
                 supplied["image tags"] = None
         elif settings.get("supervision") == "masks":
-            few = settings.get("true_masks", "all")
+            few = settings.get("gt_masks", "all")
             supplied["true masks" if few == "all" else f"{few} true masks, chosen by tags"] = None
         elif settings.get("objective", TAGLESS[0]) not in TAGLESS:
             supplied["image tags"] = None

@@ -194,7 +194,7 @@ def learnt_from(group: Group, _: str) -> str:
     for manifest in lineage(group[0][0].artefact).values():
         settings = manifest.get("settings") or {}
         if "architecture" in settings and "supervision" in settings:
-            few = settings.get("true_masks", "all")
+            few = settings.get("gt_masks", "all")
             true = "true masks" if few == "all" else f"{few} true masks"
             return true if settings["supervision"] == "masks" else f"pseudo masks {settings['masks']}"
     return ""

@@ -46,8 +46,8 @@ def train_classifier(run: Run) -> None:
     objective = goal(settings, classes, given, frequencies)
     chances = balanced_chances(items, classes) if settings.sampling == "balanced" else None
     mask_of = None
-    if isinstance(settings, GuidedSettings) and settings.true_masks:
-        shown = looked_at(run, few_masks(index, settings.true_masks, run.args.seed), settings.true_masks)
+    if isinstance(settings, GuidedSettings) and settings.gt_masks:
+        shown = looked_at(run, few_masks(index, settings.gt_masks, run.args.seed), settings.gt_masks)
         mask_of = masks_of(shown)
         if settings.masked_share is not None:
             ids = {item.id for item in shown}

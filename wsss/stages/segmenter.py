@@ -29,8 +29,8 @@ def train_segmenter(run: Run) -> None:
         items = [item for item in items if item.mask is not None]
         if not items:
             raise WsssError(f"{index.folder}: 'supervision: masks' needs true masks, and no training image has one")
-        if settings.true_masks != "all":
-            items = looked_at(run, few_masks(index, settings.true_masks, run.args.seed), settings.true_masks)
+        if settings.gt_masks != "all":
+            items = looked_at(run, few_masks(index, settings.gt_masks, run.args.seed), settings.gt_masks)
 
         def mask_of(item: Item) -> Path:
             assert item.mask is not None  # as chosen above
