@@ -197,16 +197,16 @@ def test_options_of_the_puzzle(batch, name):
 
 @pytest.mark.parametrize("erase_class", ["random", "balanced", "least-chosen", "focal"])
 @pytest.mark.parametrize("name", ["oc-cse", "p-oc", "p-noc"])
-def test_class_choosing_reaches_the_loss_and_the_checkpoint(batch, name, choose):
-    goal = objective(name, erase_class=choose)
+def test_class_choosing_reaches_the_loss_and_the_checkpoint(batch, name, erase_class):
+    goal = objective(name, erase_class=erase_class)
     erased = next(goal.losses(batch, TrainingStep(0, 0.5))).parts["erasing"]
-    again = objective(name, erase_class=choose)
+    again = objective(name, erase_class=erase_class)
     assert torch.equal(next(again.losses(batch, TrainingStep(0, 0.5))).parts["erasing"], erased)
     state = goal.state()
-    assert set(state) == ({"chosen"} if choose == "least-chosen" else set())
+    assert set(state) == ({"chosen"} if erase_class == "least-chosen" else set())
     if state:
         assert state["chosen"].sum() == 3
-        fresh = objective(name, erase_class=choose)
+        fresh = objective(name, erase_class=erase_class)
         fresh.load_state(state)
         assert torch.equal(fresh.state()["chosen"], state["chosen"])
 
