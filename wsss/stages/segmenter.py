@@ -7,11 +7,11 @@ from pathlib import Path
 from wsss.data.few_masks import few_masks
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
+from wsss.models.segmenter import save_segmenter
 from wsss.objectives.segmentation import Segmentation
 from wsss.runtime.run import Run
 from wsss.settings import SegmenterSettings
 from wsss.store.masks import MaskFolder
-from wsss.store.weights import save_weights
 from wsss.training.checkpoint import keep_product
 from wsss.training.train import looked_at, prepare, train
 
@@ -48,14 +48,6 @@ def train_segmenter(run: Run) -> None:
     network = train(run, Segmentation(settings, len(index.classes)), items, len(index.classes), device, mask_of)
     if run.world.rank:
         return
-    about = {
-        "kind": "segmenter",
-        "architecture": settings.architecture,
-        "backbone": settings.backbone,
-        "output_stride": settings.output_stride,
-        "atrous_rates": list(settings.atrous_rates),
-        "classes": list(index.classes),
-    }
-    save_weights(run.out / "model.safetensors", network.state_dict(), about)
+    save_segmenter(run.out, network, settings, index.classes)
     keep_product(run)
     run.note(images=len(items))
