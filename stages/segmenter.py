@@ -1,8 +1,8 @@
-"""Train a segmentation network on pseudo masks, or on the true ones (the upper bound).
+r"""Train a segmentation network on pseudo masks, or on the true ones (the upper bound).
 
 Reads the index and a folder of pseudo masks; writes model.safetensors and metrics.jsonl. Resumes like the classifiers.
 
-    python stages/segmenter.py --index results/scenes/index --masks results/scenes/s0/masks/p-noc \\
+    python stages/segmenter.py --index results/scenes/index --masks results/scenes/s0/masks/p-noc \
         --out results/scenes/s0/segmenters/p-noc --settings '{"masks": "p-noc", "backbone": "resnet10t", ...}'
 """
 

@@ -12,12 +12,12 @@ from types import SimpleNamespace as Wildcards
 
 import pytest
 import yaml
+from wsss.workflow.plan import Plan
 
 from wsss.config.loader import load
 from wsss.provenance.files import file_content, tree_content
 from wsss.provenance.identity import files_of
 from wsss.steps import STEPS
-from wsss.workflow.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 

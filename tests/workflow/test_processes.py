@@ -71,6 +71,7 @@ def test_what_a_spread_training_asks_for():
     from types import SimpleNamespace
 
     from wsss.workflow.plan import Plan
+
     from wsss.workflow.resources import NEEDS
 
     plan = Plan(load(CONFIG), ROOT)
