@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsss.cli.flags import add_configfile
 from wsss.cli.forecast import Forecast, History, Past, dataset_key, images_key, past
 from wsss.errors import WsssError
 from wsss.provenance.versions import ROOT
@@ -23,6 +24,23 @@ from wsss.workflow.remarks import remarks
 from wsss.workflow.rerun import jobs_to_rerun
 from wsss.workflow.resources import NEEDS
 from wsss.workflow.staleness import BACK, Staleness
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``wsss plan``."""
+    add_configfile(parser)
+    parser.add_argument("--jobs", action="store_true", help="list every job to do, with the reason")
+    for target in ("ablation", "explain"):
+        parser.add_argument(
+            f"--{target}", action="store_const", dest="target", const=target, default="all",
+            help=f"plan the target '{target}' in place of the default run",
+        )  # fmt: skip
+    parser.add_argument("--device", metavar="TEXT", help="go by runs on devices whose name contains this (H100, Xeon)")
+    parser.add_argument(
+        "--history", action="append", type=Path, default=[], metavar="DIR",
+        help="another results folder to learn times from; may be given several times",
+    )  # fmt: skip
+
 
 CORES = 8
 """Cores of a job on a cluster, where nobody says otherwise (``max-threads`` of the profile)."""

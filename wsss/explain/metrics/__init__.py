@@ -1,8 +1,8 @@
 """What explanations of classifiers are worth.
 
-    tally = measure(find("minmax-cam")(), subject, batches, classes=20)
-    tally.summary()["weighted"]["ado"], tally.class_table(names, others="multi_only")
-    seed_scores(measure_seeds(method, subject, few, 20), measure_seeds(method, subject, others, 20))
+tally = measure(find("minmax-cam")(), subject, batches, classes=20)
+tally.summary()["weighted"]["ado"], tally.class_table(names, others="multi_only")
+seed_scores(measure_seeds(method, subject, few, 20), measure_seeds(method, subject, others, 20))
 """
 
 from __future__ import annotations
