@@ -11,7 +11,6 @@ ImageNet weights, or those of a classifier (--warm-start). Resumes like the clas
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import AffinitySettings
 
 VERSION = 1
@@ -24,11 +23,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.affinity import train_affinity
-
-    train_affinity(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

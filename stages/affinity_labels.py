@@ -12,7 +12,6 @@ and of jobs that share the images (--shard I/N); labels that are made are kept w
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import AffinityLabelSettings
 
 VERSION = 1
@@ -25,11 +24,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.affinity_labels import write_affinity_labels
-
-    write_affinity_labels(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

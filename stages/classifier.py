@@ -13,7 +13,6 @@ A killed training goes on from its checkpoint when the same command is given aga
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import Classifier
 
 VERSION = 1
@@ -29,11 +28,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.classifier import train_classifier
-
-    train_classifier(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

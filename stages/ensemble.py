@@ -12,7 +12,6 @@ when a killed run is started again.
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import EnsembleSettings
 
 VERSION = 1
@@ -28,11 +27,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.ensemble import write_ensemble
-
-    write_ensemble(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -12,18 +12,11 @@ How such a file looks: python -c "import wsss.store.maps; help(wsss.store.maps)"
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import ExternalCamsSettings
 
 VERSION = 1
 stage = Stage(__doc__, settings=ExternalCamsSettings, inputs={"index": "dataset index"}, scattered=True)
 
 
-def work(run: Run) -> None:
-    from wsss.stages.external_cams import write_external_cams
-
-    write_external_cams(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

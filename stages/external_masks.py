@@ -11,18 +11,11 @@ size; all that is wrong is listed at once. Writes palette PNG.
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import ExternalMasksSettings
 
 VERSION = 1
 stage = Stage(__doc__, settings=ExternalMasksSettings, inputs={"index": "dataset index"}, scattered=True)
 
 
-def work(run: Run) -> None:
-    from wsss.stages.external_masks import write_external_masks
-
-    write_external_masks(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -9,7 +9,6 @@ and of jobs that share the images (--shard I/N); masks that are made are kept wh
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import MasksSettings
 
 VERSION = 1
@@ -25,11 +24,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.masks import write_pseudo_masks
-
-    write_pseudo_masks(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

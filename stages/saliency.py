@@ -11,7 +11,6 @@ writes model.safetensors and metrics.jsonl. Resumes like the classifiers.
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import Saliency
 
 VERSION = 1
@@ -28,11 +27,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.saliency import train_saliency
-
-    train_saliency(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -9,7 +9,6 @@ Reads the index and a folder of pseudo masks; writes model.safetensors and metri
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import SegmenterSettings
 
 VERSION = 1
@@ -22,11 +21,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.segmenter import train_segmenter
-
-    train_segmenter(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

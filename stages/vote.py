@@ -8,7 +8,6 @@ started again; jobs may share the images (--shard I/N).
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import VoteSettings
 
 VERSION = 1
@@ -21,11 +20,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.vote import write_votes
-
-    write_votes(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -11,7 +11,6 @@ is made is kept when a killed run is started again.
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import WalkSettings
 
 VERSION = 1
@@ -23,11 +22,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.walk import write_walk
-
-    write_walk(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

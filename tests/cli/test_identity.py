@@ -118,7 +118,7 @@ def asked(monkeypatch: pytest.MonkeyPatch):
     def call(line: str) -> Run:
         words = shlex.split(line)
         (at,) = (n for n, word in enumerate(words) if Path(word).parent == ROOT / "stages")
-        program(Path(words[at]).stem).main(lambda run: None, words[at + 1 :])
+        program(Path(words[at]).stem).main(words[at + 1 :], lambda run: None)
         return runs.pop()
 
     return call

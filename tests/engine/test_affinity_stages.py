@@ -19,9 +19,9 @@ from wsss.models.edge_network import load_edge_network
 from wsss.refine.random_walk import random_walk
 from wsss.runtime.shard import Shard
 from wsss.settings import AffinityLabelSettings, AffinitySettings, WalkSettings
-from wsss.stages.affinity import train_affinity
-from wsss.stages.affinity_labels import write_affinity_labels
-from wsss.stages.walk import write_walk
+from wsss.stages.affinity import make as train_affinity
+from wsss.stages.affinity_labels import make as write_affinity_labels
+from wsss.stages.walk import make as write_walk
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore, MapWriter, shard_name
 from wsss.store.masks import MaskFolder

@@ -23,8 +23,9 @@ from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
 from wsss.runtime.shard import Shard
 from wsss.settings import CamsSettings, CrfSettings, InferenceSettings, PredictSettings
-from wsss.stages.cams import write_cams
-from wsss.stages.predictions import FinishPrediction, write_predictions
+from wsss.stages.cams import make as write_cams
+from wsss.stages.predictions import FinishPrediction
+from wsss.stages.predictions import make as write_predictions
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder

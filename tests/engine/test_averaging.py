@@ -12,7 +12,7 @@ from tests.engine.tiny_training import SMALL
 from wsss.errors import WsssError
 from wsss.objectives.oc_cse import OcCse
 from wsss.settings import OcCseSettings, PNocSettings, POcSettings, PuzzleSettings, TrainingSettings, VanillaSettings
-from wsss.stages.classifier import train_classifier
+from wsss.stages.classifier import make as train_classifier
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import load_weights, save_weights
 from wsss.system.exit import Interrupted

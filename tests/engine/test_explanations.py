@@ -20,9 +20,11 @@ from wsss.explain.metrics import Batch, Metrics, measure, measure_seeds, seed_sc
 from wsss.models.classifier import Classifier, load_classifier, logits
 from wsss.runtime.shard import Shard
 from wsss.settings import CamsSettings, ExplanationSettings
-from wsss.stages.cams import write_cams
-from wsss.stages.explanation import evenly, write_explanations
-from wsss.stages.explanations import ordering, read_explained, write_comparison
+from wsss.stages.cams import make as write_cams
+from wsss.stages.explanation import evenly
+from wsss.stages.explanation import make as write_explanations
+from wsss.stages.explanations import make as write_comparison
+from wsss.stages.explanations import ordering, read_explained
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.weights import save_weights

@@ -16,8 +16,8 @@ from wsss.errors import WsssError
 from wsss.models.classifier import build_classifier, load_classifier, load_judge
 from wsss.report.provenance import supervision
 from wsss.settings import GuidedSettings, SegmenterSettings, VanillaSettings
-from wsss.stages.classifier import train_classifier
-from wsss.stages.segmenter import train_segmenter
+from wsss.stages.classifier import make as train_classifier
+from wsss.stages.segmenter import make as train_segmenter
 from wsss.store.manifest import write_manifest
 
 SHORT = SMALL | {"epochs": 1}

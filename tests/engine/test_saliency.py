@@ -31,9 +31,10 @@ from wsss.settings import (
     SaliencyMaskSettings,
     SaliencyNetSettings,
 )
-from wsss.stages.saliency import Hints, train_saliency
-from wsss.stages.saliency_maps import write_saliency_maps
-from wsss.stages.saliency_masks import write_saliency_masks
+from wsss.stages.saliency import Hints
+from wsss.stages.saliency import make as train_saliency
+from wsss.stages.saliency_maps import make as write_saliency_maps
+from wsss.stages.saliency_masks import make as write_saliency_masks
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore, MapWriter, shard_name
 from wsss.store.masks import MaskFolder

@@ -13,8 +13,8 @@ from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.losses.base import Loss
 from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
-from wsss.stages.classifier import train_classifier
-from wsss.stages.segmenter import train_segmenter
+from wsss.stages.classifier import make as train_classifier
+from wsss.stages.segmenter import make as train_segmenter
 from wsss.store.weights import load_weights
 from wsss.system.exit import Interrupted
 

@@ -10,7 +10,7 @@ from wsss.parts import maps
 from wsss.runtime.shard import Shard
 from wsss.stages import ensemble as ensembles
 from wsss.stages import vote as votes
-from wsss.stages.ensemble import write_ensemble
+from wsss.stages.ensemble import make as write_ensemble
 from wsss.store.maps import shard_name
 
 

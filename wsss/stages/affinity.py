@@ -15,7 +15,7 @@ from wsss.training.checkpoint import keep_product
 from wsss.training.train import given_classifiers, prepare, train
 
 
-def train_affinity(run: Run) -> None:
+def make(run: Run) -> None:
     """Train the edge network of ``run.settings`` on the tagged training images; write weights and metrics.
 
     The weights are those of the whole network, frozen backbone and all, so that walking needs nothing else.

@@ -23,7 +23,7 @@ from wsss.training.checkpoint import keep_product
 from wsss.training.train import check_classes, given_classifiers, looked_at, prepare, train
 
 
-def train_classifier(run: Run) -> None:
+def make(run: Run) -> None:
     """Train the classifier of ``run.settings``; write weights, metrics and tag probabilities of the validation images.
 
     Raises:

@@ -50,7 +50,7 @@ POLICIES: tuple[Others, ...] = ("reference", "multi_only")
 NOT_MEASURED = ("image", "class", "p", "kept", "removed", *FLAGS)
 
 
-def write_explanations(run: Run) -> None:
+def make(run: Run) -> None:
     """Explain and measure; see above.
 
     Raises:

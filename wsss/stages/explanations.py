@@ -101,7 +101,7 @@ def read_explained(folder: Path) -> Explained:
         raise WsssError(f"{folder}: no whole explanations ({error!r}); run stages/explanation.py again") from None
 
 
-def write_comparison(run: Run) -> None:
+def make(run: Run) -> None:
     """Write the tables and pictures of a run of ``stages/explanations.py``."""
     index = Index.load(run.inputs["index"])
     dataset = run.args.dataset or index.name

@@ -24,7 +24,7 @@ from wsss.training.checkpoint import keep_product
 from wsss.training.train import given_classifiers, prepare, train
 
 
-def train_saliency(run: Run) -> None:
+def make(run: Run) -> None:
     """Train the network of ``run.settings``; write weights and metrics.
 
     A disentangler learns from the training images that have a tag, since the others hold nothing to tell from the

@@ -16,7 +16,7 @@ from wsss.training.checkpoint import keep_product
 from wsss.training.train import looked_at, prepare, train
 
 
-def train_segmenter(run: Run) -> None:
+def make(run: Run) -> None:
     """Train the segmentation network of ``run.settings``; write weights and metrics.
 
     Raises:

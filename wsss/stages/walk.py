@@ -18,7 +18,7 @@ from wsss.settings import WalkSettings
 from wsss.store.maps import Maps, MapStore
 
 
-def write_walk(run: Run) -> None:
+def make(run: Run) -> None:
     """Write the walked maps of every image of the splits as HDF5 shards, one map a class on the stride-4 grid.
 
     Raises:
