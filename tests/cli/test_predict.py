@@ -15,7 +15,6 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from scipy import ndimage
 
-import wsss.stages.predictions
 from tests.cli.photo_folder import PhotoFolder
 from wsss.cli.predict import recipe, segmenter
 from wsss.data.images import read_image
@@ -24,6 +23,7 @@ from wsss.inference.segmentation import pixel_probabilities
 from wsss.interfaces.predict import Photo, legend, overlay, regions, run_lengths
 from wsss.models.segmenter import Segmenter, load_segmenter
 from wsss.settings import PredictSettings
+from wsss.stages import predictions
 from wsss.store.artefact import load
 from wsss.store.manifest import write_manifest
 from wsss.store.masks import MaskFolder
@@ -166,7 +166,7 @@ def test_stopped_halfway(new: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch
     wsss(*GO)
     whole = files()
     shutil.rmtree("out")
-    original = wsss.stages.predictions.predicted
+    original = predictions.predicted
 
     def stopped(*given):
         run = given[-1]
@@ -178,7 +178,7 @@ def test_stopped_halfway(new: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch
             yield written
 
     with monkeypatch.context() as here:
-        here.setattr(wsss.stages.predictions, "predicted", stopped)
+        here.setattr(predictions, "predicted", stopped)
         with pytest.raises(SystemExit) as ended:
             wsss(*GO)
     assert ended.value.code == (75 if stop == "SIGTERM" else 130)
