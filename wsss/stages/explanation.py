@@ -39,7 +39,7 @@ from wsss.inference.batches import views_of
 from wsss.inference.network import open_network
 from wsss.models.classifier import load_classifier
 from wsss.parts.maps import Format, write_maps
-from wsss.report.overlays import Row, draw_explanations
+from wsss.report.overlays import ExplanationRow, draw_explanations
 from wsss.runtime.run import Run
 from wsss.settings import ExplanationSettings, InferenceSettings
 from wsss.store.maps import Maps, MapShard, shard_paths
@@ -274,14 +274,14 @@ def _added(told: list[dict[str, Any]], classes: int) -> ThresholdCounts:
 def draw_pictures(run: Run, index: Index, items: list[Item]) -> None:
     """Write ``pictures.png``: a row an image, a column a class."""
     left = {item.id: item for item in items}
-    rows: dict[str, Row] = {}
+    rows: dict[str, ExplanationRow] = {}
     for path in shard_paths(run.out):
         shard = MapShard(path)
         for number, id in enumerate(shard.ids):
             if id in left:
                 record = shard.record(number)
                 maps = {index.classes[c]: record.maps[0][k] for k, c in enumerate(record.classes.tolist())}
-                rows[id] = Row(left[id], maps)
+                rows[id] = ExplanationRow(left[id], maps)
         shard.close()
     with atomic_path(run.out / "pictures.png") as temporary:
         draw_explanations([rows[item.id] for item in items], temporary)

@@ -18,7 +18,7 @@ import numpy as np
 from wsss.data.index import Index
 from wsss.errors import WsssError
 from wsss.report.markdown import markdown
-from wsss.report.overlays import Row, draw_explanations
+from wsss.report.overlays import ExplanationRow, draw_explanations
 from wsss.runtime.run import Run
 from wsss.store.manifest import read_manifest
 from wsss.store.maps import MapStore
@@ -212,11 +212,11 @@ def draw(index: Index, found: list[Explained], folder: Path) -> list[str]:
     return names
 
 
-def _rows(index: Index, id: str, stores: dict[str, MapStore]) -> list[Row]:
+def _rows(index: Index, id: str, stores: dict[str, MapStore]) -> list[ExplanationRow]:
     records = {name: store[id] for name, store in stores.items()}
     classes = sorted({c for record in records.values() for c in record.classes.tolist()})
     return [
-        Row(
+        ExplanationRow(
             index.item(id),
             {
                 name: record.maps[0][np.flatnonzero(record.classes == c)[0]] if c in record.classes else None
