@@ -16,7 +16,7 @@ from wsss.data.images import read_mask
 from wsss.data.index import Index
 from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find
-from wsss.explain.metrics import Batch, Metrics, measure, measure_seeds, seed_scores
+from wsss.explain.metrics import ExplainedBatch, Metrics, measure, measure_seeds, seed_scores
 from wsss.models.classifier import Classifier, load_classifier, logits
 from wsss.runtime.shard import Shard
 from wsss.settings import CamsSettings, ExplanationSettings
@@ -155,7 +155,7 @@ def explain(make_run, tiny_index, classifier, name="explained", share=None, **se
 def batch_of(items):
     images = torch.cat([seen(item.image, 1.0) for item in items])
     labels = torch.tensor([[c in item.labels for c in (0, 1)] for item in items])
-    return Batch(images, [item.id for item in items], labels, [read_mask(item.mask) for item in items])
+    return ExplainedBatch(images, [item.id for item in items], labels, [read_mask(item.mask) for item in items])
 
 
 @pytest.mark.parametrize("policy", ["gt", "pred", "gt_or_pred"])

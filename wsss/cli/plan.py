@@ -49,7 +49,7 @@ TOGETHER = ("summary", "report", "ablation_table", "explanations")
 
 
 @dataclass
-class Entry:
+class PlannedJob:
     """What makes an artefact: why it has to run (nothing: it is done), on how many images, and what it takes or took;
     where ``shards`` jobs share the images, all of them together."""
 
@@ -110,7 +110,7 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _entries(chain: Chain, judge: Staleness, history: History, target: str) -> Iterator[Entry]:
+def _entries(chain: Chain, judge: Staleness, history: History, target: str) -> Iterator[PlannedJob]:
     jobs = chain.wanted(target)
     stale = judge.stale(chain.folder(job) for job in jobs if job.rule in TOGETHER)
     for job in jobs:
@@ -130,7 +130,7 @@ def _entries(chain: Chain, judge: Staleness, history: History, target: str) -> I
             forecast = Forecast(1.0, basis="kept") if reasons == [BACK] else history.forecast(wanted)
         else:
             forecast = measured(folder)
-        yield Entry(job, folder, reasons, images, forecast, list(chain.inputs(job).values()), chain.shards(job))
+        yield PlannedJob(job, folder, reasons, images, forecast, list(chain.inputs(job).values()), chain.shards(job))
 
 
 def measured(folder: str) -> Forecast:
@@ -196,7 +196,7 @@ def asked_by_rules() -> dict[str, Asked]:
     return {rule: Asked(need.memory(1, CORES), need.minutes, 1 if need.gpu else None) for rule, need in NEEDS.items()}
 
 
-def _by_stage(entries: list[Entry]) -> dict[str, list[Entry]]:
+def _by_stage(entries: list[PlannedJob]) -> dict[str, list[PlannedJob]]:
     order = ["index", *STEPS, "scores", *TOGETHER]
     present = {one.job.rule for one in entries}
     return {rule: [one for one in entries if one.job.rule == rule] for rule in order if rule in present}
@@ -208,7 +208,7 @@ def _span(values: Sequence[float], text: Callable[[Any], str]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _table(entries: list[Entry], asked: dict[str, Asked]) -> list[str]:
+def _table(entries: list[PlannedJob], asked: dict[str, Asked]) -> list[str]:
     rows = []
     for rule, every in _by_stage(entries).items():
         todo = [one for one in every if not one.done]
@@ -241,7 +241,7 @@ def _table(entries: list[Entry], asked: dict[str, Asked]) -> list[str]:
     return table(head, rows, right=(1, 2, 3))
 
 
-def _listed(entries: list[Entry]) -> Iterator[str]:
+def _listed(entries: list[PlannedJob]) -> Iterator[str]:
     """Every job to do, with the first reason."""
     todo = [one for one in entries if not one.done]
     yield "Jobs to do, in an order in which they can run:" if todo else "No job to do."
@@ -251,7 +251,7 @@ def _listed(entries: list[Entry]) -> Iterator[str]:
         yield from wrapped(f"{one.folder}: {time}; {one.reasons[0]}{more}", "  ", "      ")
 
 
-def _totals(entries: list[Entry], asked: dict[str, Asked], judge: Staleness) -> Iterator[str]:
+def _totals(entries: list[PlannedJob], asked: dict[str, Asked], judge: Staleness) -> Iterator[str]:
     todo = [one for one in entries if not one.done]
     if not todo:
         yield "Nothing to do."
@@ -282,7 +282,7 @@ def _totals(entries: list[Entry], asked: dict[str, Asked], judge: Staleness) -> 
         yield from wrapped(remark, "", "  ")
 
 
-def longest(entries: list[Entry]) -> float:
+def longest(entries: list[PlannedJob]) -> float:
     """Seconds of the longest chain of jobs to do that wait for each other; unknown ones count nothing."""
     ends: dict[str, float] = {}
     for one in entries:  # each after those it needs
@@ -291,7 +291,7 @@ def longest(entries: list[Entry]) -> float:
     return max(ends.values(), default=0.0)
 
 
-def _too_little(todo: list[Entry], asked: dict[str, Asked]) -> Iterator[str]:
+def _too_little(todo: list[PlannedJob], asked: dict[str, Asked]) -> Iterator[str]:
     """Rules that ask for less than their jobs are expected to take."""
     for rule, every in _by_stage(todo).items():
         limits = asked.get(rule, Asked())

@@ -164,7 +164,7 @@ def _producer(
 
 
 @dataclass(frozen=True)
-class Regions:
+class PhotoRegions:
     """What is found in a photo's mask, and its overlay written if it is missing. Returns the number of pixels of each
     value (C + 1,), and for each region its class (from 1), run lengths, area and box."""
 
@@ -258,7 +258,7 @@ def finish(
     pixels: Counter[str] = Counter()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    results = over(photos, Regions(out, len(classes)), threads, "drawing", lambda photo: photo.id)
+    results = over(photos, PhotoRegions(out, len(classes)), threads, "drawing", lambda photo: photo.id)
     for number, (photo, (counts, found)) in enumerate(zip(photos, results, strict=True), 1):
         name = Path(os.path.relpath(photo.path, root)).as_posix()
         images.append({"id": number, "file_name": name, "width": photo.width, "height": photo.height})

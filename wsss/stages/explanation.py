@@ -31,7 +31,7 @@ from wsss.evaluate.thresholds import ThresholdCounts
 from wsss.explain.base import Explanation
 from wsss.explain.metrics.confidence import Others
 from wsss.explain.metrics.localisation import THRESHOLDS, count_seeds, seed_scores
-from wsss.explain.metrics.measuring import Batch, Metrics, measure, one_channel
+from wsss.explain.metrics.measuring import ExplainedBatch, Metrics, measure, one_channel
 from wsss.explain.metrics.tables import FLAGS, DetectionTable, Tally, write_table
 from wsss.explain.seeds import CELL, SeedMaker, explainer_of, tagged
 from wsss.explain.targets import Classes
@@ -165,7 +165,7 @@ class _Explaining:
         size = images.shape[2:]
         small = [each if each is None or each.shape == size else _nearest(each, size) for each in truth]
         tally = measure(
-            self.maker.explainer, self.maker.subject, [Batch(images, [i.id for i in items], labels, small)],
+            self.maker.explainer, self.maker.subject, [ExplainedBatch(images, [i.id for i in items], labels, small)],
             self.maker.classes, metrics, rows.extend, lambda made, drawn: kept.append((made, drawn)),
         )  # fmt: skip
         ((made, drawn),) = kept
