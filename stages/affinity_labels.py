@@ -1,6 +1,6 @@
 r"""Label the pixels of the training images that maps (and saliency) are sure of: what an edge network learns from.
 
-Reads the index, maps and, if given, saliency maps; writes one palette PNG an image of the training split: 0
+Reads the index, maps and, if given, saliency maps; writes one palette PNG per image of the training split: 0
 background, c + 1 the object class c, 255 not sure. With saliency, saliency decides what is background and the maps
 decide the class; without, two thresholds on the maps do. The result is the same for any number of threads
 and of jobs that share the images (--shard I/N); labels that are made are kept when a killed run is started again.

@@ -1,7 +1,7 @@
 r"""Put the maps of several recipes together: mean, max, geometric mean, noisy-or, or a mean weighted by calibration.
 
-Reads the index and the members' maps (and their scores, for rule calibrated); writes HDF5 shards of one map a class at
-stride 4, and agreement.csv: how far the members' masks agree, pair by pair (maps read at 0.3). What is made is kept
+Reads the index and the members' maps (and their scores, for rule calibrated); writes HDF5 shards of one map per class
+at stride 4, and agreement.csv: how far the members' masks agree, pair by pair (maps read at 0.3). What is made is kept
 when a killed run is started again.
 
     python stages/ensemble.py --index results/scenes/index --members results/scenes/s0/cams/vanilla \

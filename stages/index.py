@@ -1,6 +1,6 @@
 """Check a dataset and write its index: what every later stage knows of the images.
 
-Reads the files that the settings name; writes index.csv (one row an image), classes.txt (one name a line; line c is
+Reads the files that the settings name; writes index.csv (one row per image), classes.txt (one name per line; line c is
 mask value c) and report.json (counts, co-occurrence, what was dropped, notes); generated images and masks go to images/
 and masks/. Everything wrong is listed at once, each with file, id and cure (exit code 2; problems.json has the list).
 

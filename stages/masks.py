@@ -1,9 +1,9 @@
 """Turn maps into pseudo masks: a background score, then a dense CRF over the tagged classes.
 
 Reads the index and the maps (and their scores, when the threshold is calibrated or oracle; and maps of saliency, when
-that gives the background score); writes one palette PNG an image of the splits: 0 background, c + 1 the object class c,
-255 what an ignore band leaves out. The result is the same for any number of threads
-and of jobs that share the images (--shard I/N); masks that are made are kept when a killed run is started again.
+that gives the background score); writes one palette PNG per image of the splits: 0 background, c + 1 the object class
+c, 255 what an ignore band leaves out. The result is the same for any number of threads and of jobs that share the
+images (--shard I/N); masks that are made are kept when a killed run is started again.
 """
 
 import _house  # noqa: F401

@@ -1,6 +1,6 @@
 """Let pseudo masks of several recipes vote, pixel by pixel: majority, or agreement of all, else ignore (255).
 
-Reads the index and the members' masks, in which 255 is an abstention; writes one palette PNG an image of the splits,
+Reads the index and the members' masks, in which 255 is an abstention; writes one palette PNG per image of the splits,
 and agreement.csv: how far the members agree, pair by pair. Masks that are made are kept when a killed run is
 started again; jobs may share the images (--shard I/N).
 """

@@ -26,7 +26,7 @@ ABOUT = """\
 Look at a folder of photos and the table of their tags, say what was found, and write a configuration that fits:
 sizes by the photos, lengths of trainings by their number, networks by this machine and the weights that can be had.
 
-The table (found beside or in the folder, or given) has the columns id,labels: a line a photo, the id is its path below
+The table (found beside or in the folder, or given) has the columns id,labels: a line per photo, the id is its path below
 the folder without the suffix, labels are joined by ';' (farm/sheep 7,sheep;dog). Found beside it, too: masks/ID.png
 (scores read them, and 20 choose a threshold), classes.txt (the order of mask values), train.txt and val.txt (ids, a
 line each)."""
@@ -152,7 +152,7 @@ def _lists(found: Survey) -> str:
 
 
 def histogram(classes: Sequence[str], numbers: Counter[str]) -> list[str]:
-    """A line a class: its name, how many photos have it, a bar."""
+    """A line per class: its name, how many photos have it, a bar."""
     most = max(numbers.values(), default=1)
     rows = [[f"  {name}", str(numbers[name]), "#" * -(-BAR * numbers[name] // most)] for name in classes]
     return table(["  class", "photos", ""], rows, right=(1,))

@@ -10,10 +10,10 @@ from wsss.settings import ErasingSettings
 
 
 def choose_class(labels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """One present class an image, uniformly.
+    """One present class per image, uniformly.
 
     Args:
-        labels: (B, C) in {0, 1}, at least one present class an image.
+        labels: (B, C) in {0, 1}, at least one present class per image.
         draws: (B,) uniform in [0, 1).
 
     Returns:
@@ -31,7 +31,7 @@ def choose_class(labels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 
 def choose_weighted(labels: torch.Tensor, draws: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
-    """One present class an image, with chances in proportion to exp(log_weights).
+    """One present class per image, with chances in proportion to exp(log_weights).
 
     Args:
         labels, draws: As for ``choose_class``, with the same error.
@@ -80,7 +80,7 @@ class Chooser:
         """The chosen classes, int64 (B,).
 
         Args:
-            labels: (B, C) in {0, 1}, at least one present class an image.
+            labels: (B, C) in {0, 1}, at least one present class per image.
             draws: (B,) uniform in [0, 1).
             scores: The generator's logits (B, C); no gradient flows into them.
         """

@@ -1,6 +1,6 @@
 """Inference stages that write masks: each image appears whole while the stage runs, and the folder when all are there.
 
-Beside the masks a journal holds a line an image: its id, the CRC-32 of its file, and what was counted on it. A mask is
+Beside the masks a journal holds a line per image: its id, the CRC-32 of its file, and what was counted on it. A mask is
 kept if its bytes are those that the journal tells of.
 """
 

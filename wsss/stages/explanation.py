@@ -4,7 +4,7 @@ Writes, beside the shards of raw signed maps (``wsss.store.maps``, attribute ``s
 
 - ``metrics.json``: ``summary`` under both policies for images with one class (``wsss.explain.metrics``), ``seeds``
   (mean IoU of the maps of the tags, threshold from a few masks of the training split), ``curves``;
-- ``classes.csv``: one row a class; ``detections.csv``: one row a pair of an image and a class;
+- ``classes.csv``: one row per class; ``detections.csv``: one row per pair of an image and a class;
 - ``pictures.png``: images and the maps of their classes.
 
 Each image's measurements stand beside its maps, so a run that was killed goes on from there and jobs may share the
@@ -111,7 +111,7 @@ def calibration_of(index: Index, settings: ExplanationSettings, seed: int) -> li
 class _Explaining:
     """Explains and measures images of one size.
 
-    Yields their maps, and as JSON: ``rows`` (one dict a pair of image and class), ``curves`` (by name, one a row),
+    Yields their maps, and as JSON: ``rows`` (one dict per pair of image and class), ``curves`` (by name, one per row),
     ``cost``, ``seconds``, and ``seeds`` (counts of the seeds at all thresholds: positions and numbers)."""
 
     settings: ExplanationSettings
@@ -272,7 +272,7 @@ def _added(told: list[dict[str, Any]], classes: int) -> ThresholdCounts:
 
 
 def draw_pictures(run: Run, index: Index, items: list[Item]) -> None:
-    """Write ``pictures.png``: a row an image, a column a class."""
+    """Write ``pictures.png``: a row per image, a column per class."""
     left = {item.id: item for item in items}
     rows: dict[str, ExplanationRow] = {}
     for path in shard_paths(run.out):

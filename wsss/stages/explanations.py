@@ -1,6 +1,6 @@
 """The stage ``explanations``: all recipes of a dataset in one table, and their maps side by side.
 
-Writes ``explanations.csv`` (one row a recipe, seed, policy for images with one class, mean and metric),
+Writes ``explanations.csv`` (one row per recipe, seed, policy for images with one class, mean and metric),
 ``explanations.md`` for people, and ``pictures/s<seed>.png``.
 """
 
@@ -152,7 +152,7 @@ def page(dataset: str, found: list[Explained], pictures: list[str]) -> str:
 
 
 def table(recipes: dict[str, list[Explained]]) -> str:
-    """A row a recipe."""
+    """A row per recipe."""
     every = [one for group in recipes.values() for one in group]
     shown = {head: metric for head, metric in METRICS.items() if any(one.value(metric) is not None for one in every)}
     seeds = any(one.metrics["seeds"] for one in every)
@@ -197,7 +197,7 @@ def ordering(recipes: dict[str, list[Explained]]) -> list[str]:
 
 
 def draw(index: Index, found: list[Explained], folder: Path) -> list[str]:
-    """Write ``s<seed>.png``: a row a pair of an image and a class, a column a recipe. Images with several explained
+    """Write ``s<seed>.png``: a row per pair of an image and a class, a column per recipe. Images with several explained
     classes come first."""
     names = []
     for seed in sorted({one.seed for one in found}):
