@@ -26,10 +26,10 @@ ABOUT = """\
 Look at a folder of photos and the table of their tags, say what was found, and write a configuration that fits:
 sizes by the photos, lengths of trainings by their number, networks by this machine and the weights that can be had.
 
-The table (found beside or in the folder, or given) has the columns id,labels: a line per photo, the id is its path below
-the folder without the suffix, labels are joined by ';' (farm/sheep 7,sheep;dog). Found beside it, too: masks/ID.png
-(scores read them, and 20 choose a threshold), classes.txt (the order of mask values), train.txt and val.txt (ids, a
-line each)."""
+The table (found beside or in the folder, or given) has the columns id,labels: a line per photo, the id is its path
+below the folder without the suffix, labels are joined by ';' (farm/sheep 7,sheep;dog). Found beside it, too:
+masks/ID.png (scores read them, and 20 choose a threshold), classes.txt (the order of mask values), train.txt and
+val.txt (ids, a line each)."""
 EXAMPLES = """\
 examples:
   wsss init photos                                   photos/ and tags.csv, into config.yaml
