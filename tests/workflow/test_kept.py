@@ -28,7 +28,7 @@ EVERYTHING = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A run whose stages really ran."""
-    checkout = Checkout.build(tmp_path_factory.mktemp("kept") / "house", CONFIG)
+    checkout = Checkout.build(tmp_path_factory.mktemp("kept") / "checkout", CONFIG)
     assert checkout.plan() == EVERYTHING
     checkout.snakemake()
     assert checkout.plan() == set()

@@ -46,7 +46,7 @@ SCORE_CAMS = {"scores cams vanilla", "scores cams p-noc", "masks best", "scores 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A run that is done."""
-    checkout = Checkout.build(tmp_path_factory.mktemp("plans") / "house", CONFIG)
+    checkout = Checkout.build(tmp_path_factory.mktemp("plans") / "checkout", CONFIG)
     assert checkout.plan() == ALL
     checkout.finish()
     assert checkout.plan() == set()

@@ -57,7 +57,7 @@ def named(job: Any) -> str:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A run that is done, with manifests as the stages write them."""
-    checkout = Checkout.build(tmp_path_factory.mktemp("scatter") / "house", CONFIG)
+    checkout = Checkout.build(tmp_path_factory.mktemp("scatter") / "checkout", CONFIG)
     checkout.finish()
     return checkout
 
