@@ -70,8 +70,8 @@ class Checkout:
 def named(job: Any) -> str:
     """A job of Snakemake as ``Checkout.plan`` calls it."""
     about = job.wildcards_dict
-    share = f"{about['part']}/{about['parts']}" if "part" in about else ""
-    assert bool(share) == job.rule.name.endswith("_shard")
+    shard = f"{about['part']}/{about['parts']}" if "part" in about else ""
+    assert bool(shard) == job.rule.name.endswith("_shard")
     seed = about.get("seed", "0")
     words = (
         *(
@@ -79,6 +79,6 @@ def named(job: Any) -> str:
             about.get("kind"),
             about.get("name") or about["dataset"],
         ),
-        *(share, seed if seed != "0" else ""),
+        *(shard, seed if seed != "0" else ""),
     )
     return " ".join(filter(None, words))
