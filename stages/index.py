@@ -14,7 +14,7 @@ import _house  # noqa: F401
 from wsss.runtime.program import Stage
 from wsss.runtime.run import Run
 from wsss.settings import Dataset
-from wsss.system.log import say
+from wsss.system.log import log
 
 VERSION = 1
 STAGE = Stage(__doc__, settings=Dataset, extra={"--dataset": {"required": True, "help": "name of the dataset"}})
@@ -28,7 +28,7 @@ def work(run: Run) -> None:
     counts = {split: len(index.split(split)) for split in ("train", "val")}
     run.note(dataset=index.name, classes=list(index.classes), images=counts, dropped=len(index.dropped))
     dropped = f", {len(index.dropped)} broken ones dropped" if index.dropped else ""
-    say(f"{index.name}: {counts['train']} training and {counts['val']} validation images, "
+    log.info(f"{index.name}: {counts['train']} training and {counts['val']} validation images, "
         f"{len(index.classes)} classes{dropped}; see {run.out / 'report.json'}")  # fmt: skip
 
 

@@ -274,8 +274,8 @@ def test_code_that_changed_is_a_remark(results, wsss) -> None:
     files = {f"wsss/refine/{name}.py": "0" for name in ("crf", "paths", "votes")}
     results.edit("s0/masks/p-noc", code={"wsss/gone.py": "0", **files, "wsss/settings/check.py": "0"})
     assert told(wsss) == (
-        "Nothing to do. The code of 3 stages changed since (engine.py, apply.py, gone.py and 3 more), but no version: "
-        "results are kept; wsss run --again classifier makes them anew."
+        "Nothing to do. The code of 3 stages changed since (training/engine.py, stages/cams.py, gone.py and 3 more), "
+        "but no version: results are kept; wsss run --again classifier makes them anew."
     )
 
 

@@ -52,7 +52,7 @@ def test_a_checkpoint_of_other_pretrained_weights_is_not_resumed(tiny_index, mak
     torch.manual_seed(0)
     save_file(timm.create_model("test_resnet").state_dict(), path)
     settings = VanillaSettings(**{**SHORT, "pretrained": str(path)})
-    for changed, said in ((False, "going on at step 1"), (True, "are kept")):
+    for changed, said in ((False, "resuming at step 1"), (True, "are kept")):
         run = make_run(settings, {"index": tiny_index})
         run.stop = "a test"
         with pytest.raises(Interrupted):

@@ -143,7 +143,7 @@ def test_a_signal_to_one_stops_all_and_a_killed_one_takes_all_with_it(tiny_index
 
     with world("classifier", [arguments(tiny_index, out)] * 2, tmp_path / "logs") as two:
         assert two.codes() == [0, 0], two.said()
-        assert "going on at step" in two.said()[0]
+        assert "resuming at step" in two.said()[0]
     assert same(out, undisturbed)
     spent = read_manifest(out)
     assert spent["training_seconds"] > 0

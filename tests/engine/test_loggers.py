@@ -62,7 +62,7 @@ def trained(index_folder, run, log, cuts=()):
 
 
 def records(it):
-    return [json.loads(line) for line in it.metrics.read_text().splitlines()]
+    return [json.loads(line) for line in it.records.path.read_text().splitlines()]
 
 
 def curves(rows):
@@ -102,7 +102,7 @@ def test_a_log_changes_nothing_and_leaves_with_its_training(tiny_index, make_run
     assert logged.run.identity == plain.run.identity, "a checkpoint is good for both"
     assert records(logged) == records(plain)
     assert all(torch.equal(logged.weights[name], plain.weights[name]) for name in plain.weights)
-    logged.checkpoint.unlink()
+    logged.checkpoint.path.unlink()
     assert (run.out / "tensorboard").is_dir()
     trained(tiny_index, run, None)
     assert not (run.out / "tensorboard").exists(), "its curves are of a training that is no more"

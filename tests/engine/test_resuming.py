@@ -45,7 +45,7 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(tiny_index, make_run, mon
     assert other.state == run.state and (run.state / run.identity / "checkpoint.pt").is_file()
     again = make_run(run.settings, {"index": tiny_index})
     train_classifier(again)
-    assert "going on at step 1" in capsys.readouterr().err
+    assert "resuming at step 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("precision, goes_on_in", [("auto", "bfloat16"), ("fp32", "float32")])
@@ -54,16 +54,16 @@ def test_a_training_goes_on_in_the_type_it_began_in(tiny_index, make_run, monkey
     settings = VanillaSettings(**{**SMALL, "precision": precision})
     run = make_run(settings, {"index": tiny_index})
     run.stop = "a test"
-    monkeypatch.setattr("wsss.training.engine.autocast_type", lambda *_: torch.bfloat16)
+    monkeypatch.setattr("wsss.training.precision.autocast_type", lambda *_: torch.bfloat16)
     with pytest.raises(Interrupted):
         train_classifier(run)
     run.stop = None
-    monkeypatch.setattr("wsss.training.engine.autocast_type", lambda *_: torch.float32)
+    monkeypatch.setattr("wsss.training.precision.autocast_type", lambda *_: torch.float32)
     train_classifier(run)
     said = capsys.readouterr().err
-    assert "going on at step 1" in said
-    assert ("going on in bfloat16, in which" in said) == (goes_on_in == "bfloat16")
-    assert ("began in bfloat16 and goes on in float32" in said) == (goes_on_in == "float32")
+    assert "resuming at step 1" in said
+    assert ("resuming in bfloat16, in which" in said) == (goes_on_in == "bfloat16")
+    assert ("began in bfloat16 and resumes in float32" in said) == (goes_on_in == "float32")
 
 
 def command(tiny_index, ordinary, out, stage="classifier"):
@@ -103,7 +103,7 @@ def test_killed_and_restarted_it_has_the_same_bits(tiny_index, trained_ordinary,
         assert process.returncode == (75 if number == signal.SIGTERM else -signal.SIGKILL), errors
         assert not (tmp_path / "cut" / "manifest.json").exists()
     done = subprocess.run(cut, check=True, capture_output=True, text=True)
-    assert "going on at step" in done.stderr
+    assert "resuming at step" in done.stderr
     assert not any((tmp_path / "cut" / "state").iterdir())
     products = ["model.safetensors", "metrics.jsonl"] + ["predictions.csv"] * (stage == "classifier")
     for name in products:
@@ -114,7 +114,7 @@ def test_a_signal_and_its_echo_are_one_order_and_a_later_signal_ends_the_process
     """A cluster's time limit reaches a stage from the cluster and, a moment later, from the launcher above it."""
     program = """if True:
         import os, signal, time, types
-        from wsss import ending
+        from wsss.system import exit as ending
         run = types.SimpleNamespace(stop=None)
         ending.ECHO = 0.3
         with ending.signals(run):

@@ -71,7 +71,7 @@ def test_no_checkpoint_holds_what_is_not_finite(tiny_index, make_run, monkeypatc
     it = trainer(tiny_index, make_run(None, {}), Failing(where), batch_size=1)
     with pytest.raises(WsssError, match=f"step 5: {wrong} is not finite.*the last sound checkpoint is"):
         it.train()
-    state = torch.load(it.checkpoint, weights_only=True)
+    state = torch.load(it.checkpoint.path, weights_only=True)
     assert state["step"] == 4 and all(v.isfinite().all() for v in state["networks"]["line"].values())
 
 
@@ -96,7 +96,7 @@ def test_means_are_over_the_steps_that_have_the_part(tiny_index, make_run):
                 break
             except Interrupted:
                 pass
-        texts.append(it.metrics.read_text())
+        texts.append(it.records.path.read_text())
     assert texts[0] == texts[1]
     assert [json.loads(line)["seldom"] for line in texts[0].splitlines()] == [6.0] * 8
 

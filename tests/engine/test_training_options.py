@@ -99,7 +99,7 @@ def test_fp16_skips_a_step_that_overflows_and_goes_on(tiny_index, make_run):
     """The CPU's scaler stands for the GPU's; gradients are scaled by 65,536 and unscaled before clipping and step."""
     full = training(tiny_index, make_run(None, {}, "fp32"), clip_norm=0.02).train()
     half = training(tiny_index, make_run(None, {}, "fp16"), clip_norm=0.02, precision="fp16")
-    assert half.type == torch.float16
+    assert half.precision.type == torch.float16
     torch.testing.assert_close(half.train().layer.weight, full.layer.weight, atol=5e-3, rtol=1e-2)
     products = []
     for cut in (False, True):
@@ -112,8 +112,9 @@ def test_fp16_skips_a_step_that_overflows_and_goes_on(tiny_index, make_run):
                 products.append(it.train().layer.weight.detach())
                 break
             except Interrupted:
-                seen.append((it.networks["line"].layer.weight.detach().clone(), it.scalers["line"].get_scale()))
-        assert it.scalers["line"].get_scale() == 32768
+                scale = it.precision.scalers["line"].get_scale()
+                seen.append((it.networks["line"].layer.weight.detach().clone(), scale))
+        assert it.precision.scalers["line"].get_scale() == 32768
     assert torch.equal(*products) and products[0].isfinite().all()
     (first, before), (second, after), (third, _) = seen[:3]
     assert torch.equal(first, second) and not torch.equal(second, third)

@@ -84,7 +84,7 @@ def _cut_process(rank, port, index, ordinary, folder, results):
                 assert name == "cut" and it.step == 1
                 dist.barrier()  # the first process has saved
         state = {f"{n}.{k}": v.tolist() for n, m in it.networks.items() for k, v in m.state_dict().items()}
-        results[rank, name] = state, it.metrics.read_text()
+        results[rank, name] = state, it.records.path.read_text()
     failing = Failing("loss" if rank == 1 else "nothing")
     try:
         trainer(index, run_of("failing", settings), failing, batch_size=2).train()

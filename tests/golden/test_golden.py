@@ -34,7 +34,7 @@ def methods() -> dict[str, Path]:
     files = [path for path in sorted(METHODS.glob("*.py")) if path.stem != "__init__"]
     files += [METHODS.parent / "seeds.py", METHODS.parent / "external.py"]
     found |= {f"explainer {path.stem.replace('_', '-')}": path for path in files}
-    found |= {f"dataset {kind}": ROOT / "wsss" / "data" / f"{kind}.py" for kind in variants("datasets")}
+    found |= {f"dataset {kind}": ROOT / "wsss" / "data" / "kinds" / f"{kind}.py" for kind in variants("datasets")}
     return found | {name: ROOT / f"{module.replace('.', '/')}.py" for name, module in KERNELS.items()}
 
 

@@ -202,7 +202,7 @@ def test_a_cancelled_job_a_time_limit_and_a_change_of_machines(
     assert "status is: 'CANCELLED'" in said and "status is: 'TIMEOUT'" in said, said
     jobs = set(re.findall(r"SLURM jobid '?(\d+)", said))
     assert len(jobs) == 10 + 2, said  # index, 2 classifiers, 2 + 1 + 1 maps, 2 masks, vote; and two tried again
-    resumed = {name: re.findall(r"going on at step \d+", there.log(name)) for name in ("cancelled", "too-long")}
+    resumed = {name: re.findall(r"resuming at step \d+", there.log(name)) for name in ("cancelled", "too-long")}
     assert all(resumed.values()), {name: there.log(name) for name in resumed}
     tell(f"{len(jobs)} jobs, 2 of them retries: one after scancel, one after its time limit")
     tell("resumes: " + ", ".join(f"{name} {' and '.join(found)}" for name, found in resumed.items()))

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.nn.functional import all_gather
 
 
 def ranks() -> tuple[int, int]:
     """This process's number, from 0, and how many there are."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
 
 
 @torch.no_grad()
@@ -42,7 +43,7 @@ def all_reduce_max(values: Sequence[float], device: torch.device) -> list[float]
 
 def over_devices(counts: torch.Tensor) -> tuple[torch.Tensor, int]:
     """The sum of ``counts`` over the devices of the run, and how many devices there are. ``counts`` is not changed."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if ranks()[1] == 1:
         return counts, 1
     everywhere = counts.clone()
     dist.all_reduce(everywhere)
@@ -86,26 +87,10 @@ class _GlobalMax(torch.autograd.Function):
 
 def global_max(value: torch.Tensor) -> torch.Tensor:
     """The maximum of a scalar over all devices of the run; differentiable."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    if ranks()[1] > 1:
         largest: torch.Tensor = _GlobalMax.apply(value)
         return largest
     return value
-
-
-class _Gather(torch.autograd.Function):
-    """Rows of all devices, in their order; the gradient of a device's rows is the sum over all devices."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
-        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        total = gradient.contiguous().clone()
-        dist.all_reduce(total)
-        return total.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def gathered(rows: torch.Tensor) -> torch.Tensor:
@@ -114,7 +99,4 @@ def gathered(rows: torch.Tensor) -> torch.Tensor:
     Every device then computes the same loss of the whole batch, and the mean over devices of their gradients, which the
     engine takes, is its gradient.
     """
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        everywhere: torch.Tensor = _Gather.apply(rows)
-        return everywhere
-    return rows
+    return torch.cat(all_gather(rows.contiguous())) if ranks()[1] > 1 else rows  # type: ignore[no-untyped-call]

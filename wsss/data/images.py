@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from wsss.errors import WsssError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes of image files, in any case."""
 
-# EXIF tag 274: what has to be done to the stored pixels for the picture to stand upright
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _SWAPS_SIDES = (5, 6, 7, 8)
+"""Values of EXIF's tag 274 (orientation) at which width and height change places."""
 
 
 def _orientation(image: Image.Image) -> int:
@@ -74,15 +66,27 @@ def read_image(path: Path | str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image.load()
-            # asked after loading, for Pillow turns TIFF by itself and then forgets the tag
-            turn = _UPRIGHT.get(_orientation(image))
-            upright = image if turn is None else image.transpose(turn)
-            return np.array(_rgb(upright))
+            image.load()
+            with contextlib.suppress(Exception):  # a damaged EXIF block leaves the pixels sound
+                ImageOps.exif_transpose(image, in_place=True)
+            return np.array(_rgb(image))
     except FileNotFoundError:
         raise WsssError(f"{path}: no such image; restore it or build the index again") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = _first_line(error)
         raise WsssError(f"{path}: cannot be read as an image ({reason}); copy it again or leave it out") from None
+
+
+def read_upright(path: Path | str, size: tuple[int, int]) -> np.ndarray:
+    """As ``read_image``, of an image that the index has as ``size`` = (height, width). Raises ``WsssError`` if it is
+    not of this size any more."""
+    image = read_image(path)
+    if image.shape[:2] != size:
+        raise WsssError(
+            f"{path} is now {image.shape[0]} x {image.shape[1]}, in the index {size[0]} x {size[1]}; build the index "
+            "again"
+        )
+    return image
 
 
 def check_image(data: bytes) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,8 @@ from pathlib import Path
 from wsss.errors import WsssError
 
 SPLITS = ("train", "val")
+SHOWN = 5
+"""Ids that a message lists."""
 COLUMNS = ("id", "split", "image", "mask", "height", "width", "labels", "scored", "sha256", "mask_sha256")
 
 
@@ -139,3 +141,11 @@ def replace_text(path: Path, text: str) -> None:
     part = path.with_suffix(".part")
     part.write_text(text, "utf-8")
     os.replace(part, path)
+
+
+def require(items: Iterable[Item], have: Container[str], lacks: str, cure: str) -> None:
+    """Raise ``WsssError`` if ``have`` lacks some of the items: ``LACKS of 2 images: 'a', 'b'; CURE``."""
+    missing = [repr(item.id) for item in items if item.id not in have]
+    if missing:
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        raise WsssError(f"{lacks} of {len(missing)} images: {', '.join(missing[:SHOWN])}{more}; {cure}")

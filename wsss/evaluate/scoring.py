@@ -20,15 +20,14 @@ Saliency maps and masks are scored as one class, any object, against the backgro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wsss.data.index import Index, Item
-from wsss.errors import WsssError
+from wsss.data.index import Index, Item, require
 from wsss.evaluate.breakdown import breakdown
 from wsss.evaluate.classification import classification_metrics, read_predictions
 from wsss.evaluate.confusion import mean_iou, metrics, plain
@@ -47,7 +46,7 @@ def score_classifier(index: Index, predictions: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"splits": {}}
     for split, found in read_predictions(predictions, index.classes).items():
         items = index.split(split)
-        require(items, found, f"{predictions} has no probabilities")
+        require(items, found, f"{predictions} has no probabilities", "make it again with this index")
         truth = np.zeros((len(items), len(index.classes)), bool)
         for row, item in zip(truth, items, strict=True):
             row[list(item.labels)] = True
@@ -91,7 +90,7 @@ def score_maps(
     thresholds = np.union1d(grid, fixed)
     on_grid = np.flatnonzero(np.isin(thresholds, grid))
     for split in splits:
-        require(index.split(split), store, f"{store.folder} has no maps")
+        require(index.split(split), store, f"{store.folder} has no maps", "make it again with this index")
     chosen = calibration_ids(index.scored("train"), settings.calibration_images, seed) if "train" in splits else []
     result: dict[str, Any] = {"calibration": chosen, "calibration_miou": None, "splits": {}}
     calibrated: int | None = None
@@ -140,7 +139,7 @@ def score_masks(
     ``any_object``: masks of saliency, as for ``score_maps``."""
     result: dict[str, Any] = {"splits": {}}
     for split in splits:
-        require(index.split(split), masks, f"{masks.path} has no masks")
+        require(index.split(split), masks, f"{masks.path} has no masks", "make it again with this index")
         items = index.scored(split)
         if not items:
             result["splits"][split] = _diagnostics(index, split, masks, None, "", threads)
@@ -165,16 +164,6 @@ def _diagnostics(
     scores = coverage_metrics(index, items, source, cut, threads, f"{split} coverage")
     policies = {policy: {**known, "images": len(items), **scores}}
     return {"images": len(items), "note": NO_MASKS, "policies": policies}
-
-
-def require(items: Iterable[Item], have: Any, lacks: str) -> None:
-    """Raise :class:`WsssError` naming the images of the list that are not in ``have``."""
-    missing = [item.id for item in items if item.id not in have]
-    if missing:
-        shown = ", ".join(map(repr, missing[:20])) + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
-        raise WsssError(
-            f"{lacks} of {len(missing)} images that are to be scored: {shown}; make it again with this index"
-        )
 
 
 def shortest(value: np.float32) -> float:

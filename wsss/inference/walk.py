@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from wsss.data.buckets import Buckets, buckets
 from wsss.data.index import Item
-from wsss.errors import WsssError
 from wsss.inference.batches import outputs_of
 from wsss.models.edge_network import STRIDE, EdgeNetwork
 from wsss.refine.random_walk import random_walk
@@ -115,15 +114,10 @@ def walked_maps(
         if item.id not in with_maps:
             yield item, [], []
     for item, edges in edge_maps(network, tagged, settings, device, threads, among) if tagged else ():
-        record = store[item.id]
+        store.check_size(item)
         maps = torch.from_numpy(store.low(item.id)).to(device)
-        if record.size != (item.height, item.width):
-            raise WsssError(
-                f"the maps in {store.folder} are of a {record.size[0]} x {record.size[1]} image, "
-                f"{item.image} is {item.height} x {item.width}; make the maps again"
-            )
         starts = waiting.setdefault(grid(item), [])
-        starts.append(Start(item, record.classes, maps, edges))
+        starts.append(Start(item, store[item.id].classes, maps, edges))
         if len(starts) == together:
             yield from walk_together(waiting.pop(grid(item)), settings)
         elif sum(map(len, waiting.values())) >= 4 * together:

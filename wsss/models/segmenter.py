@@ -14,7 +14,7 @@ from wsss.models.backbone import Trainable, check_name, load_pretrained
 from wsss.settings import SegmenterSettings
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights
-from wsss.system.log import say
+from wsss.system.log import log
 
 DILATING = ("deeplabv3plus", "deeplabv3", "pan")
 """Architectures whose encoder dilates to an output stride; the others use all its stages, down to stride 32."""
@@ -105,7 +105,7 @@ def build_segmenter(settings: SegmenterSettings, classes: int) -> Segmenter:
 def say_unused_stride(architecture: str, output_stride: int) -> None:
     """Say on stderr that an architecture takes no notice of ``output_stride``, where it takes none."""
     if architecture not in DILATING and output_stride != 32:
-        say(f"output_stride {output_stride} has no effect on {architecture}: its encoder is not dilated")
+        log.warning(f"output_stride {output_stride} has no effect on {architecture}: its encoder is not dilated")
 
 
 def load_encoder(network: Segmenter, path: str) -> None:

@@ -21,7 +21,7 @@ from wsss.errors import WsssError
 from wsss.provenance.outputs import PARTS
 from wsss.runtime.run import Run
 from wsss.runtime.shard import Shard
-from wsss.system.log import say
+from wsss.system.log import log
 
 Found = TypeVar("Found")
 PATIENCE = 60.0
@@ -85,7 +85,7 @@ def _note_receipts(run: Run, key: str) -> bool:
         if wrong is None:
             receipts.append(receipt)
         else:
-            say(f"{shard.receipt(run.out)} {wrong}: what its shard lacks is made here")
+            log.warning(f"{shard.receipt(run.out)} {wrong}: what its shard lacks is made here")
     ran = [receipt for receipt in receipts if "wall_seconds" in receipt]
     if ran:
         run.record(
@@ -101,7 +101,7 @@ def _note_receipts(run: Run, key: str) -> bool:
 def log_resumed(kept: int, mine: Sequence[Item]) -> None:
     """One line about what need not be made."""
     if kept:
-        say(f"{kept} of {len(mine)} images are made already: kept")
+        log.info(f"{kept} of {len(mine)} images are made already: kept")
 
 
 def check_complete(out: Path, missing: Iterable[Item]) -> None:

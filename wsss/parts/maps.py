@@ -20,7 +20,7 @@ from wsss.parts.folder import check_complete, find_parts, log_resumed, open_part
 from wsss.runtime.run import Run
 from wsss.store.maps import MapRecord, Maps, MapShard, MapWriter, shard_name
 from wsss.system.exit import Interrupted
-from wsss.system.log import say
+from wsss.system.log import log
 
 IMAGES_A_FILE = 1024
 """Images of a shard of the artefact; the last has what is left. Fixed, so that the bytes depend on nothing else."""
@@ -131,7 +131,7 @@ class Parts:
             if shard.attributes.get("key") != self.key:
                 raise WsssError(f"{path} was made with other settings, inputs or versions")
         except WsssError as error:
-            say(f"{path.name} is made again: {error}")
+            log.warning(f"{path.name} is made again: {error}")
             if self.alone:
                 path.unlink()
             return

@@ -59,7 +59,7 @@ def _now(name: str, root: Path) -> str | None:
 
 
 def short(names: Iterable[str], most: int = 3) -> str:
-    """``engine.py, loading.py and 4 more``."""
-    names = [Path(name).name for name in names]
+    """``training/engine.py, data/loading.py and 4 more``."""
+    names = [name.removeprefix("wsss/") for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

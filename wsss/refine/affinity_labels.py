@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wsss.data.palette import IGNORE
-from wsss.refine.pseudo_masks import readings
+from wsss.refine.pseudo_masks import banded_mask, mask_values, readings
 from wsss.settings import AffinityLabelSettings
 
 
@@ -36,7 +36,7 @@ def labels_with_saliency(
     if not len(maps):
         return np.where(salient > 0, IGNORE, 0).astype(np.uint8)
     (found,) = readings(maps * salient.astype(np.float32), [settings.foreground], image, settings.crf)
-    return np.where((found == 0) & (salient > 0), IGNORE, _values(classes)[found]).astype(np.uint8)
+    return np.where((found == 0) & (salient > 0), IGNORE, mask_values(classes)[found]).astype(np.uint8)
 
 
 def labels_by_thresholds(
@@ -48,12 +48,4 @@ def labels_by_thresholds(
     nor the generous one (``settings.background``) sees any it is 0; else 255. Without classes all is 0. Arguments and
     result as for :func:`labels_with_saliency`.
     """
-    if not len(maps):
-        return np.zeros(maps.shape[1:], np.uint8)
-    strict, generous = readings(maps, [settings.foreground, settings.background], image, settings.crf)
-    return np.where((strict == 0) & (generous > 0), IGNORE, _values(classes)[strict]).astype(np.uint8)
-
-
-def _values(classes: np.ndarray) -> np.ndarray:
-    """Mask value of each label: int64 (n + 1,)."""
-    return np.concatenate([[0], np.asarray(classes, np.int64) + 1])
+    return banded_mask(maps, classes, settings, image, settings.crf)

@@ -8,7 +8,6 @@ exists.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from types import ModuleType
@@ -19,6 +18,7 @@ import numpy as np
 from wsss.errors import WsssError
 from wsss.provenance.native import check
 from wsss.settings import CrfSettings
+from wsss.system.log import log
 
 KEPT = 1 << 19
 """Images of up to so many pixels share the smoothness kernel of their size."""
@@ -128,6 +128,6 @@ def usual_backend() -> str:
     try:
         built()
     except ImportError as error:
-        print(f"{_unbuilt(error)}. pydensecrf does its work, only slower", file=sys.stderr, flush=True)
+        log.warning("%s. pydensecrf does its work, only slower", _unbuilt(error))
         return "pydensecrf"
     return "native"

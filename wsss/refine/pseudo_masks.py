@@ -12,7 +12,7 @@ import numpy as np
 
 from wsss.data.palette import IGNORE
 from wsss.refine.crf import DenseCRF, label_unary, score_unary
-from wsss.settings import CrfSettings, IgnoreBand
+from wsss.settings import AffinityLabelSettings, CrfSettings, IgnoreBand
 
 Background = float | np.ndarray
 """A constant; float (n,), a constant for every map; or float (H, W), a score for every pixel."""
@@ -72,14 +72,14 @@ def pseudo_mask(
     """
     if len(maps) == 0:
         return np.zeros(maps.shape[1:], np.uint8)
-    mask: np.ndarray = _values(classes)[readings(maps, [background], image, crf)[0]]
+    mask: np.ndarray = mask_values(classes)[readings(maps, [background], image, crf)[0]]
     return mask
 
 
 def banded_mask(
     maps: np.ndarray,
     classes: np.ndarray,
-    band: IgnoreBand,
+    band: IgnoreBand | AffinityLabelSettings,
     image: np.ndarray | None = None,
     crf: CrfSettings | None = None,
 ) -> np.ndarray:
@@ -92,9 +92,9 @@ def banded_mask(
     if len(maps) == 0:
         return np.zeros(maps.shape[1:], np.uint8)
     sure, generous = readings(maps, [band.foreground, band.background], image, crf)
-    return np.where((sure == 0) & (generous > 0), np.uint8(IGNORE), _values(classes)[sure])
+    return np.where((sure == 0) & (generous > 0), np.uint8(IGNORE), mask_values(classes)[sure])
 
 
-def _values(classes: np.ndarray) -> np.ndarray:
+def mask_values(classes: np.ndarray) -> np.ndarray:
     """Mask value of each label: uint8 (n + 1,)."""
     return np.concatenate([[0], np.asarray(classes) + 1]).astype(np.uint8)

@@ -18,7 +18,6 @@ On a CPU the expansion runs in C++ (``native/_wsss_walk``) where that is built, 
 from __future__ import annotations
 
 import math
-import sys
 from functools import cache
 from types import ModuleType
 
@@ -26,6 +25,7 @@ import torch
 
 from wsss.provenance.native import check
 from wsss.refine.affinities import neighbour_affinities
+from wsss.system.log import log
 
 VERSION = 1
 TOLERANCE = 1e-6
@@ -49,7 +49,7 @@ def usual_backend(device: str) -> str:
         built()
     except ImportError as error:
         what = f"the random walk's own code is not built ({error}); run 'pip install .' again"
-        print(f"{what}. torch does its work, only slower", file=sys.stderr, flush=True)
+        log.warning("%s. torch does its work, only slower", what)
         return "torch"
     return "native"
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
 import time
@@ -22,18 +21,18 @@ from typing import Any, get_args
 
 from wsss.errors import WsssError
 from wsss.provenance import outputs
+from wsss.runtime.arguments import read_settings, settings_help
 from wsss.runtime.record import run_record
 from wsss.runtime.run import Run, read_input
 from wsss.runtime.shard import add_flags, locked
-from wsss.settings import WITHOUT_EFFECT, Log, Settings, classes_of, default_variant
-from wsss.settings.check import check
+from wsss.settings import WITHOUT_EFFECT, Log
 from wsss.store import kept
 from wsss.store.manifest import read_manifest, write_manifest
 from wsss.system.exit import orderly, signals
 from wsss.system.files import flush_all, write_json
 from wsss.system.launch import World, world_of
+from wsss.system.log import add_verbosity, log, set_verbosity
 from wsss.system.rendezvous import joined
-from wsss.text import dotted, listed, nearest
 
 
 class Stage:
@@ -68,7 +67,7 @@ class Stage:
         self.flags = [name for flag in extra or {} if (name := flag.removeprefix("--")) not in paths]
         self.inputs, self.optional, self.several = inputs or {}, optional or {}, several or {}
         self.parser = argparse.ArgumentParser(
-            description=doc, epilog=_settings_help(settings), formatter_class=argparse.RawDescriptionHelpFormatter
+            description=doc, epilog=settings_help(settings), formatter_class=argparse.RawDescriptionHelpFormatter
         )
         add = self.parser.add_argument
         add("--out", type=Path, required=True, metavar="DIR", help="artefact folder to write")
@@ -79,10 +78,13 @@ class Stage:
             add(flag, type=Path, required=name in self.inputs, metavar="DIR", help=text, **count)
         if settings is not None:
             add("--settings", default="{}", metavar="JSON|FILE", help="settings: a JSON object, or a JSON or YAML file")
+            change = "one setting, as in --set lr=0.1 or --set crf.iterations=5; goes before --settings; repeatable"
+            add("--set", action="append", default=[], metavar="KEY=VALUE", help=change)
         add("--seed", type=int, default=0, help="seed of every random draw (default 0)")
         cores = "cores of this machine it may use, with all its processes (default: all)"
         add("--threads", type=int, default=os.cpu_count(), metavar="N", help=cores)
         add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
+        add_verbosity(self.parser)
         if scattered:
             add_flags(self.parser)
         if distributed:
@@ -104,6 +106,7 @@ class Stage:
         # before torch is imported: threads that spin while they wait slow down two programs on the same cores manyfold
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         args = self.parser.parse_args(argv)
+        set_verbosity(args)
         with orderly(self.parser.prog, args.out):
             world = self._world(args)
             with joined(world, lambda: _backend(args.device)):
@@ -113,6 +116,7 @@ class Stage:
                     if world.rank == 0:
                         stack.enter_context(locked(run.out, run.shard))
                     stack.enter_context(signals(run))
+                    log.debug("%s: identity %s, inputs %s", run.out, run.identity, run.about["inputs"])
                     if not self._is_needed(run):
                         return
                     work(run)
@@ -178,31 +182,7 @@ class Stage:
     def _read_settings(self, args: argparse.Namespace) -> Any:
         if self.settings is None:
             return None
-        text = args.settings.strip()
-        if not text.startswith("{"):
-            try:
-                text = Path(text).read_text(encoding="utf-8")
-            except OSError as error:
-                raise WsssError(f"--settings {args.settings}: neither a JSON object nor a readable file") from error
-        import yaml
-
-        try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise WsssError(f"--settings: neither JSON nor YAML: {error}") from error
-        if not isinstance(values, dict):
-            raise WsssError(f"--settings must be a mapping, not {type(values).__name__}")
-        key, classes = classes_of(self.settings)
-        if (usual := default_variant(self.settings)) is not None:
-            values = {key: usual, **values}
-        chosen = "" if key is None else values.get(key)
-        if chosen not in classes:
-            given = "missing" if chosen is None else f"unknown {key} {chosen!r}{nearest(chosen, classes)}"
-            raise WsssError(f"--settings: {key}: {given} (allowed: {listed(classes)})")
-        settings, problems = check(classes[chosen], values)
-        if problems:
-            lines = [f"--settings: {dotted(path)}: {sentence}" for path, sentence in problems]
-            raise WsssError("\n  ".join(lines))
+        settings = read_settings(self.settings, args.settings, args.set)
         log = getattr(args, "log", None)
         return settings if log is None else settings.model_copy(update={"log": log})
 
@@ -221,23 +201,3 @@ def _backend(device: str) -> str:
     from wsss.compute.devices import choose_device
 
     return "nccl" if choose_device(device).type == "cuda" else "gloo"
-
-
-def _settings_help(settings: Any) -> str | None:
-    """The table of settings that closes ``--help``."""
-    if settings is None:
-        return None
-    lines = []
-    for cls in classes_of(settings)[1].values():
-        lines.append(f"\nsettings ({cls.__name__}):")
-        for name, field in cls.model_fields.items():
-            if field.is_required():
-                default = "required"
-            else:
-                value = field.get_default(call_default_factory=True)
-                default = json.dumps(value.model_dump(mode="json") if isinstance(value, Settings) else value)
-            lines.append(f"  {name} = {default}")
-            bases = [base for base in cls.__mro__[1:] if issubclass(base, Settings) and name in base.model_fields]
-            text = field.description or next((base.model_fields[name].description for base in bases), None)
-            lines += [f"      {part}" for part in (text or "").splitlines()]
-    return "\n".join(lines)

@@ -19,7 +19,7 @@ from wsss.store.manifest import NAME, SECOND
 from wsss.system.exit import Stoppable
 from wsss.system.files import read_json, replace_folder, sweep, write_json
 from wsss.system.launch import World
-from wsss.system.log import say
+from wsss.system.log import log
 
 
 class Run(Stoppable):
@@ -94,7 +94,7 @@ class Run(Stoppable):
             whole = (kept.in_place(self.out), kept.kept(self.out, wanted))
             if wanted is not None and any(one is not None and one["identity"] == wanted for one in whole):
                 write_json(self.shard.receipt(self.out), {"key": wanted, "images": 0})
-                say(f"{self.out}: made already, nothing to do")
+                log.info(f"{self.out}: made already, nothing to do")
                 return False
             self.shard.receipt(self.out).unlink(missing_ok=True)
             return True
@@ -104,14 +104,14 @@ class Run(Stoppable):
         if there is not None and there["identity"] == wanted:
             write_json(self.out / SECOND, there)
             write_json(self.out / NAME, there)
-            say(f"{self.out}: up to date, nothing to do")
+            log.info(f"{self.out}: up to date, nothing to do")
         else:
             kept.set_aside(self.out)
             if wanted is None or not kept.bring_back(self.out, wanted):
                 names = outputs.outputs_of(self.stage, self.out)
                 self.strangers = {name: outputs.stamp(self.out / name) for name in names}
                 return True
-            say(f"{self.out}: made before, and kept: brought back")
+            log.info(f"{self.out}: made before, and kept: brought back")
         for left in (self.out / outputs.PARTS, self.state_folder / self.identity):
             shutil.rmtree(left, ignore_errors=True)
         return False

@@ -14,7 +14,6 @@ import os
 import platform
 import pwd
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TypeVar
 
 from wsss.errors import WsssError
 from wsss.provenance.outputs import PARTS
+from wsss.system.log import log
 
 Item = TypeVar("Item")
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
@@ -106,8 +106,7 @@ def _hold(stack: contextlib.ExitStack, out: Path, path: Path, who: str, how: int
             raise WsssError(
                 f"{out}: another copy of this stage is at work here ({file.read().strip()}); wait for it or stop it"
             ) from None
-        print(f"{out}: this file system has no locks ({error}); see to it that nothing else writes here",
-              file=sys.stderr, flush=True)  # fmt: skip
+        log.warning("%s: this file system has no locks (%s); see to it that nothing else writes here", out, error)
     file.truncate(0)
     file.write(who)
     file.flush()

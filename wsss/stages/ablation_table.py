@@ -9,7 +9,7 @@ from wsss.report.ablation import COLUMNS, augmentations, long_form, page, values
 from wsss.report.provenance import Scored, read_scored
 from wsss.runtime.run import Run
 from wsss.system.files import atomic_path, write_rows
-from wsss.system.log import say
+from wsss.system.log import log
 
 
 def write_ablation_table(run: Run) -> None:
@@ -34,5 +34,5 @@ def write_ablation_table(run: Run) -> None:
     with atomic_path(run.out / "ablation.md") as path:
         path.write_text(page(dataset, rows, augmentations(layout, found)), encoding="utf-8")
     write_rows(run.out / "ablation.csv", COLUMNS, long_form(dataset, rows))
-    say(f"{run.out / 'ablation.md'}: {len(rows)} rows")
+    log.info(f"{run.out / 'ablation.md'}: {len(rows)} rows")
     run.note(scores=len(run.several("scores")))

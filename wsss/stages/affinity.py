@@ -11,7 +11,7 @@ from wsss.runtime.run import Run
 from wsss.settings import AffinitySettings
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
-from wsss.training.engine import keep_product
+from wsss.training.checkpoint import keep_product
 from wsss.training.train import given_classifiers, prepare, train
 
 
@@ -34,12 +34,7 @@ def train_affinity(run: Run) -> None:
     def labels_of(item: Item) -> Path:
         return labels.file(item.id)
 
-    absent = [item.id for item in items if item.id not in labels]
-    if absent:
-        raise WsssError(
-            f"{labels.path}: {len(absent)} training images have no labels, the first is {absent[0]!r}; "
-            "make the affinity labels again"
-        )
+    labels.require(items, "make the affinity labels again")
     device = prepare(run)
     goal = PairAffinity(settings, len(index.classes), given.get("warm_start"))
     network = train(run, goal, items, len(index.classes), device, labels_of)

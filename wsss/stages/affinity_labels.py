@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsss.data.images import read_image
+from wsss.data.images import read_upright
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
@@ -35,37 +35,18 @@ class AffinityLabelWriter:
     settings: AffinityLabelSettings
 
     def __call__(self, item: Item) -> Written:
-        maps = _full(self.store, item)
-        image = None
-        if self.settings.crf is not None and (len(maps) or self.saliency is not None):
-            image = read_image(item.image)
-            if image.shape[:2] != maps.shape[1:]:
-                raise WsssError(f"{item.image} is now {image.shape[0]} x {image.shape[1]}; build the index again")
+        maps = self.store.full_of(item)
+        refined = self.settings.crf is not None and (len(maps) or self.saliency is not None)
+        image = read_upright(item.image, maps.shape[1:]) if refined else None
         classes = self.store[item.id].classes
         if self.saliency is None:
             labels = labels_by_thresholds(maps, classes, self.settings, image)
         else:
-            saliency = _full(self.saliency, item)
-            if len(saliency) != 1:
-                raise WsssError(
-                    f"{self.saliency.folder} has {len(saliency)} maps of image {item.id!r}; saliency is one map an "
-                    "image: give the folder of a saliency recipe's maps"
-                )
-            labels = labels_with_saliency(maps, classes, saliency[0], self.settings, image)
+            saliency = self.saliency.saliency_of(item)
+            labels = labels_with_saliency(maps, classes, saliency, self.settings, image)
         background, ignored = int((labels == 0).sum()), int((labels == IGNORE).sum())
         tally = (background, labels.size - background - ignored, ignored)
         return Written(item.id, self.masks.write(item.id, labels), tally)
-
-
-def _full(store: MapStore, item: Item) -> np.ndarray:
-    """Maps of an image at its size, which must be that of the index."""
-    maps = store.full(item.id)
-    if maps.shape[1:] != (item.height, item.width):
-        raise WsssError(
-            f"the maps in {store.folder} are of a {maps.shape[1]} x {maps.shape[2]} image, "
-            f"{item.image} is {item.height} x {item.width}; make the maps again"
-        )
-    return maps
 
 
 def write_affinity_labels(run: Run) -> None:
@@ -89,12 +70,7 @@ def write_affinity_labels(run: Run) -> None:
             "without saliency"
         )
     for known in (store,) if saliency is None else (store, saliency):
-        missing = [item.id for item in items if item.id not in known]
-        if missing:
-            raise WsssError(
-                f"{known.folder} has no maps of {len(missing)} training images, the first is {missing[0]!r}; let its "
-                "'splits' include train and make the maps again"
-            )
+        known.require(items)
     run.record(**prepare(settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:

@@ -20,7 +20,7 @@ from wsss.runtime.run import Run
 from wsss.settings import ClassifierSettings, GuidedSettings, InferenceSettings
 from wsss.store.weights import save_weights
 from wsss.system.files import atomic_path
-from wsss.training.engine import keep_product
+from wsss.training.checkpoint import keep_product
 from wsss.training.train import check_classes, given_classifiers, looked_at, prepare, train
 
 

@@ -23,7 +23,7 @@ from wsss.runtime.run import Run
 from wsss.store.manifest import read_manifest
 from wsss.store.maps import MapStore
 from wsss.system.files import atomic_path, write_rows
-from wsss.system.log import say
+from wsss.system.log import log
 
 COLUMNS = ("dataset", "recipe", "classifier", "explainer", "seed", "others", "mean", "metric", "value")
 PICTURED = 6
@@ -111,7 +111,7 @@ def write_comparison(run: Run) -> None:
         names = draw(index, found, folder)
     with atomic_path(run.out / "explanations.md") as path:
         path.write_text(page(dataset, found, names), encoding="utf-8")
-    say(f"{run.out / 'explanations.md'}: {len(found)} explanations, {len(names)} pictures")
+    log.info(f"{run.out / 'explanations.md'}: {len(found)} explanations, {len(names)} pictures")
     run.note(explanations=len(found), pictures=len(names))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wsss.data.images import read_image
+from wsss.data.images import read_upright
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
@@ -42,14 +42,9 @@ class PseudoMaskWriter:
     saliency: MapStore | None = None
 
     def __call__(self, item: Item) -> Written:
-        record = self.store[item.id]
-        _same_size(self.store, record.size, item)
-        image = None
-        if self.crf is not None and len(record.classes):
-            image = read_image(item.image)
-            if image.shape[:2] != record.size:
-                raise WsssError(f"{item.image} is now {image.shape[0]} x {image.shape[1]}; build the index again")
-        maps = self.store.full(item.id)
+        record, maps = self.store[item.id], self.store.full_of(item)
+        refined = self.crf is not None and len(record.classes)
+        image = read_upright(item.image, record.size) if refined else None
         if self.band is not None:
             mask = banded_mask(maps, record.classes, self.band, image, self.crf)
         else:
@@ -63,23 +58,8 @@ class PseudoMaskWriter:
             return self.background[classes] if isinstance(self.background, np.ndarray) else self.background
         if not len(classes):
             return 0.0
-        record = self.saliency[item.id]
-        _same_size(self.saliency, record.size, item)
-        if len(record.classes) != 1:
-            raise WsssError(
-                f"{self.saliency.folder} has {len(record.classes)} maps of image {item.id!r}; saliency is one map an "
-                "image: give the folder of a saliency recipe's maps"
-            )
-        score: np.ndarray = np.clip(1 - self.saliency.full(item.id)[0], 0, None)
+        score: np.ndarray = np.clip(1 - self.saliency.saliency_of(item), 0, None)
         return score
-
-
-def _same_size(store: MapStore, size: tuple[int, int], item: Item) -> None:
-    if size != (item.height, item.width):
-        raise WsssError(
-            f"the maps in {store.folder} are of a {size[0]} x {size[1]} image, "
-            f"{item.image} is {item.height} x {item.width}; make the maps again"
-        )
 
 
 def chosen_threshold(
@@ -126,7 +106,7 @@ def write_pseudo_masks(run: Run) -> None:
     index = Index.load(run.inputs["index"])
     store = MapStore(run.inputs["cams"])
     items = items_of(run, index)
-    _covered(items, store, "maps")
+    store.require(items)
     saliency, band = None, settings.ignore
     background: Background = 0.0
     facts: dict[str, Any]
@@ -134,7 +114,7 @@ def write_pseudo_masks(run: Run) -> None:
         if "saliency" not in run.inputs:
             raise WsssError(f"the settings name the saliency {settings.saliency!r}: give its maps with --saliency DIR")
         saliency, facts = MapStore(run.inputs["saliency"]), {"policy": "1 - saliency"}
-        _covered([item for item in items if item.labels], saliency, "saliency")
+        saliency.require(item for item in items if item.labels)
     elif band is not None:
         facts = {"policy": "ignore band", "foreground": band.foreground, "background": band.background}
     else:
@@ -153,10 +133,3 @@ def write_pseudo_masks(run: Run) -> None:
     total = max(1, sum(item.height * item.width for item in items))
     left_out = {"ignored_share": round(ignored / total, 4)} if band is not None else {}
     run.note(threshold=facts, foreground_share=round(foreground / total, 4), **left_out)
-
-
-def _covered(items: Sequence[Item], store: MapStore, what: str) -> None:
-    missing = [item.id for item in items if item.id not in store]
-    if missing:
-        shown = ", ".join(map(repr, missing[:20])) + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
-        raise WsssError(f"{store.folder} has no {what} of {len(missing)} images: {shown}; make the maps again")

@@ -12,7 +12,7 @@ from wsss.report.html.page import COLUMNS, build
 from wsss.report.provenance import read_scored
 from wsss.runtime.run import Run
 from wsss.system.files import atomic_path, write_rows
-from wsss.system.log import say
+from wsss.system.log import log
 
 
 def write_report(run: Run) -> None:
@@ -39,7 +39,7 @@ def write_report(run: Run) -> None:
     with atomic_path(inside) as path:
         path.write_text(page, encoding="utf-8")
     os.replace(inside, target)
-    say(f"{target}: {len(page.encode()) / 1e6:.1f} MB, {len(cards)} images at up to {shown.edge} pixels")
+    log.info(f"{target}: {len(page.encode()) / 1e6:.1f} MB, {len(cards)} images at up to {shown.edge} pixels")
     run.note(scores=len(scored), pictures=len(cards))
 
 

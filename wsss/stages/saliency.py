@@ -20,8 +20,8 @@ from wsss.settings import C2amHSettings, SaliencyNetSettings, SaliencySettings
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
-from wsss.system.log import say
-from wsss.training.engine import keep_product
+from wsss.system.log import log
+from wsss.training.checkpoint import keep_product
 from wsss.training.train import given_classifiers, prepare, train
 
 
@@ -55,7 +55,7 @@ def train_saliency(run: Run) -> None:
         if run.settings.objective == "c2am":
             border, interior = border_test(network, items, settings.long_side[1], device, run.args.threads)
             about["inverted"] = border > interior
-            say(f"foreground share {border:.3f} on borders, {interior:.3f} inside"
+            log.info(f"foreground share {border:.3f} on borders, {interior:.3f} inside"
                 f"{': the sides are swapped' if about['inverted'] else ''}")  # fmt: skip
             run.note(border=round(border, 4), interior=round(interior, 4))
         run.note(inverted=about["inverted"])
@@ -72,23 +72,13 @@ def _target(
         if "saliency" not in run.inputs:
             raise WsssError(f"--saliency: the recipe learns from {settings.saliency!r}; give the folder of its masks")
         masks = MaskFolder(run.inputs["saliency"] / "masks")
-        absent = [item.id for item in items if item.id not in masks]
-        if absent:
-            raise WsssError(
-                f"{masks.path}: {len(absent)} training images have no mask, the first is {absent[0]}; "
-                "let 'maps.splits' of that saliency include train and make its maps and masks again"
-            )
+        masks.require(items, "let 'maps.splits' of that saliency include train and make its maps and masks again")
         return lambda item: masks.file(item.id)
     if isinstance(settings, C2amHSettings):
         if "hints" not in run.inputs:
             raise WsssError(f"--hints: the recipe takes hints from {settings.hints!r}; give the folder of these maps")
         hints = Hints(MapStore(run.inputs["hints"]))
-        absent = [item.id for item in items if item.id not in hints.store]
-        if absent:
-            raise WsssError(
-                f"{hints.store.folder}: {len(absent)} training images have no maps, the first is {absent[0]}; "
-                "let 'splits' of the maps include train and make them again"
-            )
+        hints.store.require(items)
         return hints
     return None
 
@@ -103,11 +93,6 @@ class Hints:
     store: MapStore
 
     def __call__(self, item: Item) -> np.ndarray:
-        maps = self.store.full(item.id)
-        if maps.shape[1:] != (item.height, item.width):
-            raise WsssError(
-                f"the maps of {item.id!r} in {self.store.folder} are of a {maps.shape[1]} x {maps.shape[2]} image, "
-                f"{item.image} is {item.height} x {item.width}; make the maps again"
-            )
+        maps = self.store.full_of(item)
         strength: np.ndarray = (np.clip(maps.max(axis=0, initial=0), 0, 1) * STRONGEST).round().astype(np.uint8)
         return strength

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsss.data.images import read_image
+from wsss.data.images import read_upright
 from wsss.data.index import Index, Item
-from wsss.errors import WsssError
 from wsss.parts.masks import Written, write_masks
 from wsss.refine.crf import prepare
 from wsss.refine.pseudo_masks import pseudo_mask
@@ -36,13 +35,8 @@ class SaliencyMaskWriter:
     def __call__(self, item: Item) -> Written:
         mask = np.zeros((item.height, item.width), np.uint8)
         if item.labels:
-            maps = self.store.full(item.id)
-            image = read_image(item.image) if self.settings.crf is not None else None
-            seen = () if image is None else image.shape[:2]
-            for what, shape in ((f"the map in {self.store.folder}", maps.shape[1:]), (item.image, seen)):
-                if shape and shape != mask.shape:
-                    sizes = f"{shape[0]} x {shape[1]}, in the index {item.height} x {item.width}"
-                    raise WsssError(f"{what} is {sizes}; build the index and the maps again")
+            maps = self.store.full_of(item)
+            image = read_upright(item.image, mask.shape) if self.settings.crf is not None else None
             mask = pseudo_mask(maps, np.zeros(1, np.int64), self.settings.threshold, image, self.settings.crf)
         return Written(item.id, self.masks.write(item.id, mask), int(mask.sum()))
 
@@ -59,11 +53,7 @@ def write_saliency_masks(run: Run) -> None:
     store = MapStore(run.inputs["maps"])
     splits = read_manifest(run.inputs["maps"])["settings"]["splits"]
     items = [item for split in splits for item in index.split(split)]
-    missing = [item.id for item in items if item.id not in store]
-    if missing:
-        raise WsssError(
-            f"{store.folder} has no maps of {len(missing)} images, the first is {missing[0]}; make the maps again"
-        )
+    store.require(items)
     if settings.crf is not None and any(item.labels for item in items):
         run.record(**prepare(settings.crf))
 

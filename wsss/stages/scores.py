@@ -11,7 +11,7 @@ from wsss.store.manifest import read_manifest
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.system.files import write_json, write_rows
-from wsss.system.log import say
+from wsss.system.log import log
 
 
 def write_scores(run: Run) -> None:
@@ -36,12 +36,12 @@ def write_scores(run: Run) -> None:
     for split, scores in result["splits"].items():
         scores["dropped"] = dropped[split]
         if "note" in scores:
-            say(f"{split}: {scores['note']}")
+            log.warning(f"{split}: {scores['note']}")
         for policy, found in scores["policies"].items():
             value = next(
                 (f"{m} {found[m]:.3f}" for m in ("miou", "map", "tagged_present") if found.get(m) is not None), ""
             )
-            say(f"{' '.join(filter(None, (split, policy)))}: {value} on {found['images']} images")
+            log.info(f"{' '.join(filter(None, (split, policy)))}: {value} on {found['images']} images")
     facts = {"kind": kind, "recipe": artefact.name, "dataset": index.name, "classes": list(index.classes)}
     write_json(run.out / "scores.json", {**facts, **result})
     write_rows(run.out / "scores.csv", ("split", "policy", "metric", "value", "images"), rows(result))

@@ -10,8 +10,9 @@ from wsss.errors import WsssError
 from wsss.objectives.segmentation import Segmentation
 from wsss.runtime.run import Run
 from wsss.settings import SegmenterSettings
+from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
-from wsss.training.engine import keep_product
+from wsss.training.checkpoint import keep_product
 from wsss.training.train import looked_at, prepare, train
 
 
@@ -37,17 +38,12 @@ def train_segmenter(run: Run) -> None:
     else:
         if "masks" not in run.inputs:
             raise WsssError("--masks: name the folder of pseudo masks to learn from")
-        folder = run.inputs["masks"] / "masks"
+        masks = MaskFolder(run.inputs["masks"] / "masks")
+        masks.require(items, "let 'splits' of the masks include train and make them again")
 
         def mask_of(item: Item) -> Path:
-            return folder / f"{item.id}.png"
+            return masks.file(item.id)
 
-        absent = [item.id for item in items if not mask_of(item).is_file()]
-        if absent:
-            raise WsssError(
-                f"{folder}: {len(absent)} training images have no mask, the first is {absent[0]}; "
-                "let 'splits' of the masks include train and make them again"
-            )
     device = prepare(run)
     network = train(run, Segmentation(settings, len(index.classes)), items, len(index.classes), device, mask_of)
     if run.world.rank:

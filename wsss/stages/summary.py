@@ -10,7 +10,7 @@ from wsss.report.provenance import Scored, find_artefacts, read_scored
 from wsss.runtime.run import Run
 from wsss.stages.scores import rows
 from wsss.system.files import atomic_path, write_rows
-from wsss.system.log import say
+from wsss.system.log import log
 
 COLUMNS = ("dataset", "seed", "kind", "recipe", "split", "policy", "metric", "value", "images")
 
@@ -33,7 +33,7 @@ def write_summary(run: Run) -> None:
         pictures = draw_panels(index, find_artefacts(scored, run.args.results), folder, run.args.seed)
     with atomic_path(run.out / "summary.md") as path:
         path.write_text(page(dataset, index, scored, [f"panels/{name}" for name in pictures]), encoding="utf-8")
-    say(f"{run.out / 'summary.md'}: {len(scored)} scored artefacts, {len(pictures)} pictures")
+    log.info(f"{run.out / 'summary.md'}: {len(scored)} scored artefacts, {len(pictures)} pictures")
     run.note(scores=len(scored), pictures=len(pictures))
 
 

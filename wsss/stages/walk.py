@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from wsss.compute.devices import device_type
 from wsss.data.buckets import buckets
 from wsss.data.index import Index, Item
-from wsss.errors import WsssError
 from wsss.inference.network import for_inference
 from wsss.inference.walk import walked_maps
 from wsss.models.edge_network import STRIDE, load_edge_network
@@ -29,13 +28,7 @@ def write_walk(run: Run) -> None:
     index = Index.load(run.inputs["index"])
     store = MapStore(run.inputs["cams"])
     items = items_of(run, index)
-    missing = [item.id for item in items if item.id not in store]
-    if missing:
-        raise WsssError(
-            f"{store.folder} has no maps of {len(missing)} images, the first is {missing[0]!r}; let its 'splits' "
-            "include those of the walk and make the maps again"
-        )
-
+    store.require(items)
     run.record(walk_backend=usual_backend(device_type(run.args.device)))
 
     def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:

@@ -44,7 +44,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from wsss.data.index import Item
+from wsss.data.index import Item, require
 from wsss.errors import WsssError
 from wsss.system.failures import writing
 from wsss.system.files import flush_to_disk
@@ -300,6 +300,35 @@ class MapStore:
     def relative(self) -> bool:
         """Whether views divide each map by its own maximum; else the stored values are meant as they are."""
         return bool(self.attributes.get("relative", 1))
+
+    def require(self, items: Iterable[Item]) -> None:
+        """Raise ``WsssError`` if maps of some items are missing."""
+        cure = "let the 'splits' of the maps include theirs, and make the maps again"
+        require(items, self, f"{self.folder} has no maps", cure)
+
+    def full_of(self, item: Item) -> np.ndarray:
+        """As ``full``. Raises ``WsssError`` if the maps are of an image of another size than the index has."""
+        self.check_size(item)
+        return self.full(item.id)
+
+    def saliency_of(self, item: Item) -> np.ndarray:
+        """The one map float32 (H, W) of an image. Raises ``WsssError`` if it has several, or one of another size."""
+        if len(self[item.id].classes) != 1:
+            raise WsssError(
+                f"{self.folder} has {len(self[item.id].classes)} maps of image {item.id!r}; saliency is one map an "
+                "image: give the folder of a saliency recipe's maps"
+            )
+        saliency: np.ndarray = self.full_of(item)[0]
+        return saliency
+
+    def check_size(self, item: Item) -> None:
+        """Raise ``WsssError`` if the maps are of an image of another size than the index has."""
+        height, width = self[item.id].size
+        if (height, width) != (item.height, item.width):
+            raise WsssError(
+                f"the maps of {item.id!r} in {self.folder} are of a {height} x {width} image, {item.image} is "
+                f"{item.height} x {item.width} in the index; make the maps again"
+            )
 
     @property
     def ids(self) -> list[str]:

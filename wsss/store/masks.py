@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
+from wsss.data.index import Item, require
 from wsss.data.palette import encode_mask
 from wsss.errors import WsssError
 from wsss.system.failures import writing
@@ -64,10 +66,14 @@ class MaskFolder:
                 f"{path}: the mask of image {id!r} cannot be read ({error}); make the masks again"
             ) from error
 
+    def require(self, items: Iterable[Item], cure: str) -> None:
+        """Raise ``WsssError``, which ends with ``cure``, if masks of some items are missing."""
+        require(items, self, f"{self.path} has no masks", cure)
+
     def ids(self) -> list[str]:
         """Ids of all masks, sorted."""
         files = (path.relative_to(self.path) for path in self.path.rglob("*.png"))
         return sorted(path.as_posix()[: -len(".png")] for path in files if not path.name.startswith("."))
 
-    def __contains__(self, id: str) -> bool:
-        return self.file(id).is_file()
+    def __contains__(self, id: object) -> bool:
+        return isinstance(id, str) and self.file(id).is_file()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
 from wsss.errors import WsssError
 from wsss.system.launch import World
+from wsss.system.log import log
 
 MOST = 64
 """Processes that may share a GPU."""
@@ -49,7 +49,7 @@ def claim_gpu(count: int, world: World, folder: Path | None = None) -> int:
                     continue
                 if _hold(folder / f"{gpu}.{others}") is not None:
                     if others:
-                        print(f"all {count} GPUs are in use: number {gpu} is shared", file=sys.stderr, flush=True)
+                        log.warning("all %d GPUs are in use: number %d is shared", count, gpu)
                     return gpu
                 if ours is not None:
                     os.close(ours)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 
 from tqdm import tqdm
+
+from wsss.system.log import log
 
 LINE_SECONDS = 20.0
 
@@ -21,10 +24,11 @@ class Progress:
     """
 
     def __init__(self, total: int, done: int = 0, what: str = "", shown: bool = True) -> None:
-        self.total, self.done, self.what, self.shown = total, done, what, shown
+        self.total, self.done, self.what = total, done, what
+        self.shown = shown and log.isEnabledFor(logging.INFO)
         self.begun = self.last = time.monotonic()
         self.first, self.note = done, ""
-        self.bar = tqdm(total=total, initial=done, desc=what) if shown and sys.stderr.isatty() else None
+        self.bar = tqdm(total=total, initial=done, desc=what) if self.shown and sys.stderr.isatty() else None
 
     def __enter__(self) -> Progress:
         return self
@@ -45,8 +49,4 @@ class Progress:
             self.last = time.monotonic()
             rate = (self.done - self.first) / max(1e-9, self.last - self.begun)
             left = (self.total - self.done) / max(1e-9, rate)
-            print(
-                f"{self.what} {self.done}/{self.total}, {rate:.2f}/s, {left:.0f} s left {self.note}",
-                file=sys.stderr,
-                flush=True,
-            )
+            log.info(f"{self.what} {self.done}/{self.total}, {rate:.2f}/s, {left:.0f} s left {self.note}")

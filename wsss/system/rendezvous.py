@@ -16,6 +16,7 @@ from typing import Any
 from wsss.errors import WsssError
 from wsss.system.exit import FAILED, TRY_AGAIN, Lost
 from wsss.system.launch import World
+from wsss.system.log import log
 
 MEETING = 300.0
 """Seconds that processes wait for each other at the start: nodes may import torch from a slow disk."""
@@ -182,7 +183,7 @@ class _Watch:
         if verdict is None or verdict[1] == 0 or self.over.wait(GRACE):
             return
         if verdict[0] is None:
-            print(f"{self.world} was stopped by {Lost()}", file=sys.stderr, flush=True)
+            log.error("%s was stopped by %s", self.world, Lost())
         else:
             with contextlib.suppress(RuntimeError):
                 self.meeting.leave(store)

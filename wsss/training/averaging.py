@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from wsss.settings import TrainingSettings
 
@@ -24,22 +27,32 @@ class WeightAverage:
 
     def __init__(self, network: nn.Module, settings: TrainingSettings) -> None:
         self.network, self.settings = network, settings
-        self.kept: dict[str, torch.Tensor] = {}
-        self.parameters = {name for name, _ in network.named_parameters()}
+        self.average: AveragedModel | None = None
+        self.decay = 0.0
         if settings.ema is not None:
-            self.kept = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+            self._begin()
+
+    def _begin(self) -> None:
+        """Start from the weights of this moment."""
+        moving = self.settings.ema is not None
+        self.average = AveragedModel(
+            self.network, avg_fn=self._moved if moving else self._added, use_buffers=not moving
+        )
+        self.average.n_averaged += 1  # the weights of this moment count as the first
+
+    def _moved(self, average: torch.Tensor, weight: torch.Tensor, _: Any) -> torch.Tensor:
+        return average.lerp(weight, 1 - self.decay)
+
+    @staticmethod
+    def _added(total: torch.Tensor, weight: torch.Tensor, _: Any) -> torch.Tensor:
+        return total + weight if weight.is_floating_point() else weight
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """Bring the moving average up to date after optimiser step ``step``, counted from 0."""
-        if self.settings.ema is None:
-            return
-        decay = min(self.settings.ema, (1 + step) / (10 + step))
-        for name, tensor in self.network.state_dict().items():
-            if name in self.parameters:
-                self.kept[name].lerp_(tensor, 1 - decay)
-            else:
-                self.kept[name].copy_(tensor)
+        if self.settings.ema is not None and self.average is not None:
+            self.decay = min(self.settings.ema, (1 + step) / (10 + step))
+            self.average.update_parameters(self.network)
 
     @torch.no_grad()
     def after_epoch(self, epoch: int) -> None:
@@ -47,25 +60,27 @@ class WeightAverage:
         s = self.settings
         if s.average_last is None or epoch < s.epochs - s.average_last:
             return
-        for name, tensor in self.network.state_dict().items():
-            if tensor.is_floating_point():
-                self.kept[name] = self.kept[name] + tensor if name in self.kept else tensor.clone()
-            else:
-                self.kept[name] = tensor.clone()
+        if self.average is None:
+            self._begin()
+        else:
+            self.average.update_parameters(self.network)
 
     def finish(self) -> None:
         """Give the network its average."""
-        if self.settings.average_last is not None and self.kept:
-            k = self.settings.average_last
-            self.kept = {n: t / k if t.is_floating_point() else t for n, t in self.kept.items()}
-        if self.kept:
-            self.network.load_state_dict(self.kept)
-        self.kept = {}
+        weights, k = self.state(), self.settings.average_last
+        if k is not None:
+            weights = {n: t / k if t.is_floating_point() else t for n, t in weights.items()}
+        if weights:
+            self.network.load_state_dict(weights)
+        self.average = None
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint must hold."""
-        return self.kept
+        """What a checkpoint must hold: the average's weights by name, or for ``average_last`` their sum."""
+        return {} if self.average is None else self.average.module.state_dict()
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         """Take over what ``state`` gave."""
-        self.kept = state
+        if state:
+            self._begin()
+            assert self.average is not None
+            self.average.module.load_state_dict(state)

@@ -10,13 +10,8 @@ the order in which sums are taken and for dropout. A training may go on with ano
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,30 +20,28 @@ from torch import nn
 
 from wsss.compute.batch_norm import synchronise
 from wsss.compute.collectives import all_reduce_max, average_or_broadcast, ranks
-from wsss.compute.devices import TYPES, autocast_type, can_autocast, loader_workers, tune_for
+from wsss.compute.devices import loader_workers, tune_for
 from wsss.data.loading import Batch, TrainingViews, training_loader
 from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.losses.base import TrainingStep
+from wsss.models.backbone import Trainable
 from wsss.objectives.base import Objective
 from wsss.runtime.run import Run
 from wsss.settings import TrainingSettings
 from wsss.system.exit import Interrupted
-from wsss.system.failures import writing
-from wsss.system.files import atomic_path, flush_to_disk
-from wsss.system.log import say
+from wsss.system.log import log
 from wsss.system.progress import Progress
 from wsss.training.averaging import WeightAverage
-from wsss.training.loggers import Logger, check_log, logger
+from wsss.training.checkpoint import Checkpoint
+from wsss.training.loggers import check_log, logger
 from wsss.training.optimisers import build_optimiser, rate_at, set_rate
+from wsss.training.precision import Precision
+from wsss.training.records import METRICS, Records
 
 VERSION = 1
 CHECKPOINT_SECONDS = 60.0
 """Between checkpoints: what a kill can cost."""
-RECORDS_AN_EPOCH = 4
-"""Lines in metrics.jsonl."""
-LATEST = "checkpoint.pt"
-METRICS = "metrics.jsonl"
 
 
 class Trainer:
@@ -58,10 +51,14 @@ class Trainer:
         objective: Networks and losses.
         views: Training views.
         settings: Epochs, batch, optimiser, precision.
-        run: The stage's run: state folder, seed, threads, stop signal, and the identity of what it makes: a checkpoint
-            of another identity is not resumed, and stays where it is.
+        run: The stage's run: state folder, seed, threads, stop signal, and the identity of what it makes.
         device: Where to train.
         chances: As for ``wsss.data.sampling.Order``; None: every view once an epoch.
+
+    Attributes:
+        step: Micro-batches that are done.
+        micro_steps: Micro-batches of the whole training; ``per_epoch``: of an epoch.
+        steps: Optimiser steps of the whole training.
 
     Raises:
         WsssError: The training is too short for one optimiser step, or what is to log it is not installed.
@@ -80,27 +77,14 @@ class Trainer:
         self.objective, self.views, self.settings, self.run, self.device = objective, views, settings, run, device
         self.chances = chances
         self.rank, self.ranks = ranks()
-        self.networks = {n: m.to(device).to(memory_format=torch.channels_last) for n, m in objective.networks.items()}
-        for name, network in self.networks.items():
-            tune_for(network, device)
-            network.train()
-            if self.ranks > 1 and settings.batch_norm != "per-process":
-                synchronise(network)
-            if objective.batch_norm(name, settings.batch_norm) == "fixed":
-                network.fix_batch_norm()
-        for network in objective.fixed.values():
-            network.to(device).to(memory_format=torch.channels_last)
-            tune_for(network, device)
-            network.eval()
+        self.networks = prepared(objective, settings, device, self.ranks)
+        self.average = WeightAverage(self.networks[objective.product], settings)
         if settings.compile:  # in place of the instances' own method: names of weights stay, unlike in a wrapper
             for network in (*self.networks.values(), *objective.fixed.values()):
                 network.forward = torch.compile(network.forward)
-        torch.backends.cudnn.benchmark = True  # all batches have one shape: a GPU may look for its fastest kernels
-        self.average = WeightAverage(self.networks[objective.product], settings)
         self.optimisers = {n: build_optimiser(m, settings) for n, m in self.networks.items()}
-        self.type = autocast_type(settings.precision, device)
-        scaled = self.type == torch.float16
-        self.scalers = {n: torch.amp.GradScaler(device.type, enabled=scaled) for n in self.networks}
+        self.precision = Precision(settings.precision, device, self.networks)
+        self.statistics = list(running_statistics(self.networks.values()))
         self.per_epoch = len(views) // settings.batch_size
         self.micro_steps = self.per_epoch * settings.epochs
         self.steps = self.micro_steps // settings.accumulate
@@ -110,62 +94,46 @@ class Trainer:
                 "of one optimiser step, so nothing would be trained: raise 'epochs', lower 'batch_size' "
                 f"({settings.batch_size}, for {len(views)} images), or lower 'accumulate'"
             )
-        self.folder = run.state / run.identity
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.checkpoint, self.metrics = self.folder / LATEST, self.folder / METRICS
-        self.statistics = [
-            getattr(layer, name)
-            for network in self.networks.values()
-            for layer in network.modules()
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training and layer.track_running_stats
-            for name in ("running_mean", "running_var")
-        ]
-        self.sums: dict[str, torch.Tensor] = {}
-        self.counted: dict[str, int] = {}
+        self.checkpoint = Checkpoint(run)
+        metrics = self.checkpoint.folder / METRICS
+        self.records = Records(metrics, device, self.per_epoch, settings.accumulate, writes=self.rank == 0)
         self.step = 0
-        self.log = Logger()
-        self.spent, self.started, self.waited = 0.0, time.monotonic(), 0.0
+        self.seconds_before, self.started, self.waited = 0.0, time.monotonic(), 0.0
 
     def train(self) -> nn.Module:
-        """Train to the end, or go on from the checkpoint, and return the objective's product in eval mode.
+        """Train to the end, from the checkpoint where there is one, and return the objective's product in eval mode.
 
         Raises:
             Interrupted: A signal asked to stop; the state is saved.
             WsssError: A loss or a weight is not finite.
         """
+        s, run = self.settings, self.run
         self._resume()
         for network in self.networks.values():  # random numbers differ between kinds of processors
             average_or_broadcast((t for t in network.state_dict().values() if t.is_floating_point()), mean=False)
         order = Order(
-            len(self.views),
-            self.settings.batch_size,
-            self.settings.epochs,
-            self.run.args.seed,
-            self.step,
-            self.rank,
-            self.ranks,
-            self.chances,
+            len(self.views), s.batch_size, s.epochs, run.args.seed, self.step, self.rank, self.ranks, self.chances
         )
-        workers = loader_workers(self.run.args.threads, self.device)
-        self._saved = time.monotonic()
+        loader = training_loader(self.views, order, loader_workers(run.args.threads, self.device))
+        self.saved = time.monotonic()
         with (
-            logger(self.settings if self.rank == 0 else None, self.run, self.metrics) as self.log,
+            logger(s if self.rank == 0 else None, run, self.records.path) as self.records.log,
             Progress(self.micro_steps, self.step, "training", self.rank == 0) as progress,
         ):
-            for batch in self._arriving(training_loader(self.views, order, workers)) if len(order) else ():
+            for batch in self._timed(loader) if len(order) else ():
                 self._micro_step(batch.to(self.device))
-                progress.advance(self._latest)
-                if (self.step % self.settings.accumulate) and self.step < self.micro_steps:
+                progress.advance(self.records.latest)
+                if (self.step % s.accumulate) and self.step < self.micro_steps:
                     continue  # half an optimiser step is never saved
                 stop, late = self._must()
                 if stop or late:
                     self._save()
                 if stop:
                     all_reduce_max([0.0], self.device)  # none leaves before the first one has saved
-                    raise Interrupted(self.run.stop)
+                    raise Interrupted(run.stop)
             self._save()
         self.average.finish()
-        self.run.record(
+        run.record(
             processes=self.ranks,
             training_seconds=round(self._seconds(), 2),
             waiting_seconds=round(self.waited, 2),  # for images
@@ -174,7 +142,7 @@ class Trainer:
         vars(product).pop("forward", None)  # compiled for one size of images
         return product
 
-    def _arriving(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+    def _timed(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """The batches of a loader, and how long they are waited for."""
         batches = iter(loader)
         while True:
@@ -188,183 +156,131 @@ class Trainer:
     def _micro_step(self, batch: Any) -> None:
         s = self.settings
         torch.manual_seed((self.run.args.seed * self.micro_steps + self.step) * self.ranks + self.rank)  # dropout
-        training_step = TrainingStep(self.step, self.step / self.micro_steps)
         parts: dict[str, torch.Tensor] = {}
         weight = 1 / s.accumulate if s.accumulate_mode == "mean" else 1.0
-        losses = self.objective.losses(batch, training_step)
+        losses = self.objective.losses(batch, TrainingStep(self.step, self.step / self.micro_steps))
         while True:
-            with self._autocast():
+            with self.precision.autocast():
                 loss = next(losses, None)
             if loss is None:
                 break
-            torch.autograd.backward(self.scalers[loss.network].scale(loss.value * weight))
+            torch.autograd.backward(self.precision.scalers[loss.network].scale(loss.value * weight))
             parts |= loss.parts
         self.step += 1
         if self.step % s.accumulate == 0:
             self._optimiser_step()
         if self.step % self.per_epoch == 0:
             self.average.after_epoch(self.step // self.per_epoch - 1)
-        self._record(parts)
+        if self.records.add(self.step, parts):
+            self._check_finite()
+            self.records.write(self.step, s.lr * rate_at((self.step - 1) // s.accumulate, self.steps, s))
 
     def _optimiser_step(self) -> None:
-        factor = rate_at(self.step // self.settings.accumulate - 1, self.steps, self.settings)
+        s = self.settings
+        done = self.step // s.accumulate - 1
         for name, optimiser in self.optimisers.items():
-            scaler = self.scalers[name]
-            average_or_broadcast((p.grad for p in self.networks[name].parameters() if p.grad is not None), mean=True)
-            set_rate(optimiser, factor, self.settings)
+            scaler, network = self.precision.scalers[name], self.networks[name]
+            average_or_broadcast((p.grad for p in network.parameters() if p.grad is not None), mean=True)
+            set_rate(optimiser, rate_at(done, self.steps, s), s)
             if not any(p.grad is not None for group in optimiser.param_groups for p in group["params"]):
                 continue
-            if self.settings.clip_norm is not None:
+            if s.clip_norm is not None:
                 scaler.unscale_(optimiser)
-                nn.utils.clip_grad_norm_(self.networks[name].parameters(), self.settings.clip_norm)
+                nn.utils.clip_grad_norm_(network.parameters(), s.clip_norm)
             scaler.step(optimiser)
             scaler.update()
         for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
-        if self.settings.batch_norm == "per-process":  # the mean over all: a checkpoint, like the product, has one set
+        if s.batch_norm == "per-process":  # the mean over all: a checkpoint, like the product, has one set
             average_or_broadcast(self.statistics, mean=True)
-        self.average.after_step(self.step // self.settings.accumulate - 1)
+        self.average.after_step(done)
 
-    def _autocast(self) -> Any:
-        if self.type == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.type)
-
-    def _record(self, parts: dict[str, torch.Tensor]) -> None:
-        for name, value in parts.items():
-            self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + value.float()
-            self.counted[name] = self.counted.get(name, 0) + 1
-        self._latest = ""
-        position = self.step % self.per_epoch or self.per_epoch
-        due = position * RECORDS_AN_EPOCH // self.per_epoch != (position - 1) * RECORDS_AN_EPOCH // self.per_epoch
-        if due or self.step % self.settings.accumulate == 0:
-            # a checkpoint may follow, and all processes must judge the same numbers
-            average_or_broadcast(self.sums.values(), mean=True)
-        if not due:
-            return
-        self._check_finite()
-        means = {name: float(total) / self.counted[name] for name, total in self.sums.items()}
-        factor = rate_at((self.step - 1) // self.settings.accumulate, self.steps, self.settings)
-        record = {"step": self.step, "epoch": round(self.step / self.per_epoch, 3), "lr": self.settings.lr * factor}
-        record |= {name: round(value, 6) for name, value in means.items()}
-        if self.rank == 0:
-            with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-            self.log.record(record)
-        self.sums, self.counted = {}, {}
-        self._latest = " ".join(f"{name} {value:.3f}" for name, value in means.items())
-
-    def _check_finite(self) -> None:
-        """Raise, in all processes or in none, if a loss since the last record or a weight is not finite."""
-        wrong = [name for name, total in self.sums.items() if not math.isfinite(float(total))]
-        finite = [p.isfinite().all() for network in self.networks.values() for p in network.parameters()]
-        if not wrong and not torch.stack(finite).all():
-            wrong = ["a weight"]
-        if wrong:
-            last = (
-                f"the last sound checkpoint is {self.checkpoint}" if self.checkpoint.exists() else "no checkpoint yet"
-            )
-            raise WsssError(
-                f"training step {self.step}: {', '.join(wrong)} is not finite; lower 'lr', or set 'clip_norm' or "
-                f"'precision: fp32' ({last})"
-            )
+    # --- stopping, saving, resuming -------------------------------------------------------------------------------
 
     def _must(self) -> tuple[bool, bool]:
         """Whether to stop, and whether a checkpoint is due: the same answer in all processes."""
-        late = time.monotonic() - self._saved > CHECKPOINT_SECONDS
+        late = time.monotonic() - self.saved > CHECKPOINT_SECONDS
         stop, late = map(bool, all_reduce_max([self.run.stop is not None, late], self.device))
         if stop and self.run.stop is None:
             self.run.stop = "a signal to another process"
         return stop, late
 
+    def _check_finite(self) -> None:
+        self.records.check_finite(self.step, self.networks.values(), self.checkpoint.path)
+
     def _seconds(self) -> float:
         """How long this training has taken, with the runs before it, up to the checkpoint that each left."""
-        return self.spent + time.monotonic() - self.started
+        return self.seconds_before + time.monotonic() - self.started
 
     def _save(self) -> None:
         self._check_finite()
-        self._saved = time.monotonic()
+        self.saved = time.monotonic()
         if self.rank != 0:
             return
-        if self.metrics.exists():
-            flush_to_disk(self.metrics)  # the checkpoint tells its length
-        state = {
-            "type": str(self.type),
-            "step": self.step,
-            "seconds": self._seconds(),
-            "waited": self.waited,
-            "networks": {n: m.state_dict() for n, m in self.networks.items()},
-            "optimisers": {n: o.state_dict() for n, o in self.optimisers.items()},
-            "scalers": {n: s.state_dict() for n, s in self.scalers.items()},
-            "objective": self.objective.state(),
-            "average": self.average.state(),
-            "sums": self.sums,
-            "counted": self.counted,
-            "metrics": self.metrics.stat().st_size if self.metrics.exists() else 0,
-        }
-        with atomic_path(self.checkpoint) as temporary, temporary.open("wb") as file:
-            torch.save(state, file)
+        self.checkpoint.save(
+            {
+                "step": self.step,
+                "seconds": self._seconds(),
+                "waited": self.waited,
+                "networks": {n: m.state_dict() for n, m in self.networks.items()},
+                "optimisers": {n: o.state_dict() for n, o in self.optimisers.items()},
+                "objective": self.objective.state(),
+                "average": self.average.state(),
+                **self.precision.state(),
+                **self.records.state(),
+            }
+        )
 
     def _resume(self) -> None:
-        self._latest = ""
-        state = None
-        if self.checkpoint.is_file():
-            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-            self._go_on_in(state["type"])
-        elif others := sorted(self.run.state.glob(f"*/{LATEST}")):
-            self._say(
-                f"{len(others)} unfinished training(s) of other settings, inputs or versions lie here and are kept "
-                f"({', '.join(one.parent.name for one in others[:3])}); this one starts at step 0"
-            )
-        step = -1.0 if state is None else state["step"]
-        if all_reduce_max([step, -step], self.device) != [step, -step]:
-            raise WsssError(
-                f"{self.checkpoint}: the processes of this training do not see the same checkpoint; the folder of "
-                "--state must lie on a file system that all their machines share"
-            )
+        state = self.checkpoint.load(self.device)
         if state is None:
-            if self.rank == 0:
-                self.metrics.unlink(missing_ok=True)
+            if others := self.checkpoint.others():
+                self._say(
+                    f"{len(others)} unfinished training(s) of other settings, inputs or versions lie here and are kept "
+                    f"({', '.join(others[:3])}); this one starts at step 0"
+                )
+            self.records.begin()
             return
+        if (remark := self.precision.resume_in(state["type"])) is not None:
+            self._say(remark)
         for name, network in self.networks.items():
             network.load_state_dict(state["networks"][name])
             self.optimisers[name].load_state_dict(state["optimisers"][name])
-            if self.scalers[name].is_enabled() and state["scalers"][name]:
-                self.scalers[name].load_state_dict(state["scalers"][name])
+        for part in (self.precision, self.records):
+            part.load_state(state)
         self.objective.load_state(state["objective"])
         self.average.load_state(state["average"])
-        self.step, self.sums, self.counted = state["step"], state["sums"], state["counted"]
-        self.spent, self.waited = state["seconds"], state["waited"]
-        if self.rank == 0 and self.metrics.exists():
-            os.truncate(self.metrics, min(state["metrics"], self.metrics.stat().st_size))
-        self._say(f"going on at step {self.step} of {self.micro_steps}")
-
-    def _go_on_in(self, kept: str) -> None:
-        """Take the autocast type that a training began with, where it was left to ``auto`` and this device has it."""
-        if kept == str(self.type):
-            return
-        wanted = TYPES[kept]
-        if self.settings.precision == "auto" and can_autocast(wanted, self.device):
-            self.type = wanted
-            scaled = wanted == torch.float16
-            self.scalers = {name: torch.amp.GradScaler(self.device.type, enabled=scaled) for name in self.networks}
-            self._say(f"going on in {kept.removeprefix('torch.')}, in which this training began")
-        else:
-            self._say(
-                f"this training began in {kept.removeprefix('torch.')} and goes on in "
-                f"{str(self.type).removeprefix('torch.')}: this device does not have the former"
-            )
+        self.step, self.seconds_before, self.waited = state["step"], state["seconds"], state["waited"]
+        self._say(f"resuming at step {self.step} of {self.micro_steps}")
 
     def _say(self, message: str) -> None:
         if self.rank == 0:
-            say(message)
+            log.info(message)
 
 
-def keep_product(run: Run) -> None:
-    """Copy the metrics into the artefact: the training is over. The checkpoint goes when the artefact is whole, so that
-    a stage that is killed before does not train again."""
-    folder = run.state / run.identity
-    if (folder / METRICS).exists():
-        with atomic_path(run.out / METRICS) as temporary:
-            shutil.copyfile(folder / METRICS, temporary)
-    run.leftovers.append(folder)
+def prepared(
+    objective: Objective, settings: TrainingSettings, device: torch.device, ranks: int
+) -> dict[str, Trainable]:
+    """The networks that an objective trains, in training mode on the device; its fixed ones are brought there, too."""
+    networks = {n: m.to(device).to(memory_format=torch.channels_last) for n, m in objective.networks.items()}
+    for name, network in networks.items():
+        tune_for(network, device)
+        network.train()
+        if ranks > 1 and settings.batch_norm != "per-process":
+            synchronise(network)
+        if objective.batch_norm(name, settings.batch_norm) == "fixed":
+            network.fix_batch_norm()
+    for network in objective.fixed.values():
+        network.to(device).to(memory_format=torch.channels_last)
+        tune_for(network, device)
+        network.eval()
+    torch.backends.cudnn.benchmark = True  # all batches have one shape: a GPU may look for its fastest kernels
+    return networks
+
+
+def running_statistics(networks: Iterable[nn.Module]) -> Iterator[torch.Tensor]:
+    """The running means and variances of the layers whose batch normalisation is trained."""
+    for network in networks:
+        for layer in network.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training and layer.track_running_stats:
+                yield from (getattr(layer, name) for name in ("running_mean", "running_var"))

@@ -18,7 +18,7 @@ from wsss.objectives.base import Objective
 from wsss.runtime.run import Run
 from wsss.settings import TrainingSettings
 from wsss.store.weights import load_weights
-from wsss.system.log import say
+from wsss.system.log import log
 from wsss.training.engine import Trainer
 
 
@@ -85,7 +85,7 @@ def train(
     if run.world.rank == 0:
         if run.settings.pretrained is True and "warm_start" not in run.inputs:
             run.record(hub_weights=hub_weights(objective.networks[objective.product]))
-        where = f"{device} in {str(trainer.type).removeprefix('torch.')}"
+        where = f"{device} in {trainer.precision.name}"
         spread = f" by {trainer.ranks} processes" if trainer.ranks > 1 else ""
-        say(f"{len(items)} images, {trainer.micro_steps} steps on {where}{spread}")
+        log.info(f"{len(items)} images, {trainer.micro_steps} steps on {where}{spread}")
     return trainer.train()
