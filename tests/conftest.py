@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a container's habit that costs each of hundreds of processes seconds
+sys.dont_write_bytecode = False
 
 if os.environ.get("WSSS_REACHED"):  # see tests/docs/reached.py
     os.environ["WSSS_REACHED"] = os.path.abspath(os.environ["WSSS_REACHED"])
@@ -22,14 +24,11 @@ if os.environ.get("WSSS_REACHED"):  # see tests/docs/reached.py
     sys.path.insert(0, recorder)
     import sitecustomize  # noqa: F401
 
-LONG = (
-    "tests/slurm/",
-    "tests/golden/test_golden.py",
-    "tests/workflow/test_every_setting.py",
-    "tests/workflow/test_tiny.py",
-    "tests/docs/test_tutorials.py",
+SLOW = (
+    *("tests/slurm/", "tests/chaos/test_chaos.py", "tests/workflow/test_tiny.py", "tests/workflow/test_installed.py"),
+    *("tests/docs/test_tutorials.py", "tests/report/test_browser.py", "tests/report/test_screenshots.py"),
 )
-"""They begin first, so that at the end no process waits long for the other."""
+"""``make test-slow`` alone runs these (marker ``slow``): clusters, kills, browsers, installations, true trainings."""
 TOGETHER = ("tests/slurm/",)
 """One process runs them all: a machine can hold one cluster at a time."""
 
@@ -37,8 +36,11 @@ SAID = "what ran on SLURM"
 """Name of what tests tell at the end of the output (the fixture ``tell``)."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: next((n for n, start in enumerate(LONG) if item.nodeid.startswith(start)), len(LONG)))
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(optionalhook=True)

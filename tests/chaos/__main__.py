@@ -1,6 +1,6 @@
 """Kill stages of a tiny chain N times, each time let them end with the same command, and compare.
 
-Prints a line an episode; its last line is ``N kills, M wrong, L lost`` (M and L count episodes), and its exit code is 0
+Prints a line a round; its last line is ``N kills, M wrong, L lost`` (M and L count rounds), and its exit code is 0
 where both are 0.
 """
 
@@ -19,7 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="how many stages are killed (default 200)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of every choice (default 0)")
-    parser.add_argument("--only", type=int, metavar="EPISODE", help="just this one: the number in brackets of a line")
+    parser.add_argument("--only", type=int, metavar="ROUND", help="just this one: the number in brackets of a line")
     parser.add_argument("--short", action="store_true", help="only a few quick stages")
     parser.add_argument("--folder", type=Path, help="where to work, and to leave all (default: a temporary folder)")
     args = parser.parse_args()

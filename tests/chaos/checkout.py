@@ -19,7 +19,7 @@ CRF = {"preset": "labels", "iterations": 2}
 EPOCH, COARSE, PLAIN = {"epochs": 1}, {"scales": [1.0]}, {"crf": None}
 """Settings of others that lie in the same folder."""
 WSSS = "wsss"
-SHARES = 3
+SHARDS = 3
 """Jobs that share images."""
 SHORT = (INDEX, *(f"{RUN}/{name}/vanilla" for name in ("classifiers", "cams", "scores/cams", "masks")))
 """A chain of its own for the quick selection."""
@@ -28,7 +28,7 @@ LAYOUT = [["priors", "vanilla", {"mIoU": ["cams", "vanilla"]}], ["priors", "p-no
 
 @dataclass(frozen=True)
 class Job:
-    """A stage's command, or one of ``wsss``, to be run in the folder of the house.
+    """A stage's command, or one of ``wsss``, to be run in the working folder.
 
     Attributes:
         stage: Program in ``stages/``, or ``wsss``.
@@ -71,14 +71,14 @@ class Job:
             return replace(self, args=(*self.args[:at], changed, *self.args[at + 1 :]))
         return replace(self, args=(*self.args, "--seed", str(number))) if number else self
 
-    def share(self, number: int) -> Job:
-        """The job that makes one of several shares of its images."""
-        receipt = f"parts/{number}-of-{SHARES}.json"
-        return replace(self, args=(*self.args, "--shard", f"{number}/{SHARES}"), outputs=(receipt,))
+    def shard(self, number: int) -> Job:
+        """The job that makes one of several shards of its images."""
+        receipt = f"parts/{number}-of-{SHARDS}.json"
+        return replace(self, args=(*self.args, "--shard", f"{number}/{SHARDS}"), outputs=(receipt,))
 
     def gathering(self) -> Job:
-        """The job that puts the shares together."""
-        return replace(self, args=(*self.args, "--gather", str(SHARES)))
+        """The job that puts the shards together."""
+        return replace(self, args=(*self.args, "--gather", str(SHARDS)))
 
 
 @dataclass
@@ -171,7 +171,7 @@ def jobs() -> list[Job]:
     tables = ("explanations.md", "explanations.csv", "pictures")
     add("explanations", "results/explanations", None, "--explanations", minmax, outputs=tables)
     tables, given = ("ablation.md", "ablation.csv"), ("--scores", *scores[:2])
-    add("study", "results/ablation", None, "--layout", json.dumps(LAYOUT), *given, outputs=tables)
+    add("ablation_table", "results/ablation", None, "--layout", json.dumps(LAYOUT), *given, outputs=tables)
     given = ("--scores", *scores, "--results", "results/scenes")
     add("summary", "results/summary", {}, *given, outputs=("summary.md", "summary.csv", "panels"))
     add("report", "results/report", None, "--scores", *scores, outputs=("pictures.csv", "../report.html"))
@@ -187,7 +187,7 @@ def check_complete(chain: list[Job]) -> None:
 
 
 def bring_in(checkout: Path, job: Job) -> None:
-    """Put what was made elsewhere into the house, where the next job reads it: copies of what the chain has made."""
+    """Put what was made elsewhere where the next job reads it: copies of what the chain has made."""
     source = {"external_cams": f"{RUN}/cams/vanilla", "external_masks": f"{RUN}/masks/vanilla/masks"}.get(job.stage)
     if source is None:
         return

@@ -22,7 +22,7 @@ RECIPES = {
     **{f"{RUN}/{kind}/vanilla": (kind, "vanilla") for kind in ("classifiers", "cams", "masks")},
 }
 """Folders of the chain, and where a configuration has their settings."""
-DEATHS = ("kill", "kill all", "power cut", "terminate", "Ctrl-C", "hang up")
+KILLS = ("kill", "kill all", "power cut", "terminate", "Ctrl-C", "hang up")
 IN_A_ROW = (1, 1, 2, 3)
 TRIES = 6
 BEGINNINGS = {"accept": (0,), "adopt": (None, 0, 0, 2)}
@@ -44,25 +44,25 @@ def config(changed: Job | None = None) -> dict[str, Any]:
 
 
 class ConsoleCommands:
-    """The house as a folder with a configuration, in which results are accepted and adopted.
+    """The working folder with a configuration, in which results are accepted and adopted.
 
     Args:
-        nursery: Runs commands.
+        processes: Runs commands.
         store: What was made there.
-        scene: Prepares a command's death.
+        scene: Prepares how a command is killed.
     """
 
-    def __init__(self, nursery: Processes, store: Store, scene: Callable[[Job, random.Random, Usual], Scene]) -> None:
-        self.nursery, self.store, self.scene = nursery, store, scene
+    def __init__(self, processes: Processes, store: Store, scene: Callable[[Job, random.Random, Usual], Scene]) -> None:
+        self.processes, self.store, self.scene = processes, store, scene
         self.jobs = [job for job in jobs() if job.out in RECIPES]
         self.usual: dict[tuple[str, str, int | None], Usual] = {}
         for name, changed in (("wanted", None), *((job.stage, job) for job in self.jobs)):
-            (nursery.checkout / f"{name}.yaml").write_text(yaml.safe_dump(config(changed)))
+            (processes.checkout / f"{name}.yaml").write_text(yaml.safe_dump(config(changed)))
 
     def agree(self) -> None:
         """What the chain has made is what the configuration wants: there is one identity, whoever asks."""
         job = Job(WSSS, ".", ("accept", *(job.out for job in self.jobs), "--yes", "--configfile", "wanted.yaml"))
-        ended = self.nursery.run(job)
+        ended = self.processes.run(job)
         if ended.code != 0 or "Nothing to accept" not in ended.said:
             raise SystemExit(f"the chain and its configuration differ:\n{ended.said}")
 
@@ -75,10 +75,10 @@ class ConsoleCommands:
 
     def begin(self, job: Job, number: int | None) -> None:
         """Lay out what lies there before, and what the colleague has made."""
-        clear(self.nursery.checkout / job.out)
+        clear(self.processes.checkout / job.out)
         if number is not None:
             self.store.lay(job, number)
-        theirs = self.nursery.checkout / COLLEAGUE / job.stage
+        theirs = self.processes.checkout / COLLEAGUE / job.stage
         if not theirs.exists():
             copy(self.store.place(job, 1), theirs)
 
@@ -90,7 +90,7 @@ class ConsoleCommands:
             self.usual[what, job.out, number] = observed(scene)
         return self.usual[what, job.out, number]
 
-    def episode(self, rng: random.Random, most: int) -> Told:
+    def round(self, rng: random.Random, most: int) -> Told:
         """Kill a command up to ``most`` times, then do one thing or another, and judge."""
         job, what, end = rng.choice(self.jobs), rng.choice(list(BEGINNINGS)), rng.choice(ENDS)
         number = rng.choice(BEGINNINGS[what])
@@ -116,7 +116,7 @@ class ConsoleCommands:
     def strike(scene: Scene, what: str, trial: Trial, story: list[str]) -> bool:
         """Let the command die; where it ended first, again. Whether it died."""
         for _ in range(TRIES):
-            kind = scene.rng.choice(DEATHS)
+            kind = scene.rng.choice(KILLS)
             died = KINDS[kind](scene)
             trial.wrong += [f"{kind}: {line}\n{died.ended.said.strip()[-6000:]}" for line in died.wrong]
             trial.look(kind)

@@ -5,7 +5,7 @@ removed, and before and after each call of the libraries that write files withou
 the stage forks count their own moments, and for them opening a file for reading is one too. The first moments of a
 stage are those in which it moves other artefacts away or its own back; there is a count of these alone.
 
-What was flushed to the disk is written down as well: a power cut (``deaths``) spares only that.
+What was flushed to the disk is written down as well: a power cut (``kills``) spares only that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Points:
     """Counts moments and acts at one of them.
 
     Attributes:
-        house: Absolute folder of the chain; in forked processes, whatever is opened below it counts.
+        checkout: Absolute folder of the chain; in forked processes, whatever is opened below it counts.
         inside: Absolute artefact folder, and the one beside it of what is kept; in the stage's own process, only what
             changes them counts.
         notes: File that takes down what was flushed, and the counts if ``recording``.

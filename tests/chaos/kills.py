@@ -21,7 +21,7 @@ from tests.chaos.kill_points import NEVER, Points, address_space, read_notes
 from tests.chaos.processes import Ended, Processes
 
 POINTS_OF_ALL = 0.75
-"""Share of the deaths at a counted moment; the others come at a random time, in the middle of whatever is done."""
+"""Share of the kills at a counted moment; the others come at a random time, in the middle of whatever is done."""
 MOVING = 0.4
 """Share of these that come while artefacts are moved, where any are."""
 MIB = 1 << 20
@@ -30,7 +30,7 @@ MIB = 1 << 20
 @dataclass
 class Usual:
     """A stage's undisturbed run: what it leaves, moments of itself (the first of them until its work begins) and of its
-    workers, seconds, bytes on the disk, bytes of address space that it takes beyond those of the nursery."""
+    workers, seconds, bytes on the disk, bytes of address space that it takes beyond those of the processes."""
 
     tree: Tree
     points: int = 0
@@ -45,7 +45,7 @@ class Usual:
 class Scene:
     """A stage about to die."""
 
-    nursery: Processes
+    processes: Processes
     job: Job
     usual: Usual
     rng: random.Random
@@ -54,7 +54,7 @@ class Scene:
 
     @property
     def out(self) -> Path:
-        return self.nursery.checkout / self.job.out
+        return self.processes.checkout / self.job.out
 
     @property
     def places(self) -> tuple[Path, Path]:
@@ -63,7 +63,7 @@ class Scene:
 
     def points(self, **options: Any) -> Points:
         """The watch over a stage's process, see ``Points``."""
-        return Points(str(self.nursery.checkout), tuple(map(str, self.places)), self.notes, **options)
+        return Points(str(self.processes.checkout), tuple(map(str, self.places)), self.notes, **options)
 
     def moment(self) -> int:
         """One of its moments."""
@@ -120,19 +120,19 @@ def signalled(number: int, whole_group: bool, codes: tuple[int, ...], again: boo
             at = scene.moment()
             what = f"{name} at moment {at} of {scene.usual.points}"
             begun = time.monotonic()
-            pid = scene.nursery.start(scene.job, scene.prepare(at, lambda: strike(os.getpid())))
+            pid = scene.processes.start(scene.job, scene.prepare(at, lambda: strike(os.getpid())))
             pause = scene.rng.uniform(0, scene.usual.seconds / 2)
         else:
             after = scene.rng.uniform(0.02, 1) * scene.usual.seconds
             what, pause = f"{name} after {after:.2f} s", scene.rng.uniform(0, 0.2)
             begun = time.monotonic()
-            pid = scene.nursery.start(scene.job, scene.prepare())
+            pid = scene.processes.start(scene.job, scene.prepare())
             time.sleep(after)
             strike(pid)
         if again:
             time.sleep(pause)
             strike(pid)
-        ended = scene.nursery.wait(pid, begun)
+        ended = scene.processes.wait(pid, begun)
         hit = ended.code != 0
         # -number: it came before the stage listened
         return Died(hit, what, ended, expect(ended, (*codes, -number, 0), plain=not again and -number not in codes))
@@ -148,11 +148,11 @@ def power_cut(scene: Scene) -> Died:
     after_the_end = scene.rng.random() < 0.3
     at = scene.usual.points + 1 if after_the_end else scene.moment()
     begun = time.monotonic()
-    pid = scene.nursery.start(scene.job, scene.prepare(at, lambda: os.killpg(0, signal.SIGKILL)))
-    ended = scene.nursery.wait(pid, begun)
+    pid = scene.processes.start(scene.job, scene.prepare(at, lambda: os.killpg(0, signal.SIGKILL)))
+    ended = scene.processes.wait(pid, begun)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    while any(int(fields[3]) == pid for fields in scene.nursery.processes().values()):
+    while any(int(fields[3]) == pid for fields in scene.processes.left().values()):
         time.sleep(0.01)
     lost = lose(scene)
     when = "after the end" if ended.code == 0 else f"at moment {at} of {scene.usual.points}"
@@ -202,7 +202,7 @@ def worker_killed(scene: Scene) -> Died:
             os.close(os.open(once, os.O_CREAT | os.O_EXCL))
             os.kill(os.getpid(), signal.SIGKILL)
 
-    ended = scene.nursery.run(scene.job, scene.prepare(at, act, in_worker=True))
+    ended = scene.processes.run(scene.job, scene.prepare(at, act, in_worker=True))
     died = Died(once.exists(), f"a worker killed at its moment {at}", ended)
     if died.hit:
         died.wrong = expect(ended, (0, 1, 2))
@@ -221,7 +221,7 @@ def disk_full(scene: Scene) -> Died:
         if not mounted:
             resource.setrlimit(resource.RLIMIT_FSIZE, (small // 4, small // 4))
 
-    ended = scene.nursery.run(scene.job, limit)
+    ended = scene.processes.run(scene.job, limit)
     what = f"{'disk' if mounted else 'largest file'} of {(small if mounted else small // 4) >> 10} KiB"
     died = Died(ended.code != 0, what, ended)
     if died.hit:
@@ -255,7 +255,7 @@ def memory_out(scene: Scene) -> Died:
         most = address_space() + more
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
-    ended = scene.nursery.run(scene.job, limit)
+    ended = scene.processes.run(scene.job, limit)
     died = Died(ended.code != 0, f"{more // MIB} of {scene.usual.memory // MIB} MiB", ended)
     crashes = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS)
     if died.hit:
@@ -267,12 +267,12 @@ def second_copy(scene: Scene) -> Died:
     """The same command is given while it runs: the second is refused, the first ends well."""
     at = scene.moment()
     begun = time.monotonic()
-    pid = scene.nursery.start(scene.job, scene.prepare(at, lambda: os.kill(os.getpid(), signal.SIGSTOP)))
+    pid = scene.processes.start(scene.job, scene.prepare(at, lambda: os.kill(os.getpid(), signal.SIGSTOP)))
     while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "TZ":
         time.sleep(0.002)
-    second = scene.nursery.run(scene.job)
+    second = scene.processes.run(scene.job)
     os.kill(pid, signal.SIGCONT)
-    first = scene.nursery.wait(pid, begun)
+    first = scene.processes.wait(pid, begun)
     died = Died(True, f"a second copy at moment {at} of {scene.usual.points}", first, expect(first, (0,)))
     if second.code == 2 and "another copy" not in second.said:
         died.wrong.append(f"the second copy was not told why it may not run: {second.said.strip()[-300:]}")

@@ -149,7 +149,7 @@ class Processes:
                 sys.stderr.flush()
             os._exit(code)
 
-    def processes(self) -> dict[int, list[str]]:
+    def left(self) -> dict[int, list[str]]:
         """Process number -> fields of its ``stat`` from the state on, of what is left of the stages started here."""
         ours, found = set(self.sessions), {}
         for entry in Path("/proc").iterdir():
@@ -162,6 +162,6 @@ class Processes:
 
     def work_of(self, session: int) -> tuple[bool, float]:
         """Whether a stage's processes run or wait for a disk or a core just now, and the seconds that they have run."""
-        fields = [one for one in self.processes().values() if int(one[3]) == session]
+        fields = [one for one in self.left().values() if int(one[3]) == session]
         seconds = sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
         return any(one[0] in "RD" for one in fields), seconds

@@ -1,4 +1,4 @@
-"""Episodes: a stage is killed a few times in a row, then the same command is given until it ends, then it is judged."""
+"""Rounds: a stage is killed a few times in a row, then the same command is given until it ends, then it is judged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.chaos.checkout import ROOT, SHARES, SHORT, Job, bring_in, check_complete, jobs
+from tests.chaos.checkout import ROOT, SHARDS, SHORT, Job, bring_in, check_complete, jobs
 from tests.chaos.console_commands import ConsoleCommands
 from tests.chaos.judge import differences, left_over, tree
 from tests.chaos.kills import KINDS, Died, Scene, Usual, mark_durable
@@ -22,10 +22,10 @@ TRIES = 6
 """A stage that ended before it was struck is struck anew, so often."""
 IN_A_ROW = (1, 1, 1, 2, 3)
 ALTERNATING = 0.3
-"""Share of the further deaths that another artefact's command dies, which is given for the same folder in between."""
+"""Share of the further kills that hit another artefact's command, which is given for the same folder in between."""
 SHARED = 0.5
-"""Share of the episodes, of stages whose images jobs may share, that kill one of several jobs."""
-BY_CLERK = 6
+"""Share of the rounds, of stages whose images jobs may share, that kill one of several jobs."""
+BY_COMMAND = 6
 """After so many stages it is the turn of ``wsss accept`` or ``wsss adopt``."""
 ORPHANS = 20.0
 """Seconds that loader processes may outlive a stage that was killed: they look every five whether it is there."""
@@ -48,7 +48,7 @@ SHAREABLE = (NOTHING, "over another artefact", "forced")
 
 @dataclass(frozen=True)
 class Cast:
-    """An episode about to begin: the stage that dies first, the command for another artefact in its folder, the first
+    """A round about to begin: the stage that dies first, the command for another artefact in its folder, the first
     way to die, what lies there before, whether it is one of several jobs, whether Snakemake gives its command."""
 
     scene: Scene
@@ -60,26 +60,26 @@ class Cast:
 
 
 class Chaos:
-    """A house, its undisturbed run, and what was found wrong.
+    """A working folder, its undisturbed run, and what was found wrong.
 
     Args:
         folder: Where all of it lies.
         seed: Of every choice.
-        short: Only a few quick stages, and one death an episode.
+        short: Only a few quick stages, and one kill a round.
     """
 
     def __init__(self, folder: Path, seed: int, short: bool = False) -> None:
         self.seed, self.short = seed, short
-        self.checkout, self.scratch = folder / "house", folder / "scratch"
+        self.checkout, self.scratch = folder / "work", folder / "scratch"
         for made in (self.checkout, self.scratch):
             made.mkdir(parents=True)
         root = folder / "checkout"  # a copy, so that edits during a long run disturb nothing
         for part in ("stages", "wsss"):
             shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
-        self.nursery = Processes(root, self.checkout, self.scratch)
-        self.nursery.load()
+        self.processes = Processes(root, self.checkout, self.scratch)
+        self.processes.load()
         self.store = Store(self.checkout, folder / "store", self.make)
-        self.clerks = ConsoleCommands(self.nursery, self.store, self.scene)
+        self.commands = ConsoleCommands(self.processes, self.store, self.scene)
         self.chain = jobs()
         check_complete(self.chain)
         self.chain = [job for job in self.chain if not short or job.out in SHORT]
@@ -93,11 +93,11 @@ class Chaos:
             usual = self.recorded(job, NOTHING)
             print(f"{job.name}: {usual.seconds:.2f} s, {usual.points} moments, {usual.worker_points} of workers",
                   flush=True)  # fmt: skip
-        self.clerks.agree()
+        self.commands.agree()
 
     def make(self, job: Job) -> None:
         """Run a command undisturbed."""
-        ended = self.nursery.run(job)
+        ended = self.processes.run(job)
         if ended.code != 0:
             raise SystemExit(f"{job.name} fails undisturbed:\n{ended.said}")
 
@@ -126,14 +126,14 @@ class Chaos:
     def scene(self, job: Job, rng: random.Random, usual: Usual) -> Scene:
         notes = self.scratch / "notes"
         notes.unlink(missing_ok=True)
-        return Scene(self.nursery, job, usual, rng, notes)
+        return Scene(self.processes, job, usual, rng, notes)
 
     def turn(self, number: int, most: int) -> None:
-        """An episode of a clerk or of a stage."""
-        if number % (BY_CLERK + 1) == BY_CLERK:
-            told = self.clerks.episode(random.Random(f"{self.seed} {number}"), most)
+        """A round of a console command or of a stage."""
+        if number % (BY_COMMAND + 1) == BY_COMMAND:
+            told = self.commands.round(random.Random(f"{self.seed} {number}"), most)
         else:
-            told = self.episode(number - number // (BY_CLERK + 1), number, most)
+            told = self.round(number - number // (BY_COMMAND + 1), number, most)
         self.kills += told.kills
         self.wrong += bool(told.wrong)
         self.lost += bool(told.lost)
@@ -142,7 +142,7 @@ class Chaos:
             for line in lines:
                 print(f"     {what} " + line.replace("\n", "\n       "), flush=True)
 
-    def episode(self, place: int, number: int, most: int) -> Told:
+    def round(self, place: int, number: int, most: int) -> Told:
         """Kill one stage up to ``most`` times, let it end, and judge."""
         job, rng = self.chain[place % len(self.chain)], random.Random(f"{self.seed} {number}")
         cast = self.cast(job, place, rng)
@@ -150,9 +150,9 @@ class Chaos:
         trial = Trial(self.store.known(job), scene, job.table)
         trial.look("at the beginning")
         try:
-            kills = self.deaths(cast, trial, story, min(most, 1 if self.short else rng.choice(IN_A_ROW)))
+            kills = self.kill(cast, trial, story, min(most, 1 if self.short else rng.choice(IN_A_ROW)))
             if cast.shared:
-                trial.wrong += self.finish_shares(scene, job, cast.by_snakemake, story)
+                trial.wrong += self.finish_shards(scene, job, cast.by_snakemake, story)
             last = replace(scene, job=job.gathering() if cast.shared else job)
             trial.wrong += finish(last, cast.by_snakemake, story)
             trial.end()
@@ -167,7 +167,7 @@ class Chaos:
         beginning = NOTHING if kind == "disk full" else rng.choices(list(BEGINNINGS), OFTEN)[0]
         shared &= beginning in SHAREABLE
         usual = self.recorded(job, NOTHING if shared else beginning)
-        victim = job.shard(rng.randrange(SHARES)) if shared else job
+        victim = job.shard(rng.randrange(SHARDS)) if shared else job
         if shared:
             usual = replace(usual, points=usual.points // 2, moving=0, seconds=usual.seconds / 2)
         other = self.store.ready(job, 1)
@@ -176,7 +176,7 @@ class Chaos:
         mark_durable(scene)
         return Cast(scene, other, kind, beginning, shared, rng.random() < 0.5)
 
-    def deaths(self, cast: Cast, trial: Trial, story: list[str], most: int) -> int:
+    def kill(self, cast: Cast, trial: Trial, story: list[str], most: int) -> int:
         """Let the stage, or the one for another artefact, die so often in a row; how often it did."""
         scene, kind, rng, kills = cast.scene, cast.kind, cast.scene.rng, 0
         alone = cast.shared or kind == "disk full"  # nothing can be moved away from a disk of its own
@@ -204,22 +204,22 @@ class Chaos:
                 break
         return died
 
-    def finish_shares(self, scene: Scene, job: Job, by_snakemake: bool, story: list[str]) -> list[str]:
-        """Give the commands of all shares, the killed one too, at the same time."""
+    def finish_shards(self, scene: Scene, job: Job, by_snakemake: bool, story: list[str]) -> list[str]:
+        """Give the commands of all shards, the killed one too, at the same time."""
         begun, started = time.monotonic(), []
-        for number in range(SHARES):
+        for number in range(SHARDS):
             one = replace(scene, job=job.shard(number))
             if by_snakemake:
                 declared(one)
-            started.append(self.nursery.start(one.job, one.prepare()))
-        ended = [self.nursery.wait(pid, begun) for pid in started]
+            started.append(self.processes.start(one.job, one.prepare()))
+        ended = [self.processes.wait(pid, begun) for pid in started]
         story.append(f"then its jobs ended with {', '.join(str(one.code) for one in ended)}")
         return [failed(one) for one in ended if one.code != 0]
 
     def orphans(self) -> None:
         """Every process of every stage must end by itself."""
         until = time.monotonic() + ORPHANS
-        while (left := list(self.nursery.processes())) and time.monotonic() < until:
+        while (left := list(self.processes.left())) and time.monotonic() < until:
             time.sleep(0.2)
         if left:
             self.wrong += 1

@@ -1,4 +1,4 @@
-"""Deaths of Snakemake itself: killed in the middle of a job, stopped, interrupted, started twice; killed while it makes
+"""Kills of Snakemake itself: killed in the middle of a job, stopped, interrupted, started twice; killed while it makes
 again what other settings want.
 
 python -m tests.chaos.snakemake_runs            a training (by hand: minutes)
@@ -38,7 +38,7 @@ OUTS = {
     "chain": tuple(f"{RUN}/{name}/vanilla" for name in ("classifiers", "cams", "scores/cams")),
 }
 """What is wanted: artefact folders, each after those it needs."""
-DEATHS = {"index": 2, "training": 5, "chain": 10}
+KILLS = {"index": 2, "training": 5, "chain": 10}
 """So often Snakemake is killed while it makes something again."""
 
 
@@ -62,7 +62,7 @@ def config(kind: str, changed: bool) -> dict[str, Any]:
     }
 
 
-class Snakes:
+class SnakemakeRuns:
     """A folder for runs of one artefact or a few, and its undisturbed run.
 
     Args:
@@ -147,34 +147,34 @@ class Snakes:
         return [f"{out}: {line}" for out, one in pairs for line in differences(tree(place / out), one)]
 
 
-def killed(snakes: Snakes) -> list[str]:
+def killed(runs: SnakemakeRuns) -> list[str]:
     """Snakemake is killed outright, and its stage goes on without it. The same command names the one that removes the
     lock; after that it is refused by the stage as long as that is at work; then it goes on. A second Snakemake is
     refused meanwhile, and disturbs nothing."""
-    place, wrong = snakes.place("killed"), []
-    first = snakes.start(place)
-    if not snakes.busy(place, first):
+    place, wrong = runs.place("killed"), []
+    first = runs.start(place)
+    if not runs.busy(place, first):
         return [f"it ended before it could be killed:\n{first.communicate()[0]}"]
     first.kill()
     first.wait()
     first.stdout.close()
-    wrong += refused("a lock that was left", UNLOCK, *snakes.run(place))
-    code, said = snakes.run(place, "--unlock")
+    wrong += refused("a lock that was left", UNLOCK, *runs.run(place))
+    code, said = runs.run(place, "--unlock")
     if code:
         wrong.append(f"--unlock fails:\n{said}")
-    if snakes.at_work(place):
-        code, said = snakes.run(place)
+    if runs.at_work(place):
+        code, said = runs.run(place)
         if code and BUSY_BY_ORPHAN not in said:
             wrong.append(f"a stage that is still at work is not named ({code}):\n{said}")
-        while snakes.at_work(place):
+        while runs.at_work(place):
             time.sleep(0.1)
     begun = time.time()
-    last = snakes.start(place)
-    if snakes.busy(place, last, begun):
-        wrong += refused("a second Snakemake", LOCKED, *snakes.run(place))
+    last = runs.start(place)
+    if runs.busy(place, last, begun):
+        wrong += refused("a second Snakemake", LOCKED, *runs.run(place))
     said, _ = last.communicate(timeout=PATIENCE)
     return wrong + (
-        [f"the same command ends with {last.returncode}:\n{said}"] if last.returncode else snakes.judge(place)
+        [f"the same command ends with {last.returncode}:\n{said}"] if last.returncode else runs.judge(place)
     )
 
 
@@ -182,16 +182,16 @@ def refused(what: str, reason: str, code: int, said: str) -> list[str]:
     return [] if code and reason in said else [f"{what} is not refused by naming {reason!r} ({code}):\n{said}"]
 
 
-def stopped(snakes: Snakes) -> list[str]:
+def stopped(runs: SnakemakeRuns) -> list[str]:
     """Ctrl-C, then SIGTERM to Snakemake alone, then to all its processes: no lock is left, the same command goes on."""
-    place, wrong, begun = snakes.place("stopped"), [], 0.0
+    place, wrong, begun = runs.place("stopped"), [], 0.0
     for what, number, strike in (
         ("Ctrl-C", signal.SIGINT, os.killpg),
         ("SIGTERM", signal.SIGTERM, os.kill),
         ("SIGTERM to all", signal.SIGTERM, os.killpg),
     ):
-        process = snakes.start(place)
-        if snakes.busy(place, process, begun):
+        process = runs.start(place)
+        if runs.busy(place, process, begun):
             strike(process.pid, number)
         said, _ = process.communicate(timeout=PATIENCE)
         begun = time.time()
@@ -200,42 +200,42 @@ def stopped(snakes: Snakes) -> list[str]:
             wrong.append(f"a lock was left before {what}:\n{said}")
         if process.returncode == 0:  # a stage that goes on to its end may do so
             break
-    code, said = snakes.run(place)
-    return wrong + ([f"the same command ends with {code}:\n{said}"] if code else snakes.judge(place))
+    code, said = runs.run(place)
+    return wrong + ([f"the same command ends with {code}:\n{said}"] if code else runs.judge(place))
 
 
-def changed(snakes: Snakes) -> list[str]:
+def changed(runs: SnakemakeRuns) -> list[str]:
     """A setting is changed, and later changed back; each time Snakemake is killed again and again while it makes what
     is wanted now, with all its processes or alone. In the end the artefacts are those of an undisturbed run, and the
     ones from before are kept, whole."""
-    place, rng, wrong = snakes.place("changed"), random.Random(0), []
-    snakes.run(place)
-    other, seconds = snakes.whole("other", changed=True)
-    for wanted, is_changed in ((other, True), (snakes.wanted, False)):
-        snakes.configure(place, is_changed)
-        known = [dict(zip(map(known_by, both), both, strict=True)) for both in zip(snakes.wanted, other, strict=True)]
-        before = [present(place / out, one)[0] for out, one in zip(snakes.outs, known, strict=True)]
+    place, rng, wrong = runs.place("changed"), random.Random(0), []
+    runs.run(place)
+    other, seconds = runs.whole("other", changed=True)
+    for wanted, is_changed in ((other, True), (runs.wanted, False)):
+        runs.configure(place, is_changed)
+        known = [dict(zip(map(known_by, both), both, strict=True)) for both in zip(runs.wanted, other, strict=True)]
+        before = [present(place / out, one)[0] for out, one in zip(runs.outs, known, strict=True)]
         kills = 0
-        for number in range(DEATHS[snakes.kind]):
-            out = snakes.next(place, wanted)
+        for number in range(KILLS[runs.kind]):
+            out = runs.next(place, wanted)
             if out is None:
                 break
-            pause = number % 2 * rng.random() ** 2 * seconds / len(snakes.outs) / 2
-            kills += strike(snakes, place, out, pause, rng.choice((os.kill, os.killpg)))
-            found = [present(place / out, one) for out, one in zip(snakes.outs, known, strict=True)]
+            pause = number % 2 * rng.random() ** 2 * seconds / len(runs.outs) / 2
+            kills += strike(runs, place, out, pause, rng.choice((os.kill, os.killpg)))
+            found = [present(place / out, one) for out, one in zip(runs.outs, known, strict=True)]
             wrong += [line for _, bad in found for line in bad]
-        code, said = snakes.run(place)
+        code, said = runs.run(place)
         print(f"  settings changed{'' if is_changed else ' back'}: {kills} times killed", flush=True)
-        wrong += [f"the same command ends with {code}:\n{said}"] if code else snakes.judge(place, wanted)
-        for out, one, had in zip(snakes.outs, known, before, strict=True):
+        wrong += [f"the same command ends with {code}:\n{said}"] if code else runs.judge(place, wanted)
+        for out, one, had in zip(runs.outs, known, before, strict=True):
             wrong += [f"{out}: {line}" for line in lost(had, place / out, one) + left_over(place / out)]
     return wrong
 
 
-def strike(snakes: Snakes, place: Path, out: Path, pause: float, kill: Callable[[int, int], None]) -> bool:
+def strike(runs: SnakemakeRuns, place: Path, out: Path, pause: float, kill: Callable[[int, int], None]) -> bool:
     """Kill Snakemake when the stage of an artefact has begun (artefacts are moved then), or a while later; take away
     its lock. Returns whether it was at work still."""
-    begun, process = time.time(), snakes.start(place)
+    begun, process = time.time(), runs.start(place)
     while process.poll() is None and not begun_since(place / out, begun):
         time.sleep(0.005)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -244,7 +244,7 @@ def strike(snakes: Snakes, place: Path, out: Path, pause: float, kill: Callable[
     if alive:
         kill(process.pid, signal.SIGKILL)
     process.wait()
-    while snakes.at_work(place):
+    while runs.at_work(place):
         time.sleep(0.1)
     process.stdout.close()
     shutil.rmtree(place / ".snakemake" / "locks", ignore_errors=True)  # as --unlock does, in no time
@@ -257,17 +257,17 @@ def begun_since(out: Path, since: float) -> bool:
     return lock.exists() and lock.stat().st_mtime > since
 
 
-FLOWS: dict[str, Callable[[Snakes], list[str]]] = {"killed": killed, "stopped": stopped, "changed": changed}
+FLOWS: dict[str, Callable[[SnakemakeRuns], list[str]]] = {"killed": killed, "stopped": stopped, "changed": changed}
 
 
 def main(kind: str = "training", *names: str) -> int:
-    folder = Path(tempfile.mkdtemp(prefix="wsss-snakes-"))
+    folder = Path(tempfile.mkdtemp(prefix="wsss-snakemake-"))
     bad = 0
     try:
-        snakes = Snakes(folder, kind)
+        runs = SnakemakeRuns(folder, kind)
         for name in names or FLOWS:
             begun = time.monotonic()
-            wrong = FLOWS[name](snakes)
+            wrong = FLOWS[name](runs)
             bad += bool(wrong)
             print(f"{name}: {time.monotonic() - begun:.1f} s", *wrong, sep="\n  WRONG ", flush=True)
     finally:

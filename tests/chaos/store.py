@@ -17,7 +17,7 @@ class Store:
     """Artefacts of each folder: number 0 is that of the chain, 1 and 2 are others (``Job.another``).
 
     Args:
-        house: Where they are made.
+        checkout: Where they are made.
         folder: Where they are put by.
         make: Runs a command undisturbed.
     """

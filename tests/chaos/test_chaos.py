@@ -1,4 +1,4 @@
-"""A short selection of deaths; ``python -m tests.chaos --kills 200`` is the long run."""
+"""A short selection of kills; ``python -m tests.chaos --kills 200`` is the long run."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_other_artefacts_are_made_by_other_commands() -> None:
     assert classifier.another(2).args[-2:] == ("--seed", "2") and '"epochs": 1' in " ".join(classifier.another(1).args)
 
 
-def test_the_configuration_of_the_house_names_the_same_settings() -> None:
+def test_the_configuration_of_the_chain_names_the_same_settings() -> None:
     cams = next(job for job in jobs() if job.out.endswith("cams/vanilla"))
     assert config()["cams"]["vanilla"]["scales"] == [0.5, 1.0] and config(cams)["cams"]["vanilla"]["scales"] == [1.0]
     assert config(cams)["masks"] == config()["masks"]

@@ -32,7 +32,7 @@ class Killed(BaseException):
     """The process is dead: whatever it would still do, it does not."""
 
 
-class Death:
+class Kill:
     """Lets a process end before one of its steps. A tree that it was deleting then is half there.
 
     Args:
@@ -58,12 +58,12 @@ class Death:
         return step
 
 
-def dies(at: int, half: int, act: Callable[[], Any]) -> bool:
+def is_killed(at: int, half: int, act: Callable[[], Any]) -> bool:
     """Do something and die at a step of it; False where it ends first."""
-    death = Death(at, half)
+    kill = Kill(at, half)
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in STEPS:
-            patch.setattr(owner, name, death(getattr(owner, name)))
+            patch.setattr(owner, name, kill(getattr(owner, name)))
         try:
             act()
         except Killed:
@@ -71,15 +71,15 @@ def dies(at: int, half: int, act: Callable[[], Any]) -> bool:
     return False
 
 
-def deaths(
+def after_kills(
     build: Callable[[Path], Path], act: Callable[[Path], Any], tmp_path: Path, halves: tuple[int, ...] = (0, 1)
 ) -> Iterator[Path]:
-    """The folder after a death at each step of what is done to it, made anew each time, and at last undisturbed."""
+    """The folder after a kill at each step of what is done to it, made anew each time, and at last undisturbed."""
     for half in halves:
         died, at = True, 0
         while died:
             out = build(tmp_path / f"{half}-{at}")
-            died = dies(at, half, lambda folder=out: act(folder))
+            died = is_killed(at, half, lambda folder=out: act(folder))
             yield out
             at += 1
 
@@ -208,8 +208,8 @@ def test_a_stage_killed_while_it_moves_artefacts_loses_none(
     """The same command, given again, finds all of them; so does one that wants another artefact."""
     before = treasures(build(tmp_path / "before"))
     for then in ("one", "two", "four"):
-        for out in deaths(build, lambda out: start(out, wanted), tmp_path / then):
-            all_whole(out)  # right after the death: no manifest beside half a file
+        for out in after_kills(build, lambda out: start(out, wanted), tmp_path / then):
+            all_whole(out)  # right after the kill: no manifest beside half a file
             needed, found = start(out, then), whole(out)
             assert all_whole(out) == before and not hidden(out)
             assert needed == (found is None) and (found is None or found[0] == then)
@@ -221,7 +221,7 @@ def test_a_forced_run_killed_while_the_old_one_leaves_loses_nothing(
     build: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     before = treasures(build(tmp_path / "before"))
-    for out in deaths(build, kept.set_aside, tmp_path):
+    for out in after_kills(build, kept.set_aside, tmp_path):
         all_whole(out)
         kept.recover(out)
         kept.set_aside(out)
@@ -237,12 +237,14 @@ def test_a_recovery_that_is_killed_too_loses_nothing(
 
     def killed(folder: Path, at: int) -> Path:
         out = build(folder)
-        dies(at, at % 2, lambda: start(out, wanted))
+        is_killed(at, at % 2, lambda: start(out, wanted))
         return out
 
-    steps = sum(1 for _ in deaths(build, lambda out: start(out, wanted), tmp_path / "count", (0,)))
+    steps = sum(1 for _ in after_kills(build, lambda out: start(out, wanted), tmp_path / "count", (0,)))
     for at in range(steps):
-        for out in deaths(lambda folder, at=at: killed(folder, at), kept.recover, tmp_path / str(at), (at // 2 % 2,)):
+        for out in after_kills(
+            lambda folder, at=at: killed(folder, at), kept.recover, tmp_path / str(at), (at // 2 % 2,)
+        ):
             all_whole(out)
             kept.recover(out)
             assert not hidden(out)
@@ -252,13 +254,13 @@ def test_a_recovery_that_is_killed_too_loses_nothing(
 
 def test_a_move_has_many_moments(tmp_path: Path) -> None:
     """So the tests above see what they are to see."""
-    assert sum(1 for _ in deaths(both, lambda out: start(out, "one"), tmp_path)) > 40
+    assert sum(1 for _ in after_kills(both, lambda out: start(out, "one"), tmp_path)) > 40
 
 
 def test_what_was_accepted_after_a_kill_stays_in_place(tmp_path: Path) -> None:
     """A kill at the very end of ``bring_back`` leaves an empty shell in ``.kept``. If the artefact is then accepted for
     another identity, the shell does not draw it back."""
-    for number, out in enumerate(deaths(both, lambda out: start(out, "one"), tmp_path)):
+    for number, out in enumerate(after_kills(both, lambda out: start(out, "one"), tmp_path)):
         if not (out / NAME).is_file() or whole(out)[0] != "one":
             continue
         about = json.loads((out / NAME).read_text())
@@ -288,7 +290,7 @@ def test_an_artefact_of_another_recipe_with_the_same_settings_may_be_quicker(
 
 
 def test_deleting_what_is_kept_leaves_no_half_of_it(tmp_path: Path) -> None:
-    for out in deaths(half, lambda out: kept.drop(out.parent / kept.KEPT / "one"), tmp_path):
+    for out in after_kills(half, lambda out: kept.drop(out.parent / kept.KEPT / "one"), tmp_path):
         assert kept.kept(out, "one") is None or all_whole(out) == {("one", kept.kept(out, "one")["content"])}
         for folder in list(kept.all_kept(out.parent)):
             kept.drop(folder)

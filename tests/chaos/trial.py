@@ -1,4 +1,4 @@
-"""What happened in an episode, looked at after each death and at the end."""
+"""What happened in a round, looked at after each kill and at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ATTEMPTS = 4
 
 
 class Told(NamedTuple):
-    """An episode: kills, who died, what happened in words, what is wrong, what is lost."""
+    """A round: kills, who died, what happened in words, what is wrong, what is lost."""
 
     kills: int
     name: str
@@ -45,7 +45,7 @@ class Trial:
     lost: list[str] = field(default_factory=list)
 
     def look(self, when: str) -> None:
-        """Right after a death: a manifest stands only beside a whole artefact."""
+        """Right after a kill: a manifest stands only beside a whole artefact."""
         found, wrong = present(self.scene.out, self.known)
         self.before |= found
         self.wrong += [f"{when}: {line}" for line in wrong if not (self.excused and KEPT in line)]
@@ -64,7 +64,7 @@ def observed(scene: Scene) -> Usual:
         scene.points(recording=True).install()
         note(scene.notes, base=address_space())
 
-    ended = scene.nursery.run(scene.job, prepare)
+    ended = scene.processes.run(scene.job, prepare)
     if ended.code != 0:
         raise SystemExit(f"{scene.job.name} fails undisturbed:\n{ended.said}")
     found = read_notes(scene.notes)
@@ -83,7 +83,7 @@ def finish(scene: Scene, by_snakemake: bool, story: list[str]) -> list[str]:
     while ended is None or (ended.code == TRY_AGAIN and attempt < ATTEMPTS):
         if by_snakemake:
             declared(scene)
-        ended, attempt = scene.nursery.run(scene.job, scene.prepare()), attempt + 1
+        ended, attempt = scene.processes.run(scene.job, scene.prepare()), attempt + 1
     story.append(f"then {'Snakemake' if by_snakemake else 'the command'} ended with {ended.code} (try {attempt})")
     return [failed(ended)] if ended.code != 0 else differences(tree(scene.out), scene.usual.tree)
 

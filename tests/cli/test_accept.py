@@ -223,7 +223,7 @@ class TestOlder:
 
 
 def test_snakemake_has_nothing_to_do_after_it(tmp_path: Path) -> None:
-    checkout = Checkout.build(tmp_path / "house", CONFIG)
+    checkout = Checkout.build(tmp_path / "checkout", CONFIG)
     checkout.finish()
     checkout.configure(LR)
     assert len(checkout.plan()) == 15

@@ -44,7 +44,7 @@ def planned(checkout: Checkout) -> set[str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    checkout = Checkout.build(tmp_path_factory.mktemp("cli") / "house", CONFIG)
+    checkout = Checkout.build(tmp_path_factory.mktemp("cli") / "checkout", CONFIG)
     assert len(planned(checkout)) == 16
     checkout.finish()
     return checkout

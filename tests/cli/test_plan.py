@@ -155,7 +155,7 @@ def test_rules_that_ask_for_too_little(results, wsss) -> None:
 
 def test_what_the_rules_ask_for() -> None:
     asked = asked_by_rules(ROOT)
-    assert set(asked) == {"index", "scores", "summary", "report", "study", "explanations", *STEPS}
+    assert set(asked) == {"index", "scores", "summary", "report", "ablation_table", "explanations", *STEPS}
     assert all(one.megabytes and one.minutes for one in asked.values())
     assert asked["classifier"].gpus == 1 and asked["masks"].gpus is None
     assert asked_by_rules(None) == {} and str(Asked()) == "-"
@@ -182,7 +182,7 @@ def test_photos_are_counted_by_the_index(results, wsss, tmp_path: Path) -> None:
 
 def test_the_study_has_a_plan_too(results, wsss) -> None:
     said = wsss("plan", "--ablation")[1]
-    assert row(said, "study")[1] == "1" and int(row(said, "classifier")[1]) > 4
+    assert row(said, "ablation_table")[1] == "1" and int(row(said, "classifier")[1]) > 4
     Path("broken.yaml").write_text(yaml.safe_dump({**CONFIG, "defaults": {"cams": {"splits": ["val"]}}, "masks": {}}))
     code, _, error = wsss("plan", "--ablation", "--configfile", "broken.yaml")
     assert code == 2 and error.startswith("wsss: error: ")

@@ -298,7 +298,7 @@ class TestAgain:
 
 
 def test_snakemake_understands_again_and_only(tmp_path: Path) -> None:
-    checkout = Checkout.build(tmp_path / "house", CONFIG)
+    checkout = Checkout.build(tmp_path / "checkout", CONFIG)
     checkout.finish()
     checkout.configure(changed("classifiers", "vanilla", "lr", value=0.2))
     for flag, rules in (("--only", {"masks"}), ("--again", {"classifier", "cams", "masks", "segmenter"})):

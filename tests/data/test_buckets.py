@@ -32,11 +32,11 @@ def test_images_of_a_size_in_the_order_of_the_list():
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 20])
 def test_jobs_get_whole_buckets(total):
     items = [item(n, (4 + n % 3, 5)) for n in range(60)]
-    shares = [own_items(SimpleNamespace(shard=Shard(number, total)), items) for number in range(total)]
-    assert sorted(i.id for share in shares for i in share) == sorted(i.id for i in items)
+    shards = [own_items(SimpleNamespace(shard=Shard(number, total)), items) for number in range(total)]
+    assert sorted(i.id for shard in shards for i in shard) == sorted(i.id for i in items)
     whole = [[i.id for i in bucket] for bucket in buckets(items)]
-    for share in shares:
-        ids = {i.id for i in share}
+    for shard in shards:
+        ids = {i.id for i in shard}
         assert all(ids.issuperset(bucket) or ids.isdisjoint(bucket) for bucket in whole)
 
 

@@ -130,7 +130,7 @@ def test_probabilities_against_one_view_at_a_time(tiny_index, segmenter):
 
 @torch.inference_mode()
 def test_a_result_does_not_depend_on_what_is_asked_for_beside_it(tiny_index, classifier):
-    """To the last bit: a stage that resumes, and a share of a scattered one, ask for some images only."""
+    """To the last bit: a stage that resumes, and a shard of a scattered one, ask for some images only."""
     items = Index.load(tiny_index).items
     among, settings = buckets(items), InferenceSettings(scales=(0.5, 1.0, 2.0))
     assert max(map(len, among)) > 2

@@ -48,12 +48,12 @@ def classifier(tmp_path_factory):
     return folder
 
 
-def maps_of(make_run, tiny_index, classifier, name="out", share=None, **settings):
+def maps_of(make_run, tiny_index, classifier, name="out", shard=None, **settings):
     run = make_run(CamsSettings.read(ORDINARY | settings), {"index": tiny_index, "classifier": classifier}, name)
-    if share:
-        run.shard = share
+    if shard:
+        run.shard = shard
     write_cams(run)
-    if not share:
+    if not shard:
         write_manifest(run.out, {**run.facts, **run.recorded})
     return run.out
 
@@ -139,13 +139,13 @@ def test_a_value_that_an_explainer_refuses_is_said(make_run, tiny_index, classif
 # --- the stage that measures ---------------------------------------------------------------------------------------
 
 
-def explain(make_run, tiny_index, classifier, name="explained", share=None, **settings):
+def explain(make_run, tiny_index, classifier, name="explained", shard=None, **settings):
     settings = ExplanationSettings.read({"classifier": "x", "calibration_images": 4, "pictures": 2} | settings)
     run = make_run(settings, {"index": tiny_index, "classifier": classifier}, name)
-    if share:
-        run.shard = share
+    if shard:
+        run.shard = shard
     write_explanations(run)
-    if not share:
+    if not shard:
         relative = {"path": "../" + classifier.name} if classifier.parent == run.out.parent else {"path": classifier}
         facts = {"seed": 0, "settings": settings.model_dump(mode="json"), "inputs": {"classifier": relative}}
         write_manifest(run.out, json.loads(json.dumps(facts, default=str)) | run.facts | run.recorded)

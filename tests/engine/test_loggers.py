@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from wsss.workflow.plan import Plan
 
 from tests.engine.tiny_training import Goal, trainer
 from wsss.config.loader import load
@@ -19,6 +18,8 @@ from wsss.losses.base import Loss
 from wsss.runtime.program import Stage
 from wsss.settings import Classifier
 from wsss.system.exit import Interrupted
+from wsss.workflow.chain import Chain
+from wsss.workflow.rules import Rules
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -167,10 +168,11 @@ def test_a_package_that_is_missing_is_named_before_anything_is_trained(tiny_inde
 def test_the_workflow_hands_the_setting_on_by_a_flag_that_no_parameter_holds(tiny_index, tmp_path):
     recipe = {"objective": "vanilla", "log": "tensorboard"}
     config = {"dataset": "scenes", "datasets": {"scenes": {"kind": "scenes"}}, "classifiers": {"a": recipe}}
-    plan, wildcards = Plan(load(config), ROOT), SimpleNamespace(name="a", dataset="scenes", seed="0")
-    assert plan.program("classifier")(wildcards).endswith("classifier.py --log tensorboard")
-    assert "log" not in json.loads(plan.settings("classifier")(wildcards))
-    stage = Stage("", settings=Classifier, inputs={"index": ""}, world=True)
+    wildcards = SimpleNamespace(name="a", dataset="scenes", seed="0", folder="classifiers")
+    given = SimpleNamespace(index=["results/scenes/index/manifest.json"], get=lambda key, default: default)
+    said = Rules(Chain(load(config)), ROOT).command(wildcards, given, ["out/manifest.json"], 1)
+    assert "/classifier.py --log tensorboard --index " in said and '"log"' not in said
+    stage = Stage("", settings=Classifier, inputs={"index": ""}, distributed=True)
     given = ["--out", str(tmp_path), "--index", str(tiny_index), "--settings", '{"objective": "vanilla"}']
     for flags, log in (([], None), (["--log", "mlflow"], "mlflow")):
         assert stage._read_settings(stage.parser.parse_args(given + flags)).log == log

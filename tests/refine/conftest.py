@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import wsss.stages.ensemble
+import wsss.stages.vote
 from tests.refine.shared import SETTINGS
 from wsss.data.index import Index, Item, write_index
 from wsss.runtime.run import Run
-from wsss.stages import ensemble as ensembles
-from wsss.stages import vote as votes
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapWriter, shard_name
 from wsss.store.masks import MaskFolder
@@ -65,7 +65,7 @@ def make_maps():
 
 @pytest.fixture
 def make_run(tmp_path):
-    """``make_run(stage, settings, inputs, name)``: a run of a stage in a folder of its own; ``shard``: of a share."""
+    """``make_run(stage, settings, inputs, name)``: a run of a stage in a folder of its own; ``shard``: of a shard."""
 
     def make(stage, settings, inputs, name="out", seed=0, threads=1, shard=None):
         out = tmp_path / name
@@ -113,6 +113,6 @@ def counted(monkeypatch):
     def counting(original):
         return lambda *given: (seen.append(1), original(*given))[1]
 
-    monkeypatch.setattr(ensembles, "combine", counting(ensembles.combine))
-    monkeypatch.setattr(votes, "count_pairs", counting(votes.count_pairs))
+    monkeypatch.setattr(wsss.stages.ensemble, "combine", counting(wsss.stages.ensemble.combine))
+    monkeypatch.setattr(wsss.stages.vote, "count_pairs", counting(wsss.stages.vote.count_pairs))
     return seen

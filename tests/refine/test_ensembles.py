@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-import wsss.stages.ensemble as ensembles
+import wsss.stages.ensemble
 from wsss.errors import WsssError
 from wsss.evaluate.agreement import Agreement, count_pairs
 from wsss.refine.ensembles import combine, reduced
@@ -233,7 +233,7 @@ def test_members_that_do_not_fit_are_named_at_once(chain, make_run, make_maps, t
 def test_an_ensemble_that_was_stopped_goes_on(chain, make_run, monkeypatch):
     index, folders = chain
     run = make_run("ensemble", settings(), given(index, folders[:2]))
-    done, original = [], ensembles.combine
+    done, original = [], wsss.stages.ensemble.combine
 
     def counting(*args):
         done.append(1)
@@ -241,7 +241,7 @@ def test_an_ensemble_that_was_stopped_goes_on(chain, make_run, monkeypatch):
             run.stop = "a test"
         return original(*args)
 
-    monkeypatch.setattr(ensembles, "combine", counting)
+    monkeypatch.setattr(wsss.stages.ensemble, "combine", counting)
     with pytest.raises(Interrupted):
         write_ensemble(run)
     assert not list(run.out.glob("shard-*"))

@@ -204,7 +204,7 @@ def test_saliency_that_does_not_fit(chain, make_run, make_maps, tmp_path):
         write_pseudo_masks(make_run("masks", settings, inputs, f"out-{name}"))
 
     one = np.zeros((1, 5, 5))
-    with pytest.raises(WsssError, match=f"no maps of 1 images: {lost.id!r}"):
+    with pytest.raises(WsssError, match=f"few has no maps of 1 images: {lost.id!r}"):
         attempt("few", lambda item: ((0,), one), leave_out=(lost.id,))
     with pytest.raises(WsssError, match="2 maps of image .*saliency is one map"):
         attempt("two", lambda item: ((0, 1), np.zeros((2, 5, 5))))

@@ -102,7 +102,7 @@ def test_parts_that_show_late(program, tmp_path, stage, monkeypatch, counted):
 
 @KINDS
 def test_what_is_made_already_is_not_made_again(program, tmp_path, stage, counted, capsys):
-    """Not by a share either; and every file stays the one that it was."""
+    """Not by a shard either; and every file stays the one that it was."""
     out = tmp_path / "program"
     assert program(stage) == 0
     before, times = content(out), {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
@@ -145,7 +145,7 @@ def test_somebody_may_want_it_made_anew(program, tmp_path, stage, counted):
 
 
 def test_who_may_work_beside_whom(program, tmp_path, at, capsys):
-    """Shares run beside other shares, and nothing beside itself or beside the whole."""
+    """Shards run beside other shards, and nothing beside itself or beside the whole."""
     out = tmp_path / "program"
 
     def beside(name, how, *flags):
@@ -179,7 +179,7 @@ def test_a_file_system_without_locks_is_told(program, monkeypatch, capsys):
     assert "this file system has no locks ([Errno 37] No locks available)" in capsys.readouterr().err
 
 
-def test_a_signal_to_a_share_leaves_what_is_made(program, tmp_path, monkeypatch, counted):
+def test_a_signal_to_a_shard_leaves_what_is_made(program, tmp_path, monkeypatch, counted):
     original = votes.majority
 
     def signalled(masks):

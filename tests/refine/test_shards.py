@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
+import wsss.stages.ensemble
+import wsss.stages.vote
 from tests.refine.shared import KINDS, SETTINGS, WRITE, content, make
 from wsss.errors import WsssError
 from wsss.parts import maps
 from wsss.runtime.shard import Shard
-from wsss.stages import ensemble as ensembles
-from wsss.stages import vote as votes
 from wsss.stages.ensemble import make as write_ensemble
 from wsss.store.maps import shard_name
 
 
-def test_shares_are_the_list():
+def test_shards_are_the_list():
     for total in (1, 2, 3, 7, 20):
-        shares = [Shard(number, total).of(range(9)) for number in range(total)]
-        assert sum(shares, []) == list(range(9))
-        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+        shards = [Shard(number, total).of(range(9)) for number in range(total)]
+        assert sum(shards, []) == list(range(9))
+        assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
-def test_shares_by_name():
+def test_shards_by_name():
     assert Shard.read("2/3") == Shard(2, 3) and str(Shard(2, 3)) == "2-of-3"
     for text in ("3/3", "-1/3", "1", "1/0", "a/b"):
         with pytest.raises(Exception, match="is no I/N with I from 0 to N - 1"):
@@ -48,7 +48,7 @@ def test_putting_together_makes_nothing_again(at, stage, counted):
 
 
 @KINDS
-def test_a_share_alone_is_no_artefact(at, stage):
+def test_a_shard_alone_is_no_artefact(at, stage):
     run = at(stage, "out", Shard(1, 3))
     WRITE[stage](run)
     assert content(run.out) == {} and run.facts["images"] == 3
@@ -69,7 +69,7 @@ def test_what_other_numbers_of_shards_made_is_kept(at, stage, counted):
 
 @KINDS
 def test_an_image_that_nobody_makes_is_an_error(at, stage, monkeypatch):
-    module = {"ensemble": ensembles, "vote": votes}[stage]
+    module = {"ensemble": wsss.stages.ensemble, "vote": wsss.stages.vote}[stage]
     original = module.over
     monkeypatch.setattr(module, "over", lambda items, *rest: list(original(items, *rest))[:-1])
     run = at(stage, "out")

@@ -1,4 +1,4 @@
-"""Shares of images that are stopped, killed or spoilt: what is whole is kept, the rest is made again."""
+"""Shards of images that are stopped, killed or spoilt: what is whole is kept, the rest is made again."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import h5py
 import numpy as np
 import pytest
 
+import wsss.stages.ensemble
+import wsss.stages.vote
 from tests.refine.shared import KINDS, WRITE, content, make
 from wsss.errors import WsssError
 from wsss.parts import maps
 from wsss.runtime.shard import Shard
-from wsss.stages import ensemble as ensembles
-from wsss.stages import vote as votes
 from wsss.stages.ensemble import make as write_ensemble
 from wsss.store.maps import MapShard
 from wsss.store.masks import MaskFolder
@@ -28,7 +28,7 @@ def test_stopped_at_every_image(at, stage, monkeypatch, threads):
     """A signal comes with each image; none is made twice, and the end is the same."""
     alone = make(at, stage, 1, "alone")
     run, made, stops = at(stage, "out", threads=threads), [], 0
-    module = {"ensemble": ensembles, "vote": votes}[stage]
+    module = {"ensemble": wsss.stages.ensemble, "vote": wsss.stages.vote}[stage]
 
     def stopping(items, *rest, original=module.over):
         for result in original(items, *rest):
@@ -53,7 +53,7 @@ def test_killed_outright(at, stage, monkeypatch, counted):
     alone = make(at, stage, 1, "alone")
     counted.clear()
     monkeypatch.setattr(maps, "IMAGES_A_PART", 2)
-    owner, name = {"ensemble": (ensembles, "combine"), "vote": (MaskFolder, "write")}[stage]
+    owner, name = {"ensemble": (wsss.stages.ensemble, "combine"), "vote": (MaskFolder, "write")}[stage]
     original, calls = getattr(owner, name), []
 
     def dying(*given):
@@ -94,7 +94,7 @@ def spoil_foreign(path):
 
 @KINDS
 @pytest.mark.parametrize("spoil", [spoil_truncated, spoil_lost, spoil_foreign])
-def test_a_spoilt_share_is_made_again(at, stage, spoil, counted):
+def test_a_spoilt_shard_is_made_again(at, stage, spoil, counted):
     files = content(make(at, stage, 1, "alone").out)
     counted.clear()
     for number in range(3):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.workflow.finished import finish, inside
-from tests.workflow.planned import dag
+from tests.workflow.planned import called, dag
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "workflow", "stages", "wsss", "envs")
@@ -31,7 +29,7 @@ class Checkout:
             source = ROOT / part
             copy = shutil.copytree if source.is_dir() else shutil.copy2
             copy(source, folder / part, **({"ignore": ignore} if source.is_dir() else {}))
-        shutil.copy2(Path(__file__).with_name("fake_house.py"), folder / "stages" / "_house.py")
+        shutil.copy2(Path(__file__).with_name("fake_checkout.py"), folder / "stages" / "_house.py")
         checkout = cls(folder)
         checkout.configure(config)
         return checkout
@@ -53,12 +51,9 @@ class Checkout:
         """Make everything that the configuration wants, without running anything."""
         finish(self.folder, targets=targets or ("all",), root=self.checkout)
 
-    def snakemake(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "-s", str(self.checkout / "Snakefile"), *args]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=300)
-        if check and done.returncode:
-            raise AssertionError(done.stdout + done.stderr)
-        return done
+    def snakemake(self, *args: str, check: bool = True) -> str:
+        """Run Snakemake; what it said."""
+        return called(self.folder, "--cores", "2", "-s", str(self.checkout / "Snakefile"), *args, check=check)
 
     def plan(self, *targets: str, config: str | None = None) -> set[str]:
         """What would run now: ``{"cams p-noc", "summary scenes"}``; with several seeds, ``cams p-noc 1``; of shards,
@@ -70,8 +65,8 @@ class Checkout:
 def named(job: Any) -> str:
     """A job of Snakemake as ``Checkout.plan`` calls it."""
     about = job.wildcards_dict
-    share = f"{about['part']}/{about['parts']}" if "part" in about else ""
-    assert bool(share) == job.rule.name.endswith("_shard")
+    shard = f"{about['part']}/{about['parts']}" if "part" in about else ""
+    assert bool(shard) == job.rule.name.endswith("_shard")
     seed = about.get("seed", "0")
     words = (
         *(
@@ -79,6 +74,6 @@ def named(job: Any) -> str:
             about.get("kind"),
             about.get("name") or about["dataset"],
         ),
-        *(share, seed if seed != "0" else ""),
+        *(shard, seed if seed != "0" else ""),
     )
     return " ".join(filter(None, words))

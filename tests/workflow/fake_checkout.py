@@ -26,7 +26,7 @@ FILES = {
     "explanation": ["shard-00000-of-00001.h5", "metrics.json"],
     "explanations": ["explanations.md", "explanations.csv", "pictures/a.png"],
     "scores": ["scores.json", "scores.csv"],
-    "study": ["ablation.md", "ablation.csv"],
+    "ablation_table": ["ablation.md", "ablation.csv"],
     "summary": ["summary.md", "summary.csv", "panels/a.png"],
     "report": ["pictures.csv", "../report.html"],
 }

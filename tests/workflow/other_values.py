@@ -9,19 +9,17 @@ from typing import Any, Literal, get_args, get_origin
 
 from wsss.config.loader import BLOCKS, Config, load
 from wsss.errors import WsssError
-from wsss.settings import KINDS, Settings, classes_of, variants
+from wsss.settings import KINDS, Settings, classes_of
 from wsss.settings.fields import block, hints, marks, options, reference
 
 Raw = dict[str, Any]
 TOGETHER: dict[str, list[Raw]] = {
     "SegmenterSettings.supervision": [{"supervision": "masks", "masks": None}],
-    "CamsSettings.explainer": [{"explainer": "grad-cam"}],
-    "CamsSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],
-    "ExplanationSettings.explainer": [{"explainer": "grad-cam"}],
-    "ExplanationSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],
     "SegmenterSettings.gt_masks": [{"supervision": "masks", "masks": None, "gt_masks": 5}],
+    "ExplainedSettings.explainer": [{"explainer": "grad-cam"}],
+    "ExplainedSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],
     "GuidedSettings.guidance_layer": [{"guidance_layer": "input", "batch_norm": "fixed"}],
-    **{f"{cls.__name__}.kur_alpha": [{"head": "kur", "kur_alpha": 2.0}] for cls in variants("classifiers").values()},
+    "ClassifierSettings.kur_alpha": [{"head": "kur", "kur_alpha": 2.0}],
 }
 """Class and key -> what to put into the block, where no other value fits without another key's."""
 
@@ -33,11 +31,7 @@ class Case:
     kind: str
     name: str | None
     path: tuple[str, ...]
-    key: str
     raw: Raw
-
-    def __str__(self) -> str:
-        return ".".join(filter(None, (self.kind, self.name, *self.path)))
 
 
 def spelled_out(raw: Raw) -> Raw:
@@ -57,8 +51,16 @@ def spelled_out(raw: Raw) -> Raw:
     }
 
 
-def cases(raw: Raw, kinds: tuple[str, ...]) -> Iterator[Case]:
-    """A case for each key of each recipe (or block) of these kinds, where another value fits there."""
+def key_of(cls: type[Settings], path: tuple[str, ...]) -> str:
+    """``Class.key`` or ``Class.block.key``, with the class that a recipe's class has the key (or the block) from."""
+    owner = next(base for base in cls.__mro__ if path[0] in vars(base).get("__annotations__", ()))
+    return ".".join((owner.__name__, *path))
+
+
+def cases(raw: Raw, kinds: tuple[str, ...]) -> dict[str, Case]:
+    """A case for each key of these kinds of recipes or blocks, where another value fits there: for the first recipe
+    in which one does. A key that several classes inherit is one."""
+    found: dict[str, Case] = {}
     raw = spelled_out(raw)
     config = load(raw)
     for kind in kinds:
@@ -66,7 +68,9 @@ def cases(raw: Raw, kinds: tuple[str, ...]) -> Iterator[Case]:
         for name, settings in recipes.items():
             at = tuple(filter(None, (kind, name)))
             for path, annotation, value in fields(settings):
-                key = ".".join((type(settings).__name__, *path))
+                key = key_of(type(settings), path)
+                if f"{kind}: {key}" in found:
+                    continue
                 if kind in KINDS and path == (classes_of(KINDS[kind])[0],):
                     # what chooses the class: the recipe becomes what another one is
                     candidates = [(at[:1], {name: raw[kind][other]}) for other in recipes if other != name]
@@ -76,28 +80,29 @@ def cases(raw: Raw, kinds: tuple[str, ...]) -> Iterator[Case]:
                     candidates = [((*at, *path[:-1]), update) for update in updates]
                 for candidate in candidates:
                     if differs(made := put(raw, *candidate), config, kind, name):
-                        yield Case(kind, name, path, key, made)
+                        found[f"{kind}: {key}"] = Case(kind, name, path, made)
                         break
+    return found
 
 
 def keys_of(kinds: tuple[str, ...]) -> set[str]:
-    """``Class.key`` or ``Class.block.key`` of everything that recipes and blocks of these kinds can have, where more
-    than one value is possible."""
+    """The names of the cases that ``cases`` should find: all that recipes and blocks of these kinds can have, where
+    more than one value is possible."""
     found: set[str] = set()
 
-    def add(cls: type[Settings], before: str) -> None:
-        for name, annotation in hints(cls).items():
+    def add(kind: str, cls: type[Settings], path: tuple[str, ...], held: type[Settings]) -> None:
+        for name, annotation in hints(held).items():
             inner = block(annotation)
             if inner is not None:
-                add(inner, f"{before}.{name}")
+                add(kind, cls, (*path, name), inner)
             if not is_fixed(annotation) and (inner is None or may_be_null(annotation)):
-                found.add(f"{before}.{name}")
+                found.add(f"{kind}: {key_of(cls, (*path, name))}")
 
     for kind in kinds:
         key, classes = classes_of(KINDS[kind]) if kind in KINDS else (None, {"": BLOCKS[kind]})
         for cls in classes.values():
-            add(cls, cls.__name__)
-            found |= {f"{cls.__name__}.{key}"} if key else set()
+            add(kind, cls, (), cls)
+            found |= {f"{kind}: {key_of(cls, (key,))}"} if key else set()
     return found
 
 

@@ -1,4 +1,4 @@
-"""What Snakemake would run, asked in this process: a tenth of a second in place of two for ``snakemake -n``.
+"""Snakemake in this process: what it would run in a tenth of a second, and its program without a start of Python.
 
 The parts of Snakemake below its public interface that this needs are few, and all of them stand here. A test holds the
 answers against those of true dry runs.
@@ -6,17 +6,59 @@ answers against those of true dry runs.
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from snakemake import api, workflow
+from snakemake import api, cli, workflow
 from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, WorkflowSettings
 
 from wsss.provenance.files import file_content, tree_content
 from wsss.provenance.versions import declared
+
+
+@contextmanager
+def fresh() -> Iterator[None]:
+    """Snakemake may be called: nothing is left of another run of it, and nothing of this one stays."""
+    for remembered in (file_content, tree_content, declared):  # they hold for one run, and here there are many
+        remembered.cache_clear()
+    usual, path = dict(vars(workflow)), list(sys.path)  # a Snakefile is run in there, and may use the same names
+    try:
+        yield
+    finally:
+        vars(workflow).update(usual)
+        sys.path[:] = path
+
+
+def called(folder: Path, *args: str, check: bool = True) -> str:
+    """``snakemake ARGS`` in a folder; what it said, its jobs included. ``check``: it has to end well; else it has not
+    to."""
+    before = Path.cwd()
+    sys.modules["snakemake.shell"].STDOUT = None  # jobs write where this process does now, not where it did at first
+    with tempfile.TemporaryFile("w+") as said, fresh():
+        kept = [os.dup(stream) for stream in (1, 2)]
+        try:
+            for stream in (1, 2):
+                os.dup2(said.fileno(), stream)
+            os.chdir(folder)
+            with redirect_stdout(said), redirect_stderr(said):
+                cli.main(list(args))
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            os.chdir(before)
+            for stream, descriptor in zip((1, 2), kept, strict=True):
+                os.dup2(descriptor, stream)
+                os.close(descriptor)
+        said.seek(0)
+        text = said.read()
+    assert check == (code == 0), text
+    return text
 
 
 @contextmanager
@@ -29,11 +71,7 @@ def dag(
     **resources: Any,
 ) -> Iterator[Any]:
     """The graph of jobs of a working folder; ``resources``: as on the command line, ``cores=2`` if nothing is given."""
-    file_content.cache_clear()  # they hold for one run of Snakemake, and here there are many
-    tree_content.cache_clear()
-    usual = dict(vars(workflow))  # a Snakefile is run in there, and may use the same names
-    declared.cache_clear()
-    with api.SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as session:
+    with fresh(), api.SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as session:
         opened = session.workflow(
             resource_settings=ResourceSettings(**(resources or {"cores": 2})),
             config_settings=ConfigSettings(configfiles=[Path(config)] if config else []),
@@ -46,7 +84,6 @@ def dag(
         inside._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)
         inside._build_dag()
         yield inside.dag
-    vars(workflow).update(usual)
 
 
 def folders(

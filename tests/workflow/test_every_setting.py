@@ -1,151 +1,121 @@
 """Any key of any settings class changes, and exactly what depends on it would run again.
 
 The keys and their other values come from the settings classes: a new key is covered as it is. What should run is told
-from the recipes by ``recipe_graph``; what would run, by Snakemake.
+from the recipes by ``recipe_graph``; what would run, by ``Staleness``, which tells Snakemake, and for some keys by
+Snakemake itself.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.workflow.checkout import Checkout
+from tests.workflow.checkout import ROOT, Checkout
+from tests.workflow.every_recipe import DATASETS, RECIPES, TARGETS
 from tests.workflow.other_values import Case, cases, keys_of, spelled_out
 from tests.workflow.planned import folders
 from tests.workflow.recipe_graph import changed_by, downstream, edges
 from wsss.config.loader import load
+from wsss.workflow.chain import Chain
+from wsss.workflow.staleness import Staleness
 
-RECIPES: dict[str, Any] = yaml.safe_load("""
-dataset: scenes
-datasets: {scenes: {kind: scenes}}
-classifiers:
-  vanilla: {objective: vanilla}
-  puzzle: {objective: puzzle}
-  oc-cse: {objective: oc-cse, ordinary: vanilla}
-  p-oc: {objective: p-oc, ordinary: vanilla}
-  p-noc: {objective: p-noc, ordinary: vanilla}
-  guided: {objective: guided}
-cams:
-  plain: {classifier: vanilla}
-  p-noc: {classifier: p-noc}
-  heat: {classifier: guided}
-  walk: {source: walk, cams: p-noc, affinity: edges}
-  longer: {source: walk, cams: plain, affinity: other}
-  both: {source: ensemble, members: [plain, walk], rule: calibrated}
-  theirs: {source: external, path: maps.h5}
-saliency:
-  c2am: {objective: c2am}
-  c2am-h: {objective: c2am-h, hints: plain}
-  net: {objective: saliency, saliency: c2am-h, refine: {crf: labels}}
-affinity:
-  edges: {cams: plain, saliency: net}
-  other: {cams: plain}
-masks:
-  plain: {cams: both, threshold: {policy: calibrated}}
-  salient: {cams: walk, saliency: net}
-  band: {cams: plain, ignore: {foreground: 0.5, background: 0.2}}
-  voted: {source: vote, members: [plain, salient]}
-  theirs: {source: external, path: masks}
-segmenters:
-  pseudo: {masks: voted, predict: {crf: deeplab}}
-explanations:
-  minmax: {classifier: vanilla, explainer: minmax-cam}
-""")
-"""A recipe of every settings class, and of every block that may be left out."""
-TARGETS = ("all", "explain")
-"""What makes everything."""
-DATASETS: dict[str, Any] = yaml.safe_load("""
-dataset: [scenes, photos, voc, coco]
-datasets:
-  scenes: {kind: scenes}
-  photos: {kind: folder, images: photos, labels: tags.csv, train: train.txt, val: val.txt, classes: [cat, dog]}
-  voc: {kind: voc, root: VOC2012}
-  coco: {kind: coco, root: coco}
-""")
-KINDS = tuple(load(RECIPES).recipes)[1:]
+KINDS = tuple(RECIPES)[2:]
 BLOCKS = ("evaluation", "ablation", "workstation")
+ENDS = ("classifiers: TiledSettings.tiles", "segmenters: SegmenterSettings.predict.flip")
+"""Changes at both ends of the chain."""
+ALSO_BY_SNAKEMAKE = (
+    *(*ENDS, "classifiers: ErasingSettings.ordinary", "classifiers: TrainingSettings.log"),
+    *("cams: EnsembleSettings.members", "cams: InferenceSettings.flip", "saliency: SaliencyNetSettings.objective"),
+    *("saliency: SaliencyNetSettings.refine.crf.iterations", "affinity: AffinitySettings.labels.foreground"),
+    *("masks: MasksSettings.threshold.policy", "masks: ScatteredSettings.shards"),
+    "evaluation: EvaluationSettings.threshold",
+)
 
 
-def one_each(raw: dict[str, Any], kinds: tuple[str, ...]) -> dict[str, Case]:
-    """A case for each key of each class, by the key."""
-    found: dict[str, Case] = {}
-    for case in cases(raw, kinds):
-        found.setdefault(case.key, case)
-    return found
+@cache
+def of_recipes() -> dict[str, Case]:
+    return cases(RECIPES, (*KINDS, *BLOCKS))
 
 
-OF_RECIPES = one_each(RECIPES, (*KINDS, *BLOCKS))
-OF_DATASETS = one_each(DATASETS, ("datasets",))
+@cache
+def of_datasets() -> dict[str, Case]:
+    return cases(DATASETS, ("datasets",))
 
 
-def done(folder: Path, config: dict[str, Any]) -> Checkout:
-    """A run of the recipes that is finished, every key of them written down."""
-    checkout = Checkout.build(folder, spelled_out(config))
-    checkout.finish(*(TARGETS if "explanations" in config else TARGETS[:1]))
-    return checkout
+@pytest.fixture(params=["recipes", "datasets"], scope="module")
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, Any, Any]:
+    """A finished run of one of the configurations, every key of it written down, and the cases that change it."""
+    raw, found = {"recipes": (RECIPES, of_recipes()), "datasets": (DATASETS, of_datasets())}[request.param]
+    run = Checkout(tmp_path_factory.mktemp("every"), ROOT)
+    run.configure(spelled_out(raw))
+    run.finish(*(TARGETS if raw is RECIPES else TARGETS[:1]))
+    return run, raw, found
 
 
-@pytest.fixture(scope="module")
-def recipes(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    return done(tmp_path_factory.mktemp("every") / "recipes", RECIPES)
+def planned(run: Checkout, raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The artefact folders that Snakemake would make."""
+    monkeypatch.chdir(run.folder)
+    Path("other.json").write_text(json.dumps(raw))  # read many times faster than YAML
+    return folders(ROOT / "Snakefile", run.folder, "other.json", frozenset(TARGETS))
 
 
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    return done(tmp_path_factory.mktemp("every") / "datasets", DATASETS)
+def stale(raw: dict[str, Any]) -> set[str]:
+    """The artefact folders that are not what a configuration wants."""
+    chain = Chain(load(raw))
+    wanted = [chain.folder(job) for target in TARGETS for job in chain.last(target)]
+    return {folder.relative_to(Path.cwd() / "results").as_posix() for folder in Staleness(chain, ROOT).stale(wanted)}
 
 
-def planned(checkout: Checkout, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    monkeypatch.chdir(checkout.folder)
-    (checkout.folder / "other.json").write_text(json.dumps(config))  # read many times faster than YAML
-    return folders(checkout.folder / "Snakefile", checkout.folder, "other.json", frozenset(TARGETS))
+def expected(case: Case) -> set[str]:
+    config = load(case.raw)
+    if case.kind == "datasets":
+        return {str(case.name), f"{case.name}/index", f"{case.name}/report"}
+    return downstream(config, changed_by(case.kind, case.name, case.path, config))
 
 
 def test_no_key_is_left_out() -> None:
-    """Where a key is missing here, no value but its own was found to fit in any recipe of its class: add a recipe above
-    in which one does, or say what has to change with it in ``other_values.TOGETHER``."""
-    assert sorted(keys_of((*KINDS, *BLOCKS)) - set(OF_RECIPES)) == []
-    assert sorted(keys_of(("datasets",)) - set(OF_DATASETS)) == []
+    """Where a key is missing here, no value but its own was found to fit in any recipe of its class: add a recipe to
+    ``every_recipe`` in which one does, or say what has to change with it in ``other_values.TOGETHER``."""
+    assert sorted(keys_of((*KINDS, *BLOCKS)) - set(of_recipes())) == []
+    assert sorted(keys_of(("datasets",)) - set(of_datasets())) == []
 
 
-def test_nothing_to_do_and_everything_to_do(
-    recipes: Checkout, datasets: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_runs_again_what_depends_on_it(either: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _, found = either
+    monkeypatch.chdir(run.folder)
+    wrong = {key: stale(case.raw) ^ expected(case) for key, case in found.items()}
+    assert not any(wrong.values()), {key: difference for key, difference in wrong.items() if difference}
+
+
+def test_nothing_to_do_and_everything_to_do(either: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The graph of this test knows every job, and no other."""
-    assert planned(recipes, RECIPES, monkeypatch) == set()
-    assert planned(datasets, DATASETS, monkeypatch) == set()
-    new = Checkout(tmp_path, recipes.checkout)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(RECIPES))
-    known = {artefact for edge in edges(load(RECIPES)) for artefact in edge}
-    assert folders(new.checkout / "Snakefile", tmp_path, targets=frozenset(TARGETS)) == known
+    run, raw, _ = either
+    assert planned(run, raw, monkeypatch) == set()
+    if raw is RECIPES:
+        known = {artefact for edge in edges(load(raw)) for artefact in edge}
+        assert planned(Checkout(tmp_path, ROOT), raw, monkeypatch) == known
 
 
-@pytest.mark.parametrize("key", OF_RECIPES)
-def test_a_key_runs_again_what_depends_on_it(key: str, recipes: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = OF_RECIPES[key]
-    config = load(case.raw)
-    expected = downstream(config, changed_by(case.kind, case.name, case.path, config))
-    assert planned(recipes, case.raw, monkeypatch) == expected, case
+def test_snakemake_would_run_the_same(either: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, raw, found = either
+    for key in ALSO_BY_SNAKEMAKE if raw is RECIPES else list(found)[::10]:
+        assert planned(run, found[key].raw, monkeypatch) == expected(found[key]), key
 
 
-@pytest.mark.parametrize("key", OF_DATASETS)
-def test_a_key_of_a_dataset_runs_again_that_dataset(
-    key: str, datasets: Checkout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    case = OF_DATASETS[key]
-    assert planned(datasets, case.raw, monkeypatch) == {case.name, f"{case.name}/index", f"{case.name}/report"}, case
-
-
-def test_true_dry_runs_agree(recipes: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this file asks in one process is what ``snakemake -n`` lists, for changes at both ends of the chain."""
-    for key in ("PuzzleSettings.tiles", "SaliencyNetSettings.refine.crf.iterations", "SegmenterSettings.predict.flip"):
-        asked = planned(recipes, OF_RECIPES[key].raw, monkeypatch)
-        listed = recipes.snakemake("-n", *TARGETS, "--configfile", "other.json", "--printshellcmds").stdout
-        made = re.findall(r" --out results/(\S+) ", listed)
+@pytest.mark.parametrize("either", ["recipes"], indirect=True)
+def test_true_dry_runs_agree(either: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this file asks in one process is what ``snakemake -n`` lists."""
+    run, _, found = either
+    for key in ENDS:
+        asked = planned(run, found[key].raw, monkeypatch)
+        command = f"{sys.executable} -m snakemake -s {ROOT}/Snakefile --cores 2 -n -p --configfile other.json".split()
+        done = subprocess.run([*command, "--", *TARGETS], cwd=run.folder, capture_output=True, text=True)
+        made = re.findall(r" --out results/(\S+) ", done.stdout)
         assert len(made) == len(set(made)) and set(made) == asked, key

@@ -55,7 +55,7 @@ ALL = {"index scenes", "classifier vanilla", *VANILLA, *PUZZLE, *TOLD}
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    checkout = Checkout.build(tmp_path_factory.mktemp("family") / "house", CONFIG)
+    checkout = Checkout.build(tmp_path_factory.mktemp("family") / "checkout", CONFIG)
     assert checkout.plan() == ALL
     checkout.finish()
     assert checkout.plan() == set()
@@ -105,7 +105,7 @@ def test_change_runs_again_exactly(case: str, finished: Checkout, tmp_path: Path
 
 
 def test_lists_of_folders_are_one_flag(finished: Checkout) -> None:
-    said = finished.snakemake("-n", "-p", "-f", "results/scenes/s0/cams/both/manifest.json").stdout
+    said = finished.snakemake("-n", "-p", "-f", "results/scenes/s0/cams/both/manifest.json")
     run = "results/scenes/s0"
     assert f"--members {run}/cams/vanilla {run}/cams/puzzle" in said
     assert f"--scores {run}/scores/cams/vanilla {run}/scores/cams/puzzle" in said
@@ -119,7 +119,7 @@ def test_maps_made_elsewhere_count_by_content(tmp_path: Path) -> None:
         "affinity": {},
         "classifiers": {},
     }
-    checkout = Checkout.build(tmp_path / "house", config)
+    checkout = Checkout.build(tmp_path / "checkout", config)
     (checkout.folder / "elsewhere").mkdir()
     (checkout.folder / "elsewhere" / "s0.h5").write_text("maps")
     jobs = {"external_cams seed", "scores cams seed", "masks seed", "scores masks seed", *TOLD}

@@ -28,7 +28,7 @@ EVERYTHING = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A run whose stages really ran."""
-    checkout = Checkout.build(tmp_path_factory.mktemp("kept") / "house", CONFIG)
+    checkout = Checkout.build(tmp_path_factory.mktemp("kept") / "checkout", CONFIG)
     assert checkout.plan() == EVERYTHING
     checkout.snakemake()
     assert checkout.plan() == set()
@@ -47,11 +47,6 @@ def with_lr(checkout: Checkout, lr: float | None) -> None:
     checkout.configure(config)
 
 
-def said(checkout: Checkout, *args: str) -> str:
-    done = checkout.snakemake(*args)
-    return done.stdout + done.stderr
-
-
 def manifest(checkout: Checkout, folder: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((checkout.folder / RUN / folder / "manifest.json").read_text())
     return found
@@ -68,14 +63,14 @@ def weights(checkout: Checkout) -> str:
 
 
 def test_the_same_again_has_nothing_to_do(checkout: Checkout) -> None:
-    assert "Nothing to be done" in said(checkout)
+    assert "Nothing to be done" in checkout.snakemake()
 
 
 def test_a_setting_changed_and_changed_back(checkout: Checkout) -> None:
     """The old result is kept, and comes back without any work; nothing is ever lost on the way."""
     before, first = weights(checkout), manifest(checkout, "classifiers/plain")
     with_lr(checkout, 0.02)
-    told = said(checkout)
+    told = checkout.snakemake()
     assert "4 finished results" in told and "because of: lr: was 0.1, is 0.02" in told
     assert weights(checkout) != before and checkout.plan() == set()
     kept = checkout.folder / RUN / "classifiers/.kept" / first["identity"]
@@ -84,7 +79,7 @@ def test_a_setting_changed_and_changed_back(checkout: Checkout) -> None:
     assert checkout.plan() == {"classifier plain", "cams plain", "summary scenes", "report scenes"} | {
         *("scores cams plain", "scores classifiers plain"),
     }
-    told = said(checkout)
+    told = checkout.snakemake()
     assert told.count("made before, and kept: brought back") == 4 and "finished result" not in told
     assert weights(checkout) == before and manifest(checkout, "classifiers/plain") == first
     assert not kept.exists() and checkout.plan() == set()
@@ -95,7 +90,7 @@ def test_what_is_made_again_with_the_same_content_runs_nothing_after_it(checkout
     before = {path: path.stat().st_mtime_ns for path in files(checkout)}
     index = checkout.folder / "results/scenes/index/manifest.json"
     text = index.read_text()
-    told = said(checkout, "-R", "index")
+    told = checkout.snakemake("-R", "index")
     assert "up to date, nothing to do" in told or "Job stats" in told
     assert index.read_text() == text
     after = {path: path.stat().st_mtime_ns for path in files(checkout)}
@@ -107,17 +102,17 @@ def test_what_a_person_forces_is_made_anew(checkout: Checkout, how: tuple[str, s
     file = checkout.folder / RUN / "classifiers/plain/model.safetensors"
     before = file.stat().st_ino
     first = manifest(checkout, "classifiers/plain")
-    said(checkout, *how)
+    checkout.snakemake(*how)
     assert file.stat().st_ino != before and manifest(checkout, "classifiers/plain") == first
     assert not (file.parent / ".again").exists() and checkout.plan() == set()
 
 
 def test_what_rests_on_a_forced_result_looks_at_it_in_the_same_run(checkout: Checkout) -> None:
-    told = said(checkout, "-R", "classifier")
+    told = checkout.snakemake("-R", "classifier")
     assert "results/scenes/s0/cams/plain: up to date, nothing to do" in told, "it came out the same"
     work = checkout.folder / "stages" / "_house.py"
     work.write_text(work.read_text().replace('f"{name} {identity}\\n"', 'f"{name} {identity} on another GPU\\n"'))
-    told = said(checkout, "-R", "classifier")
+    told = checkout.snakemake("-R", "classifier")
     assert "results/scenes/s0/cams/plain: up to date" not in told and checkout.plan() == set()
     assert "another GPU" in (checkout.folder / RUN / "cams/plain/shard-00000-of-00001.h5").read_text()
 
@@ -125,8 +120,8 @@ def test_what_rests_on_a_forced_result_looks_at_it_in_the_same_run(checkout: Che
 def test_a_dry_run_touches_nothing(checkout: Checkout) -> None:
     before = {path: path.stat().st_mtime_ns for path in (checkout.folder / "results").rglob("*")}
     with_lr(checkout, 0.02)
-    said(checkout, "-n")
-    said(checkout, "-n", "-R", "classifier")
+    checkout.snakemake("-n")
+    checkout.snakemake("-n", "-R", "classifier")
     assert {path: path.stat().st_mtime_ns for path in (checkout.folder / "results").rglob("*")} == before
 
 
@@ -134,7 +129,7 @@ def test_touch_changes_nothing_about_what_is_wanted(checkout: Checkout) -> None:
     """Snakemake's own way to accept results rewrites times; there is one truth, and it is not times."""
     with_lr(checkout, 0.02)
     wanted = checkout.plan()
-    said(checkout, "--touch")
+    checkout.snakemake("--touch")
     assert checkout.plan() == wanted != set()
 
 
@@ -142,7 +137,7 @@ def test_without_snakemakes_memory_exactly_the_cone_runs(checkout: Checkout) -> 
     shutil.rmtree(checkout.folder / ".snakemake")
     with_lr(checkout, 0.02)
     assert checkout.plan() == EVERYTHING - {"index scenes"}
-    said(checkout)
+    checkout.snakemake()
     assert checkout.plan() == set()
 
 
@@ -155,7 +150,7 @@ def test_strict_makes_again_what_other_code_made(checkout: Checkout) -> None:
     checkout.edit("wsss/steps.py", '"""The steps', '"""The  steps')
     checkout.edit("stages/cams.py", "scattered=True", "scattered=bool(1)")
     assert checkout.plan() == {"cams plain", "scores cams plain", "summary scenes", "report scenes"}
-    said(checkout)
+    checkout.snakemake()
     assert checkout.plan() == set()
 
 
@@ -168,13 +163,13 @@ def test_intermediates_go_when_all_that_reads_them_is_made(checkout: Checkout) -
     with_lr(checkout, 0.02)
     config["classifiers"]["plain"]["lr"] = 0.02
     checkout.configure(config)
-    assert "1 intermediate results deleted" in said(checkout)
+    assert "1 intermediate results deleted" in checkout.snakemake()
     assert not list(maps.glob("*.h5")) and (maps / "manifest.json").is_file()
     assert checkout.plan() == set(), "what follows from them is there"
     config["evaluation"] = {"calibration_images": 5}
     checkout.configure(config)
     assert checkout.plan() == {"cams plain", "scores cams plain", "summary scenes", "report scenes"}
-    said(checkout)
+    checkout.snakemake()
     assert checkout.plan() == set() and not list(maps.glob("*.h5"))
 
 
@@ -183,7 +178,7 @@ def test_two_changes_with_what_stays_between_them(checkout: Checkout) -> None:
     has changed: Snakemake follows the arrows from the first to the last, although nothing happens in the middle."""
     shutil.copytree(checkout.folder, Path(str(checkout.folder) + "-before"))
     with_lr(checkout, 0.02)
-    said(checkout)
+    checkout.snakemake()
     config = copy.deepcopy(CONFIG)
     for name in ("cams/plain", "scores/cams/plain", "scores/classifiers/plain"):  # as if lr made no difference to them
         shutil.rmtree(checkout.folder / RUN / name)
@@ -192,5 +187,5 @@ def test_two_changes_with_what_stays_between_them(checkout: Checkout) -> None:
     checkout.configure(config)
     assert checkout.plan() >= {"classifier plain", "scores cams plain", "summary scenes", "report scenes"}
     assert "cams plain" not in checkout.plan()
-    said(checkout)
+    checkout.snakemake()
     assert checkout.plan() == set()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import yaml
 
 from tests.workflow.checkout import Checkout
+from tests.workflow.planned import called
 
 THEIRS = """
 configfile: "theirs.yaml"
@@ -48,11 +46,8 @@ CONFIG = {
 class Theirs(Checkout):
     """A working folder with a workflow of somebody else's, which uses a checkout that lies elsewhere."""
 
-    def snakemake(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *args]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=300)
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done
+    def snakemake(self, *args: str, check: bool = True) -> str:
+        return called(self.folder, "--cores", "2", *args, check=check)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +64,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Theirs:
 
 def test_their_targets_make_what_they_need_and_no_more(theirs: Theirs) -> None:
     """Wildcards of their rules may have the names that ours have, and other values."""
-    assert theirs.snakemake("-n", "any name/x.txt").stdout.count("--out ") == 0
+    assert theirs.snakemake("-n", "any name/x.txt").count("--out ") == 0
     theirs.snakemake("any/x.txt")
     made = {path.parent.relative_to(theirs.folder).as_posix() for path in theirs.folder.rglob("manifest.json")}
     base = "segmentation/results/photos"
@@ -86,13 +81,13 @@ def finished(theirs: Theirs) -> Theirs:
 
 def test_stages_are_told_where_things_are(finished: Theirs) -> None:
     base = "segmentation/results/photos"
-    said = finished.snakemake("-n", "-p", "--forceall", "wsss_all").stdout
+    said = finished.snakemake("-n", "-p", "--forceall", "wsss_all")
     commands = {line for line in said.splitlines() if " --out " in line}
     assert len(commands) == 11  # index, two classifiers, two kinds of maps, their four scores, summary, report
     for command in commands:
         assert " results/" not in command, command
     assert any(f"--index {base}/index --classifier {base}/s0/classifiers/vanilla" in one for one in commands)
-    assert any(f"--results {base} --scores {base}/s0/scores/" in one for one in commands)
+    assert any(f"--results {base} --index {base}/index --scores {base}/s0/scores/" in one for one in commands)
     assert any('"pretrained": "weights.pth"' in one for one in commands)
 
 

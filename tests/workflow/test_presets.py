@@ -38,7 +38,7 @@ def coco(folder: Path) -> None:
 
 @pytest.mark.parametrize(("name", "mock"), [("voc12", voc), ("coco14", coco)])
 def test_dry_run_plans_the_published_chain(name: str, mock: Any, tmp_path: Path) -> None:
-    checkout = Checkout.build(tmp_path / "house", {})
+    checkout = Checkout.build(tmp_path / "checkout", {})
     mock(checkout.folder)
     plan = checkout.plan(config=f"workflow/presets/{name}.yaml")
     assert {job.format(d=name) for job in CHAIN} <= plan

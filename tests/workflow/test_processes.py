@@ -7,12 +7,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from wsss.config.loader import load
 from wsss.errors import WsssError
+from wsss.workflow.chain import Chain
+from wsss.workflow.resources import NEEDS
+from wsss.workflow.rules import Rules
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = yaml.safe_load("""
@@ -54,9 +58,6 @@ def test_trainings_run_under_torchrun_with_a_gpu_for_each_process(jobs):
         assert (int(together[1]) if together else 1) == SPREAD.get(job, 1), block
     for job in ("classifier one", "classifier four", "saliency two", "segmenter two", "cams four"):
         assert f" --threads {2 * SPREAD.get(job, 1)} " in jobs[job], "8 cores for 4 GPUs"
-    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
-    asked = re.findall(r"gpu=plan.processes\(\"(\w+)\"\),\n +mem_mb=plan.memory\(\"(\w+)\"\)", rules)
-    assert sorted(asked) == sorted((rule.split()[0],) * 2 for rule in SPREAD)
 
 
 def test_the_number_of_processes_stands_in_no_settings_string(jobs):
@@ -68,20 +69,21 @@ def test_the_number_of_processes_stands_in_no_settings_string(jobs):
 
 
 def test_what_a_spread_training_asks_for():
-    from types import SimpleNamespace
+    """A GPU, its cores and its memory for each process."""
+    rules = Rules(Chain(load(CONFIG)), ROOT, cores=8, gpu_cores=2)
 
-    from wsss.workflow.plan import Plan
+    def asked(kind: str, name: str, **files: list[str]) -> tuple[int, int, int]:
+        job = SimpleNamespace(dataset="scenes", seed="0", folder=kind, name=name)
+        threads = rules.threads(job)
+        return rules.gpus(job, files), threads, rules.memory(job, files, 1, threads)
 
-    from wsss.workflow.resources import NEEDS
-
-    plan = Plan(load(CONFIG), ROOT)
-    four, one = SimpleNamespace(name="four"), SimpleNamespace(name="one")
-    processes, cores, memory = plan.processes("classifier"), plan.cores("classifier", 2), plan.memory("classifier")
-    assert (processes(one), processes(four)) == (1, 4) and (cores(one), cores(four)) == (2, 8)
-    assert plan.processes("saliency_maps")(SimpleNamespace(name="two")) == 1
-    assert plan.processes("index")(SimpleNamespace(dataset="scenes")) == 1
-    assert memory(one, 2, 2) == NEEDS["classifier"].memory(one, 2, 2)
-    assert memory(four, 2, 8) == 4 * memory(one, 2, 2)
+    one = NEEDS["classifier"].memory(1, 2)
+    assert asked("classifiers", "one") == (1, 2, one) and asked("classifiers", "four") == (4, 8, 4 * one)
+    assert asked("segmenters", "two") == (2, 4, 2 * NEEDS["segmenter"].memory(1, 2))
+    assert asked("saliency", "two")[0] == 2 and asked("affinity", "three")[:2] == (3, 6)
+    assert asked("saliency-maps", "two") == (1, 2, NEEDS["saliency_maps"].memory(1, 2))
+    assert asked("saliency-maps", "two", parts=["0-of-1.json"])[0] == 0
+    assert rules.gpus(SimpleNamespace(dataset="scenes", folder="index"), {}) == 0
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused_while_the_snakefile_is_read():

@@ -55,9 +55,9 @@ def test_every_rule_has_its_needs(on_a_cluster: dict[str, Any]) -> None:
 
 
 def test_memory_grows_with_the_workers() -> None:
-    assert NEEDS["masks"].memory(None, attempt=1, threads=16) == 2000 + 16 * 700
-    assert NEEDS["masks"].memory(None, attempt=3, threads=1) == 3 * 2700
-    assert NEEDS["summary"].memory(None, attempt=1, threads=64) == 2000
+    assert NEEDS["masks"].memory(attempt=1, threads=16) == 2000 + 16 * 700
+    assert NEEDS["masks"].memory(attempt=3, threads=1) == 3 * 2700
+    assert NEEDS["summary"].memory(attempt=1, threads=64) == 2000
 
 
 @pytest.mark.parametrize("gpus", [1, 4])

@@ -48,16 +48,16 @@ def planned(
 def named(job: Any) -> str:
     about = job.wildcards_dict
     name = about.get("name", "vanilla")
-    share = f"{about['part']}/{about['parts']}" if "part" in about else ""
-    words = (job.rule.name.removesuffix("_shard"), about.get("kind"), name if name != "vanilla" else "", share)
-    assert bool(share) == job.rule.name.endswith("_shard")
+    shard = f"{about['part']}/{about['parts']}" if "part" in about else ""
+    words = (job.rule.name.removesuffix("_shard"), about.get("kind"), name if name != "vanilla" else "", shard)
+    assert bool(shard) == job.rule.name.endswith("_shard")
     return " ".join(filter(None, words))
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A run that is done, with manifests as the stages write them."""
-    checkout = Checkout.build(tmp_path_factory.mktemp("scatter") / "house", CONFIG)
+    checkout = Checkout.build(tmp_path_factory.mktemp("scatter") / "checkout", CONFIG)
     checkout.finish()
     return checkout
 
@@ -80,7 +80,7 @@ def test_everything_to_do(checkout: Checkout) -> None:
 
 def test_nothing_to_do_and_nothing_left_over(checkout: Checkout) -> None:
     assert planned(checkout) == set()
-    assert not list(checkout.folder.rglob("parts"))
+    assert not list((checkout.folder / "results").rglob("parts"))
     assert run(checkout, "cams/vanilla")["shards"] == 3 and run(checkout, "predictions/vanilla")["shards"] == 2
     assert "shards" not in run(checkout, "masks/raw")
 
@@ -109,7 +109,7 @@ def test_what_has_to_run_anyway_takes_the_new_number(checkout: Checkout) -> None
     assert planned(checkout, flip, shards, *fewer) == {"cams", "cams 0/2", "cams 1/2", *downstream}
 
 
-def test_shares_that_are_made_are_not_made_again(checkout: Checkout) -> None:
+def test_shards_that_are_made_are_not_made_again(checkout: Checkout) -> None:
     shutil.rmtree(checkout.folder / RUN / "cams")
     receipt = f"{RUN}/cams/vanilla/parts/1-of-3.json"
     checkout.snakemake(receipt)
@@ -121,9 +121,9 @@ def test_shares_that_are_made_are_not_made_again(checkout: Checkout) -> None:
     assert planned(checkout, targets=wanted) == set() and not (checkout.folder / receipt).exists()
 
 
-def test_a_share_is_told_its_share_and_the_rule_their_number(checkout: Checkout) -> None:
+def test_a_shard_is_told_its_number_and_the_rule_their_number(checkout: Checkout) -> None:
     shutil.rmtree(checkout.folder / "results")
-    said = checkout.snakemake("-n", "-p", f"{RUN}/cams/vanilla/manifest.json").stdout
+    said = checkout.snakemake("-n", "-p", f"{RUN}/cams/vanilla/manifest.json")
     commands = [line for line in said.splitlines() if "stages/cams.py" in line]
     out, index = f"--out {RUN}/cams/vanilla ", "--index results/scenes/index --classifier results/scenes/s0/classifiers"
     assert len(commands) == 4 and all(out in one and index in one and '"shards"' not in one for one in commands)
@@ -131,7 +131,7 @@ def test_a_share_is_told_its_share_and_the_rule_their_number(checkout: Checkout)
     assert sum(" --gather 3 " in one for one in commands) == 1
 
 
-def test_a_share_asks_for_a_gpu_and_the_rest_for_little(checkout: Checkout) -> None:
+def test_a_shard_asks_for_a_gpu_and_the_rest_for_little(checkout: Checkout) -> None:
     shutil.rmtree(checkout.folder / "results")
     (checkout.folder / "other.json").write_text(json.dumps(CONFIG))
     with dag(checkout.folder / "Snakefile", checkout.folder, "other.json", cores=4) as jobs:
@@ -142,7 +142,7 @@ def test_a_share_asks_for_a_gpu_and_the_rest_for_little(checkout: Checkout) -> N
         }
     assert asked["cams 0/3"]["gpu"] == asked["predictions 1/2"]["gpu"] == 1
     assert asked["cams"]["gpu"] == asked["predictions"]["gpu"] == 0
-    for name, share in (("cams", "0/3"), ("masks", "0/2"), ("predictions", "1/2")):
-        assert asked[name]["mem_mb"] == GATHER.memory(None, 1, 4)
-        assert asked[f"{name} {share}"]["mem_mb"] == NEEDS[name].memory(None, 1, 4) > asked[name]["mem_mb"]
-    assert asked["masks raw"]["mem_mb"] == NEEDS["masks"].memory(None, 1, 4)
+    for name, shard in (("cams", "0/3"), ("masks", "0/2"), ("predictions", "1/2")):
+        assert asked[name]["mem_mb"] == GATHER.memory(1, 4)
+        assert asked[f"{name} {shard}"]["mem_mb"] == NEEDS[name].memory(1, 4) > asked[name]["mem_mb"]
+    assert asked["masks raw"]["mem_mb"] == NEEDS["masks"].memory(1, 4)

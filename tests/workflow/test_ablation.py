@@ -16,7 +16,7 @@ from wsss.data.index import write_index
 from wsss.errors import WsssError
 from wsss.report.ablation import cell, long_form, page, values_of
 from wsss.runtime.run import Run
-from wsss.stages.ablation_table import write_study
+from wsss.stages.ablation_table import write_ablation_table
 from wsss.store.manifest import write_manifest
 from wsss.system.files import write_json
 
@@ -108,10 +108,10 @@ def test_defaults_that_do_not_go_with_the_study_stop_only_the_study() -> None:
 
 
 def test_target_builds_the_study_and_nothing_of_the_rest(tmp_path: Path) -> None:
-    checkout = Checkout.build(tmp_path / "house", CONFIG)
+    checkout = Checkout.build(tmp_path / "checkout", CONFIG)
     plan = checkout.plan("ablation")
     assert "classifier mine" in plan and "classifier ablation-p-noc-ls" in plan and "walk ablation-walk" in plan
-    assert "study scenes" in plan
+    assert "ablation_table scenes" in plan
     assert not {job for job in plan if "other" in job.split()}, (
         "recipes of the configuration that the study does not need"
     )
@@ -151,7 +151,7 @@ def test_table_of_two_seeds(tmp_path: Path) -> None:
     args = SimpleNamespace(out=out, state=None, seed=0, layout=json.dumps(layout), dataset="d")
     write_index(index, ["a"], [])
     given = {"index": index, **{f"scores.{n}": folder for n, folder in enumerate(folders)}}
-    write_study(Run(args, None, given, "study"))
+    write_ablation_table(Run(args, None, given, "ablation_table"))
     said = (out / "ablation.md").read_text()
     assert "| vanilla | 41.0 ± 1.4 | 52.0 ± 2.8 |" in said
     assert "| P-NOC | 50.0 ± 0.0 (+9.0 ± 1.4) | 60.0 ± 0.0 (+8.0 ± 2.8) |" in said
@@ -160,7 +160,7 @@ def test_table_of_two_seeds(tmp_path: Path) -> None:
     assert rows[-1] == "d,priors,P-NOC,CAM,val,miou,0.600000,0.000000,0.080000,2"
     args.layout = json.dumps([["priors", "x", {"CAM": ["cams", "absent"]}]])
     with pytest.raises(WsssError, match="scores of cams absent were not given"):
-        write_study(Run(args, None, given, "study"))
+        write_ablation_table(Run(args, None, given, "ablation_table"))
 
 
 def test_each_objective_says_its_augmentation(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_each_objective_says_its_augmentation(tmp_path: Path) -> None:
     write_index(index, ["a"], [])
     args = SimpleNamespace(out=out, state=None, seed=0, layout=json.dumps(layout), dataset="d")
     inputs = {"index": index, **{f"scores.{n}": folder for n, folder in enumerate(given)}}
-    write_study(Run(args, None, inputs, "study"))
+    write_ablation_table(Run(args, None, inputs, "ablation_table"))
     said = (out / "ablation.md").read_text()
     assert "|  | augmentation | tags, val |" in said
     assert "| VANILLA | none | 50.0 |" in said and "| VANILLA-RA | randaugment | 50.0 (+0.0) |" in said

@@ -1,0 +1,54 @@
+"""Configurations with a recipe of every settings class, and of every block that may be left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+RECIPES: dict[str, Any] = yaml.safe_load("""
+dataset: scenes
+datasets: {scenes: {kind: scenes}}
+classifiers:
+  vanilla: {objective: vanilla}
+  puzzle: {objective: puzzle, warm_start: vanilla}
+  oc-cse: {objective: oc-cse, ordinary: vanilla}
+  p-oc: {objective: p-oc, ordinary: vanilla}
+  p-noc: {objective: p-noc, ordinary: vanilla}
+  guided: {objective: guided}
+cams:
+  plain: {classifier: vanilla}
+  p-noc: {classifier: p-noc}
+  heat: {classifier: guided}
+  walk: {source: walk, cams: p-noc, affinity: edges}
+  longer: {source: walk, cams: plain, affinity: other}
+  both: {source: ensemble, members: [plain, walk], rule: calibrated}
+  theirs: {source: external, path: maps.h5}
+saliency:
+  c2am: {objective: c2am, warm_start: vanilla}
+  c2am-h: {objective: c2am-h, hints: plain}
+  net: {objective: saliency, saliency: c2am-h, refine: {crf: labels}}
+affinity:
+  edges: {cams: plain, saliency: net}
+  other: {cams: plain, warm_start: vanilla}
+masks:
+  plain: {cams: both, threshold: {policy: calibrated}}
+  salient: {cams: walk, saliency: net}
+  band: {cams: plain, ignore: {foreground: 0.5, background: 0.2}}
+  voted: {source: vote, members: [plain, salient]}
+  theirs: {source: external, path: masks}
+segmenters:
+  pseudo: {masks: voted, predict: {crf: deeplab}}
+explanations:
+  minmax: {classifier: vanilla, explainer: minmax-cam}
+""")
+TARGETS = ("all", "explain")
+"""What makes everything of ``RECIPES``."""
+DATASETS: dict[str, Any] = yaml.safe_load("""
+dataset: [scenes, photos, voc, coco]
+datasets:
+  scenes: {kind: scenes}
+  photos: {kind: folder, images: photos, labels: tags.csv, train: train.txt, val: val.txt, classes: [cat, dog]}
+  voc: {kind: voc, root: VOC2012}
+  coco: {kind: coco, root: coco}
+""")
