@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from wsss.errors import WsssError
+from wsss.system.files import atomic_path, write_text
 
 SPLITS = ("train", "val")
 SHOWN = 5
@@ -123,9 +124,8 @@ def written_path(path: Path, folder: Path) -> str:
 def write_index(folder: Path, classes: Iterable[str], items: Iterable[Item]) -> None:
     """Write ``classes.txt`` and ``index.csv``; each appears whole or not at all."""
     classes = tuple(classes)
-    replace_text(folder / "classes.txt", "".join(f"{name}\n" for name in classes))
-    target = folder / "index.csv"
-    with open(target.with_suffix(".part"), "w", encoding="utf-8", newline="") as file:
+    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in classes))
+    with atomic_path(folder / "index.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(COLUMNS)
         for item in items:
@@ -133,14 +133,6 @@ def write_index(folder: Path, classes: Iterable[str], items: Iterable[Item]) -> 
             labels = ";".join(classes[c] for c in item.labels)
             rows.writerow([item.id, item.split, written_path(item.image, folder), mask, item.height, item.width, labels,
                            int(item.scored), item.sha256, item.mask_sha256])  # fmt: skip
-    os.replace(target.with_suffix(".part"), target)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file under another name and rename it."""
-    part = path.with_suffix(".part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)
 
 
 def require(items: Iterable[Item], have: Container[str], lacks: str, cure: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsss.data.index import Index, replace_text
+from wsss.data.index import Index
+from wsss.system.files import write_text
 
 if TYPE_CHECKING:
     from segmentation_models_pytorch.base import SegmentationModel
@@ -35,5 +36,5 @@ def write_list(index: Path | str, split: str, path: Path | str) -> int:
         WsssError: The folder is no whole index, or has no such split.
     """
     ids = [item.id for item in Index.load(index).split(split)]
-    replace_text(Path(path), "".join(f"{id}\n" for id in ids))
+    write_text(Path(path), "".join(f"{id}\n" for id in ids))
     return len(ids)

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from wsss.data.index import SPLITS, Index, replace_text, write_index
+from wsss.data.index import SPLITS, Index, write_index
 from wsss.data.validate import Collected, Examined, Problem, examine
 from wsss.errors import WsssError
 from wsss.runtime.run import Run
 from wsss.settings import Dataset
+from wsss.system.files import write_text
 from wsss.system.log import log
 
 GENERATED = ("images", "masks")
@@ -73,11 +74,11 @@ def build_index(settings: Dataset, name: str, out: Path | str, threads: int | No
             if not count
         ]
     if fatal:
-        replace_text(complaints, json.dumps([asdict(p) for p in fatal], indent=1, ensure_ascii=False))
+        write_text(complaints, json.dumps([asdict(p) for p in fatal], indent=1, ensure_ascii=False))
         raise WsssError(_complaint(name, fatal, settings.broken, complaints))
     write_index(out, collected.classes, found.items)
     facts = report(settings, name, collected, found)
-    replace_text(out / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
+    write_text(out / "report.json", json.dumps(facts, indent=1, ensure_ascii=False))
     return Index.load(out)
 
 
