@@ -44,7 +44,7 @@ def made(folder: Path, stage: str, seed: int, settings: dict, **inputs: str) -> 
 
 def build(
     base: Path, masks: bool = True, seeds: tuple[int, ...] = (0, 3), end: str = "", **names: str
-) -> SimpleNamespace:  # fmt: skip
+) -> SimpleNamespace:
     """Artefacts and their scores below ``base``; masks are the truth, shifted further with each seed. ``end``: of the
     names of all recipes; ``names``: as of ``index_of``."""
     index = index_of(base / "index", masks, **names)

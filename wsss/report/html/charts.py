@@ -95,7 +95,7 @@ class Chart:
 
 def line_chart(
     lines: Sequence[Line], title: str, x: str, y: str, percent: bool = False, zero: bool = True
-) -> Chart | None:  # fmt: skip
+) -> Chart | None:
     """A chart; None where no line has a point. ``percent``: values are fractions and shown times 100; ``zero``: the
     vertical axis begins at 0."""
     factor = 100.0 if percent else 1.0
@@ -116,20 +116,24 @@ def line_chart(
 
     drawn = [
         DrawnLine(
-            " ".join(f"{across(a)},{down(factor * b)}" for a, b in line.points), line.style, line.series % SERIES,
+            " ".join(f"{across(a)},{down(factor * b)}" for a, b in line.points),
+            line.style,
+            line.series % SERIES,
             [replace(mark, x=across(mark.x), y=down(factor * mark.y)) for mark in line.marks],
         )
         for line in sorted(lines, key=lambda line: not line.thin)
-    ]  # fmt: skip
+    ]
     return Chart(
-        title, x, y,
+        title,
+        x,
+        y,
         description=f"{title}. Horizontal: {x}. Vertical: {y}. "
         + " ".join(line.description(factor) for line in lines if line.name),
         rows=[(f"{value:g}", down(value)) for value in rows],
         columns=[(f"{value:g}", across(value)) for value in columns],
         lines=drawn,
         legend=[(line.name, line.style) for line in lines if line.name],
-    )  # fmt: skip
+    )
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
@@ -188,9 +192,12 @@ class HeatMap:
 
 
 def heat_map(
-    names: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], caption: str,
+    names: Sequence[str],
+    columns: Sequence[str],
+    values: Sequence[Sequence[float | None]],
+    caption: str,
     low: float = 0.0,
-) -> HeatMap:  # fmt: skip
+) -> HeatMap:
     """Fractions, a row for each name, as percentages; each cell is as deep in colour as it lies above ``low``. None and
     NaN are left empty."""
 

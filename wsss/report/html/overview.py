@@ -87,9 +87,7 @@ def chain(artefact: Path) -> str:
     return ", from ".join(f"{text} {names[kind]}" for kind, text in words.items() if kind in names)
 
 
-def main_figures(
-    index: Index, scored: Sequence[Scored], leading: Sequence[Scored]
-) -> list[tuple[str, str, str]]:  # fmt: skip
+def main_figures(index: Index, scored: Sequence[Scored], leading: Sequence[Scored]) -> list[tuple[str, str, str]]:
     """Title, value and note of the figures that matter most; only those that are known."""
     before = lineage(leading[0].artefact) if leading else {}
     groups = [("Upper bound", "mIoU when learnt from true masks", upper_bound(scored))]

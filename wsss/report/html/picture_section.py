@@ -32,9 +32,13 @@ Label = tuple[str, str]
 
 
 def pictures(
-    index: Index, gallery: Gallery, sources: dict[str, Source], split: str, probabilities: dict[str, np.ndarray],
+    index: Index,
+    gallery: Gallery,
+    sources: dict[str, Source],
+    split: str,
+    probabilities: dict[str, np.ndarray],
     classifier: str,
-) -> Content | None:  # fmt: skip
+) -> Content | None:
     """Cards of every class; None where there are no images to show. ``classifier``: which gave the probabilities."""
     if not gallery.cards:
         return None
@@ -43,12 +47,14 @@ def pictures(
     classes = []
     for place, c in enumerate(shown):
         cards = [card for card in gallery.cards if card.label == c]
-        classes.append({
-            "label": labels[c],
-            "range": figures(gallery.by, [card.figure for card in (cards[0], cards[-1])]),
-            "opened": len(shown) <= OPEN or place == 0,
-            "cards": [_card(card, gallery.by, sources, probabilities, labels) for card in cards],
-        })  # fmt: skip
+        classes.append(
+            {
+                "label": labels[c],
+                "range": figures(gallery.by, [card.figure for card in (cards[0], cards[-1])]),
+                "opened": len(shown) <= OPEN or place == 0,
+                "cards": [_card(card, gallery.by, sources, probabilities, labels) for card in cards],
+            }
+        )
     return {
         "split": WORDS[split],
         "order": ORDERED[gallery.by],

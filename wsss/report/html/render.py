@@ -27,9 +27,12 @@ NUMBER = re.compile(r"–|[+\N{MINUS SIGN}-]?[\d,.]+( ± [\d.]+)?( ?%)?")
 def environment() -> Environment:
     """The templates, with one filter of our own: ``numeric_columns``."""
     templates = Environment(
-        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     templates.filters["numeric_columns"] = numeric_columns
     return templates
 
@@ -53,6 +56,4 @@ def render_page(dataset: str, sections: Mapping[str, Content | None]) -> str:
     static = {name: Markup((HERE / "static" / f"report.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
     written = {name: render_section(name, content) for name, content in sections.items() if content is not None}
     page = environment().get_template("page.html.j2")
-    return page.render(
-        dataset=dataset, sections=written, version=__version__, style=static["css"], script=static["js"]
-    )  # fmt: skip
+    return page.render(dataset=dataset, sections=written, version=__version__, style=static["css"], script=static["js"])

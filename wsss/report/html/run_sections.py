@@ -17,8 +17,12 @@ from wsss.store.manifest import read_manifest
 from wsss.text import count, duration
 
 NO_LOSS = ("step", "epoch", "lr", "loss")
-TRAINED = {"classifiers": "Classifier", "saliency": "Saliency network", "affinity": "Affinity network",
-           "segmenters": "Segmentation network"}  # fmt: skip
+TRAINED = {
+    "classifiers": "Classifier",
+    "saliency": "Saliency network",
+    "affinity": "Affinity network",
+    "segmenters": "Segmentation network",
+}
 MOST_TERMS = 6
 FACTS = ("stage", "identity", "declared", "files", "content", "images", "threshold", "wall_seconds", "made")
 """Entries of a manifest that are shown beside its settings and inputs."""

@@ -49,12 +49,14 @@ def stages(scored: Sequence[Scored]) -> Content | None:
         by_recipe = {name: group for (_, name), group in recipes(of_kind, kind).items()}
         if rows := [row for name, group in by_recipe.items() if (row := _row(name, group))]:
             groups.append((f"{title.partition(':')[0]}, {'mAP' if kind == 'classifiers' else 'mIoU'} in %", rows))
-        kinds.append({
-            "title": title,
-            "dots": [dots for name, group in by_recipe.items() if (dots := _dots(name, group))],
-            "all": scores_table(kind, of_kind),
-            "unmasked": blind_table(of_kind),
-        })  # fmt: skip
+        kinds.append(
+            {
+                "title": title,
+                "dots": [dots for name, group in by_recipe.items() if (dots := _dots(name, group))],
+                "all": scores_table(kind, of_kind),
+                "unmasked": blind_table(of_kind),
+            }
+        )
     return {"groups": groups, "kinds": kinds, "no_truth": NO_TRUTH.replace("*", "")} if kinds else None
 
 
@@ -93,9 +95,7 @@ def thresholds(scored: Sequence[Scored]) -> Content | None:
             for series, ((_, name), group) in enumerate(recipes(scored, kind).items()):
                 curved = [one for one in group if "curve" in one.content["splits"].get(split, {})]
                 lines += [_curve(name if k == 0 else "", series, one, split) for k, one in enumerate(curved)]
-            charts.append(
-                line_chart(lines, f"{title}, {WORDS[split]} images", "threshold", "mIoU, %", percent=True)
-            )  # fmt: skip
+            charts.append(line_chart(lines, f"{title}, {WORDS[split]} images", "threshold", "mIoU, %", percent=True))
     return {"charts": [chart for chart in charts if chart]} if any(charts) else None
 
 
@@ -104,11 +104,12 @@ def _curve(name: str, series: int, one: Scored, split: str) -> Line:
     content = one.content["splits"][split]
     curve = content["curve"]
     marks = [
-        Mark(p["threshold"], p["miou"], SHAPES[policy],
-             f"{name}, {policy}: {p['threshold']:g}, {100 * p['miou']:.1f} %")
+        Mark(
+            p["threshold"], p["miou"], SHAPES[policy], f"{name}, {policy}: {p['threshold']:g}, {100 * p['miou']:.1f} %"
+        )
         for policy, p in content["policies"].items()
         if name and policy in SHAPES and p.get("miou") is not None
-    ]  # fmt: skip
+    ]
     ys = [np.nan if value is None else value for value in curve["miou"]]
     return Line(name, curve["threshold"], ys, series, marks, thin=not name)
 
