@@ -6,7 +6,6 @@ Reads the index and folders of scores; the layout says which score stands where.
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 
 VERSION = 1
 stage = Stage(
@@ -20,11 +19,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.ablation_table import write_ablation_table
-
-    write_ablation_table(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -10,7 +10,6 @@ read them). What is made is kept when a killed run is started again. Several job
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import CamsSettings
 
 VERSION = 1
@@ -22,11 +21,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.cams import write_cams
-
-    write_cams(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -1,18 +1,17 @@
-"""Put the maps of several recipes together: mean, max, geometric mean, noisy-or, or a mean weighted by calibration.
+r"""Put the maps of several recipes together: mean, max, geometric mean, noisy-or, or a mean weighted by calibration.
 
-Reads the index and the members' maps (and their scores, for rule calibrated); writes HDF5 shards of one map a class at
-stride 4, and agreement.csv: how far the members' masks agree, pair by pair (maps read at 0.3). What is made is kept
+Reads the index and the members' maps (and their scores, for rule calibrated); writes HDF5 shards of one map per class
+at stride 4, and agreement.csv: how far the members' masks agree, pair by pair (maps read at 0.3). What is made is kept
 when a killed run is started again.
 
-    python stages/ensemble.py --index results/scenes/index --members results/scenes/s0/cams/vanilla \\
-        results/scenes/s0/cams/p-noc --settings '{"source": "ensemble", "members": ["vanilla", "p-noc"]}' \\
+    python stages/ensemble.py --index results/scenes/index --members results/scenes/s0/cams/vanilla \
+        results/scenes/s0/cams/p-noc --settings '{"source": "ensemble", "members": ["vanilla", "p-noc"]}' \
         --out results/scenes/s0/cams/both
 """
 
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import EnsembleSettings
 
 VERSION = 1
@@ -28,11 +27,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.ensemble import write_ensemble
-
-    write_ensemble(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -8,7 +8,6 @@ share the images (--shard I/N).
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import ExplanationSettings
 
 VERSION = 1
@@ -20,11 +19,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.explanation import write_explanations
-
-    write_explanations(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -6,7 +6,6 @@ Reads the index and folders of stages/explanation.py.
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 
 VERSION = 1
 stage = Stage(
@@ -17,11 +16,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.explanations import write_comparison
-
-    write_comparison(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

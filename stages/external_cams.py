@@ -1,29 +1,22 @@
-"""Take in maps made elsewhere, in the documented format: a folder of HDF5 shards or one HDF5 file.
+r"""Take in maps made elsewhere, in the documented format: a folder of HDF5 shards or one HDF5 file.
 
 Reads the index and the files that the settings name ({seed} in the path stands for --seed; relative paths start at the
 working folder). Every image of the splits must be there, with exactly the tagged classes, at its size, values finite
 and not negative; all that is wrong is listed at once. Writes HDF5 shards like stages/cams.py.
 How such a file looks: python -c "import wsss.store.maps; help(wsss.store.maps)"; MapWriter there writes one.
 
-    python stages/external_cams.py --index results/scenes/index --out results/scenes/s0/cams/clip \\
+    python stages/external_cams.py --index results/scenes/index --out results/scenes/s0/cams/clip \
         --settings '{"source": "external", "path": "clip/s{seed}", "supervision": "image-text pairs"}'
 """
 
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import ExternalCamsSettings
 
 VERSION = 1
 stage = Stage(__doc__, settings=ExternalCamsSettings, inputs={"index": "dataset index"}, scattered=True)
 
 
-def work(run: Run) -> None:
-    from wsss.stages.external_cams import write_external_cams
-
-    write_external_cams(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

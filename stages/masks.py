@@ -1,15 +1,14 @@
 """Turn maps into pseudo masks: a background score, then a dense CRF over the tagged classes.
 
 Reads the index and the maps (and their scores, when the threshold is calibrated or oracle; and maps of saliency, when
-that gives the background score); writes one palette PNG an image of the splits: 0 background, c + 1 the object class c,
-255 what an ignore band leaves out. The result is the same for any number of threads
-and of jobs that share the images (--shard I/N); masks that are made are kept when a killed run is started again.
+that gives the background score); writes one palette PNG per image of the splits: 0 background, c + 1 the object class
+c, 255 what an ignore band leaves out. The result is the same for any number of threads and of jobs that share the
+images (--shard I/N); masks that are made are kept when a killed run is started again.
 """
 
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import MasksSettings
 
 VERSION = 1
@@ -25,11 +24,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.masks import write_pseudo_masks
-
-    write_pseudo_masks(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -7,7 +7,6 @@ Masks that are made are kept when a killed run is started again; jobs may share 
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import PredictSettings
 
 VERSION = 1
@@ -19,11 +18,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.predictions import write_predictions
-
-    write_predictions(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

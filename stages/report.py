@@ -8,7 +8,6 @@ results/scenes/report.html. The folder holds pictures.csv: which images are show
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 
 VERSION = 1
 stage = Stage(
@@ -19,11 +18,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.report import write_report
-
-    write_report(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -1,17 +1,16 @@
-"""Train a network that tells objects of any class from the background.
+r"""Train a network that tells objects of any class from the background.
 
 Reads the index and, for c2am-h, the maps that hint at objects, for a saliency network the masks of another saliency;
 writes model.safetensors and metrics.jsonl. Resumes like the classifiers.
 
-    python stages/saliency.py --index results/scenes/index --hints results/scenes/s0/cams/vanilla \\
-        --out results/scenes/s0/saliency/c2am-h --settings '{"objective": "c2am-h", "hints": "vanilla", \\
+    python stages/saliency.py --index results/scenes/index --hints results/scenes/s0/cams/vanilla \
+        --out results/scenes/s0/saliency/c2am-h --settings '{"objective": "c2am-h", "hints": "vanilla", \
                      "backbone": "resnet10t", "crop": 96, "long_side": [112, 112], "batch_size": 32}'
 """
 
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import Saliency
 
 VERSION = 1
@@ -28,11 +27,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.saliency import train_saliency
-
-    train_saliency(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -7,7 +7,6 @@ wsss.store.maps for how to read them). What is made is kept when a killed run is
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import SaliencyMapSettings
 
 VERSION = 1
@@ -19,11 +18,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.saliency_maps import write_saliency_maps
-
-    write_saliency_maps(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

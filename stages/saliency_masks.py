@@ -8,7 +8,6 @@ jobs that share the images (--shard I/N); masks that are made are kept when a ki
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import SaliencyMaskSettings
 
 VERSION = 1
@@ -20,11 +19,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.saliency_masks import write_saliency_masks
-
-    write_saliency_masks(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -7,7 +7,6 @@ index's list is scored, or the stage fails and names those that are missing.
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import EvaluationSettings
 
 VERSION = 1
@@ -25,11 +24,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.scores import write_scores
-
-    write_scores(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -1,15 +1,14 @@
-"""Train a segmentation network on pseudo masks, or on the true ones (the upper bound).
+r"""Train a segmentation network on pseudo masks, or on the true ones (the upper bound).
 
 Reads the index and a folder of pseudo masks; writes model.safetensors and metrics.jsonl. Resumes like the classifiers.
 
-    python stages/segmenter.py --index results/scenes/index --masks results/scenes/s0/masks/p-noc \\
+    python stages/segmenter.py --index results/scenes/index --masks results/scenes/s0/masks/p-noc \
         --out results/scenes/s0/segmenters/p-noc --settings '{"masks": "p-noc", "backbone": "resnet10t", ...}'
 """
 
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import SegmenterSettings
 
 VERSION = 1
@@ -22,11 +21,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.segmenter import train_segmenter
-
-    train_segmenter(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

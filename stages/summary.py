@@ -8,7 +8,6 @@ from pathlib import Path
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import EvaluationSettings
 
 VERSION = 1
@@ -25,11 +24,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.summary import write_summary
-
-    write_summary(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -1,6 +1,6 @@
 """Let pseudo masks of several recipes vote, pixel by pixel: majority, or agreement of all, else ignore (255).
 
-Reads the index and the members' masks, in which 255 is an abstention; writes one palette PNG an image of the splits,
+Reads the index and the members' masks, in which 255 is an abstention; writes one palette PNG per image of the splits,
 and agreement.csv: how far the members agree, pair by pair. Masks that are made are kept when a killed run is
 started again; jobs may share the images (--shard I/N).
 """
@@ -8,7 +8,6 @@ started again; jobs may share the images (--shard I/N).
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import VoteSettings
 
 VERSION = 1
@@ -21,11 +20,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.vote import write_votes
-
-    write_votes(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -1,17 +1,16 @@
-"""Spread maps by a random walk over pixel affinities: within what edges enclose, and not across them.
+r"""Spread maps by a random walk over pixel affinities: within what edges enclose, and not across them.
 
 Reads the index, maps, and a trained edge network; writes HDF5 shards of maps at stride 4 (see wsss.store.maps). What
 is made is kept when a killed run is started again.
 
-    python stages/walk.py --index results/scenes/index --cams results/scenes/s0/cams/p-noc \\
-        --affinity results/scenes/s0/affinity/p-noc --out results/scenes/s0/cams/p-noc-walk \\
+    python stages/walk.py --index results/scenes/index --cams results/scenes/s0/cams/p-noc \
+        --affinity results/scenes/s0/affinity/p-noc --out results/scenes/s0/cams/p-noc-walk \
         --settings '{"cams": "p-noc", "affinity": "p-noc"}'
 """
 
 import _house  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.runtime.run import Run
 from wsss.settings import WalkSettings
 
 VERSION = 1
@@ -23,11 +22,5 @@ stage = Stage(
 )
 
 
-def work(run: Run) -> None:
-    from wsss.stages.walk import write_walk
-
-    write_walk(run)
-
-
 if __name__ == "__main__":
-    stage.main(work)
+    stage.main()

@@ -60,9 +60,9 @@ def wrapped(text: str, first: str, later: str | None = None) -> list[str]:
     return lines or [first.rstrip()]
 
 
-def count(number: int, noun: str) -> str:
-    """``1 job``, ``2 jobs``."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+def count(number: int, noun: str, plural: str = "") -> str:
+    """``1 job``, ``1,234 jobs``; ``plural`` where an ``s`` does not make it."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def dotted(path: Iterable[str | int]) -> str:
@@ -87,9 +87,10 @@ def nearest(name: Any, allowed: Iterable[str]) -> str:
     return f"; did you mean {lower[found[0]]!r}?" if found else ""
 
 
-def listed(names: Iterable[str]) -> str:
-    """``a, b, c``, or ``none`` where there is none."""
-    return ", ".join(map(str, names)) or "none"
+def listed(names: Iterable[str], last: str = ", ") -> str:
+    """``a, b, c``, or ``none`` where there is none; with ``last=" and "`` a phrase: ``a, b and c``."""
+    *first, final = [*map(str, names)] or ["none"]
+    return last.join([", ".join(first), final] if first else [final])
 
 
 def nice(path: Path | str) -> str:

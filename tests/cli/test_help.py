@@ -10,8 +10,7 @@ import sys
 import pytest
 
 from tests.cli.finished_run import ROOT
-from wsss.cli import main
-from wsss.cli.arguments import parser
+from wsss.cli import main, parser
 from wsss.cli.colours import coloured, paint
 
 COMMANDS = ("init", "check", "run", "predict", "explain", "export", "show", "diff", "plan")

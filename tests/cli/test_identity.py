@@ -50,7 +50,7 @@ def everything() -> dict[str, Any]:
     raw["defaults"]["affinity"]["radius"] = 4  # for the study
     raw["datasets"]["photos"] = {"kind": "folder", **TRUE}
     raw["classifiers"]["theirs"] = {"objective": "vanilla", "pretrained": "w.safetensors", "processes": 2}
-    raw["classifiers"]["guided"] = {"objective": "guided", "true_masks": 3}
+    raw["classifiers"]["guided"] = {"objective": "guided", "gt_masks": 3}
     raw["cams"]["theirs"] = {"source": "external", "path": "maps.h5"}
     raw["cams"]["grad-cam"] = {"classifier": "vanilla", "explainer": "grad-cam", "shards": 3}
     raw["cams"]["weighted"] = {"source": "ensemble", "members": ["p-noc", "theirs"], "rule": "calibrated"}
@@ -118,7 +118,7 @@ def asked(monkeypatch: pytest.MonkeyPatch):
     def call(line: str) -> Run:
         words = shlex.split(line)
         (at,) = (n for n, word in enumerate(words) if Path(word).parent == ROOT / "stages")
-        program(Path(words[at]).stem).main(lambda run: None, words[at + 1 :])
+        program(Path(words[at]).stem).main(words[at + 1 :], lambda run: None)
         return runs.pop()
 
     return call

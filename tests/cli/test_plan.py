@@ -66,7 +66,7 @@ def test_earlier_runs_are_scaled(results, wsss) -> None:
 
 
 def test_a_training_on_few_masks_works_on_those_images(results, wsss) -> None:
-    results.configure({**CONFIG, "segmenters": {"few": {"supervision": "masks", "true_masks": 6}}})
+    results.configure({**CONFIG, "segmenters": {"few": {"supervision": "masks", "gt_masks": 6}}})
     said = wsss("plan")[1]
     assert row(said, "segmenter")[3] == "6" and row(said, "predictions")[3] == "8"
 
@@ -234,8 +234,10 @@ def test_finished_results_that_would_be_made_again_are_told_with_their_hours(res
 
 
 def test_few_reasons_are_told_of_many(results, wsss) -> None:
-    config = changed("classifiers", "vanilla", value={"objective": "vanilla", "lr": 0.2, "power": 0.8, "crop": 448})
-    results.configure({**config, "segmenters": {"p-noc": {"masks": "p-noc", "lr": 0.1, "power": 0.7}}})
+    config = changed(
+        "classifiers", "vanilla", value={"objective": "vanilla", "lr": 0.2, "poly_power": 0.8, "crop": 448}
+    )
+    results.configure({**config, "segmenters": {"p-noc": {"masks": "p-noc", "lr": 0.1, "poly_power": 0.7}}})
     said = told(wsss)
     assert said.count(": was ") == 3 and "; and 2 more changes. The old ones are kept." in said
 

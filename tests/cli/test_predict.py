@@ -15,7 +15,6 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from scipy import ndimage
 
-import wsss.stages.cams
 from tests.cli.photo_folder import PhotoFolder
 from wsss.cli.predict import recipe, segmenter
 from wsss.data.images import read_image
@@ -24,6 +23,7 @@ from wsss.inference.segmentation import pixel_probabilities
 from wsss.interfaces.predict import Photo, legend, overlay, regions, run_lengths
 from wsss.models.segmenter import Segmenter, load_segmenter
 from wsss.settings import PredictSettings
+from wsss.stages import predictions
 from wsss.store.artefact import load
 from wsss.store.manifest import write_manifest
 from wsss.store.masks import MaskFolder
@@ -166,10 +166,11 @@ def test_stopped_halfway(new: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch
     wsss(*GO)
     whole = files()
     shutil.rmtree("out")
-    original = wsss_apply().predicted
+    original = predictions.predicted
 
-    def stopped(run, network, items, *rest):
-        for number, written in enumerate(original(run, network, items, *rest)):
+    def stopped(*given):
+        run = given[-1]
+        for number, written in enumerate(original(*given)):
             if number == 1:
                 if stop == "an error":
                     raise KeyboardInterrupt
@@ -177,7 +178,7 @@ def test_stopped_halfway(new: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch
             yield written
 
     with monkeypatch.context() as here:
-        here.setattr(wsss_apply(), "predicted", stopped)
+        here.setattr(predictions, "predicted", stopped)
         with pytest.raises(SystemExit) as ended:
             wsss(*GO)
     assert ended.value.code == (75 if stop == "SIGTERM" else 130)
@@ -186,10 +187,6 @@ def test_stopped_halfway(new: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch
     assert 0 < some < 6
     assert f"{2 if stop == 'SIGTERM' else 1} of 6 masks are made already" in wsss(*GO)[2]
     assert files() == whole
-
-
-def wsss_apply():
-    return wsss.stages.cams
 
 
 def test_masks_made_otherwise_are_not_mixed(new: PhotoFolder, wsss) -> None:

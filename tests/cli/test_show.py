@@ -314,15 +314,15 @@ class TestVerify:
 
 def test_true_masks_are_told_with_their_number(results, wsss) -> None:
     for given, said in (
-        ({"objective": "guided", "true_masks": 20}, "its heatmaps were trained on 20 true masks"),
-        ({"objective": "guided", "true_masks": "all"}, "its heatmaps were trained on all true masks"),
-        ({"supervision": "masks", "true_masks": 20}, "trained on 20 true masks"),
+        ({"objective": "guided", "gt_masks": 20}, "its heatmaps were trained on 20 true masks"),
+        ({"objective": "guided", "gt_masks": "all"}, "its heatmaps were trained on all true masks"),
+        ({"supervision": "masks", "gt_masks": 20}, "trained on 20 true masks"),
         ({"supervision": "masks"}, "trained on true masks"),
     ):
         results.edit("s0/classifiers/vanilla", settings=given)
         shown = " ".join(wsss("show", "results/scenes/s0/cams/vanilla")[1].split())
         assert f"results/scenes/s0/classifiers/vanilla: {said}" in shown
-    results.edit("s0/classifiers/vanilla", settings={"objective": "guided", "true_masks": 0})
+    results.edit("s0/classifiers/vanilla", settings={"objective": "guided", "gt_masks": 0})
     assert "true masks" not in wsss("show", "results/scenes/s0/cams/vanilla")[1]
 
 

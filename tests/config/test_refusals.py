@@ -203,16 +203,16 @@ REFUSALS = {
         ["segmenters.best.supervision: 'masks' needs true masks, but datasets.photos has none"],
     ),
     "few masks where there are none": (
-        "{dataset: [scenes, photos], classifiers: {few: {objective: guided, true_masks: 5}, no: {objective: guided, "
-        "true_masks: 0}}}",
+        "{dataset: [scenes, photos], classifiers: {few: {objective: guided, gt_masks: 5}, no: {objective: guided, "
+        "gt_masks: 0}}}",
         [
-            "classifiers.few.true_masks: 5 needs true masks, but datasets.photos has none; set datasets.photos.masks, "
+            "classifiers.few.gt_masks: 5 needs true masks, but datasets.photos has none; set datasets.photos.masks, "
             "or set it to 0"
         ],
     ),
     "few of the pseudo masks": (
-        "segmenters: {p-noc: {masks: p-noc, true_masks: 20}}",
-        ["segmenters.p-noc: 'true_masks' has no effect on pseudo masks; set 'supervision: masks', or leave it out"],
+        "segmenters: {p-noc: {masks: p-noc, gt_masks: 20}}",
+        ["segmenters.p-noc: 'gt_masks' has no effect on pseudo masks; set 'supervision: masks', or leave it out"],
     ),
     "heatmaps that batch normalisation mixes": (
         "classifiers: {g: {objective: guided, guidance_layer: input}}",

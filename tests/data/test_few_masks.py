@@ -52,10 +52,10 @@ def test_the_choice_is_the_seeds_and_fewer_are_among_more(index):
 
 def test_more_than_there_are_is_refused(index):
     assert len(few_masks(index, 40, 0)) == 40
-    with pytest.raises(WsssError, match="'true_masks: 41' needs .* and there are 40; lower it, or add masks"):
+    with pytest.raises(WsssError, match="'gt_masks: 41' needs .* and there are 40; lower it, or add masks"):
         few_masks(index, 41, 0)
     blind = Index(("a",), (index.items[0],), Path("index"), "blind")
-    with pytest.raises(WsssError, match="'true_masks: all' needs .* and there are 0"):
+    with pytest.raises(WsssError, match="'gt_masks: all' needs .* and there are 0"):
         few_masks(blind, "all", 0)
 
 

@@ -40,14 +40,15 @@ from wsss.settings import (
     SaliencyMaskSettings,
     SegmenterSettings,
 )
-from wsss.stages.affinity import train_affinity
+from wsss.stages.affinity import make as train_affinity
 from wsss.stages.affinity_labels import AffinityLabelWriter
-from wsss.stages.explanation import write_explanations
+from wsss.stages.explanation import make as write_explanations
 from wsss.stages.explanations import read_explained
-from wsss.stages.saliency import Hints, train_saliency
-from wsss.stages.saliency_maps import write_saliency_maps
+from wsss.stages.saliency import Hints
+from wsss.stages.saliency import make as train_saliency
+from wsss.stages.saliency_maps import make as write_saliency_maps
 from wsss.stages.saliency_masks import SaliencyMaskWriter
-from wsss.stages.segmenter import train_segmenter
+from wsss.stages.segmenter import make as train_segmenter
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapWriter
 from wsss.store.weights import save_weights

@@ -19,7 +19,7 @@ from wsss.settings import (
     VanillaSettings,
     WalkSettings,
 )
-from wsss.stages.classifier import train_classifier
+from wsss.stages.classifier import make as train_classifier
 from wsss.store.manifest import write_manifest
 from wsss.system.exit import Interrupted
 from wsss.system.files import write_json

@@ -19,9 +19,9 @@ from wsss.models.edge_network import load_edge_network
 from wsss.refine.random_walk import random_walk
 from wsss.runtime.shard import Shard
 from wsss.settings import AffinityLabelSettings, AffinitySettings, WalkSettings
-from wsss.stages.affinity import train_affinity
-from wsss.stages.affinity_labels import write_affinity_labels
-from wsss.stages.walk import write_walk
+from wsss.stages.affinity import make as train_affinity
+from wsss.stages.affinity_labels import make as write_affinity_labels
+from wsss.stages.walk import make as write_walk
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore, MapWriter, shard_name
 from wsss.store.masks import MaskFolder
@@ -99,7 +99,7 @@ def test_labels_refuse_what_does_not_fit(inputs, stage_run, tmp_path):
     shutil.copytree(inputs["cams"], tmp_path / "few")
     with MapWriter(tmp_path / "few" / shard_name(0, 1), scales=(1.0,), flip=True, stride=4) as writer:
         writer.add("p1", [], (40, 48), [])
-    with pytest.raises(WsssError, match="no maps of 11 training images, the first is 'p0'"):
+    with pytest.raises(WsssError, match="no maps of 11 images: 'p0'"):
         write_affinity_labels(
             stage_run("affinity_labels", AffinityLabelSettings(), {**given, "cams": tmp_path / "few"})
         )
@@ -151,7 +151,7 @@ def test_training_on_the_backbone_of_a_classifier(inputs, labels, stage_run, tmp
 def test_training_names_missing_labels(inputs, stage_run, tmp_path):
     write_manifest(tmp_path / "empty", {})
     run = stage_run("affinity", AffinitySettings(**SETTINGS), {"index": inputs["index"], "labels": tmp_path / "empty"})
-    with pytest.raises(WsssError, match="12 training images have no labels, the first is 'p0'"):
+    with pytest.raises(WsssError, match="no masks of 12 images: 'p0'"):
         train_affinity(run)
 
 
@@ -218,7 +218,7 @@ def test_an_interrupted_walk_keeps_all_that_is_made(inputs, edges, stage_run, mo
                 run.stop = "a test"
             yield result
 
-    monkeypatch.setattr(walk, "walked_maps", counting)
+    monkeypatch.setattr("wsss.stages.walk.walked_maps", counting)
     with pytest.raises(Interrupted):
         write_walk(run)
     assert not list(run.out.glob("shard-*"))
@@ -247,7 +247,7 @@ def test_a_walk_refuses_missing_maps(inputs, edges, stage_run, tmp_path):
         WalkSettings(cams="x", affinity="x"),
         {"index": inputs["index"], "cams": folder, "affinity": edges},
     )
-    with pytest.raises(WsssError, match="no maps of 15 images, the first is 'p1'"):
+    with pytest.raises(WsssError, match="no maps of 15 images: 'p1'"):
         write_walk(run)
 
 

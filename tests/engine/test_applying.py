@@ -23,8 +23,9 @@ from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
 from wsss.runtime.shard import Shard
 from wsss.settings import CamsSettings, CrfSettings, InferenceSettings, PredictSettings
-from wsss.stages.cams import write_cams
-from wsss.stages.predictions import FinishPrediction, write_predictions
+from wsss.stages.cams import make as write_cams
+from wsss.stages.predictions import FinishPrediction
+from wsss.stages.predictions import make as write_predictions
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
@@ -258,7 +259,7 @@ def test_predictions_with_and_without_crf(tiny_index, segmenter, make_run):
 @pytest.mark.parametrize("crf, most", [(None, 1), (CrfSettings(unary="scores", iterations=1), 2)])
 def test_few_probabilities_wait_in_memory(tiny_index, segmenter, make_run, monkeypatch, crf, most):
     """Without a CRF a mask is written at once; with one, probabilities wait up to a number of bytes."""
-    import wsss.stages.cams as apply
+    import wsss.stages.predictions as apply
 
     original, handed, written, waiting = apply.pixel_probabilities, [], [], []
 

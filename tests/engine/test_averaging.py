@@ -12,7 +12,7 @@ from tests.engine.tiny_training import SMALL
 from wsss.errors import WsssError
 from wsss.objectives.oc_cse import OcCse
 from wsss.settings import OcCseSettings, PNocSettings, POcSettings, PuzzleSettings, TrainingSettings, VanillaSettings
-from wsss.stages.classifier import train_classifier
+from wsss.stages.classifier import make as train_classifier
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import load_weights, save_weights
 from wsss.system.exit import Interrupted
@@ -143,9 +143,9 @@ RESUMED = {
     "balanced": PuzzleSettings(
         **LONGER, sampling="balanced", positive_weight="balanced", entropy={"start": 0, "end": 1}
     ),
-    "least-chosen": OcCseSettings(**LONGER, ordinary="x", choose="least-chosen", ema=0.9),
-    "focal": POcSettings(**LONGER, ordinary="x", choose="focal", average_last=2, reconstruction_norm="scale"),
-    "p-noc": PNocSettings(**LONGER, ordinary="x", choose="least-chosen", ema=0.9, reconstruction_norm="relative"),
+    "least-chosen": OcCseSettings(**LONGER, ordinary="x", erase_class="least-chosen", ema=0.9),
+    "focal": POcSettings(**LONGER, ordinary="x", erase_class="focal", average_last=2, reconstruction_norm="scale"),
+    "p-noc": PNocSettings(**LONGER, ordinary="x", erase_class="least-chosen", ema=0.9, reconstruction_norm="relative"),
 }
 
 

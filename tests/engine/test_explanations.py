@@ -16,13 +16,15 @@ from wsss.data.images import read_mask
 from wsss.data.index import Index
 from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find
-from wsss.explain.metrics import Batch, Metrics, measure, measure_seeds, seed_scores
+from wsss.explain.metrics import ExplainedBatch, Metrics, measure, measure_seeds, seed_scores
 from wsss.models.classifier import Classifier, load_classifier, logits
 from wsss.runtime.shard import Shard
 from wsss.settings import CamsSettings, ExplanationSettings
-from wsss.stages.cams import write_cams
-from wsss.stages.explanation import evenly, write_explanations
-from wsss.stages.explanations import ordering, read_explained, write_comparison
+from wsss.stages.cams import make as write_cams
+from wsss.stages.explanation import evenly
+from wsss.stages.explanation import make as write_explanations
+from wsss.stages.explanations import make as write_comparison
+from wsss.stages.explanations import ordering, read_explained
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.weights import save_weights
@@ -153,7 +155,7 @@ def explain(make_run, tiny_index, classifier, name="explained", shard=None, **se
 def batch_of(items):
     images = torch.cat([seen(item.image, 1.0) for item in items])
     labels = torch.tensor([[c in item.labels for c in (0, 1)] for item in items])
-    return Batch(images, [item.id for item in items], labels, [read_mask(item.mask) for item in items])
+    return ExplainedBatch(images, [item.id for item in items], labels, [read_mask(item.mask) for item in items])
 
 
 @pytest.mark.parametrize("policy", ["gt", "pred", "gt_or_pred"])

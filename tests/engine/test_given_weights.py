@@ -15,7 +15,7 @@ from wsss.errors import WsssError
 from wsss.models.classifier import Classifier
 from wsss.provenance.files import file_content
 from wsss.settings import OcCseSettings, VanillaSettings
-from wsss.stages.classifier import train_classifier
+from wsss.stages.classifier import make as train_classifier
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import save_weights
 from wsss.system.exit import Interrupted

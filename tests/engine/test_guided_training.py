@@ -16,8 +16,8 @@ from wsss.errors import WsssError
 from wsss.models.classifier import build_classifier, load_classifier, load_judge
 from wsss.report.provenance import supervision
 from wsss.settings import GuidedSettings, SegmenterSettings, VanillaSettings
-from wsss.stages.classifier import train_classifier
-from wsss.stages.segmenter import train_segmenter
+from wsss.stages.classifier import make as train_classifier
+from wsss.stages.segmenter import make as train_segmenter
 from wsss.store.manifest import write_manifest
 
 SHORT = SMALL | {"epochs": 1}
@@ -42,16 +42,16 @@ def few_index(tiny_index, tmp_path):
 
 def test_both_look_at_the_same_few_masks_and_at_no_other(few_index, make_run):
     index, chosen = few_index
-    run = make_run(GuidedSettings(**{**SHORT, "epochs": 2}, true_masks=4), {"index": index}, "guided", seed=3)
+    run = make_run(GuidedSettings(**{**SHORT, "epochs": 2}, gt_masks=4), {"index": index}, "guided", seed=3)
     train_classifier(run)
-    assert (run.facts["masks_looked_at"], run.facts["true_masks"], run.facts["images"]) == (4, chosen, 12)
+    assert (run.facts["masks_looked_at"], run.facts["gt_masks"], run.facts["images"]) == (4, chosen, 12)
     assert supervision(finished(run, "classifier")) == ["image tags", "4 true masks (heatmaps)"]
     assert "pixels" in (run.out / "metrics.jsonl").read_text()
 
-    few = SegmenterSettings(**SHORT, supervision="masks", true_masks=4)
+    few = SegmenterSettings(**SHORT, supervision="masks", gt_masks=4)
     run = make_run(few, {"index": index}, "few", seed=3)
     train_segmenter(run)
-    assert (run.facts["masks_looked_at"], run.facts["true_masks"], run.facts["images"]) == (4, chosen, 4)
+    assert (run.facts["masks_looked_at"], run.facts["gt_masks"], run.facts["images"]) == (4, chosen, 4)
     assert supervision(finished(run, "segmenter")) == ["4 true masks, chosen by tags"]
     others = few_masks(Index.load(index), 4, 4)
     assert any(not item.mask.exists() for item in others), "another seed has other masks"
@@ -63,14 +63,14 @@ def test_a_segmenter_on_all_masks_is_as_it_was(tiny_index, make_run):
     train_segmenter(run)
     assert (
         run.facts["images"] == 12
-        and "true_masks" not in run.facts
+        and "gt_masks" not in run.facts
         and supervision(finished(run, "segmenter")) == ["true masks"]
     )
 
 
 def test_without_masks_it_is_plain_classification(tiny_index, make_run):
     found = []
-    for name, cls, extra in (("guided", GuidedSettings, {"true_masks": 0}), ("vanilla", VanillaSettings, {})):
+    for name, cls, extra in (("guided", GuidedSettings, {"gt_masks": 0}), ("vanilla", VanillaSettings, {})):
         run = make_run(cls(**SHORT, augment=(), **extra), {"index": tiny_index}, name)
         train_classifier(run)
         found.append(load_classifier(finished(run, "classifier"))[0].state_dict())
@@ -82,9 +82,9 @@ def test_without_masks_it_is_plain_classification(tiny_index, make_run):
 
 
 def test_others_go_on_from_the_product(tiny_index, make_run):
-    run = make_run(GuidedSettings(**SHORT, true_masks="all", ema=0.9), {"index": tiny_index}, "guided")
+    run = make_run(GuidedSettings(**SHORT, gt_masks="all", ema=0.9), {"index": tiny_index}, "guided")
     train_classifier(run)
-    assert run.facts["masks_looked_at"] == 12 and "true_masks" not in run.facts
+    assert run.facts["masks_looked_at"] == 12 and "gt_masks" not in run.facts
     folder = finished(run, "classifier")
     network, classes = load_classifier(folder)
     assert classes == ("red", "green") and network.head.weight.shape[0] == 2
@@ -108,7 +108,7 @@ def test_others_go_on_from_the_product(tiny_index, make_run):
     ],
 )
 def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_every_step, settings):
-    settings = GuidedSettings(**SHORT, true_masks=5, **settings)
+    settings = GuidedSettings(**SHORT, gt_masks=5, **settings)
     train_classifier(make_run(settings, {"index": tiny_index}, "whole"))
     run = make_run(settings, {"index": tiny_index}, "cut")
     assert stopped_at_every_step(train_classifier, run) == 3
@@ -120,7 +120,7 @@ def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_
 def test_more_masks_than_there_are(tiny_index, make_run):
     for settings, train in (
         (GuidedSettings(**SHORT), train_classifier),
-        (SegmenterSettings(**SHORT, supervision="masks", true_masks=20), train_segmenter),
+        (SegmenterSettings(**SHORT, supervision="masks", gt_masks=20), train_segmenter),
     ):
-        with pytest.raises(WsssError, match="'true_masks: 20' needs .* there are 12; lower it"):
+        with pytest.raises(WsssError, match="'gt_masks: 20' needs .* there are 12; lower it"):
             train(make_run(settings, {"index": tiny_index}))

@@ -8,7 +8,7 @@ from tests.engine.tiny_training import SMALL
 from wsss.models.classifier import load_classifier
 from wsss.models.kernel_usage import KernelUsageHead
 from wsss.settings import VanillaSettings
-from wsss.stages.classifier import train_classifier
+from wsss.stages.classifier import make as train_classifier
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import load_weights
 

@@ -22,9 +22,9 @@ from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.runtime.run import Run
 from wsss.settings import C2amSettings, PNocSettings, SegmenterSettings, VanillaSettings
-from wsss.stages.classifier import train_classifier
-from wsss.stages.saliency import train_saliency
-from wsss.stages.segmenter import train_segmenter
+from wsss.stages.classifier import make as train_classifier
+from wsss.stages.saliency import make as train_saliency
+from wsss.stages.segmenter import make as train_segmenter
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import load_weights
 from wsss.system.exit import Interrupted
@@ -41,7 +41,7 @@ TRAINED = {
             **{**SMALL, "lr": 0.001},
             ordinary="vanilla",
             accumulate=2,
-            choose="least-chosen",
+            erase_class="least-chosen",
             erasing_max="batch",
             adversary_max="batch",
             adversary_batch_norm="normal",

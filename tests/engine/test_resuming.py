@@ -14,7 +14,7 @@ import torch
 from tests.engine.process_group import wait_for, world
 from tests.engine.tiny_training import SMALL
 from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
-from wsss.stages.classifier import train_classifier
+from wsss.stages.classifier import make as train_classifier
 from wsss.system.exit import Interrupted
 
 

@@ -31,9 +31,10 @@ from wsss.settings import (
     SaliencyMaskSettings,
     SaliencyNetSettings,
 )
-from wsss.stages.saliency import Hints, train_saliency
-from wsss.stages.saliency_maps import write_saliency_maps
-from wsss.stages.saliency_masks import write_saliency_masks
+from wsss.stages.saliency import Hints
+from wsss.stages.saliency import make as train_saliency
+from wsss.stages.saliency_maps import make as write_saliency_maps
+from wsss.stages.saliency_masks import make as write_saliency_masks
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore, MapWriter, shard_name
 from wsss.store.masks import MaskFolder
@@ -156,11 +157,11 @@ def test_the_sign_is_found_both_ways(index_folder):
 
 
 def test_the_images_that_decide_the_sign_span_the_whole_list(monkeypatch):
-    import wsss.stages.saliency
+    import wsss.inference.saliency
 
     seen = []
     monkeypatch.setattr(
-        wsss.stages.saliency, "outputs_of", lambda _, chosen, *rest: seen.append(list(chosen)) or iter(())
+        wsss.inference.saliency, "outputs_of", lambda _, chosen, *rest: seen.append(list(chosen)) or iter(())
     )
     for count in (1, 64, 100, 127, 1000):
         with pytest.raises(WsssError, match="all of it border"):
@@ -318,14 +319,14 @@ def test_what_is_missing_is_named(index_folder, hints, at, tmp_path):
         train_saliency(at("saliency", SaliencyNetSettings(**SMALL, saliency="c2am"), inputs))
     empty = tmp_path / "empty"
     (empty / "masks").mkdir(parents=True)
-    with pytest.raises(WsssError, match="9 training images have no mask, the first is p0"):
+    with pytest.raises(WsssError, match="no masks of 9 images: 'p0'"):
         train_saliency(at("saliency", SaliencyNetSettings(**SMALL, saliency="x"), {**inputs, "saliency": empty}))
     with MapWriter(empty / shard_name(0, 1), scales=(1.0,), flip=False, stride=4) as writer:
         writer.add("p0", [0], (56, 64), [np.ones((1, 14, 16), np.float32)])
     write_manifest(empty, {"settings": {"splits": ["train"]}})
-    with pytest.raises(WsssError, match="7 training images have no maps, the first is p1"):
+    with pytest.raises(WsssError, match="no maps of 7 images: 'p1'"):
         train_saliency(at("saliency", C2amHSettings(**SMALL, hints="x"), {**inputs, "hints": empty}))
-    with pytest.raises(WsssError, match="no maps of 8 images, the first is p1"):
+    with pytest.raises(WsssError, match="no maps of 8 images: 'p1'"):
         write_saliency_masks(at("saliency_masks", SaliencyMaskSettings(), {**inputs, "maps": empty}))
     with pytest.raises(ValidationError, match="sigmoid"):
         SaliencyNetSettings.read({"saliency": "x", "maps": {"activation": "relu"}})

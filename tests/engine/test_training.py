@@ -13,8 +13,8 @@ from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.losses.base import Loss
 from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
-from wsss.stages.classifier import train_classifier
-from wsss.stages.segmenter import train_segmenter
+from wsss.stages.classifier import make as train_classifier
+from wsss.stages.segmenter import make as train_segmenter
 from wsss.store.weights import load_weights
 from wsss.system.exit import Interrupted
 
@@ -124,7 +124,7 @@ def test_segmenter_on_true_masks_and_missing_pseudo_masks(tiny_index, make_run):
     empty = run.out.parent / "empty"
     empty.mkdir()
     pseudo = make_run(SegmenterSettings(**SMALL, masks="x"), {"index": tiny_index, "masks": empty})
-    with pytest.raises(WsssError, match="12 training images have no mask, the first is p0"):
+    with pytest.raises(WsssError, match="no masks of 12 images: 'p0'"):
         train_segmenter(pseudo)
 
 

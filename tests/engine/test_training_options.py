@@ -42,7 +42,7 @@ def training(index_folder, run, goal=None, **settings):
     return trainer(index_folder, run, goal or Scaled(), **{**USUAL, **settings})
 
 
-def by_hand(it, rates, scale=1.0, clip=None, momentum=0.0, new_factor=10.0, bias_factor=2.0):
+def by_hand(it, rates, scale=1.0, clip=None, momentum=0.0, head_lr_mult=10.0, bias_factor=2.0):
     """Weight and bias after one step a rate."""
     state = it.networks["line"].state_dict()
     weight, bias = state["layer.weight"].clone(), state["layer.bias"].clone()
@@ -61,22 +61,22 @@ def by_hand(it, rates, scale=1.0, clip=None, momentum=0.0, new_factor=10.0, bias
         slopes[0] = slopes[0] + 0.01 * weight
         speed = [momentum * v + s for v, s in zip(speed, slopes, strict=True)]
         moves = [s + momentum * v for v, s in zip(speed, slopes, strict=True)]  # Nesterov: one step ahead
-        weight = weight - rate * 0.1 * new_factor * moves[0]
+        weight = weight - rate * 0.1 * head_lr_mult * moves[0]
         bias = bias - rate * 0.1 * bias_factor * moves[1]
     return weight, bias, norms
 
 
 LINEAR = [1, 0.75, 0.5, 0.25]
 OPTIONS = {
-    "clip": ({"clip_norm": 0.05, "power": 1.0}, LINEAR, {"clip": 0.05, "scale": 30.0}),
-    "momentum": ({"momentum": 0.9, "power": 1.0}, LINEAR, {"momentum": 0.9}),
-    "power": ({"power": 2.0}, [1, 0.5625, 0.25, 0.0625], {}),
-    "constant": ({"power": 0.0}, [1, 1, 1, 1], {}),
-    "warmup": ({"warmup": 0.5, "power": 1.0}, [0.5, 1, 1, 0.5], {}),
+    "clip": ({"clip_norm": 0.05, "poly_power": 1.0}, LINEAR, {"clip": 0.05, "scale": 30.0}),
+    "momentum": ({"momentum": 0.9, "poly_power": 1.0}, LINEAR, {"momentum": 0.9}),
+    "power": ({"poly_power": 2.0}, [1, 0.5625, 0.25, 0.0625], {}),
+    "constant": ({"poly_power": 0.0}, [1, 1, 1, 1], {}),
+    "warmup": ({"warmup": 0.5, "poly_power": 1.0}, [0.5, 1, 1, 0.5], {}),
     "factors": (
-        {"new_factor": 3.0, "bias_factor": 0.5, "power": 1.0},
+        {"head_lr_mult": 3.0, "bias_factor": 0.5, "poly_power": 1.0},
         LINEAR,
-        {"new_factor": 3.0, "bias_factor": 0.5},
+        {"head_lr_mult": 3.0, "bias_factor": 0.5},
     ),
 }
 

@@ -119,7 +119,7 @@ def test_a_network_is_beside_the_masks_it_learnt_from_without_a_verdict(run: Run
         ("masks", "good"),
         ("segmenters", "net"),
     )
-    assert effect.verdict == "is not told the tags"
+    assert effect.verdict == "not comparable: no tags"
     assert harm(run.scored, [run.base / "predictions/net"]) == []
 
 

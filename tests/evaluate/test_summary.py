@@ -130,10 +130,10 @@ def test_provenance(results):
 
 def test_few_true_masks_are_told(results):
     classifier, segmenter = results / "s0/classifiers/plain", results / "s0/segmenters/net"
-    given = {"objective": "guided", "true_masks": 20, "pretrained": False}
+    given = {"objective": "guided", "gt_masks": 20, "pretrained": False}
     write_manifest(classifier, {"stage": "classifier", "settings": given, "masks_looked_at": 20})
     assert supervision(results / "s0/cams/plain") == ["image tags", "20 true masks (heatmaps)"]
-    given = {"architecture": "unet", "supervision": "masks", "true_masks": 20, "pretrained": False}
+    given = {"architecture": "unet", "supervision": "masks", "gt_masks": 20, "pretrained": False}
     write_manifest(segmenter, {"stage": "segmenter", "settings": given, "masks_looked_at": 20})
     table = written(scores_table("segmenters", [read_scored(results / "s0/scores/segmenters/net")]))
     assert "| net | val | 20 true masks |" in table and "| 20 true masks, chosen by tags |" in table

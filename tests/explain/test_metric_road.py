@@ -12,7 +12,7 @@ from tests.explain.test_metrics import Given, rows_of, several
 from wsss.errors import WsssError
 from wsss.explain import Classes, find
 from wsss.explain.forward_pass import ForwardPass
-from wsss.explain.metrics import Batch, Metrics, measure, road
+from wsss.explain.metrics import ExplainedBatch, Metrics, measure, road
 from wsss.explain.metrics.road import ranks
 
 TWO = Classes("pred", only=[1, 3])
@@ -31,7 +31,7 @@ def test_road_without_the_library(monkeypatch):
         road(subject, x, TWO, made.rows, made.maps)
     with pytest.raises(WsssError, match="ROAD needs"):
         measure(find("cam")(), subject, [], 4, Metrics(road=(50,)))
-    assert measure(find("cam")(), subject, [Batch(x)], 4).images == 2
+    assert measure(find("cam")(), subject, [ExplainedBatch(x)], 4).images == 2
 
 
 def test_road_is_theirs():

@@ -16,8 +16,8 @@ from wsss.evaluate.thresholds import ThresholdCounts
 from wsss.explain import Classes, find
 from wsss.explain.curves import curves
 from wsss.explain.metrics import (
-    Batch,
     DetectionTable,
+    ExplainedBatch,
     Metrics,
     Tally,
     energy,
@@ -94,7 +94,7 @@ def test_merged_shards_are_the_whole():
     subject, x = several()
     options = Metrics(curves=True, steps=2)
     whole, one, other = (
-        measure(find("cam")(), subject, [Batch(part)], 4, options) for part in (x, x[:5], x[5:])
+        measure(find("cam")(), subject, [ExplainedBatch(part)], 4, options) for part in (x, x[:5], x[5:])
     )  # fmt: skip
     both = one.merge(other).merge(Tally(4))
     for others in ("reference", "multi_only"):
@@ -113,7 +113,7 @@ def test_sums_are_all_that_grows():
         parts = (tally.sums, tally.numbers, tally.flags, tally.curves)
         return sum(each.numel() for part in parts for each in part.values())
 
-    few, many = (measure(find("cam")(), subject, [Batch(x)] * n, 4) for n in (1, 3))
+    few, many = (measure(find("cam")(), subject, [ExplainedBatch(x)] * n, 4) for n in (1, 3))
     assert kept(few) == kept(many) and many.detections.sum() == 3 * few.detections.sum() > 0
     assert many.summary()["weighted"] == pytest.approx(few.summary()["weighted"])
 
@@ -121,7 +121,7 @@ def test_sums_are_all_that_grows():
 def test_files(tmp_path):
     subject, x = several()
     with DetectionTable(tmp_path / "detections.csv") as table:
-        tally = measure(find("cam")(), subject, [Batch(x[:7]), Batch(x[7:])], 4, each=table)
+        tally = measure(find("cam")(), subject, [ExplainedBatch(x[:7]), ExplainedBatch(x[7:])], 4, each=table)
         assert not (tmp_path / "detections.csv").exists()
     rows = list(csv.DictReader((tmp_path / "detections.csv").open()))
     assert len(rows) == tally.summary()["detections"] and int(rows[-1]["image"]) > 7
@@ -162,7 +162,7 @@ def test_cost_is_that_of_explaining_alone():
     asked = len({row["image"] for row in rows_of(subject, x)[1]})
     assert 6 < asked < 12
     for name, forwards, backwards in (("cam", 1, 0), ("grad-cam", 1, None), ("score-cam", 1 + 6 * asked / 12, 0)):
-        found = measure(find(name)(), subject, [Batch(x[:5]), Batch(x[5:])], 4, options).summary()
+        found = measure(find(name)(), subject, [ExplainedBatch(x[:5]), ExplainedBatch(x[5:])], 4, options).summary()
         expected = found["detections"] / 12 if backwards is None else backwards
         assert (found["forwards_per_image"], found["backwards_per_image"]) == pytest.approx((forwards, expected))
         assert found["seconds_per_image"] > 0 and found["peak_gpu_memory_mib"] is None
@@ -191,7 +191,7 @@ def test_energy_of_measured_maps():
     truth[0][:, 3] = 255
     truth[11] = None
     found = []
-    tally = measure(Given(maps), subject, [Batch(x, truth=truth)], 4, each=found.extend)
+    tally = measure(Given(maps), subject, [ExplainedBatch(x, truth=truth)], 4, each=found.extend)
     for row in found:
         expected = {0: None if row["class"] == 3 else 1 / 3, 11: None}.get(row["image"], 1 / 4)
         assert row["energy"] == (None if expected is None else pytest.approx(expected))
@@ -220,13 +220,13 @@ def test_seed_miou_at_the_calibrated_threshold():
     drawn = np.random.default_rng(0)
     truth = [drawn.choice([0, 1, 2, 255], (20, 24), p=[0.5, 0.2, 0.2, 0.1]).astype(np.uint8) for _ in x]
     labels = torch.tensor([[1, 1, 0, 0]] * 5 + [[0, 0, 0, 0]])
-    few = measure_seeds(find("cam")(), subject, [Batch(x[:2], labels=labels[:2], truth=truth[:2])], 4)
+    few = measure_seeds(find("cam")(), subject, [ExplainedBatch(x[:2], labels=labels[:2], truth=truth[:2])], 4)
     rest = measure_seeds(
         find("cam")(),
         subject,
         [
-            Batch(x[2:5], labels=labels[2:5], truth=[*truth[2:4], None]),
-            Batch(x[5:], labels=labels[5:], truth=truth[5:]),
+            ExplainedBatch(x[2:5], labels=labels[2:5], truth=[*truth[2:4], None]),
+            ExplainedBatch(x[5:], labels=labels[5:], truth=truth[5:]),
         ],
         4,
     )

@@ -13,7 +13,7 @@ from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find
 from wsss.explain.base import Explainer
 from wsss.explain.fills import blurred
-from wsss.explain.metrics import Batch, Metrics, confidence, f_score, measure
+from wsss.explain.metrics import ExplainedBatch, Metrics, confidence, f_score, measure
 from wsss.explain.metrics.confidence import improbable
 
 NAMES = ("ic", "ad", "ar", "ado", "aro")
@@ -118,7 +118,7 @@ def rows_of(subject, x, **options):
     found = []
     batch = options.pop("batch", len(x))
     method = options.pop("method", find("cam")())
-    batches = [Batch(x[i : i + batch], [str(n) for n in range(i, min(i + batch, len(x)))])
+    batches = [ExplainedBatch(x[i : i + batch], [str(n) for n in range(i, min(i + batch, len(x)))])
                for i in range(0, len(x), batch)]  # fmt: skip
     return measure(method, subject, batches, 4, Metrics(**options), found.extend), found
 
@@ -274,14 +274,14 @@ def test_labels_choose_the_rows():
     labels = torch.zeros(12, 4)
     labels[:, 2] = 1
     found = []
-    measure(find("gradient")(), subject, [Batch(x, labels=labels)], 4, Metrics("gt"), found.extend)
+    measure(find("gradient")(), subject, [ExplainedBatch(x, labels=labels)], 4, Metrics("gt"), found.extend)
     assert [(row["image"], row["class"]) for row in found] == [(i, 2) for i in range(12)]
     with pytest.raises(WsssError, match="needs the image labels"):
-        measure(find("cam")(), subject, [Batch(x)], 4, Metrics("gt"))
+        measure(find("cam")(), subject, [ExplainedBatch(x)], 4, Metrics("gt"))
     with pytest.raises(WsssError, match="3 labels for 12 images"):
-        Batch(x, labels=labels[:3])
+        ExplainedBatch(x, labels=labels[:3])
     with pytest.raises(WsssError, match="network has 4 classes, tables were asked for 5"):
-        measure(find("cam")(), subject, [Batch(x)], 5)
+        measure(find("cam")(), subject, [ExplainedBatch(x)], 5)
     with pytest.raises(WsssError, match="another fill than window_mean"):
         Metrics(fill="window_mean")
 
@@ -290,7 +290,7 @@ def test_the_network_is_left_as_it_was():
     subject, x = several()
     subject.network.train()
     state = {name: value.clone() for name, value in subject.network.state_dict().items()}
-    measure(find("grad-cam")(), subject, [Batch(x)], 4, Metrics(curves=True, steps=2))
+    measure(find("grad-cam")(), subject, [ExplainedBatch(x)], 4, Metrics(curves=True, steps=2))
     assert subject.network.training and all(p.grad is None for p in subject.network.parameters())
     assert all(torch.equal(value, state[name]) for name, value in subject.network.state_dict().items())
     assert Classes("pred").about()["policy"] == Metrics().policy

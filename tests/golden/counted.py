@@ -16,6 +16,7 @@ from tests.golden.programs import program, stages
 from tests.golden.records import SETTINGS, VALUES, note, write_record
 from wsss.provenance.versions import versions
 from wsss.settings import Settings, classes_of
+from wsss.settings.renamed import RENAMED
 from wsss.steps import STEPS
 
 FILE = VALUES / f"{SETTINGS}.json"
@@ -27,7 +28,7 @@ Entry = dict[str, Any]
 def minimal(cls: type[Settings]) -> Settings:
     """Settings by default, with a name or a number for every field that has none."""
     values = {name: _sample(field.annotation) for name, field in cls.model_fields.items() if field.is_required()}
-    if "true_masks" in cls.model_fields and "supervision" in cls.model_fields:
+    if "gt_masks" in cls.model_fields and "supervision" in cls.model_fields:
         values |= MASKS
     found: Settings = cls.read(values)
     return found
@@ -45,7 +46,8 @@ def keys_of(settings: Settings, exclude: Set[str] = frozenset()) -> list[str]:
     found = []
     for name in settings.counted(exclude):
         found.append(name)
-        for cls in _within(type(settings).model_fields[name].annotation):
+        fields = type(settings).model_fields
+        for cls in _within(fields[name if name in fields else RENAMED[name]].annotation):
             found += [f"{name}.{key}" for key in keys_of(minimal(cls))]
     return sorted(found)
 

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def report_page(page: str) -> Values:
     found: Values = {}
     for id, body in re.findall(r'<section id="(\w+)"(.*?)</section>', page, re.DOTALL):
         if id not in UNTOLD:
-            found[f"page {id}"] = figures(re.sub(r"<[^>]*>", " ", body))
+            found[f"page {id}"] = figures(unescape(re.sub(r"<[^>]*>", " ", body)))
             found[f"page {id} pictures"] = str(body.count("<img "))
     return found
 

@@ -36,12 +36,12 @@ class Mutation:
 MUTATIONS = {
     "a loss weighs a tenth more": Mutation(
         "classifier.puzzle",
-        "wsss.objectives.base",
+        "wsss.losses.base",
         "(ramp.end - ramp.start) * moved",
         "(ramp.end - ramp.start) * 1.1 * moved",
     ),
     "the learning rate falls a little faster": Mutation(
-        "classifier.puzzle", "wsss.training.optimisers", "** settings.power", "** (1.02 * settings.power)"
+        "classifier.puzzle", "wsss.training.optimisers", "** settings.poly_power", "** (1.02 * settings.poly_power)"
     ),
     "images are resized by another filter": Mutation(
         "classifier.guided", "wsss.data.transforms", "Image.Resampling.BICUBIC", "Image.Resampling.LANCZOS"

@@ -34,6 +34,6 @@ CASES = [
     *(scores(kind, name, of) for kind, artefacts in KINDS.items() for name, of in artefacts.items()),
     Case("summary", "scenes", {}, {"scores": SHOWN}),
     Case("report", "scenes", None, {"scores": SHOWN}),
-    Case("study", "scenes", None, {"scores": FIXED}, ("--layout", json.dumps(LAYOUT))),
+    Case("ablation_table", "scenes", None, {"scores": FIXED}, ("--layout", json.dumps(LAYOUT))),
     Case("explanations", "scenes", None, {"explanations": EXPLAINED}),
 ]

@@ -23,13 +23,14 @@ OTHER: dict[str, Any] = {
 }
 AGAIN: dict[str, Any] = {
     **{"batch_size": 3, "accumulate": 2, "accumulate_mode": "mean", "momentum": 0.9, "average_last": 1},
-    **{"label_smoothing": 0.0, "power": 0.5},
+    **{"label_smoothing": 0.0, "poly_power": 0.5},
 }
 """With ``OTHER``, what trainings have besides what ``SMALL`` has."""
 INPUT: dict[str, Any] = {
     **{"guidance_layer": "input", "batch_norm": "fixed", "absent_classes": 0, "heatmap_scale": 0.01},
-    **{"true_masks": 4, "pixel": {"start": 1.0, "end": 1.0, "share": 0.0}},
+    **{"gt_masks": 4, "pixel": {"start": 1.0, "end": 1.0, "ramp_fraction": 0.0}},
 }
+RISING = {"start": 0.5, "end": 1.0, "ramp_fraction": 1.0}
 C2AM_LONG = {"resize": "square", "long_side": [56, 56]}
 SEEDS = {"again": 1, "c2am": 1}
 """Other seeds than 0, where that puts a value so near to a kink (a ReLU at 0, two images equally like a third) that
@@ -55,11 +56,13 @@ CASES = [
     classifier("vanilla"),
     classifier("vanilla", "options", **OTHER),
     classifier("vanilla", "again", WARM, **AGAIN),
-    classifier("puzzle", reconstruction_norm="contrast", entropy={"start": 0.1, "end": 0.1, "share": 0.0}),
+    classifier("puzzle", reconstruction_norm="contrast", entropy={"start": 0.1, "end": 0.1, "ramp_fraction": 0.0}),
     classifier("oc-cse", inputs=JUDGE),
-    classifier("p-oc", inputs=JUDGE, choose="focal", erasing_full=0.5),
-    classifier("p-noc", inputs=JUDGE, choose="balanced", adversary={"start": 0.5, "end": 1.0, "share": 1.0}),
-    classifier("guided", true_masks=4),
+    classifier("p-oc", inputs=JUDGE, erase_class="focal", erase_saturation=0.5),
+    classifier(
+        "p-noc", inputs=JUDGE, erase_class="balanced", adversary={"start": 0.5, "end": 1.0, "ramp_fraction": 1.0}
+    ),
+    classifier("guided", gt_masks=4),
     classifier("guided", "guided-input", **INPUT),
     training("saliency", "c2am", WARM, objective="c2am", **C2AM_LONG),
     training("saliency", "c2am-h", {"hints": "external_cams.a", **WARM}, objective="c2am-h", **C2AM_LONG),
@@ -68,6 +71,6 @@ CASES = [
     training("affinity", "edges", {"labels": "affinity_labels.saliency", **WARM}, cams="a", radius=4),
     training("segmenter", "pseudo", {"masks": "external_masks.x"}, output_stride=16, batch_size=6, lr=0.002),
     training(
-        "segmenter", "supervised", {}, supervision="masks", true_masks=6, batch_size=3, architecture="fpn", lr=0.002
+        "segmenter", "supervised", {}, supervision="masks", gt_masks=6, batch_size=3, architecture="fpn", lr=0.002
     ),
 ]

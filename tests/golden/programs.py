@@ -6,6 +6,7 @@ import runpy
 import sys
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from tests.golden.cases import DIRECT, ROOT, Case
@@ -27,7 +28,7 @@ def program(stage: str) -> tuple[Stage, Any]:
     names = runpy.run_path(str(ROOT / "stages" / f"{stage}.py"), run_name="golden")
     (line,) = {id(value): value for value in names.values() if isinstance(value, Stage)}.values()
     line.parser.prog = f"{stage}.py"
-    return line, names["work"]
+    return line, import_module(f"wsss.stages.{stage}").make
 
 
 def typed(stage: str, values: Mapping[str, Any] | None) -> Settings | None:

@@ -70,7 +70,7 @@ def values_of(case: Case) -> Values:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), watched() as changes:
-            line.main(noted, argv)
+            line.main(argv, noted)
     except SystemExit as end:
         raise RuntimeError(f"stages/{case.stage}.py ended with code {end.code}:\n{said.getvalue()}") from None
     if not runs:

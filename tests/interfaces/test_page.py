@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wsss.cli.arguments import parser
+from wsss.cli import parser
 from wsss.data.index import Item, write_index
 from wsss.models.segmenter import load_segmenter
 from wsss.store.manifest import write_manifest

@@ -14,7 +14,7 @@ SCORES = torch.tensor([[0.0, 2.0, 9.0, -1.0, 0.5]]).expand(4, 5)
 
 
 def chooser(strategy: str, frequencies=None, gamma=2.0, classes=5) -> Chooser:
-    return Chooser(OcCseSettings(ordinary="x", choose=strategy, focal_gamma=gamma), classes, frequencies)
+    return Chooser(OcCseSettings(ordinary="x", erase_class=strategy, focal_gamma=gamma), classes, frequencies)
 
 
 def slow_weighted(labels, draws, weights):

@@ -100,11 +100,11 @@ def test_gradient_flows_through_the_maximum():
 
 
 def test_weights_at_the_start_the_middle_and_the_end():
-    published = PNocSettings(ordinary="x", reconstruction=Ramp(start=0.0, end=4.0, share=0.5))
+    published = PNocSettings(ordinary="x", reconstruction=Ramp(start=0.0, end=4.0, ramp_fraction=0.5))
     ramps = (published.reconstruction, published.erasing, published.adversary)
     at = [tuple(TrainingStep(0, p).weight(ramp) for ramp in ramps) for p in (0, 0.5, 1)]
     assert at == [(0, 0.3, 0), (4, pytest.approx(0.65), 0.5), (4, 1, 1)]
-    assert TrainingStep(0, 0.0).weight(Ramp(start=0.0, end=2.0, share=0.0)) == 2
+    assert TrainingStep(0, 0.0).weight(Ramp(start=0.0, end=2.0, ramp_fraction=0.0)) == 2
 
 
 def _global_max(rank):

@@ -195,18 +195,18 @@ def test_options_of_the_puzzle(batch, name):
     assert "entropy" not in plain and plain["reconstruction"] != parts["reconstruction"]
 
 
-@pytest.mark.parametrize("choose", ["random", "balanced", "least-chosen", "focal"])
+@pytest.mark.parametrize("erase_class", ["random", "balanced", "least-chosen", "focal"])
 @pytest.mark.parametrize("name", ["oc-cse", "p-oc", "p-noc"])
-def test_class_choosing_reaches_the_loss_and_the_checkpoint(batch, name, choose):
-    goal = objective(name, choose=choose)
+def test_class_choosing_reaches_the_loss_and_the_checkpoint(batch, name, erase_class):
+    goal = objective(name, erase_class=erase_class)
     erased = next(goal.losses(batch, TrainingStep(0, 0.5))).parts["erasing"]
-    again = objective(name, choose=choose)
+    again = objective(name, erase_class=erase_class)
     assert torch.equal(next(again.losses(batch, TrainingStep(0, 0.5))).parts["erasing"], erased)
     state = goal.state()
-    assert set(state) == ({"chosen"} if choose == "least-chosen" else set())
+    assert set(state) == ({"chosen"} if erase_class == "least-chosen" else set())
     if state:
         assert state["chosen"].sum() == 3
-        fresh = objective(name, choose=choose)
+        fresh = objective(name, erase_class=erase_class)
         fresh.load_state(state)
         assert torch.equal(fresh.state()["chosen"], state["chosen"])
 
@@ -227,7 +227,9 @@ def test_positive_weights_reach_every_classification_loss(batch, name):
 def test_full_erasing_and_its_price_by_hand(batch):
     """Twin: loops over images; psi = min(1, relu(A_r) / (0.25 max of its image)), and 0.7 times its mean is added."""
     price = Ramp(start=0.7, end=0.7)
-    goal = objective("oc-cse", erasing_max="image", erasing_full=0.25, erased_area=price, erasing=Ramp(start=1, end=1))
+    goal = objective(
+        "oc-cse", erasing_max="image", erase_saturation=0.25, erased_area=price, erasing=Ramp(start=1, end=1)
+    )
     loss = one(goal, batch)
     goal = objective("oc-cse")  # the same weights, their batch statistics as at the start
     generator, ordinary = goal.networks["generator"], goal.ordinary

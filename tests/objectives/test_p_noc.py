@@ -139,7 +139,7 @@ def test_what_the_ordinary_classifier_sees_is_set(batch, threshold, over):
 
 
 def test_published_reconstruction_and_interval(batch):
-    published = objective(reconstruction_over="all", reconstruction=Ramp(start=0.0, end=4.0, share=0.5))
+    published = objective(reconstruction_over="all", reconstruction=Ramp(start=0.0, end=4.0, ramp_fraction=0.5))
     ours = objective()
     a, b = (next(g.losses(batch, TrainingStep(0, 0.9))).parts["reconstruction"] for g in (published, ours))
     present, classes = batch.labels.sum(), batch.labels.numel()

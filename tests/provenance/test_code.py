@@ -42,5 +42,5 @@ def test_what_changed_since(tmp_path: Path) -> None:
 
 
 def test_few_are_named() -> None:
-    assert short(["a/b.py", "c.py"]) == "b.py, c.py"
+    assert short(["wsss/a/b.py", "stages/c.py"]) == "a/b.py, stages/c.py"
     assert short([f"{n}.py" for n in range(5)]) == "0.py, 1.py, 2.py and 2 more"

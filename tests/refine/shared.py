@@ -6,8 +6,8 @@ import pytest
 
 from wsss.runtime.shard import Shard
 from wsss.settings import EnsembleSettings, VoteSettings
-from wsss.stages.ensemble import write_ensemble
-from wsss.stages.vote import write_votes
+from wsss.stages.ensemble import make as write_ensemble
+from wsss.stages.vote import make as write_votes
 
 WRITE = {"ensemble": write_ensemble, "vote": write_votes}
 SETTINGS = {"ensemble": EnsembleSettings(members=("m0", "m1")), "vote": VoteSettings(members=("m0", "m1"))}

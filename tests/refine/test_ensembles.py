@@ -14,7 +14,8 @@ from wsss.evaluate.agreement import Agreement, count_pairs
 from wsss.refine.ensembles import combine, reduced
 from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.settings import EnsembleSettings
-from wsss.stages.ensemble import calibrated_weights, write_ensemble
+from wsss.stages.ensemble import calibrated_weights
+from wsss.stages.ensemble import make as write_ensemble
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.system.exit import Interrupted

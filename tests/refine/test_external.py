@@ -9,8 +9,9 @@ from PIL import Image
 
 from wsss.errors import WsssError
 from wsss.settings import ExternalCamsSettings, ExternalMasksSettings
-from wsss.stages.external_cams import ExternalMaps, external_shards, write_external_cams
-from wsss.stages.external_masks import write_external_masks
+from wsss.stages.external_cams import ExternalMaps, external_shards
+from wsss.stages.external_cams import make as write_external_cams
+from wsss.stages.external_masks import make as write_external_masks
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder

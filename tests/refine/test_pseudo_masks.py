@@ -12,8 +12,9 @@ from wsss.errors import WsssError
 from wsss.refine.crf import refine_scores
 from wsss.refine.pseudo_masks import banded_mask, best_labels, pseudo_mask
 from wsss.settings import AffinityLabelSettings, CrfSettings, IgnoreBand, MasksSettings, Threshold
-from wsss.stages.affinity_labels import write_affinity_labels
-from wsss.stages.masks import chosen_threshold, write_pseudo_masks
+from wsss.stages.affinity_labels import make as write_affinity_labels
+from wsss.stages.masks import chosen_threshold
+from wsss.stages.masks import make as write_pseudo_masks
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder

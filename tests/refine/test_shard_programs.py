@@ -28,7 +28,7 @@ def program(tmp_path, members):
         argv = ["--index", str(members["index"]), "--out", str(tmp_path / out), "--members", *folders, "--threads", "1"]
         argv += ["--settings", SETTINGS[stage].model_dump_json(), *flags]
         try:
-            frame.main(WRITE[stage], argv)
+            frame.main(argv, WRITE[stage])
         except SystemExit as end:
             return end.code
         return 0

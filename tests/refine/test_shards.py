@@ -10,7 +10,7 @@ from tests.refine.shared import KINDS, SETTINGS, WRITE, content, make
 from wsss.errors import WsssError
 from wsss.parts import maps
 from wsss.runtime.shard import Shard
-from wsss.stages.ensemble import write_ensemble
+from wsss.stages.ensemble import make as write_ensemble
 from wsss.store.maps import shard_name
 
 

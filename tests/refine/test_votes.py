@@ -10,7 +10,7 @@ import pytest
 from wsss.errors import WsssError
 from wsss.refine.votes import agreement, majority
 from wsss.settings import VoteSettings
-from wsss.stages.vote import write_votes
+from wsss.stages.vote import make as write_votes
 from wsss.store.manifest import write_manifest
 from wsss.store.masks import MaskFolder
 from wsss.system.exit import Interrupted

@@ -8,6 +8,7 @@ import runpy
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from tests.report.browser import Browser, program
-from wsss.data.index import Index
+from wsss.data.index import Index, write_index
 from wsss.store.manifest import write_manifest
+from wsss.system.files import write_rows
 
 HERE = Path(__file__).resolve().parent
 LITTLE = SimpleNamespace(**runpy.run_path(str(HERE.parent / "evaluate" / "conftest.py")))
@@ -24,12 +26,11 @@ TIMES = {"wall_seconds": 60.0, "peak_memory_mib": 900, "device": "a <i>machine</
 CAT = "<b>cat"
 
 
-def index_of(folder: Path, masks: bool = True) -> Index:
-    """The little index of the scores' tests, with ``<b>cat`` in place of ``cat``."""
-    LITTLE.make_index(folder, masks=masks)
-    for name in ("classes.txt", "index.csv"):
-        text = (folder / name).read_text(encoding="utf-8").replace("cat", CAT)
-        (folder / name).write_text(text, encoding="utf-8")
+def index_of(folder: Path, masks: bool = True, cat: str = CAT, suffix: str = "") -> Index:
+    """The little index of the scores' tests, with another name in place of ``cat`` and ``suffix`` behind every id."""
+    given = LITTLE.make_index(folder, masks=masks)
+    classes = [name.replace("cat", cat) for name in given.classes]
+    write_index(folder, classes, [replace(item, id=item.id + suffix) for item in given.items])
     return Index.load(folder)
 
 
@@ -41,39 +42,40 @@ def made(folder: Path, stage: str, seed: int, settings: dict, **inputs: str) -> 
     return folder
 
 
-def build(base: Path, masks: bool = True, seeds: tuple[int, ...] = (0, 3)) -> SimpleNamespace:
-    """Artefacts and their scores below ``base``; masks are the truth, shifted further with each seed."""
-    index = index_of(base / "index", masks)
+def build(
+    base: Path, masks: bool = True, seeds: tuple[int, ...] = (0, 3), end: str = "", **names: str
+) -> SimpleNamespace:  # fmt: skip
+    """Artefacts and their scores below ``base``; masks are the truth, shifted further with each seed. ``end``: of the
+    names of all recipes; ``names``: as of ``index_of``."""
+    index = index_of(base / "index", masks, **names)
+    plain, net, bound = f"plain{end}", f"net{end}", f"bound{end}"
     for seed in seeds:
         run = base / f"s{seed}"
-        plain = made(run / "classifiers/plain", "classifier", seed, {"objective": "vanilla", "pretrained": True})
+        learnt = {"objective": "vanilla", "pretrained": True}
+        classifier = made(run / "classifiers" / plain, "classifier", seed, learnt)
         rows = [["id", "split", *index.classes]]
         rng = np.random.default_rng(seed)
         rows += [[i.id, "val", *(f"{p:.4f}" for p in rng.random(3))] for i in index.split("val")]
-        (plain / "predictions.csv").write_text("\n".join(map(",".join, rows)), encoding="utf-8")
+        write_rows(classifier / "predictions.csv", rows[0], rows[1:])
         steps = [{"step": k, "epoch": k / 4, "lr": 0.1, "loss": 2 / k + seed, "whole": 1 / k} for k in range(1, 9)]
-        (plain / "metrics.jsonl").write_text("\n".join(map(json.dumps, steps)))
-        LITTLE.make_cams(run / "cams/plain", index)
-        made(
-            run / "cams/plain",
-            "cams",
-            seed,
-            {"splits": ["train", "val"], "scales": [1.0]},
-            classifier="classifiers/plain",
-        )
-        LITTLE.make_masks(run / "masks/plain", index, lambda mask, s=seed: np.roll(mask, 3 + s, 0))
-        made(run / "masks/plain", "masks", seed, {"source": "cams", "cams": "plain", "splits": ["train", "val"]},
-             cams="cams/plain")  # fmt: skip
-        for name, shift, pseudo in (("net", 4 + seed, True), ("bound", 1, False)):
+        (classifier / "metrics.jsonl").write_text("\n".join(map(json.dumps, steps)))
+        LITTLE.make_cams(run / "cams" / plain, index)
+        both = ["train", "val"]
+        made(run / "cams" / plain, "cams", seed, {"splits": both, "scales": [1.0]}, classifier=f"classifiers/{plain}")
+        LITTLE.make_masks(run / "masks" / plain, index, lambda mask, s=seed: np.roll(mask, 3 + s, 0))
+        made(run / "masks" / plain, "masks", seed, {"source": "cams", "cams": plain, "splits": both},
+             cams=f"cams/{plain}")  # fmt: skip
+        for name, shift, pseudo in ((net, 4 + seed, True), (bound, 1, False)):
             LITTLE.make_masks(run / "predictions" / name, index, lambda mask, s=shift: np.roll(mask, s, 1), ("val",))
             made(run / "predictions" / name, "predictions", seed, {"splits": ["val"]}, segmenter=f"segmenters/{name}")
-            learnt = {"architecture": "unet", "supervision": "pseudo" if pseudo else "masks", "masks": "plain"}
-            made(run / "segmenters" / name, "segmenter", seed, learnt, **({"masks": "masks/plain"} if pseudo else {}))
+            learnt = {"architecture": "unet", "supervision": "pseudo" if pseudo else "masks", "masks": plain}
+            given = {"masks": f"masks/{plain}"} if pseudo else {}
+            made(run / "segmenters" / name, "segmenter", seed, learnt, **given)
         for kind, place in (
-            ("classifiers", "classifiers/plain"), ("cams", "cams/plain"), ("masks", "masks/plain"),
-            ("segmenters", "predictions/net"), ("segmenters", "predictions/bound"),
+            ("classifiers", f"classifiers/{plain}"), ("cams", f"cams/{plain}"), ("masks", f"masks/{plain}"),
+            ("segmenters", f"predictions/{net}"), ("segmenters", f"predictions/{bound}"),
         ):  # fmt: skip
-            if masks or not place.endswith("bound"):
+            if masks or not place.endswith(bound):
                 LITTLE.run_stage(
                     "scores", "--index", index.folder, "--kind", kind, "--artefact", run / place, "--threads", 1,
                     "--seed", seed, "--out", run / "scores" / kind / Path(place).name,
@@ -82,12 +84,12 @@ def build(base: Path, masks: bool = True, seeds: tuple[int, ...] = (0, 3)) -> Si
     return SimpleNamespace(base=base, index=index, scores=scores, page=base / "report.html", seeds=seeds)
 
 
-def report(found: SimpleNamespace, out: Path | None = None, code: int = 0) -> str:
-    """Run the stage; what it said."""
+def report(found: SimpleNamespace, out: Path | None = None, code: int = 0, name: str = "little & large") -> str:
+    """Run the stage; what it said. ``name``: of the dataset."""
     out = out or found.base / "report"
     scores = ["--scores", *found.scores] if found.scores else []
     return LITTLE.run_stage(
-        "report", "--index", found.index.folder, "--dataset", "little & large", *scores, "--out", out, "--threads", 1,
+        "report", "--index", found.index.folder, "--dataset", name, *scores, "--out", out, "--threads", 1,
         code=code,
     )  # fmt: skip
 
@@ -111,7 +113,7 @@ def unscored(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def stage() -> SimpleNamespace:
     """The helpers of this file, for tests (which cannot import it)."""
-    return SimpleNamespace(report=report, cat=CAT, index=index_of)
+    return SimpleNamespace(report=report, cat=CAT, index=index_of, build=build)
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,6 @@ from PIL import Image
 from wsss.evaluate.confusion import mean_iou
 from wsss.report import headline, image_scores
 from wsss.report.html import gallery
-from wsss.report.html.charts import Line, line_chart, ticks
-from wsss.report.html.markup import bar, duration, listed, table, tag
 from wsss.report.provenance import read_scored
 
 
@@ -131,7 +129,7 @@ def test_the_counts_behind_pictures_and_confusion_are_those_of_the_scores(scored
     assert headline.final(alone) == alone and headline.final([]) == []
     split, items = headline.shown_split(scored.index, result)
     source = headline.sources(every, result)["segmenters"]
-    verdict = image_scores.judge(scored.index, items, source, {}, 1)
+    verdict = image_scores.score_images(scored.index, items, source, {}, 1)
     assert split == "val" and float(mean_iou(verdict.matrix)) == pytest.approx(
         content(scored, 0, "segmenters", "net")["val"]["policies"][""]["miou"], abs=1e-12
     )
@@ -143,6 +141,21 @@ def test_names_with_markup_stay_names(scored, page, stage) -> None:
     assert stage.cat in "".join(page.said) and "little & large" in "".join(page.said)
     assert "<i>machine" not in text
     assert page.open == []
+
+
+def test_every_name_is_escaped(stage, tmp_path: Path) -> None:
+    """Recipes, classes, image ids and the dataset: each would end an attribute and begin a script, were it markup."""
+    mark = "\"'><script>&lt"
+    found = stage.build(tmp_path / "results", seeds=(0,), end=mark, cat=f"cat{mark}", suffix=mark)
+    stage.report(found, name=f"set{mark}")
+    text = found.page.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == [] and len(page.all("script")) == 1 and mark not in text
+    shown = [*page.said, *(value for _, attrs in page.elements for value in attrs.values() if value)]
+    named = {name: [one for one in shown if f"{name}{mark}" in one] for name in ("plain", "net", "bound", "cat", "set")}
+    assert all(len(places) >= 3 for places in named.values()), named
+    assert any(one == f"{found.index.split('val')[0].id}" and one.endswith(mark) for one in page.said)
+    assert len(page.all("section")) == 13 and len(page.all("article")) > 3
 
 
 def test_the_page_needs_nothing_beside_it(scored, page) -> None:
@@ -219,13 +232,13 @@ def test_scores_of_other_classes_are_refused(scored, stage, tmp_path: Path) -> N
 
 def test_pictures_shrink_until_they_fit(scored, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = {0: [(0.5, item.id) for item in scored.index.split("val")]}
-    found = image_scores.Judged("iou", figures)
+    found = image_scores.ImageScores("iou", figures)
     assert gallery.gallery(scored.index, found, {}, "val").edge == gallery.EDGES[0]
     monkeypatch.setattr(gallery, "BUDGET", 0)
     assert gallery.gallery(scored.index, found, {}, "val").edge == gallery.EDGES[-1]
     monkeypatch.setattr(gallery, "MOST_CLASSES", 2)
     figures = {c: [(0.1 * c, found.figures[0][0][1])] for c in range(3)}
-    shown = gallery.gallery(scored.index, image_scores.Judged("iou", figures), {}, "val")
+    shown = gallery.gallery(scored.index, image_scores.ImageScores("iou", figures), {}, "val")
     assert {card.label for card in shown.cards} == {0, 2} and shown.left_out == [1]
 
 
@@ -262,16 +275,3 @@ def test_errors_and_layers_by_hand() -> None:
     )
     colours = gallery.class_colours(80)
     assert len(set(colours)) == 80 and all(re.fullmatch(r"#[0-9a-f]{6}", c) for c in colours)
-
-
-def test_markup_and_charts_by_hand() -> None:
-    assert tag("p", "a < b", tag("i", "&"), None, class_='x"y') == '<p class="x&quot;y">a &lt; b<i>&amp;</i></p>'
-    assert "width:50.0%" in bar(0.5, "50") and "width:100.0%" in bar(7.0, "x")
-    assert '<td class="n">61.2 ± 1.3</td>' in table(["a", "b"], [["x", "61.2 ± 1.3"]], "t")
-    assert [duration(s) for s in (0.5, 99, 600, 7200)] == ["0.5 s", "99 s", "10 min", "2.0 h"]
-    assert listed(["a", "b", "c"]) == "a, b and c" and listed(["a"]) == "a" and listed([]) == ""
-    assert ticks(0, 0.9, 5) == [0, 0.2, 0.4, 0.6, 0.8, 1.0] and ticks(3, 3, 4)[0] < 3 < ticks(3, 3, 4)[-1]
-    chart = line_chart([Line("a", [0, 1, 2], [0.0, float("nan"), 0.5])], "t", "x", "y", percent=True)
-    points = re.search(r'points="([^"]+)"', chart)[1].split()
-    assert len(points) == 2 and float(points[1].split(",")[1]) < float(points[0].split(",")[1])
-    assert line_chart([Line("a", [0], [float("nan")])], "t", "x", "y") == ""

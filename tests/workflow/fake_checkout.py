@@ -53,4 +53,4 @@ if __name__ == "_house":
     from wsss.runtime.program import Stage
 
     main = Stage.main
-    Stage.main = lambda self, real, argv=None: main(self, work, argv)
+    Stage.main = lambda self, argv=None: main(self, argv, work)

@@ -16,7 +16,7 @@ from wsss.data.index import write_index
 from wsss.errors import WsssError
 from wsss.report.ablation import cell, long_form, page, values_of
 from wsss.runtime.run import Run
-from wsss.stages.ablation_table import write_ablation_table
+from wsss.stages.ablation_table import make as write_ablation_table
 from wsss.store.manifest import write_manifest
 from wsss.system.files import write_json
 

@@ -32,9 +32,8 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = tmp_path_factory.mktemp("prefix")
     copy = at / "source"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "results", "build", "*.so"))
-    install = [sys.executable, "setup.py", "--quiet", "install_data", f"--install-dir={at}"]
-    subprocess.run(install, cwd=copy, check=True, timeout=100)
-    shutil.move(copy / "wsss", at / "site" / "wsss")
+    install = ["build_py", f"--build-lib={at / 'site'}", "install_data", f"--install-dir={at}"]
+    subprocess.run([sys.executable, "setup.py", "--quiet", *install], cwd=copy, check=True, timeout=100)
     about = at / "site" / "wsss-0.1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: wsss\nVersion: 0.1.0\n")
@@ -61,6 +60,8 @@ def test_nothing_is_left_out_and_nothing_else_is_there(prefix: Path) -> None:
     checkout = prefix / "share" / "wsss"
     there = {path.relative_to(checkout).as_posix() for path in checkout.rglob("*") if path.is_file()}
     assert {path for path in there if "__pycache__" not in path} == known
+    package = {path.relative_to(prefix / "site").as_posix() for path in (prefix / "site/wsss").rglob("*.*")}
+    assert {path for path in package if "__pycache__" not in path} == {path for path in known if path[:5] == "wsss/"}
 
 
 def test_its_versions_are_ours(prefix: Path) -> None:

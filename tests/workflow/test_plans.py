@@ -221,7 +221,7 @@ CASES: dict[str, tuple[Callable[[Checkout], None], set[str]]] = {
     "what a rule asks for": (code("wsss/workflow/resources.py", "480", "481"), set()),
     "the number of the release": (code("wsss/__init__.py", '"0.1.0"', '"0.2.0"'), set()),
     "the conda environment": (add_line("envs/environment.yml", "\n# newer\n"), set()),
-    "how the report looks": (code("wsss/report/html/style.py", "margin: 0;", "margin: 1px;"), set()),
+    "how the report looks": (code("wsss/report/html/static/report.css", "margin: 0;", "margin: 1px;"), set()),
     "an upgrade of torch": (made_with(torch="0.1"), set()),
     "version of p-noc": (raised("wsss/objectives/p_noc.py"), {"classifier p-noc", *AFTER_P_NOC}),
     "version of vanilla": (raised("wsss/objectives/vanilla.py"), {"classifier vanilla", *AFTER_VANILLA}),

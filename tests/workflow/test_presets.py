@@ -49,7 +49,7 @@ def preset(name: str) -> Config:
 
 
 def ramp(weight: Any) -> tuple[float, float, float]:
-    return weight.start, weight.end, weight.share
+    return weight.start, weight.end, weight.ramp_fraction
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_published_numbers(
     assert (ramp(p_noc.reconstruction), p_noc.reconstruction_over) == ((0, 4, 0.5), "all")
     assert (ramp(p_noc.erasing), ramp(p_noc.adversary)) == ((0.3, 1, 1), (0, 1, 1))
     assert (p_noc.adversary_threshold, p_noc.adversary_batch_norm, p_noc.gradient_leak) == (0.2, "fixed", False)
-    assert (p_noc.erasing_full, ramp(p_noc.erased_area)[:2], p_noc.reconstruction_norm) == (1, (0, 0), "none")
+    assert (p_noc.erase_saturation, ramp(p_noc.erased_area)[:2], p_noc.reconstruction_norm) == (1, (0, 0), "none")
     cams = recipes["cams"]["p-noc"]
     assert (cams.scales, cams.flip) == ((0.5, 1.0, 1.5, 2.0), True)
     c2am = recipes["saliency"]["c2am-h"]

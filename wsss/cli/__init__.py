@@ -1,27 +1,91 @@
 """The console program ``wsss``: from a folder of photos to masks, and how they were made.
 
-What it understands stands in ``wsss.cli.arguments``; each command is a module of its name. Only a command that needs
-torch or Snakemake imports them.
+Each command is a module of its name: ``ABOUT``, ``EXAMPLES``, ``add_arguments`` and a function of that name. Only the
+module of the command that was given is imported, so that ``--help`` is there at once, and only one that needs torch or
+Snakemake imports them.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import sys
+from collections.abc import Sequence
+from typing import Any
 
-from wsss.cli.arguments import parser
+from wsss import __version__
 from wsss.cli.colours import paint
 from wsss.errors import WsssError
 
+ABOUT = """\
+Segmentation masks from image tags: from a folder of photos and a table of tags to a trained network.
+
+    wsss init photos                     look at a folder of photos, write config.yaml for it
+    wsss check                           everything that is wrong with photos and tags
+    wsss run                             train, make masks, score: whatever is missing or out of date
+    wsss predict results/photos/s0/segmenters/walk other-photos --out masks
+                                         masks of photos that have no tags
+    wsss explain results/photos/s0/classifiers/p-noc photo.jpg
+                                         what in a photo a trained network goes by
+    wsss export results/photos/s0/segmenters/walk --to onnx --out walk.onnx
+                                         a trained network for other software
+    wsss accept | adopt | clean          keep results as they are, take some in, tidy up
+    wsss show results/photos/s0/masks/walk
+                                         how it was made, whether it is stale, how to make it again
+    wsss diff A B                        what differs between two artefacts, all the way up
+    wsss plan                            jobs, images, time and memory before a run
+
+wsss COMMAND --help says more, with examples."""
+CODES = """\
+exit codes: 0 done; 1 a difference (diff), or the run failed (run: as Snakemake); 2 a mistake that you can mend, said in
+a sentence; 75 stopped by a signal, the same command goes on; 130 stopped by Ctrl-C.
+Colours and progress bars show on a terminal only; NO_COLOR=1 turns colours off. Bars and complaints go to stderr."""
+COMMANDS = {
+    "init": "look at a folder of photos, write a configuration for it",
+    "check": "everything that is wrong with photos and tags",
+    "run": "make what is missing or out of date",
+    "accept": "take finished results as they are",
+    "adopt": "take in an artefact made elsewhere",
+    "clean": "delete what is of no use any more",
+    "predict": "masks of other photos by a trained network",
+    "explain": "what in a photo a trained network goes by",
+    "export": "a trained network as a file for other software",
+    "show": "how an artefact was made, whether it is stale, how to make it again",
+    "diff": "what differs between two artefacts",
+    "plan": "jobs, images, expected time and memory of a configuration",
+}
+"""Name of a command -> what it does, in a line."""
 FAILED = 2
 STOPPED = 130
 """After Ctrl-C."""
 
 
+def parser(commands: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The parser of the program, with the flags of these commands; of others it knows the names."""
+    raw = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(
+        prog="wsss", description=ABOUT, epilog=CODES, formatter_class=raw, usage="wsss COMMAND ..."
+    )
+    top.add_argument("--version", action="version", version=f"wsss {__version__}")
+    group = top.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands", prog="wsss")
+    for name, help in COMMANDS.items():
+        more: dict[str, Any] = {}
+        if name == "run":  # no abbreviations: --config is a flag of Snakemake
+            more = {"allow_abbrev": False, "usage": "wsss run [--configfile FILE] [TARGET] [flags of Snakemake]"}
+        command = group.add_parser(name, help=help, formatter_class=raw, **more)
+        if name in commands:
+            module = importlib.import_module(f"wsss.cli.{name}")
+            command.description = getattr(module, "ABOUT", f"{help[0].upper()}{help[1:]}.")
+            command.epilog = getattr(module, "EXAMPLES", None)
+            module.add_arguments(command)
+    return top
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run ``wsss``; returns the exit code (2 after a ``WsssError``, which is printed)."""
-    known = parser()
+    words = sys.argv[1:] if argv is None else argv
+    known = parser([word for word in words if word in COMMANDS][:1])
     args, rest = known.parse_known_args(argv)
     args.rest = rest
     if rest and args.command != "run":

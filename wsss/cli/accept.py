@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.cli.confirm import confirmed
+from wsss.cli.flags import add_configfile
 from wsss.errors import WsssError
 from wsss.provenance import outputs
 from wsss.provenance.code import today
@@ -21,6 +22,23 @@ from wsss.text import count, nice, wrapped
 from wsss.workflow.chain import Chain
 from wsss.workflow.checkout import checkout
 from wsss.workflow.staleness import Staleness, State
+
+ABOUT = """\
+Finished results that are stale stand for what the configuration wants, as they are: those that are named, or all. Their
+manifests tell what they were made with. Do this when you know better than the settings: an option that changes nothing
+here, a version that was raised for others."""
+EXAMPLES = """\
+examples:
+  wsss accept                                       all finished results; shows them and asks
+  wsss accept results/photos/s0/classifiers/p-noc"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``wsss accept``."""
+    add_configfile(parser)
+    parser.add_argument("path", type=Path, nargs="*", metavar="PATH", help="artefacts (default: all that are stale)")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
 
 _OF_THE_RUN = (
     *(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.cli.accept import rewritten
+from wsss.cli.flags import add_configfile
 from wsss.errors import WsssError
 from wsss.provenance import outputs
 from wsss.runtime.shard import locked
@@ -23,6 +24,25 @@ from wsss.workflow.jobs import Job
 from wsss.workflow.staleness import Staleness, changed_settings
 from wsss.workflow.values import ABSENT, references
 from wsss.workflow.values import differences as differing
+
+ABOUT = """\
+Take in an artefact that was made elsewhere, by a colleague or in an earlier run: a classifier, maps, masks, whatever a
+stage makes. Its settings have to be those of a recipe, its files those that its manifest tells of, its classes those of
+the dataset. What lies in its place is kept."""
+EXAMPLES = """\
+examples:
+  wsss adopt /shared/anna/results/photos/s0/classifiers/p-noc
+  wsss adopt old/results/photos/s0/masks/walk --to results/photos/s0/masks/mine"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``wsss adopt``."""
+    add_configfile(parser)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the artefact's folder, with its manifest.json")
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR", help="where it belongs (default: the recipe with its settings)"
+    )
+    parser.add_argument("--anyway", action="store_true", help="although its settings are others than those of --to")
 
 
 def adopt(args: argparse.Namespace) -> int:

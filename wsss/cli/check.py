@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.cli.colours import paint
+from wsss.cli.flags import add_configfile, positive
 from wsss.config.loader import Config
 from wsss.data.validate import Collected
 from wsss.errors import WsssError
@@ -22,6 +23,26 @@ from wsss.settings import DatasetSettings, ScenesSettings
 from wsss.stages.index import build_index
 from wsss.text import count, listed, nearest, nice, table, wrapped
 from wsss.workflow.chain import Chain
+
+ABOUT = """\
+Open every photo and mask and compare them with the table of tags: what the dataset holds, and every problem with its
+file, its id and how to mend it. The run does the same first; this trains nothing and writes nothing."""
+EXAMPLES = """\
+examples:
+  wsss check
+  wsss check --configfile my.yaml
+
+exit code 0: a run would go on from here; 2: it would stop."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``wsss check``."""
+    add_configfile(parser)
+    parser.add_argument("--dataset", action="append", metavar="NAME", help="only this one (default: those of the run)")
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="files looked at side by side (default: all cores)"
+    )
+
 
 FAILED = 2
 FEW = 10

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wsss.cli.confirm import confirmed
+from wsss.cli.flags import add_configfile
 from wsss.errors import WsssError
 from wsss.provenance.outputs import RUN, STATE
 from wsss.store.artefact import OF_SUMMARY, below_folder, load
@@ -20,6 +21,28 @@ from wsss.workflow.chain import Chain
 from wsss.workflow.checkout import checkout
 from wsss.workflow.staleness import Staleness
 from wsss.workflow.temporary import delete, spent
+
+ABOUT = """\
+What lies in the results and is of no use any more, with its size: earlier results, kept when something was made anew,
+half-done trainings of other settings, intermediates with keep: false. Asks before it deletes."""
+EXAMPLES = """\
+examples:
+  wsss clean                       sizes, then a question
+  wsss clean --kept --older 30     only earlier results, of more than 30 days ago
+  wsss clean --unnamed --list      results of recipes that are no longer in the configuration"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``wsss clean``."""
+    add_configfile(parser)
+    parser.add_argument("--kept", action="store_true", help="earlier results in .kept")
+    parser.add_argument("--checkpoints", action="store_true", help="half-done trainings of finished artefacts")
+    parser.add_argument("--intermediates", action="store_true", help="files of finished recipes with keep: false")
+    parser.add_argument("--unnamed", action="store_true", help="results that the configuration does not name")
+    parser.add_argument("--older", type=float, default=0, metavar="DAYS", help="only what is older")
+    parser.add_argument("--list", action="store_true", help="name every folder")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
 
 WHAT = {
     "kept": "earlier results, kept when something was made anew",

@@ -14,6 +14,16 @@ from wsss.store.artefact import Artefact, find, load
 from wsss.text import duration, memory, nice, wrapped
 from wsss.workflow.values import ABSENT, counted, differences, literal, own
 
+ABOUT = "Compare two artefacts and all that they were made from. Exit code 0: no difference, 1: some."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``wsss diff``."""
+    parser.add_argument("a", type=Path, metavar="A", help="an artefact's folder, or anything inside it")
+    parser.add_argument("b", type=Path, metavar="B", help="likewise")
+    parser.add_argument("--all", action="store_true", help="also what was found on the way, and time and memory")
+
+
 DIFFERENT = 1
 
 

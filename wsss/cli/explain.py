@@ -7,12 +7,41 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsss.cli.flags import positive
 from wsss.errors import WsssError
 from wsss.settings.check import check
 from wsss.settings.explaining import ExplainedSettings
 from wsss.store.manifest import read_manifest
 from wsss.system.files import atomic_path
+from wsss.system.log import add_verbosity, set_verbosity
 from wsss.text import listed, nearest, table
+
+ABOUT = """\
+Show what in a photo a trained network goes by: for each class that a classifier predicts (p > 0.5), or that a
+segmentation network's mask has, a map laid over the photo. Writes a PNG for each photo, and prints the scores."""
+EXAMPLES = """\
+examples:
+  wsss explain results/photos/s0/classifiers/p-noc photo.jpg
+  wsss explain results/photos/s0/classifiers/p-noc photo.jpg --explainer minmax-cam --classes cat dog
+  wsss explain results/photos/s0/segmenters/walk photo.jpg --explainer seg-hires-grad-cam"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``wsss explain``."""
+    parser.add_argument("network", type=Path, metavar="NETWORK", help="folder of a classifier or a segmenter")
+    parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="pictures to explain")
+    parser.add_argument("--explainer", metavar="NAME", help="cam, grad-cam, minmax-cam, score-cam, occlusion, ...; "
+                         "seg-grad-cam, seg-ablation-cam, ... (default: cam, seg-grad-cam)")  # fmt: skip
+    parser.add_argument("--option", action="append", metavar="NAME=VALUE", help="an option of the explainer")
+    parser.add_argument("--classes", nargs="+", metavar="CLASS", help="explain these classes, whatever is predicted")
+    parser.add_argument("--layer", metavar="NAME", help="layer to look at (default: the last features)")
+    parser.add_argument("--out", type=Path, metavar="PNG|DIR", help="(default: PHOTO-EXPLAINER.png here)")
+    parser.add_argument("--max-side", type=positive, default=1024, metavar="N", help="larger photos are reduced (1024)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of explainers with noise (0)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="cores it may use (default: all)")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu or cuda")
+    add_verbosity(parser)
+
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +59,7 @@ def explain(args: argparse.Namespace) -> int:
         WsssError: The folder is no trained classifier or segmentation network, a photo cannot be read, there is no such
             explainer, option or class, or the explainer cannot be used on this network.
     """
+    set_verbosity(args)
     stage = read_manifest(args.network).get("stage")
     if stage not in USUAL:
         raise WsssError(

@@ -5,6 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+ABOUT = """\
+Write a trained segmentation network or classifier as an ONNX file or a torch.export program. Before the file gets its
+name it is compared with the network on a drawn picture; the largest difference is printed."""
+EXAMPLES = """\
+examples:
+  wsss export results/photos/s0/segmenters/walk --to onnx --out walk.onnx --normalise
+  wsss export results/photos/s0/classifiers/p-noc --to torch.export --out p-noc.pt2"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``wsss export``."""

@@ -22,6 +22,46 @@ from wsss.errors import WsssError
 from wsss.system.files import atomic_path
 from wsss.text import count, nice, pairs, table, wrapped
 
+ABOUT = """\
+Look at a folder of photos and the table of their tags, say what was found, and write a configuration that fits:
+sizes by the photos, lengths of trainings by their number, networks by this machine and the weights that can be had.
+
+The table (found beside or in the folder, or given) has the columns id,labels: a line per photo, the id is its path
+below the folder without the suffix, labels are joined by ';' (farm/sheep 7,sheep;dog). Found beside it, too:
+masks/ID.png (scores read them, and 20 choose a threshold), classes.txt (the order of mask values), train.txt and
+val.txt (ids, a line each)."""
+EXAMPLES = """\
+examples:
+  wsss init photos                                   photos/ and tags.csv, into config.yaml
+  wsss init photos --quick --out quick.yaml          a first try: small and short, minutes on a laptop
+  wsss init photos --labels tags.csv --masks masks --weights mobilenetv2_100.safetensors"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``wsss init``."""
+    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder with the photos, folders in it included")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="table of tags (default: the one in or beside PHOTOS)"
+    )
+    parser.add_argument("--masks", type=Path, metavar="DIR", help="true masks ID.png, to score with (default: "
+                      "PHOTOS/../masks, if it has masks of these photos)")  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("config.yaml"), metavar="FILE",
+                      help="file to write (default: config.yaml)")  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="write over it")
+    parser.add_argument("--quick", action="store_true", help="a first try: small pictures, one classifier, few epochs")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="ImageNet weights of a timm model, safetensors or "
+                      "pth (default: a file named after its model in a folder 'weights' here or near the photos; else "
+                      "the hub's; else none)")  # fmt: skip
+    parser.add_argument(
+        "--backbone", metavar="NAME", help="timm model (default: what suits the machine and the weights)"
+    )
+    parser.add_argument(
+        "--name", metavar="NAME", help="of the dataset (default: the folder's): results go to results/NAME"
+    )
+    parser.add_argument("--broken", choices=("fail", "drop"), default="fail",
+                      help="what a run does about broken photos: stop (default), or leave them out")  # fmt: skip
+
+
 SHOWN = 5
 """So many examples of a problem are named."""
 BAR = 24
@@ -112,7 +152,7 @@ def _lists(found: Survey) -> str:
 
 
 def histogram(classes: Sequence[str], numbers: Counter[str]) -> list[str]:
-    """A line a class: its name, how many photos have it, a bar."""
+    """A line per class: its name, how many photos have it, a bar."""
     most = max(numbers.values(), default=1)
     rows = [[f"  {name}", str(numbers[name]), "#" * -(-BAR * numbers[name] // most)] for name in classes]
     return table(["  class", "photos", ""], rows, right=(1,))

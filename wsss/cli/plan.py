@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsss.cli.flags import add_configfile
 from wsss.cli.forecast import Forecast, History, Past, dataset_key, images_key, past
 from wsss.errors import WsssError
 from wsss.provenance.versions import ROOT
@@ -24,6 +25,23 @@ from wsss.workflow.rerun import jobs_to_rerun
 from wsss.workflow.resources import NEEDS
 from wsss.workflow.staleness import BACK, Staleness
 
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``wsss plan``."""
+    add_configfile(parser)
+    parser.add_argument("--jobs", action="store_true", help="list every job to do, with the reason")
+    for target in ("ablation", "explain"):
+        parser.add_argument(
+            f"--{target}", action="store_const", dest="target", const=target, default="all",
+            help=f"plan the target '{target}' in place of the default run",
+        )  # fmt: skip
+    parser.add_argument("--device", metavar="TEXT", help="go by runs on devices whose name contains this (H100, Xeon)")
+    parser.add_argument(
+        "--history", action="append", type=Path, default=[], metavar="DIR",
+        help="another results folder to learn times from; may be given several times",
+    )  # fmt: skip
+
+
 CORES = 8
 """Cores of a job on a cluster, where nobody says otherwise (``max-threads`` of the profile)."""
 TOGETHER = ("summary", "report", "ablation_table", "explanations")
@@ -31,7 +49,7 @@ TOGETHER = ("summary", "report", "ablation_table", "explanations")
 
 
 @dataclass
-class Entry:
+class PlannedJob:
     """What makes an artefact: why it has to run (nothing: it is done), on how many images, and what it takes or took;
     where ``shards`` jobs share the images, all of them together."""
 
@@ -92,7 +110,7 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _entries(chain: Chain, judge: Staleness, history: History, target: str) -> Iterator[Entry]:
+def _entries(chain: Chain, judge: Staleness, history: History, target: str) -> Iterator[PlannedJob]:
     jobs = chain.wanted(target)
     stale = judge.stale(chain.folder(job) for job in jobs if job.rule in TOGETHER)
     for job in jobs:
@@ -112,7 +130,7 @@ def _entries(chain: Chain, judge: Staleness, history: History, target: str) -> I
             forecast = Forecast(1.0, basis="kept") if reasons == [BACK] else history.forecast(wanted)
         else:
             forecast = measured(folder)
-        yield Entry(job, folder, reasons, images, forecast, list(chain.inputs(job).values()), chain.shards(job))
+        yield PlannedJob(job, folder, reasons, images, forecast, list(chain.inputs(job).values()), chain.shards(job))
 
 
 def measured(folder: str) -> Forecast:
@@ -130,8 +148,8 @@ def images_of(chain: Chain, job: Job, settings: Any, history: History) -> int | 
     """How many images a job works on (scores, for the tables); None where nothing tells yet."""
     if job.rule in TOGETHER:
         return len(chain.inputs(job)) - 1
-    if job.rule == "segmenter" and settings.true_masks != "all":
-        shown: int = settings.true_masks
+    if job.rule == "segmenter" and settings.gt_masks != "all":
+        shown: int = settings.gt_masks
         return shown
     splits = dataset_images(chain, job.dataset, history)
     if splits is None:
@@ -178,7 +196,7 @@ def asked_by_rules() -> dict[str, Asked]:
     return {rule: Asked(need.memory(1, CORES), need.minutes, 1 if need.gpu else None) for rule, need in NEEDS.items()}
 
 
-def _by_stage(entries: list[Entry]) -> dict[str, list[Entry]]:
+def _by_stage(entries: list[PlannedJob]) -> dict[str, list[PlannedJob]]:
     order = ["index", *STEPS, "scores", *TOGETHER]
     present = {one.job.rule for one in entries}
     return {rule: [one for one in entries if one.job.rule == rule] for rule in order if rule in present}
@@ -190,7 +208,7 @@ def _span(values: Sequence[float], text: Callable[[Any], str]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _table(entries: list[Entry], asked: dict[str, Asked]) -> list[str]:
+def _table(entries: list[PlannedJob], asked: dict[str, Asked]) -> list[str]:
     rows = []
     for rule, every in _by_stage(entries).items():
         todo = [one for one in every if not one.done]
@@ -223,7 +241,7 @@ def _table(entries: list[Entry], asked: dict[str, Asked]) -> list[str]:
     return table(head, rows, right=(1, 2, 3))
 
 
-def _listed(entries: list[Entry]) -> Iterator[str]:
+def _listed(entries: list[PlannedJob]) -> Iterator[str]:
     """Every job to do, with the first reason."""
     todo = [one for one in entries if not one.done]
     yield "Jobs to do, in an order in which they can run:" if todo else "No job to do."
@@ -233,7 +251,7 @@ def _listed(entries: list[Entry]) -> Iterator[str]:
         yield from wrapped(f"{one.folder}: {time}; {one.reasons[0]}{more}", "  ", "      ")
 
 
-def _totals(entries: list[Entry], asked: dict[str, Asked], judge: Staleness) -> Iterator[str]:
+def _totals(entries: list[PlannedJob], asked: dict[str, Asked], judge: Staleness) -> Iterator[str]:
     todo = [one for one in entries if not one.done]
     if not todo:
         yield "Nothing to do."
@@ -264,7 +282,7 @@ def _totals(entries: list[Entry], asked: dict[str, Asked], judge: Staleness) -> 
         yield from wrapped(remark, "", "  ")
 
 
-def longest(entries: list[Entry]) -> float:
+def longest(entries: list[PlannedJob]) -> float:
     """Seconds of the longest chain of jobs to do that wait for each other; unknown ones count nothing."""
     ends: dict[str, float] = {}
     for one in entries:  # each after those it needs
@@ -273,7 +291,7 @@ def longest(entries: list[Entry]) -> float:
     return max(ends.values(), default=0.0)
 
 
-def _too_little(todo: list[Entry], asked: dict[str, Asked]) -> Iterator[str]:
+def _too_little(todo: list[PlannedJob], asked: dict[str, Asked]) -> Iterator[str]:
     """Rules that ask for less than their jobs are expected to take."""
     for rule, every in _by_stage(todo).items():
         limits = asked.get(rule, Asked())

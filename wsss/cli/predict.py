@@ -13,14 +13,43 @@ from typing import TYPE_CHECKING, Any
 
 from wsss import __version__
 from wsss.cli.colours import paint
+from wsss.cli.flags import positive
 from wsss.errors import WsssError
 from wsss.provenance.outputs import digest
 from wsss.settings import PredictSettings
 from wsss.settings.check import check
 from wsss.store.artefact import Artefact, below_folder, find, load
 from wsss.system.files import write_json
+from wsss.system.log import add_verbosity, set_verbosity
 from wsss.text import count, dotted, duration, nice, pairs, table, wrapped
 from wsss.workflow.values import literal
+
+ABOUT = """\
+Apply a trained segmentation network to a folder of photos; no tags are needed. DIR gets masks/ID.png (8-bit palette:
+0 background, c the c-th class), overlays/ID.jpg, legend.png, and coco.json: one annotation for each connected region
+of a class, as compressed RLE with area and box. Started again after a stop, it keeps what is made."""
+EXAMPLES = """\
+examples:
+  wsss predict results/photos/s0/segmenters/walk new-photos --out new-masks
+  wsss predict results/photos/s0/segmenters/walk new-photos --out fast --scales 1 --crf none"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``wsss predict``."""
+    parser.add_argument("network", type=Path, metavar="NETWORK", help="results/DATASET/sSEED/segmenters/NAME")
+    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder with photos, folders in it included")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--scales", type=float, nargs="+", metavar="X", help="sizes at which each photo is seen, 1: "
+                         "its own (default: as the network's recipe has it)")  # fmt: skip
+    parser.add_argument(
+        "--crf", metavar="NAME", help="dense CRF: none, labels, labels-1, deeplab, psa (default: likewise)"
+    )
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu or cuda")
+    parser.add_argument("--threads", type=positive, metavar="N", help="cores it may use (default: all)")
+    parser.add_argument("--force", action="store_true", help="make everything in DIR anew")
+    parser.add_argument("--skip-unreadable", action="store_true", help="go on without photos that cannot be read")
+    add_verbosity(parser)
+
 
 if TYPE_CHECKING:
     from wsss.interfaces.predict import Photo
@@ -34,6 +63,7 @@ def predict(args: argparse.Namespace) -> int:
     Raises:
         WsssError: What was named is no segmentation network, photos cannot be read, or the folder holds other masks.
     """
+    set_verbosity(args)
     begun = time.monotonic()
     network = segmenter(args.network)
     settings, origin = recipe(network)

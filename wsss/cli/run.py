@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wsss.cli.confirm import confirmed
+from wsss.cli.flags import add_configfile
 from wsss.errors import WsssError
 from wsss.steps import SCORED, STEPS, TABLES
 from wsss.text import listed, nearest, nice
@@ -18,6 +19,35 @@ from wsss.workflow.checkout import checkout
 from wsss.workflow.jobs import Job
 from wsss.workflow.rerun import Rerun, jobs_to_rerun
 from wsss.workflow.staleness import Staleness
+
+ABOUT = """\
+Make whatever is missing or out of date: Snakemake with the workflow of this checkout, all cores, and half-written files
+made again. What is finished and would be made again is said first, with the hours that it took. All that wsss does not
+know itself is passed on, so every flag and target of Snakemake will do."""
+EXAMPLES = """\
+examples:
+  wsss run                                 everything in config.yaml, in this folder
+  wsss run -n                              only show what would run
+  wsss run --configfile my.yaml all_masks  as far as the pseudo masks
+  wsss run --profile workflow/profiles/slurm
+  wsss run --again classifier:p-noc        train it anew, although nothing that counts has changed
+  wsss run --only masks                    the masks alone, from what there is
+  wsss run --yes --most 50                 in a batch: go on, unless more than 50 hours are made again
+  wsss run --unlock                        after a kill or a power cut; then wsss run again
+
+Ctrl-C once stops in order; the same command goes on from there. Exit code: that of Snakemake."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``wsss run``."""
+    add_configfile(parser)
+    parser.add_argument("--again", action="append", metavar="STAGE[:NAME]", help="make these anew, changed or not")
+    parser.add_argument("--only", action="append", metavar="STAGE[:NAME]", help="make these alone, from what there is")
+    parser.add_argument("--yes", action="store_true", help="make finished results again without asking")
+    parser.add_argument(
+        "--most", type=float, metavar="HOURS", help="refuse if finished results that took more would be made again"
+    )
+
 
 CORES = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e")
 """Flags of Snakemake that say how many jobs there are at once."""

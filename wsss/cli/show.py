@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from wsss.cli.flags import add_configfile
 from wsss.cli.reproduce import snakemake_command, stage_command, why_not
 from wsss.errors import WsssError
 from wsss.provenance.outputs import digest
@@ -20,6 +21,15 @@ from wsss.workflow.checkout import checkout
 from wsss.workflow.remarks import remarks
 from wsss.workflow.staleness import AGAIN, Staleness
 from wsss.workflow.values import counted, every, literal, own
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``wsss show``."""
+    add_configfile(parser)
+    parser.add_argument("path", type=Path, metavar="PATH", help="an artefact's folder, or anything inside it")
+    parser.add_argument("--all", action="store_true", help="all settings, not only those that differ from the defaults")
+    parser.add_argument("--verify", action="store_true", help="read all its files: are they those that were made?")
+
 
 TOLD = {
     *("stage", "identity", "declared", "settings", "seed", "flags", "files", "inputs", "images", "dropped", "outputs"),
@@ -241,7 +251,7 @@ def _warnings(made: Artefact) -> Iterator[str]:
         dropped = sum(dropped.values()) if isinstance(dropped, dict) else dropped
         if dropped:
             yield f"{one.title}: {count(dropped, 'image')} dropped as broken (the index's report.json names them)"
-        few = one.settings.get("true_masks", "all")
+        few = one.settings.get("gt_masks", "all")
         if one.settings.get("supervision") == "masks":
             yield f"{one.title}: trained on {'' if few == 'all' else f'{few} '}true masks"
         if one.settings.get("objective") == "guided" and few:

@@ -144,8 +144,8 @@ def _p_noc(chosen: Choices) -> Iterator[str]:
     for line in (
         "objective: p-noc", "ordinary: vanilla", "warm_start: vanilla", f"epochs: {chosen.more_epochs}", "lr: 0.01",
         "warmup: 0.1", "clip_norm: 10", "batch_norm: fixed", "reconstruction: {start: 0.2, end: 0.2}",
-        "reconstruction_norm: contrast", "erasing: {start: 0.5, end: 0.5}", "erasing_max: image", "erasing_full: 0.5",
-        "erased_area: {start: 0.2, end: 0.2}", "adversary: {start: 1, end: 1}",
+        "reconstruction_norm: contrast", "erasing: {start: 0.5, end: 0.5}", "erasing_max: image",
+        "erase_saturation: 0.5", "erased_area: {start: 0.2, end: 0.2}", "adversary: {start: 1, end: 1}",
     ):  # fmt: skip
         yield f"    {line}"
 
@@ -166,7 +166,7 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
     else:
         yield "    optimizer: adamw"
         yield "    lr: 1.0e-3"
-        yield "    new_factor: 1        # nothing is pretrained, so new layers learn no faster than the others"
+        yield "    head_lr_mult: 1        # nothing is pretrained, so new layers learn no faster than the others"
         yield "    bias_factor: 1"
         yield "    augment: []"
     yield f"  cams: {{scales: {scalar(chosen.scales)}, max_side: {chosen.side}}}     # larger photos are reduced to it"

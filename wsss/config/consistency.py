@@ -41,8 +41,8 @@ def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[P
         yield (kind, name, "rule"), settings.rule, settings.members, "use 'mean'"
     if getattr(settings, "supervision", None) == "masks" and kind == "segmenters":
         yield (kind, name, "supervision"), "masks", (), "leave this recipe out"
-    if isinstance(settings, GuidedSettings) and settings.true_masks:
-        yield (kind, name, "true_masks"), settings.true_masks, (), "set it to 0"
+    if isinstance(settings, GuidedSettings) and settings.gt_masks:
+        yield (kind, name, "gt_masks"), settings.gt_masks, (), "set it to 0"
 
 
 def unguided(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:

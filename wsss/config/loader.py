@@ -236,7 +236,7 @@ class _Reader:
 def load(raw: Any) -> Config:
     """Read the mapping that YAML gives.
 
-    Raises ``WsssError`` with every problem, one a line."""
+    Raises ``WsssError`` with every problem, one per line."""
     if not isinstance(raw, dict):
         raise WsssError("The configuration is empty or no mapping; start from the project's config.yaml.")
     reader = _Reader(raw)

@@ -37,7 +37,7 @@ def few_masks(index: Index, count: int | Literal["all"], seed: int) -> list[Item
         return able
     if count == "all" or count > len(able):
         raise WsssError(
-            f"{index.folder}: 'true_masks: {count}' needs as many tagged training images with a true mask, and there "
+            f"{index.folder}: 'gt_masks: {count}' needs as many tagged training images with a true mask, and there "
             f"are {len(able)}; lower it, or add masks to the dataset"
         )
     rng = np.random.default_rng([seed, STREAM])

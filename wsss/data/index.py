@@ -1,9 +1,9 @@
 """The index of a dataset: what every stage after it knows of the images.
 
-``index.csv``, one row an image: ``id``, ``split`` (train or val), ``image`` and ``mask`` (paths; relative ones start
+``index.csv``, one row per image: ``id``, ``split`` (train or val), ``image`` and ``mask`` (paths; relative ones start
 at the index folder), ``height`` and ``width`` in pixels of the upright picture, ``labels`` (class names joined by
 ``;``), ``scored`` (1: its mask is to be scored), ``sha256`` and ``mask_sha256`` (of the files' bytes).
-``classes.txt``: one name a line; line c is mask value c. ``report.json``: see ``wsss.stages.index``.
+``classes.txt``: one name per line; line c is mask value c. ``report.json``: see ``wsss.stages.index``.
 """
 
 from __future__ import annotations

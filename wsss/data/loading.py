@@ -42,7 +42,7 @@ class Batch:
     Attributes:
         images: float32 (B, 3, S, S), normalised.
         labels: float32 (B, C) in {0, 1}.
-        draws: float32 (B,) in [0, 1): one uniform number an image, for objectives that choose at random.
+        draws: float32 (B,) in [0, 1): one uniform number per image, for objectives that choose at random.
         masks: int64 (B, S, S), 255 = ignore; None for trainings on tags. Labels, or strengths 0 to 254.
     """
 

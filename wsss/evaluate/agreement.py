@@ -56,7 +56,7 @@ class Agreement:
             np.add.at(matrix, (labels // 256, labels % 256), np.array(pixels, np.int64))
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a pair, columns ``COLUMNS``, values as fractions.
+        """A row per pair, columns ``COLUMNS``, values as fractions.
 
         ``agreement``: share of the pixels on which both give the same label; ``miou``: mean IoU, background included,
         of one against the other (which is which does not matter), over the labels that either gives; None without a

@@ -1,4 +1,4 @@
-"""Explainers called as those of pytorch-grad-cam are, so that its metrics and overlays work on them::
+"""Explainers called as those of pytorch-grad-cam are, so that its metrics and overlays work on them.
 
     with Cam("minmax-cam", Subject(network, layer="layer4", head="fc")) as cam:
         shown = cam(input_tensor=images, targets=[ClassifierOutputTarget(281)])

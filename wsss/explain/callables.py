@@ -14,7 +14,7 @@ from wsss.explain.targets import Rows, Target
 
 @dataclass(frozen=True, eq=False)
 class Scalars(Target):
-    """One row an image, explained by what a function makes of the image's output.
+    """One row per image, explained by what a function makes of the image's output.
 
     Args:
         functions: One for each image of the batch, or one for all: from the output of one image (C,) or (C', H', W') to

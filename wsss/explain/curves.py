@@ -37,7 +37,7 @@ class Curves:
 def random_saliency(
     subject: Subject, images: torch.Tensor, rows: Rows, ids: Sequence[str] | None = None, seed: int = 0
 ) -> torch.Tensor:
-    """Maps fp32 (R, H, W) of uniform noise, one an image: what every curve is to be compared with."""
+    """Maps fp32 (R, H, W) of uniform noise, one per image: what every curve is to be compared with."""
     forward = ForwardPass(subject, images, Classes("pred"), None if ids is None else list(ids), seed)
     noise = [torch.rand(images.shape[2:], generator=forward.generator(image)) for image in range(len(images))]
     return torch.stack(noise).to(rows.image_idx.device)[rows.image_idx]

@@ -157,7 +157,7 @@ class ForwardPass:
         pass, then the second of every image: passes are as many as the most rows of one image.
 
         Args:
-            values: Scores (R,), one a row.
+            values: Scores (R,), one per row.
             more: Further tensors of the graph whose gradients are wanted too.
             image_idx: The image of each value; None: that of the rows.
             keep: Other gradients will be asked for afterwards.
@@ -192,7 +192,7 @@ class ForwardPass:
             )
 
     def turns(self, image_idx: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """Numbers of the rows int64 (n,) in groups of at most one row an image."""
+        """Numbers of the rows int64 (n,) in groups of at most one row per image."""
         turn = ranks(self.rows.image_idx if image_idx is None else image_idx)
         return [(turn == number).nonzero()[:, 0] for number in range(int(turn.max()) + 1 if len(turn) else 0)]
 

@@ -27,7 +27,7 @@ def as_smp(folder: Path | str) -> SegmentationModel:
 
 
 def write_list(index: Path | str, split: str, path: Path | str) -> int:
-    """Write the ids of a split (``train`` or ``val``), one a line, as other toolkits take them; returns how many.
+    """Write the ids of a split (``train`` or ``val``), one per line, as other toolkits take them; returns how many.
 
     An id with ``.png`` behind it is the mask's path in a folder of masks.
 

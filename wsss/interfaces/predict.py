@@ -10,12 +10,12 @@ Unlike the stage ``predictions`` it needs no index and no tags. The folder it wr
 ``predict.json``     network, settings and photos that made it
 ===================  ==========================================================================================
 
-A run that was stopped goes on: a mask is kept if its bytes and the photo's are those that the journal tells of.
+A run that was stopped resumes: a mask is kept if its bytes and the photo's are those that the journal tells of
+(``wsss.parts.masks``; the tally of a mask is the CRC-32 of its photo).
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import zlib
@@ -33,6 +33,7 @@ from wsss.data.images import check_image, read_image
 from wsss.data.index import Item
 from wsss.data.palette import VOC_PALETTE
 from wsss.errors import WsssError
+from wsss.parts.masks import journal_at, read_journal, whole_masks
 from wsss.settings import PredictSettings
 from wsss.store.masks import MaskFolder
 from wsss.system.exit import Stoppable
@@ -123,43 +124,6 @@ def _short(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list) else str(value)
 
 
-class Journal:
-    """Which masks are whole: a line a mask, ``[id, CRC-32 of the photo, CRC-32 of the mask's file]``."""
-
-    def __init__(self, out: Path) -> None:
-        self.path, self.masks = out / JOURNAL, MaskFolder(out / "masks")
-
-    def kept(self, photos: list[Photo]) -> set[str]:
-        """Ids of the photos whose mask is there as the journal has it."""
-        known: dict[str, tuple[int, int]] = {}
-        with contextlib.suppress(FileNotFoundError):
-            for line in self.path.read_text("utf-8", errors="replace").splitlines():
-                with contextlib.suppress(ValueError, TypeError):
-                    id, photo, mask = json.loads(line)
-                    known[id] = photo, mask
-        return {
-            photo.id for photo in photos if photo.id in known and known[photo.id] == (photo.crc, self._crc(photo.id))
-        }
-
-    def _crc(self, id: str) -> int | None:
-        try:
-            return zlib.crc32(self.masks.file(id).read_bytes())
-        except OSError:
-            return None
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Callable[[Photo, int], None]]:
-        """Yield a function that adds a line at once."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n")  # ends a line that a killed run left half written
-
-            def note(photo: Photo, crc: int) -> None:
-                file.write(json.dumps([photo.id, photo.crc, crc]) + "\n")
-                file.flush()
-
-            yield note
-
-
 def write_masks(
     photos: list[Photo], network: Path, out: Path, settings: PredictSettings, device: str, threads: int, run: Stoppable
 ) -> int:
@@ -172,17 +136,17 @@ def write_masks(
     """
     from wsss.data.buckets import buckets
 
-    journal = Journal(out)
-    kept = journal.kept(photos)
-    missing = {photo.id: photo for photo in photos if photo.id not in kept}
-    if missing:
-        for id in missing:
-            _overlay_file(out, id).unlink(missing_ok=True)
-        items = [photo.item for photo in missing.values()]
+    masks, by_id = MaskFolder(out / "masks"), {photo.id: photo for photo in photos}
+    there = whole_masks(masks, [photo.item for photo in photos], read_journal(out), {})
+    kept = {id for id, crc in there.items() if crc == by_id[id].crc}
+    items = [photo.item for photo in photos if photo.id not in kept]
+    if items:
+        for item in items:
+            _overlay_file(out, item.id).unlink(missing_ok=True)
         produce = _producer(network, settings, device, threads, run)
-        with journal.writing() as note:
-            for written in produce(items, journal.masks, buckets(items)):
-                note(missing[written.id], written.crc)
+        with journal_at(out / JOURNAL) as note:
+            for written in produce(items, masks, buckets(items)):
+                note(written._replace(tally=by_id[written.id].crc))
                 run.check_stop()
     return len(kept)
 
@@ -200,7 +164,7 @@ def _producer(
 
 
 @dataclass(frozen=True)
-class Regions:
+class PhotoRegions:
     """What is found in a photo's mask, and its overlay written if it is missing. Returns the number of pixels of each
     value (C + 1,), and for each region its class (from 1), run lengths, area and box."""
 
@@ -294,7 +258,7 @@ def finish(
     pixels: Counter[str] = Counter()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    results = over(photos, Regions(out, len(classes)), threads, "drawing", lambda photo: photo.id)
+    results = over(photos, PhotoRegions(out, len(classes)), threads, "drawing", lambda photo: photo.id)
     for number, (photo, (counts, found)) in enumerate(zip(photos, results, strict=True), 1):
         name = Path(os.path.relpath(photo.path, root)).as_posix()
         images.append({"id": number, "file_name": name, "width": photo.width, "height": photo.height})

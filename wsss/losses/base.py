@@ -36,5 +36,5 @@ class TrainingStep(NamedTuple):
 
     def weight(self, ramp: Ramp) -> float:
         """w(t) = start + (end - start) min(1, t / (share T)); a share of 0 means ``end`` from the first step on."""
-        moved = 1.0 if ramp.share == 0 else min(1.0, self.progress / ramp.share)
+        moved = 1.0 if ramp.ramp_fraction == 0 else min(1.0, self.progress / ramp.ramp_fraction)
         return ramp.start + (ramp.end - ramp.start) * moved

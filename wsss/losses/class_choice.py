@@ -10,10 +10,10 @@ from wsss.settings import ErasingSettings
 
 
 def choose_class(labels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """One present class an image, uniformly.
+    """One present class per image, uniformly.
 
     Args:
-        labels: (B, C) in {0, 1}, at least one present class an image.
+        labels: (B, C) in {0, 1}, at least one present class per image.
         draws: (B,) uniform in [0, 1).
 
     Returns:
@@ -31,7 +31,7 @@ def choose_class(labels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 
 def choose_weighted(labels: torch.Tensor, draws: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
-    """One present class an image, with chances in proportion to exp(log_weights).
+    """One present class per image, with chances in proportion to exp(log_weights).
 
     Args:
         labels, draws: As for ``choose_class``, with the same error.
@@ -55,7 +55,7 @@ class Chooser:
     choices of all earlier micro-steps on all devices; it so does not depend on how a batch is shared out.
 
     Args:
-        settings: The recipe: ``choose`` and ``focal_gamma``.
+        settings: The recipe: ``erase_class`` and ``focal_gamma``.
         classes: C.
         frequencies: Share of the training images that have each class, (C,) in [0, 1]; for ``balanced``.
 
@@ -68,11 +68,11 @@ class Chooser:
     """
 
     def __init__(self, settings: ErasingSettings, classes: int, frequencies: torch.Tensor | None = None) -> None:
-        self.strategy, self.gamma = settings.choose, settings.focal_gamma
+        self.strategy, self.gamma = settings.erase_class, settings.focal_gamma
         self.rarity: torch.Tensor | None = None
         if self.strategy == "balanced":
             if frequencies is None:
-                raise ValueError("choose: balanced needs the frequencies of the classes")
+                raise ValueError("erase_class: balanced needs the frequencies of the classes")
             self.rarity = -frequencies.double().log()
         self.counts = torch.zeros(classes, dtype=torch.int64)
 
@@ -80,7 +80,7 @@ class Chooser:
         """The chosen classes, int64 (B,).
 
         Args:
-            labels: (B, C) in {0, 1}, at least one present class an image.
+            labels: (B, C) in {0, 1}, at least one present class per image.
             draws: (B,) uniform in [0, 1).
             scores: The generator's logits (B, C); no gradient flows into them.
         """

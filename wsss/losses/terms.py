@@ -89,12 +89,12 @@ def erasing_terms(
     """OC-CSE (Kweon et al. 2021): ``erasing``, l(oc(x (1 - psi)), y without r); and ``erased_share``, the mean of psi,
     for the log alone where ``erased_area`` is 0.
 
-    psi is the soft mask of r, upsampled from A; with ``erasing_full`` below 1, min(1, psi / erasing_full) takes its
-    place. The gradient reaches f through oc's input; that oc collects none is the caller's part.
+    psi is the soft mask of r, upsampled from A; with ``erase_saturation`` below 1, min(1, psi / erase_saturation) takes
+    its place. The gradient reaches f through oc's input; that oc collects none is the caller's part.
     """
     mask = activation_mask(maps, chosen, input_size(batch.images), s.erasing_max)
-    if s.erasing_full < 1:
-        mask = (mask / s.erasing_full).clamp(max=1)
+    if s.erase_saturation < 1:
+        mask = (mask / s.erase_saturation).clamp(max=1)
     left = logits(ordinary(erase_soft(batch.images, mask)))
     value = loss(left, without(batch.labels, chosen))
     priced = training_step.weight(s.erased_area) if s.erased_area.start or s.erased_area.end else None

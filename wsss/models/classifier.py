@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from wsss.models.backbone import Trainable, channels_of, create_backbone, featur
 from wsss.models.kernel_usage import KernelUsageHead
 from wsss.settings import ClassifierSettings, GuidedSettings
 from wsss.store.manifest import read_manifest
-from wsss.store.weights import load_weights
+from wsss.store.weights import load_weights, save_weights
 
 
 class Classifier(Trainable):
@@ -97,6 +98,21 @@ def build_classifier(settings: ClassifierSettings, classes: int, warm_start: Pat
     if isinstance(settings.pretrained, str):
         load_pretrained(network.backbone, settings.pretrained)
     return network
+
+
+def save_classifier(folder: Path, network: nn.Module, settings: ClassifierSettings, classes: Sequence[str]) -> None:
+    """Write the weights of a trained classifier, and what ``load_classifier`` has to know of it."""
+    about: dict[str, Any] = {
+        "kind": "classifier",
+        "backbone": settings.backbone,
+        "output_stride": settings.output_stride,
+        "classes": list(classes),
+    }
+    if settings.head == "kur":
+        about |= {"head": "kur", "kur_alpha": float(settings.kur_alpha or len(classes))}
+    if isinstance(settings, GuidedSettings):
+        about["heatmap_scale"] = settings.heatmap_scale
+    save_weights(folder / "model.safetensors", network.state_dict(), about)
 
 
 def load_classifier(folder: Path) -> tuple[Classifier, tuple[str, ...]]:

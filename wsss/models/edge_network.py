@@ -15,7 +15,7 @@ from wsss.models.backbone import Trainable
 from wsss.models.encoder import create_encoder, stages_of, take_backbone
 from wsss.settings import AffinitySettings
 from wsss.store.manifest import read_manifest
-from wsss.store.weights import load_weights
+from wsss.store.weights import load_weights, save_weights
 
 STRIDE = 4
 """Input pixels a cell of the edge map."""
@@ -82,6 +82,17 @@ def build_edge_network(settings: AffinitySettings, warm_start: Path | None = Non
     if warm_start is not None:
         take_backbone(network.encoder, warm_start)
     return network
+
+
+def save_edge_network(folder: Path, network: nn.Module, settings: AffinitySettings) -> None:
+    """Write the weights of a trained network, and what ``load_edge_network`` has to know of it."""
+    about = {
+        "kind": "affinity",
+        "backbone": settings.backbone,
+        "output_stride": settings.output_stride,
+        "width": settings.width,
+    }
+    save_weights(folder / "model.safetensors", network.state_dict(), about)
 
 
 def load_edge_network(folder: Path) -> EdgeNetwork:

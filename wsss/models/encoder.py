@@ -18,7 +18,7 @@ UNUSED = ("conv_head.", "bn2.", "norm.", "final_norm.", "fc_norm.", "head_dist."
 
 
 def create_encoder(name: str, output_stride: int, pretrained: bool | str) -> nn.Module:
-    """A network whose forward pass gives a list of maps (B, C_k, h_k, w_k), one a stage.
+    """A network whose forward pass gives a list of maps (B, C_k, h_k, w_k), one per stage.
 
     ``stages_of`` says what they are. Transformers give the token grids of their last blocks, for images of any size.
 

@@ -14,9 +14,9 @@ from wsss.models.disentangler import Disentangled, Disentangler
 from wsss.models.encoder import take_backbone
 from wsss.models.poolnet import PoolNet
 from wsss.models.segmenter import Segmenter, load_encoder, say_unused_stride
-from wsss.settings import SaliencyNetSettings
+from wsss.settings import SaliencyNetSettings, SaliencySettings
 from wsss.store.manifest import read_manifest
-from wsss.store.weights import load_weights
+from wsss.store.weights import load_weights, save_weights
 
 
 def build_saliency_net(settings: SaliencyNetSettings, warm_start: Path | None = None) -> Trainable:
@@ -49,6 +49,17 @@ class Oriented(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         seen: Disentangled = self.network(images)
         return -seen.logits if self.inverted else seen.logits
+
+
+def save_saliency(folder: Path, network: nn.Module, settings: SaliencySettings, inverted: bool = False) -> None:
+    """Write the weights of a trained network, and what ``load_saliency`` has to know of it. ``inverted``: the
+    foreground of a disentangler is where its logits are negative."""
+    about: dict[str, Any] = {"backbone": settings.backbone, "output_stride": settings.output_stride}
+    if isinstance(settings, SaliencyNetSettings):
+        about |= {"kind": "saliency-net", "architecture": settings.architecture}
+    else:
+        about |= {"kind": "disentangler", "inverted": inverted}
+    save_weights(folder / "model.safetensors", network.state_dict(), about)
 
 
 def load_saliency(folder: Path) -> tuple[nn.Module, dict[str, Any]]:

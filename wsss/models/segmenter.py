@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from wsss.errors import WsssError
 from wsss.models.backbone import Trainable, check_name, load_pretrained
 from wsss.settings import SegmenterSettings
 from wsss.store.manifest import read_manifest
-from wsss.store.weights import load_weights
+from wsss.store.weights import load_weights, save_weights
 from wsss.system.log import log
 
 DILATING = ("deeplabv3plus", "deeplabv3", "pan")
@@ -112,6 +113,19 @@ def load_encoder(network: Segmenter, path: str) -> None:
     """Load a local file of ImageNet weights into the encoder. Raises ``WsssError`` if it does not fit."""
     # an encoder for segmentation stops before the layers that only serve classification
     load_pretrained(network.encoder(), path, ignore=("conv_head.", "bn2.", "norm.", "final_norm."))
+
+
+def save_segmenter(folder: Path, network: nn.Module, settings: SegmenterSettings, classes: Sequence[str]) -> None:
+    """Write the weights of a trained network, and what ``load_segmenter`` has to know of it."""
+    about = {
+        "kind": "segmenter",
+        "architecture": settings.architecture,
+        "backbone": settings.backbone,
+        "output_stride": settings.output_stride,
+        "atrous_rates": list(settings.atrous_rates),
+        "classes": list(classes),
+    }
+    save_weights(folder / "model.safetensors", network.state_dict(), about)
 
 
 def load_segmenter(folder: Path) -> tuple[Segmenter, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Training objectives, one a file; ``find`` fetches one by its name in the settings."""
+"""Training objectives, one per file; ``find`` fetches one by its name in the settings."""
 
 from __future__ import annotations
 

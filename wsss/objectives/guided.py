@@ -80,7 +80,7 @@ def class_subset(batch: Batch, absent: int | None) -> ClassSubset:
 
 
 def heatmap(scores: torch.Tensor, point: torch.Tensor, classes: torch.Tensor, graph: bool) -> torch.Tensor:
-    """H (B, h, w) of one class an image, N sum_k A_k dz/dA_k.
+    """H (B, h, w) of one class per image, N sum_k A_k dz/dA_k.
 
     One backward pass for all images: theirs do not mix, as long as batch normalisation is fixed.
 

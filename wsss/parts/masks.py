@@ -1,6 +1,6 @@
 """Inference stages that write masks: each image appears whole while the stage runs, and the folder when all are there.
 
-Beside the masks a journal holds a line an image: its id, the CRC-32 of its file, and what was counted on it. A mask is
+Beside the masks a journal holds a line per image: its id, the CRC-32 of its file, and what was counted on it. A mask is
 kept if its bytes are those that the journal tells of.
 """
 
@@ -57,13 +57,15 @@ def write_masks(
     mine = own_items(run, items)
     checksums: dict[str, int] = {}
     found = find_parts(
-        lambda: _whole(masks, mine, _journal(folder), checksums), lambda found: len(found) < len(mine), promised
+        lambda: whole_masks(masks, mine, read_journal(folder), checksums),
+        lambda found: len(found) < len(mine),
+        promised,
     )
     missing = [item for item in mine if item.id not in found]
     log_resumed(len(found), mine)
     if missing:
         produce = begin(masks)
-        with _appending(folder / f"{run.shard or 'rest'}.jsonl") as note:
+        with journal_at(folder / f"{run.shard or 'rest'}.jsonl") as note:
             for written in produce(missing):
                 note(written)
                 found[written.id], checksums[written.id] = written.tally, written.crc
@@ -78,8 +80,9 @@ def write_masks(
     return [found[item.id] for item in items]
 
 
-def _journal(folder: Path) -> dict[tuple[str, int], Any]:
-    """(id, CRC) to tally, from the journals of all jobs; lines that a killed one left half written do not count."""
+def read_journal(folder: Path) -> dict[tuple[str, int], Any]:
+    """(id, CRC-32 of the mask's file) to tally, from all journals ``*.jsonl`` of a folder; lines that a killed job left
+    half written do not count."""
     known = {}
     for path in sorted(folder.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -90,7 +93,8 @@ def _journal(folder: Path) -> dict[tuple[str, int], Any]:
 
 
 @contextlib.contextmanager
-def _appending(path: Path) -> Iterator[Callable[[Written], None]]:
+def journal_at(path: Path) -> Iterator[Callable[[Written], None]]:
+    """Yield a function that adds a line to a journal at once."""
     with path.open("a", encoding="utf-8") as file:
         file.write("\n")  # ends a line that a killed run left half written
 
@@ -101,7 +105,7 @@ def _appending(path: Path) -> Iterator[Callable[[Written], None]]:
         yield note
 
 
-def _whole(
+def whole_masks(
     masks: MaskFolder, items: list[Item], known: dict[tuple[str, int], Any], checksums: dict[str, int]
 ) -> dict[str, Any]:
     """Id to tally of the masks that are there with the bytes that the journal tells of; notes their checksums."""

@@ -60,7 +60,7 @@ def _path(dy: int, dx: int) -> tuple[tuple[int, int], ...]:
 
 
 def _direction(dy: int, dx: int) -> Direction:
-    """Runs along the rows or along the columns, whichever are fewer. (A path has no gaps in either.)"""
+    """Runs along the rows or along the columns, whichever are fewer; a path has no gaps in either."""
     path = _path(dy, dx)
     rows: dict[int, list[int]] = {y: [] for y, _ in sorted(path)}
     columns: dict[int, list[int]] = {x: [] for _, x in sorted(path)}

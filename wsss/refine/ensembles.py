@@ -1,10 +1,10 @@
 """Ensembles of maps: the maps of several recipes put together, pixel by pixel.
 
 Members are read at full size (``MapStore.full``: relative maps each over their own maximum, absolute ones as they are),
-so that cells of different strides lie where they belong; means over 4 x 4 pixels are put together, and one map a class
-is stored at that stride. The ensemble is relative if all its members are: a tag vouches for its
-class, however little the members agree on where it is, so readers divide the map by its maximum again, as they do with
-the sum over scales. As soon as one member is absolute, so is the ensemble.
+so that cells of different strides lie where they belong; means over 4 x 4 pixels are put together, and one map per
+class is stored at that stride. The ensemble is relative if all its members are: a tag vouches for its class, however
+little the members agree on where it is, so readers divide the map by its maximum again, as they do with the sum over
+scales. As soon as one member is absolute, so is the ensemble.
 """
 
 from __future__ import annotations

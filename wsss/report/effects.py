@@ -31,7 +31,8 @@ Name = tuple[str, str]
 """Kind and recipe of a result."""
 MISSED = 0.01
 """What a threshold that was fixed beforehand may cost before it is worth a word."""
-UNTOLD = "is not told the tags"
+UNTOLD = "not comparable: no tags"
+"""Verdict on networks: they are not told the tags, the masks they learn from are."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Effect:
         step: What was done, in words.
         before, after: The results.
         split: ``train`` or ``val``.
-        values: mIoU before and after as fractions, a pair a seed.
-        folders: Artefacts of the result after it, one a seed.
+        values: mIoU before and after as fractions, a pair for each seed.
+        folders: Artefacts of the result after it, one for each seed.
     """
 
     step: str
@@ -60,8 +61,8 @@ class Effect:
 
     @property
     def verdict(self) -> str:
-        """``helps`` or ``hurts`` where it is half a point or more, of one sign with every seed; what may be said of
-        networks, which have a harder task than the masks that they learn from."""
+        """``helps`` or ``hurts`` where it is half a point or more, of one sign with every seed. Networks have a
+        harder task than the masks they learn from, so they are not judged."""
         if self.after[0] == "segmenters":
             return UNTOLD
         signs = {after > before for before, after in self.values}
@@ -118,13 +119,13 @@ def compared(before: Scored, after: Scored, split: str) -> tuple[float, float] |
         if "unlabelled" in policies[1].get("", {}):
             return None
         value = at(old, threshold_of(after))
-        if value is None:  # no map, no threshold, or one a class
+        if value is None:  # no map, no threshold, or one for each class
             value = next((policies[0][p].get("miou") for p in ("", "calibrated", "fixed") if p in policies[0]), None)
     return None if value is None or result is None else (value, result)
 
 
 def threshold_of(masks: Scored) -> float | None:
-    """The one threshold that masks were made with; None where there is none, or one a class."""
+    """The one threshold that masks were made with; None without one, or with one for each class."""
     manifest = read_manifest(masks.artefact)
     if masks.kind == "saliency-masks":
         return (manifest.get("settings") or {}).get("threshold")
@@ -165,7 +166,7 @@ def effects_table(scored: Sequence[Scored]) -> Table:
         ]
         for e in effects(scored)
     ]  # fmt: skip
-    return Table(["step", "points", "it", "split", "from", "to", "before", "after", "seeds"], rows)
+    return Table(["step", "points", "verdict", "split", "from", "to", "before", "after", "seeds"], rows)
 
 
 def signed(difference: float) -> str:

@@ -1,4 +1,4 @@
-"""Which result the report leads with, what it was made from, and the one figure that stands for a score."""
+"""Which result the report leads with, what it was made from, and the main figure of a score."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLICIES = ("calibrated", "", "fixed")
 
 
 def scores_of(one: Scored, split: str) -> dict[str, Any]:
-    """The scores that stand for an artefact on a split; empty where it was not scored there."""
+    """The main scores of an artefact on a split; empty where it was not scored there."""
     policies = one.content["splits"].get(split, {}).get("policies", {})
     return next((policies[p] for p in POLICIES if p in policies), {})
 
@@ -31,7 +31,7 @@ def figure(one: Scored, split: str) -> float | None:
 
 
 def recipes(scored: Sequence[Scored], *kinds: str) -> dict[tuple[str, str], list[Scored]]:
-    """(kind, recipe) to its scores, one a seed; in the order of the kinds, then as given."""
+    """(kind, recipe) to its scores, one for each seed; in the order of the kinds, then as given."""
     found: dict[tuple[str, str], list[Scored]] = {}
     for kind in kinds:
         for one in sorted((s for s in scored if s.kind == kind), key=lambda s: s.seed):
@@ -54,9 +54,9 @@ def from_true_masks(artefact: Path) -> bool:
 
 
 def final(scored: Sequence[Scored]) -> list[Scored]:
-    """The result that the report leads with, one a seed: of the segmentation networks that did not learn from true
-    masks (of the pseudo masks, of the maps, where there is none) the best, or the first where nothing was scored. What
-    learnt from true masks leads only where there is nothing else. Empty where there is no result at all."""
+    """The result that the report leads with, one for each seed: of the segmentation networks that did not learn from
+    true masks (of the pseudo masks, of the maps, where there is none) the best, or the first where nothing was scored.
+    What learnt from true masks leads only where there is nothing else. Empty where there is no result at all."""
     groups = {kind: list(recipes(scored, kind).values()) for kind in FINAL}
     weak = {kind: [g for g in groups[kind] if not from_true_masks(g[0].artefact)] for kind in FINAL}
     for found in (*weak.values(), *groups.values()):

@@ -50,7 +50,7 @@ def opened(source: Source) -> MapStore | MaskFolder:
 
 
 @dataclass(frozen=True)
-class Judge:
+class ImageScorer:
     """Counts images for ``wsss.evaluate.counting.merged``: the confusion matrix (C+1, C+1) over all of them, how many
     true pixels of each class were left out (255), and for every image and class its own figure."""
 
@@ -88,7 +88,7 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ImageScores:
     """What was found on the images of a split.
 
     Attributes:
@@ -105,27 +105,27 @@ class Judged:
     unlabelled: np.ndarray | None = None
 
 
-def judge(
+def score_images(
     index: Index,
     items: Sequence[Item],
     source: Source | None,
     probabilities: dict[str, np.ndarray],
     threads: int,
-) -> Judged:
+) -> ImageScores:
     """Order the images of every class: by the IoU of the class within the image where there are true masks; else by the
     classifier's probability of the tag; else by the share of the image that the class takes; else by id."""
     scored = bool(items) and all(item.scored and item.mask is not None for item in items)
     if source is not None and (scored or not probabilities):
-        counter = Judge(source, opened(source), len(index.classes), scored)
+        counter = ImageScorer(source, opened(source), len(index.classes), scored)
         matrix, unlabelled, found = merged(counter, items, threads, "images for the report")
         figures = _ordered(found)
-        return Judged("iou", figures, matrix, unlabelled) if scored else Judged("share", figures)
+        return ImageScores("iou", figures, matrix, unlabelled) if scored else ImageScores("share", figures)
     if probabilities:
         known = [i for i in items if i.id in probabilities]
-        return Judged(
+        return ImageScores(
             "probability", _ordered((i.id, c, float(probabilities[i.id][c])) for i in known for c in i.labels)
         )
-    return Judged("none", _ordered((i.id, c, 0.0) for i in items for c in i.labels))
+    return ImageScores("none", _ordered((i.id, c, 0.0) for i in items for c in i.labels))
 
 
 def _ordered(found: Any) -> dict[int, list[tuple[float, str]]]:
@@ -149,8 +149,8 @@ def chosen(ordered: Sequence[tuple[float, str]]) -> list[tuple[int, float, str]]
 def tag_probabilities(
     index: Index, scored: Sequence[Scored], leading: Sequence[Scored]
 ) -> tuple[str, dict[str, np.ndarray]]:
-    """The classifier that the leading result rests on, or the first with predictions, and what it said: id to float
-    (C,). Empty where there is none."""
+    """The classifier that the leading result rests on, or the first with predictions, and its probabilities: id to
+    float (C,). Empty where there is none."""
     folders = [] if not leading else list(lineage(leading[0].artefact))
     folders += [one.artefact for one in scored if one.kind == "classifiers"]
     for folder in folders:
@@ -161,7 +161,7 @@ def tag_probabilities(
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairCounter:
     """Counts pairs of labels of several sources on an image."""
 
     sources: tuple[tuple[Source, Any], ...]
@@ -173,12 +173,12 @@ class Pairs:
 def agreement(
     index: Index, items: Sequence[Item], found: Sequence[Source], names: Sequence[str], threads: int
 ) -> tuple[int, list[dict[str, Any]]]:
-    """How many images were looked at (at most ``SAMPLE``, evenly spread), and for each pair of sources the share of the
+    """How many images were compared (at most ``SAMPLE``, evenly spread), and for each pair of sources the share of the
     pixels on which both give the same label (``wsss.evaluate.agreement``)."""
     step = max(1.0, len(items) / SAMPLE)
     sample = [items[int(k * step)] for k in range(int(len(items) / step))]
     total = Agreement(names, len(index.classes))
-    work = Pairs(tuple((source, opened(source)) for source in found))
+    work = PairCounter(tuple((source, opened(source)) for source in found))
     for counts in over(sample, work, threads, "agreement for the report", lambda item: item.id):
         total.add(counts)
     return len(sample), total.rows()

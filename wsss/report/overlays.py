@@ -22,7 +22,7 @@ COLOURS = "inferno"
 
 
 @dataclass(frozen=True)
-class Row:
+class ExplanationRow:
     """An image, and what is shown beside it: titles, and raw signed maps (h, w) of any size, or None for no map."""
 
     item: Item
@@ -45,9 +45,9 @@ def overlay(image: np.ndarray, raw: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def draw_explanations(rows: Sequence[Row], path: Path) -> None:
-    """Write a PNG: a row an image, with the truth where there is one, and its maps. Titles stand above each map, since
-    images differ in their classes."""
+def draw_explanations(rows: Sequence[ExplanationRow], path: Path) -> None:
+    """Write a PNG: a row for each image, with the truth where there is one, and its maps. Titles stand above each map,
+    since images differ in their classes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Pictures: image, truth, and what every recipe made of it, one PNG a seed."""
+"""Pictures: image, truth, and what every recipe made of it, one PNG for each seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from wsss.data.images import read_image, read_mask
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE, VOC_PALETTE
-from wsss.report.provenance import Artefact
+from wsss.report.provenance import PicturedArtefact
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 
@@ -65,7 +65,7 @@ def paint_saliency(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     return (image * (0.15 + 0.85 * saliency[..., None])).round().astype(np.uint8)
 
 
-def draw_panels(index: Index, artefacts: Sequence[Artefact], folder: Path, seed: int = 0) -> list[str]:
+def draw_panels(index: Index, artefacts: Sequence[PicturedArtefact], folder: Path, seed: int = 0) -> list[str]:
     """Write ``s<seed>.png`` of every seed into ``folder``; return the names.
 
     Rows: images; columns: image, truth, then maps, saliency, pseudo masks and predictions of every recipe. A cell
@@ -82,7 +82,7 @@ def draw_panels(index: Index, artefacts: Sequence[Artefact], folder: Path, seed:
     return names
 
 
-def _cells(item: Item, image: np.ndarray, columns: Sequence[Artefact]) -> list[np.ndarray | None]:
+def _cells(item: Item, image: np.ndarray, columns: Sequence[PicturedArtefact]) -> list[np.ndarray | None]:
     truth = None if item.mask is None else paint_mask(image, read_mask(item.mask))
     cells: list[np.ndarray | None] = [image, truth]
     for artefact in columns:
@@ -101,7 +101,7 @@ def _cells(item: Item, image: np.ndarray, columns: Sequence[Artefact]) -> list[n
     return cells
 
 
-def _draw(index: Index, items: Sequence[Item], columns: Sequence[Artefact], path: Path) -> None:
+def _draw(index: Index, items: Sequence[Item], columns: Sequence[PicturedArtefact], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch

@@ -31,7 +31,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Artefact:
+class PicturedArtefact:
     """A folder of maps, masks or predictions that can be pictured; ``kind`` is that of its scores."""
 
     kind: str
@@ -82,7 +82,7 @@ def supervision(artefact: Path) -> list[str]:
             if manifest.get("stage") == "external_cams":
                 supplied["image tags"] = None
         elif settings.get("supervision") == "masks":
-            few = settings.get("true_masks", "all")
+            few = settings.get("gt_masks", "all")
             supplied["true masks" if few == "all" else f"{few} true masks, chosen by tags"] = None
         elif settings.get("objective", TAGLESS[0]) not in TAGLESS:
             supplied["image tags"] = None
@@ -107,13 +107,13 @@ def supervision(artefact: Path) -> list[str]:
     return sorted(supplied, key=lambda s: (s != "image tags", s))
 
 
-def find_artefacts(scored: list[Scored], results: Path | None) -> list[Artefact]:
+def find_artefacts(scored: list[Scored], results: Path | None) -> list[PicturedArtefact]:
     """What can be pictured: the artefacts of the scores, the saliency that they rest on and, of kinds without either,
     those below ``results``."""
-    found = [Artefact(s.kind, s.recipe, s.seed, s.artefact) for s in scored if s.kind in PICTURED]
+    found = [PicturedArtefact(s.kind, s.recipe, s.seed, s.artefact) for s in scored if s.kind in PICTURED]
     for one in [a for a in found if a.kind in ("cams", "masks")]:
         for folder in lineage(one.folder):
-            saliency = Artefact("saliency", folder.name, one.seed, folder)
+            saliency = PicturedArtefact("saliency", folder.name, one.seed, folder)
             if folder.parent.name == PICTURED["saliency"] and saliency not in found:
                 found.append(saliency)
     for kind, place in PICTURED.items():
@@ -121,5 +121,5 @@ def find_artefacts(scored: list[Scored], results: Path | None) -> list[Artefact]
             for manifest in sorted(Path(results).glob(f"s*/{place}/*/{NAME}")):
                 seed = manifest.parts[-4][1:]
                 if seed.isdigit():
-                    found.append(Artefact(kind, manifest.parent.name, int(seed), manifest.parent))
+                    found.append(PicturedArtefact(kind, manifest.parent.name, int(seed), manifest.parent))
     return found

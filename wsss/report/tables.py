@@ -1,6 +1,6 @@
 """The tables for people: what was scored, on what, with which threshold, from which supervision, at what cost.
 
-No markup: ``wsss.report.markdown`` writes them in Markdown, ``wsss.report`` in HTML.
+No markup: ``wsss.report.markdown`` writes them in Markdown, ``wsss.report.html`` in HTML.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wsss.evaluate.breakdown import BOUNDS, SIZES, THIRDS, thirds
 from wsss.report.provenance import Scored, lineage, supervision
 from wsss.store.manifest import read_manifest
 
-Group = list[tuple[Scored, dict[str, Any]]]  # one entry a seed: where from, and the scores under one policy
+Group = list[tuple[Scored, dict[str, Any]]]  # an entry for each seed: where from, and the scores under one policy
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def learnt_from(group: Group, _: str) -> str:
     for manifest in lineage(group[0][0].artefact).values():
         settings = manifest.get("settings") or {}
         if "architecture" in settings and "supervision" in settings:
-            few = settings.get("true_masks", "all")
+            few = settings.get("gt_masks", "all")
             true = "true masks" if few == "all" else f"{few} true masks"
             return true if settings["supervision"] == "masks" else f"pseudo masks {settings['masks']}"
     return ""
@@ -237,7 +237,7 @@ def agreement_table(scored: list[Scored]) -> Table:
 
 
 def classes_table(index: Index, scored: list[Scored]) -> Table:
-    """IoU of every class on the last split there is, in one column a recipe; maps at the calibrated threshold."""
+    """IoU of every class on the last split there is, a column for each recipe; maps at the calibrated threshold."""
     columns: dict[str, list[str]] = {}
     for kind in ("cams", "masks", "segmenters"):
         rows = groups([one for one in scored if one.kind == kind and one.content["splits"]])
@@ -291,4 +291,4 @@ def cost_table(index: Index, scored: list[Scored]) -> Table:
         [c.kind, c.recipe, f"{mean(c.seconds):.0f}", f"{sum(c.seconds):.0f}", c.memory, c.devices]
         for c in costs(index, scored)
     ]
-    return Table(["stage", "recipe", "seconds a seed", "seconds in all", "peak memory MiB", "device"], rows)
+    return Table(["stage", "recipe", "seconds per seed", "seconds in all", "peak memory MiB", "device"], rows)

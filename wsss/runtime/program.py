@@ -1,8 +1,8 @@
 """What every stage program shares: arguments, locks, signals, scratch folders, the manifest.
 
-A stage is a program of one shape: read artefact folders, write one artefact folder. It builds a ``Stage`` and hands its
-work to ``stage.main``; the manifest that makes its folder an artefact is written when the work ends without an error.
-Killed at any moment, it leaves no manifest, hence no artefact.
+A stage is a program of one shape: read artefact folders, write one artefact folder. It builds a ``Stage``, whose
+``main`` calls ``wsss.stages.NAME.make``; the manifest that makes its folder an artefact is written when that ends
+without an error. Killed at any moment, it leaves no manifest, hence no artefact.
 
 An artefact that has the identity that is wanted is not made again, and one that has another is kept aside first
 (``wsss.provenance.identity``, ``wsss.store.kept``).
@@ -16,6 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -96,7 +97,7 @@ class Stage:
         for flag, options in (extra or {}).items():
             add(flag, **options)
 
-    def main(self, work: Callable[[Run], None], argv: list[str] | None = None) -> None:
+    def main(self, argv: list[str] | None = None, work: Callable[[Run], None] | None = None) -> None:
         """Parse arguments, check inputs, lock the artefact, do the work, and write the manifest (of a share, the
         receipt); do nothing where the artefact is what is wanted already.
 
@@ -119,9 +120,15 @@ class Stage:
                     log.debug("%s: identity %s, inputs %s", run.out, run.identity, run.about["inputs"])
                     if not self._is_needed(run):
                         return
-                    work(run)
+                    (work or self._work(run))(run)
                     if world.rank == 0:  # the first one writes
                         self._declare(run, started)
+
+    @staticmethod
+    def _work(run: Run) -> Callable[[Run], None]:
+        """``wsss.stages.NAME.make``, of the program's own name; imported late, for what it needs takes time to load."""
+        make: Callable[[Run], None] = import_module(f"wsss.stages.{run.stage}").make
+        return make
 
     @staticmethod
     def _is_needed(run: Run) -> bool:

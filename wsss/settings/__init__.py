@@ -1,6 +1,6 @@
 """Typed settings of every stage: defaults, units, ranges, meaning.
 
-A *recipe* is one named block of ``config.yaml``; the class that reads it stands in this package, one a kind of stage.
+A *recipe* is one named block of ``config.yaml``; the class that reads it stands in this package, one per kind of stage.
 Nothing here imports torch, so the workflow can read settings while it is parsed, and nothing here computes: settings
 act through their values alone.
 

@@ -43,7 +43,7 @@ class AffinitySettings(TrainingSettings):
     epochs: Count = 3
     batch_size: Count = 32
     lr: Positive = 0.1
-    new_factor: Positive = 1.0
+    head_lr_mult: Positive = 1.0
     bias_factor: Positive = 1.0
     label_smoothing: Literal[0] = 0
     batch_norm: Literal["fixed"] = "fixed"

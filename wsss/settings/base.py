@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from wsss.settings.renamed import FORMER
+
 
 def as_number(value: Any) -> Any:
     """Read ``"1e-4"`` as 0.0001; leave everything else to the strict check."""
@@ -85,15 +87,17 @@ class Settings(BaseModel):
 
     def counted(self, exclude: Set[str] = frozenset()) -> dict[str, Any]:
         """What of the settings is part of an artefact's identity, as plain values: all but ``exclude``, fields without
-        effect, and fields that have the value that they declare neutral."""
+        effect, and fields that have the value that they declare neutral. Renamed fields have their former names."""
         plain = self.model_dump(mode="json", exclude={*WITHOUT_EFFECT, *exclude})
         for name in list(plain):
             value = getattr(self, name)
             marks = [mark for mark in type(self).model_fields[name].metadata if isinstance(mark, Neutral)]
             if any(type(mark.value) is type(value) and mark.value == value for mark in marks):
                 del plain[name]
-            elif isinstance(value, Settings):
-                plain[name] = value.counted()
+                continue
+            plain[FORMER.get(name, name)] = value.counted() if isinstance(value, Settings) else plain[name]
+            if name in FORMER:
+                del plain[name]
         return plain
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from wsss.settings.base import Settings
 from wsss.settings.fields import block, entry_of, marks, options, words
+from wsss.settings.renamed import RENAMED
 from wsss.text import listed, nearest, shown
 
 Path = tuple[str | int, ...]
@@ -49,6 +50,8 @@ def _sentence(error: Any, cls: type[Settings], values: dict[str, Any]) -> tuple[
         for part in path[:-1]:
             owner_type = entry_of(owner_type, part)
         allowed = list((block(owner_type) or cls).model_fields)
+        if (now := RENAMED.get(str(path[-1]))) in allowed:
+            return path, f"this key is called {now!r} now"
         return path, f"unknown key{nearest(path[-1], allowed)} (allowed: {listed(allowed)})"
     if error["type"] == "value_error":
         return path, str(error["ctx"]["error"])

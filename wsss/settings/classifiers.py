@@ -60,7 +60,7 @@ class TiledSettings(ClassifierSettings):
 
     tiles: Annotated[int, Field(ge=2, le=4)] = 2
     """The image is cut into tiles x tiles pieces."""
-    reconstruction: Ramp = Ramp(start=0.0, end=0.3, share=0.5)
+    reconstruction: Ramp = Ramp(start=0.0, end=0.3, ramp_fraction=0.5)
     """Weight of the L1 difference between the maps of the image and of its tiles. 0.3 over present classes pulls as
     hard as the published 4.0 over all 20 VOC classes at 1.5 labels an image (4.0 x 1.5 / 20)."""
     reconstruction_over: Literal["present", "all"] = "present"
@@ -73,7 +73,7 @@ class TiledSettings(ClassifierSettings):
     maps is not even tried. ``contrast``: over the standard deviation of each map over its cells, with its gradient
     (plus a hundredth of its mean absolute value, so that flat maps do not cost without bound): neither shrinking nor
     flattening helps."""
-    entropy: Ramp = Ramp(start=0.0, end=0.0, share=1.0)
+    entropy: Ramp = Ramp(start=0.0, end=0.0, ramp_fraction=1.0)
     """Weight of the entropy of each cell's distribution over the present classes."""
 
     @model_validator(mode="after")
@@ -90,21 +90,21 @@ class ErasingSettings(ClassifierSettings):
 
     ordinary: Annotated[str, Ref("classifiers")]
     """The classifier that judges erased images."""
-    choose: Literal["random", "balanced", "least-chosen", "focal"] = "random"
+    erase_class: Literal["random", "balanced", "least-chosen", "focal"] = "random"
     """Which of an image's classes is erased. ``random``: each alike (published); ``balanced``: in inverse proportion to
     the share of training images that have it; ``least-chosen``: the one erased the fewest times so far; ``focal``: in
     proportion to (1 - p)^focal_gamma with p the generator's probability."""
     focal_gamma: NonNegative = 2.0
-    """Exponent of ``choose: focal``; 0: each alike."""
-    erasing: Ramp = Ramp(start=0.3, end=1.0, share=1.0)
+    """Exponent of ``erase_class: focal``; 0: each alike."""
+    erasing: Ramp = Ramp(start=0.3, end=1.0, ramp_fraction=1.0)
     """Weight of the ordinary classifier's loss on the softly erased image."""
     erasing_max: Literal["batch", "image"] = "batch"
     """The soft mask is divided by the largest value of the whole batch (published; over all devices) or of its
     image."""
-    erasing_full: Annotated[float, BeforeValidator(as_number), Field(gt=0, le=1)] = 1.0
+    erase_saturation: Annotated[float, BeforeValidator(as_number), Field(gt=0, le=1)] = 1.0
     """Share of that largest value from which a pixel is erased wholly. 1 (published): the strongest pixel alone. Near
     the threshold at which maps are read, the class has to be hidden by what will be read as its mask."""
-    erased_area: Ramp = Ramp(start=0.0, end=0.0, share=0.0)
+    erased_area: Ramp = Ramp(start=0.0, end=0.0, ramp_fraction=0.0)
     """Weight of the mean of the soft mask, a price on every erased pixel; published: none, so that erasing background
     costs nothing."""
 
@@ -137,7 +137,7 @@ class PNocSettings(ErasingSettings, TiledSettings):
     augment: Augment = ("colour-jitter",)
     ordinary: Annotated[str, Ref("classifiers")]
     """The classifier that judges erased images, and that becomes 'not so ordinary'."""
-    adversary: Ramp = Ramp(start=0.0, end=1.0, share=1.0)
+    adversary: Ramp = Ramp(start=0.0, end=1.0, ramp_fraction=1.0)
     """Weight of the loss that trains the ordinary classifier on hard-erased images."""
     adversary_threshold: Fraction = 0.2
     """Pixels with a normalised activation above this are erased for the ordinary classifier."""
@@ -161,13 +161,13 @@ class GuidedSettings(ClassifierSettings):
     objective: Literal["guided"] = "guided"
     augment: Recolouring = ("colour-jitter",)
     """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from their mask)."""
-    true_masks: Annotated[int, Field(ge=0)] | Literal["all"] = 20
+    gt_masks: Annotated[int, Field(ge=0)] | Literal["all"] = 20
     """True masks of training images that the pixel loss learns from: so many, chosen by the seed and evenly over the
     tagged classes (a segmenter with the same number and seed has the same ones); ``all``; or 0, none."""
     masked_share: Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] | None = 0.5
     """Share of the views of an epoch that are of images with such a mask, drawn with repetition; null: every image once
     an epoch (or as ``sampling`` says), and few masks are then seen seldom."""
-    pixel: Ramp = Ramp(start=0.25, end=0.25, share=0.0)
+    pixel: Ramp = Ramp(start=0.25, end=0.25, ramp_fraction=0.0)
     """Weight of the pixel loss, the mean cross entropy over labelled pixels, beside the classification loss
     (published: 1 / batch_size). On the generated scenes tags suffer at 1 and hardly at 0.25."""
     guidance_layer: str = "last"

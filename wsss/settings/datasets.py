@@ -1,4 +1,4 @@
-"""Datasets: one class a kind; ``kind`` names the module in ``wsss.data``."""
+"""Datasets: one class per kind; ``kind`` names the module in ``wsss.data``."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class FolderSettings(DatasetSettings):
     separator: Annotated[str, Field(min_length=1, max_length=3)] = ";"
     """Between class names in the column ``labels``."""
     classes: str | tuple[str, ...] | None = None
-    """Text file with one class name a line, or a list of names; absent: the sorted names found in the tags."""
+    """Text file with one class name per line, or a list of names; absent: the sorted names found in the tags."""
     masks: str | None = None
     """Folder of 8-bit masks ``ID.png`` (0 background, c the c-th class, 255 ignore). Only scoring and
     ``supervision: masks`` read them."""
     train: str | None = None
-    """Text file of ids, one a line; absent: a random share."""
+    """Text file of ids, one per line; absent: a random share."""
     val: str | None = None
-    """Text file of ids, one a line; absent: a random share."""
+    """Text file of ids, one per line; absent: a random share."""
     val_share: Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] = 0.1
     """Share of the ids drawn for validation where the lists are absent."""
     split_seed: Annotated[int, Field(ge=0)] = 0

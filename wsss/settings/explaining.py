@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from wsss.settings.base import Count, Ref, ScatteredSettings, Settings, Split, as_list
 
 METHODS = Path(__file__).resolve().parents[1] / "explain" / "methods"
-"""One file an explainer."""
+"""One file per explainer."""
 SEEDS = "wsss.explain.seeds"
 """The module by which explainers make maps for the chain."""
 LIBRARIES = ("captum", "pgc", "torchcam")

@@ -123,7 +123,7 @@ class SaliencyNetSettings(SaliencySettings):
     """Published: Adam, one rate for all weights, one image at a time with ``batch_norm: fixed``."""
     lr: Positive = 5e-5
     weight_decay: NonNegative = 5e-4
-    new_factor: Positive = 1.0
+    head_lr_mult: Positive = 1.0
     bias_factor: Positive = 1.0
     long_side: tuple[Count, Count] = (500, 500)
     maps: SaliencyNetMapSettings = SaliencyNetMapSettings()

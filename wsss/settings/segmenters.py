@@ -29,7 +29,7 @@ class SegmenterSettings(TrainingSettings):
     """The pseudo masks it learns from; needed unless ``supervision: masks``."""
     supervision: Literal["pseudo", "masks"] = "pseudo"
     """``masks``: learn from the true masks (fully supervised upper bound)."""
-    true_masks: Count | Literal["all"] = "all"
+    gt_masks: Count | Literal["all"] = "all"
     """From how many with ``supervision: masks``: that many training images, chosen by the seed and evenly over the
     tagged classes, are all that it sees. ``objective: guided`` with the same number has the same ones."""
     architecture: Literal["deeplabv3plus", "deeplabv3", "unet", "fpn", "pan", "upernet"] = "deeplabv3plus"
@@ -55,6 +55,6 @@ class SegmenterSettings(TrainingSettings):
             )
         if self.supervision == "masks" and self.masks is not None:
             raise ValueError("'supervision: masks' learns from the true masks; leave 'masks' out")
-        if self.supervision == "pseudo" and self.true_masks != "all":
-            raise ValueError("'true_masks' has no effect on pseudo masks; set 'supervision: masks', or leave it out")
+        if self.supervision == "pseudo" and self.gt_masks != "all":
+            raise ValueError("'gt_masks' has no effect on pseudo masks; set 'supervision: masks', or leave it out")
         return self

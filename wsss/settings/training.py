@@ -46,12 +46,12 @@ class TrainingSettings(NetworkSettings):
     """Momentum of SGD; Nesterov's form where it is above 0. The published recipes train with none."""
     weight_decay: NonNegative = 1e-4
     """Weight decay of weights; biases and normalisation offsets have none."""
-    new_factor: Positive = 10.0
+    head_lr_mult: Positive = 10.0
     """Rate of newly initialised weights relative to pretrained ones."""
     bias_factor: Positive = 2.0
     """Rate of biases relative to weights."""
-    power: NonNegative = 0.9
-    """Exponent of the polynomial decay: rate(t) = rate(0) (1 - t/T)^power."""
+    poly_power: NonNegative = 0.9
+    """Exponent of the polynomial decay: rate(t) = rate(0) (1 - t/T)^poly_power."""
     warmup: Fraction = 0.0
     """Share of the optimiser steps over which the rate rises linearly from 0."""
     clip_norm: Positive | None = None
@@ -99,11 +99,11 @@ class TrainingSettings(NetworkSettings):
 
 
 class Ramp(Settings):
-    """A loss weight that moves linearly and then stays: w(t) = start + (end - start) min(1, t / (share T))."""
+    """A loss weight that moves linearly and then stays: w(t) = start + (end - start) min(1, t / (ramp_fraction T))."""
 
     start: NonNegative
     """Weight at the first step."""
     end: NonNegative
-    """Weight from ``share`` of the training on."""
-    share: Fraction = 1.0
+    """Weight from ``ramp_fraction`` of the training on."""
+    ramp_fraction: Fraction = 1.0
     """Share of the training over which the weight moves; 0: constant at ``end``."""

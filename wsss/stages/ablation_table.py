@@ -12,7 +12,7 @@ from wsss.system.files import atomic_path, write_rows
 from wsss.system.log import log
 
 
-def write_ablation_table(run: Run) -> None:
+def make(run: Run) -> None:
     """Write ``ablation.md`` and ``ablation.csv`` from the scores that ``stages/ablation_table.py`` was given.
 
     Raises:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
+from wsss.models.edge_network import save_edge_network
 from wsss.objectives.affinity import PairAffinity
 from wsss.runtime.run import Run
 from wsss.settings import AffinitySettings
 from wsss.store.masks import MaskFolder
-from wsss.store.weights import save_weights
 from wsss.training.checkpoint import keep_product
 from wsss.training.train import given_classifiers, prepare, train
 
 
-def train_affinity(run: Run) -> None:
+def make(run: Run) -> None:
     """Train the edge network of ``run.settings`` on the tagged training images; write weights and metrics.
 
     The weights are those of the whole network, frozen backbone and all, so that walking needs nothing else.
@@ -40,12 +40,6 @@ def train_affinity(run: Run) -> None:
     network = train(run, goal, items, len(index.classes), device, labels_of)
     if run.world.rank:
         return
-    about = {
-        "kind": "affinity",
-        "backbone": settings.backbone,
-        "output_stride": settings.output_stride,
-        "width": settings.width,
-    }
-    save_weights(run.out / "model.safetensors", network.state_dict(), about)
+    save_edge_network(run.out, network, settings)
     keep_product(run)
     run.note(images=len(items))

@@ -49,7 +49,7 @@ class AffinityLabelWriter:
         return Written(item.id, self.masks.write(item.id, labels), tally)
 
 
-def write_affinity_labels(run: Run) -> None:
+def make(run: Run) -> None:
     """Write the labels of every image of the training split, which is what an edge network is trained on.
 
     An image without tags gets a file too, so that the folder is whole: background, and 255 where it is salient. The

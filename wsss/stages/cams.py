@@ -20,7 +20,7 @@ from wsss.settings.explaining import SEEDS
 from wsss.store.maps import Maps
 
 
-def write_cams(run: Run) -> None:
+def make(run: Run) -> None:
     """Write the maps of every image of the splits as HDF5 shards.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +13,17 @@ from wsss.data.index import Index
 from wsss.data.sampling import balanced_chances, class_counts, masked_chances
 from wsss.errors import WsssError
 from wsss.inference.cams import tag_probabilities
+from wsss.models.classifier import save_classifier
 from wsss.objectives import find
 from wsss.objectives.base import Objective
 from wsss.runtime.run import Run
 from wsss.settings import ClassifierSettings, GuidedSettings, InferenceSettings
-from wsss.store.weights import save_weights
 from wsss.system.files import atomic_path
 from wsss.training.checkpoint import keep_product
 from wsss.training.train import check_classes, given_classifiers, looked_at, prepare, train
 
 
-def train_classifier(run: Run) -> None:
+def make(run: Run) -> None:
     """Train the classifier of ``run.settings``; write weights, metrics and tag probabilities of the validation images.
 
     Raises:
@@ -46,8 +45,8 @@ def train_classifier(run: Run) -> None:
     objective = goal(settings, classes, given, frequencies)
     chances = balanced_chances(items, classes) if settings.sampling == "balanced" else None
     mask_of = None
-    if isinstance(settings, GuidedSettings) and settings.true_masks:
-        shown = looked_at(run, few_masks(index, settings.true_masks, run.args.seed), settings.true_masks)
+    if isinstance(settings, GuidedSettings) and settings.gt_masks:
+        shown = looked_at(run, few_masks(index, settings.gt_masks, run.args.seed), settings.gt_masks)
         mask_of = masks_of(shown)
         if settings.masked_share is not None:
             ids = {item.id for item in shown}
@@ -55,17 +54,7 @@ def train_classifier(run: Run) -> None:
     network = objective.kept(train(run, objective, items, classes, device, mask_of, chances))
     if run.world.rank:
         return
-    about: dict[str, Any] = {
-        "kind": "classifier",
-        "backbone": settings.backbone,
-        "output_stride": settings.output_stride,
-        "classes": list(index.classes),
-    }
-    if settings.head == "kur":
-        about |= {"head": "kur", "kur_alpha": float(settings.kur_alpha or classes)}
-    if isinstance(settings, GuidedSettings):
-        about["heatmap_scale"] = settings.heatmap_scale
-    save_weights(run.out / "model.safetensors", network.state_dict(), about)
+    save_classifier(run.out, network, settings, index.classes)
     validation = index.split("val")
     if validation:
         view = InferenceSettings(scales=(1.0,), flip=False, max_side=settings.long_side[1])

@@ -101,7 +101,7 @@ class EnsembleImage:
         return item, item.labels, [together] if len(together) else [], counts_text(counted)
 
 
-def write_ensemble(run: Run) -> None:
+def make(run: Run) -> None:
     """Write the maps of every image of the splits as HDF5 shards, and ``agreement.csv``.
 
     Raises :class:`WsssError` naming the images that a member lacks or has other classes or another size of.

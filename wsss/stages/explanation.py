@@ -4,7 +4,7 @@ Writes, beside the shards of raw signed maps (``wsss.store.maps``, attribute ``s
 
 - ``metrics.json``: ``summary`` under both policies for images with one class (``wsss.explain.metrics``), ``seeds``
   (mean IoU of the maps of the tags, threshold from a few masks of the training split), ``curves``;
-- ``classes.csv``: one row a class; ``detections.csv``: one row a pair of an image and a class;
+- ``classes.csv``: one row per class; ``detections.csv``: one row per pair of an image and a class;
 - ``pictures.png``: images and the maps of their classes.
 
 Each image's measurements stand beside its maps, so a run that was killed goes on from there and jobs may share the
@@ -31,7 +31,7 @@ from wsss.evaluate.thresholds import ThresholdCounts
 from wsss.explain.base import Explanation
 from wsss.explain.metrics.confidence import Others
 from wsss.explain.metrics.localisation import THRESHOLDS, count_seeds, seed_scores
-from wsss.explain.metrics.measuring import Batch, Metrics, measure, one_channel
+from wsss.explain.metrics.measuring import ExplainedBatch, Metrics, measure, one_channel
 from wsss.explain.metrics.tables import FLAGS, DetectionTable, Tally, write_table
 from wsss.explain.seeds import CELL, SeedMaker, explainer_of, tagged
 from wsss.explain.targets import Classes
@@ -39,7 +39,7 @@ from wsss.inference.batches import views_of
 from wsss.inference.network import open_network
 from wsss.models.classifier import load_classifier
 from wsss.parts.maps import Format, write_maps
-from wsss.report.overlays import Row, draw_explanations
+from wsss.report.overlays import ExplanationRow, draw_explanations
 from wsss.runtime.run import Run
 from wsss.settings import ExplanationSettings, InferenceSettings
 from wsss.store.maps import Maps, MapShard, shard_paths
@@ -50,7 +50,7 @@ POLICIES: tuple[Others, ...] = ("reference", "multi_only")
 NOT_MEASURED = ("image", "class", "p", "kept", "removed", *FLAGS)
 
 
-def write_explanations(run: Run) -> None:
+def make(run: Run) -> None:
     """Explain and measure; see above.
 
     Raises:
@@ -111,7 +111,7 @@ def calibration_of(index: Index, settings: ExplanationSettings, seed: int) -> li
 class _Explaining:
     """Explains and measures images of one size.
 
-    Yields their maps, and as JSON: ``rows`` (one dict a pair of image and class), ``curves`` (by name, one a row),
+    Yields their maps, and as JSON: ``rows`` (one dict per pair of image and class), ``curves`` (by name, one per row),
     ``cost``, ``seconds``, and ``seeds`` (counts of the seeds at all thresholds: positions and numbers)."""
 
     settings: ExplanationSettings
@@ -165,7 +165,7 @@ class _Explaining:
         size = images.shape[2:]
         small = [each if each is None or each.shape == size else _nearest(each, size) for each in truth]
         tally = measure(
-            self.maker.explainer, self.maker.subject, [Batch(images, [i.id for i in items], labels, small)],
+            self.maker.explainer, self.maker.subject, [ExplainedBatch(images, [i.id for i in items], labels, small)],
             self.maker.classes, metrics, rows.extend, lambda made, drawn: kept.append((made, drawn)),
         )  # fmt: skip
         ((made, drawn),) = kept
@@ -272,16 +272,16 @@ def _added(told: list[dict[str, Any]], classes: int) -> ThresholdCounts:
 
 
 def draw_pictures(run: Run, index: Index, items: list[Item]) -> None:
-    """Write ``pictures.png``: a row an image, a column a class."""
+    """Write ``pictures.png``: a row per image, a column per class."""
     left = {item.id: item for item in items}
-    rows: dict[str, Row] = {}
+    rows: dict[str, ExplanationRow] = {}
     for path in shard_paths(run.out):
         shard = MapShard(path)
         for number, id in enumerate(shard.ids):
             if id in left:
                 record = shard.record(number)
                 maps = {index.classes[c]: record.maps[0][k] for k, c in enumerate(record.classes.tolist())}
-                rows[id] = Row(left[id], maps)
+                rows[id] = ExplanationRow(left[id], maps)
         shard.close()
     with atomic_path(run.out / "pictures.png") as temporary:
         draw_explanations([rows[item.id] for item in items], temporary)

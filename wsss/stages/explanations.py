@@ -1,6 +1,6 @@
 """The stage ``explanations``: all recipes of a dataset in one table, and their maps side by side.
 
-Writes ``explanations.csv`` (one row a recipe, seed, policy for images with one class, mean and metric),
+Writes ``explanations.csv`` (one row per recipe, seed, policy for images with one class, mean and metric),
 ``explanations.md`` for people, and ``pictures/s<seed>.png``.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from wsss.data.index import Index
 from wsss.errors import WsssError
 from wsss.report.markdown import markdown
-from wsss.report.overlays import Row, draw_explanations
+from wsss.report.overlays import ExplanationRow, draw_explanations
 from wsss.runtime.run import Run
 from wsss.store.manifest import read_manifest
 from wsss.store.maps import MapStore
@@ -101,7 +101,7 @@ def read_explained(folder: Path) -> Explained:
         raise WsssError(f"{folder}: no whole explanations ({error!r}); run stages/explanation.py again") from None
 
 
-def write_comparison(run: Run) -> None:
+def make(run: Run) -> None:
     """Write the tables and pictures of a run of ``stages/explanations.py``."""
     index = Index.load(run.inputs["index"])
     dataset = run.args.dataset or index.name
@@ -152,7 +152,7 @@ def page(dataset: str, found: list[Explained], pictures: list[str]) -> str:
 
 
 def table(recipes: dict[str, list[Explained]]) -> str:
-    """A row a recipe."""
+    """A row per recipe."""
     every = [one for group in recipes.values() for one in group]
     shown = {head: metric for head, metric in METRICS.items() if any(one.value(metric) is not None for one in every)}
     seeds = any(one.metrics["seeds"] for one in every)
@@ -197,7 +197,7 @@ def ordering(recipes: dict[str, list[Explained]]) -> list[str]:
 
 
 def draw(index: Index, found: list[Explained], folder: Path) -> list[str]:
-    """Write ``s<seed>.png``: a row a pair of an image and a class, a column a recipe. Images with several explained
+    """Write ``s<seed>.png``: a row per pair of an image and a class, a column per recipe. Images with several explained
     classes come first."""
     names = []
     for seed in sorted({one.seed for one in found}):
@@ -212,11 +212,11 @@ def draw(index: Index, found: list[Explained], folder: Path) -> list[str]:
     return names
 
 
-def _rows(index: Index, id: str, stores: dict[str, MapStore]) -> list[Row]:
+def _rows(index: Index, id: str, stores: dict[str, MapStore]) -> list[ExplanationRow]:
     records = {name: store[id] for name, store in stores.items()}
     classes = sorted({c for record in records.values() for c in record.classes.tolist()})
     return [
-        Row(
+        ExplanationRow(
             index.item(id),
             {
                 name: record.maps[0][np.flatnonzero(record.classes == c)[0]] if c in record.classes else None

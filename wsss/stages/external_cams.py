@@ -117,7 +117,7 @@ class ImportImage:
         return item, record.classes, record.maps if item.labels else []
 
 
-def write_external_cams(run: Run) -> None:
+def make(run: Run) -> None:
     """Check the maps of every image of the splits and write them as shards, once all fit.
 
     Raises :class:`WsssError` with all images that have no fitting maps.

@@ -48,7 +48,7 @@ class CopyMask:
         return Written(item.id, self.masks.write(item.id, mask), tally)
 
 
-def write_external_masks(run: Run) -> None:
+def make(run: Run) -> None:
     """Check and copy the mask of every image of the splits. The folder appears when all are there.
 
     Raises :class:`WsssError` with all images that have no fitting mask.

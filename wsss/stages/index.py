@@ -21,12 +21,26 @@ import numpy as np
 from wsss.data.index import SPLITS, Index, replace_text, write_index
 from wsss.data.validate import Collected, Examined, Problem, examine
 from wsss.errors import WsssError
+from wsss.runtime.run import Run
 from wsss.settings import Dataset
+from wsss.system.log import log
 
 GENERATED = ("images", "masks")
 """What a kind of dataset may write below the index folder; removed before each build."""
 SHOWN = 100
 """So many problems of one kind are printed; ``problems.json`` has all."""
+
+
+def make(run: Run) -> None:
+    """Check the dataset and write its index (see ``build_index``)."""
+    index = build_index(run.settings, run.args.dataset, run.out, run.args.threads)
+    counts = {split: len(index.split(split)) for split in SPLITS}
+    run.note(dataset=index.name, classes=list(index.classes), images=counts, dropped=len(index.dropped))
+    dropped = f", {len(index.dropped)} broken ones dropped" if index.dropped else ""
+    log.info(
+        f"{index.name}: {counts['train']} training and {counts['val']} validation images, "
+        f"{len(index.classes)} classes{dropped}; see {run.out / 'report.json'}"
+    )
 
 
 def build_index(settings: Dataset, name: str, out: Path | str, threads: int | None = None) -> Index:

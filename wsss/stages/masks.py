@@ -95,7 +95,7 @@ def chosen_threshold(
     return np.array(list(each.values()), np.float32), {**facts, "per_class": each}
 
 
-def write_pseudo_masks(run: Run) -> None:
+def make(run: Run) -> None:
     """Write the mask of every image of the splits. The folder appears when all are there.
 
     Raises :class:`WsssError` with the ids of the images that have no maps, no saliency, or could not be done.

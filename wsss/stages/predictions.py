@@ -30,7 +30,7 @@ PRUNE = 0.02
 """Labels that nowhere reach this probability, and are nowhere the best, take no part in the CRF."""
 
 
-def write_predictions(run: Run) -> None:
+def make(run: Run) -> None:
     """Write the predicted mask of every image of the splits.
 
     Raises:

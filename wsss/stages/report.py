@@ -15,7 +15,7 @@ from wsss.system.files import atomic_path, write_rows
 from wsss.system.log import log
 
 
-def write_report(run: Run) -> None:
+def make(run: Run) -> None:
     """Write ``pictures.csv`` into the artefact of a run of ``stages/report.py``, and beside its folder the page, named
     as the folder and ``.html``.
 

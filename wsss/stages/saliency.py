@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.inference.saliency import border_test
+from wsss.models.saliency_net import save_saliency
 from wsss.objectives import find
 from wsss.objectives.base import Objective
 from wsss.objectives.c2am_h import STRONGEST
@@ -19,13 +19,12 @@ from wsss.runtime.run import Run
 from wsss.settings import C2amHSettings, SaliencyNetSettings, SaliencySettings
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
-from wsss.store.weights import save_weights
 from wsss.system.log import log
 from wsss.training.checkpoint import keep_product
 from wsss.training.train import given_classifiers, prepare, train
 
 
-def train_saliency(run: Run) -> None:
+def make(run: Run) -> None:
     """Train the network of ``run.settings``; write weights and metrics.
 
     A disentangler learns from the training images that have a tag, since the others hold nothing to tell from the
@@ -47,19 +46,16 @@ def train_saliency(run: Run) -> None:
     network = train(run, objective, items, len(index.classes), device, target)
     if run.world.rank:
         return
-    about: dict[str, Any] = {"backbone": settings.backbone, "output_stride": settings.output_stride}
-    if isinstance(settings, SaliencyNetSettings):
-        about |= {"kind": "saliency-net", "architecture": settings.architecture}
-    else:
-        about |= {"kind": "disentangler", "inverted": False}
-        if run.settings.objective == "c2am":
-            border, interior = border_test(network, items, settings.long_side[1], device, run.args.threads)
-            about["inverted"] = border > interior
-            log.info(f"foreground share {border:.3f} on borders, {interior:.3f} inside"
-                f"{': the sides are swapped' if about['inverted'] else ''}")  # fmt: skip
-            run.note(border=round(border, 4), interior=round(interior, 4))
-        run.note(inverted=about["inverted"])
-    save_weights(run.out / "model.safetensors", network.state_dict(), about)
+    inverted = False
+    if settings.objective == "c2am":
+        border, interior = border_test(network, items, settings.long_side[1], device, run.args.threads)
+        inverted = border > interior
+        swapped = ": the sides are swapped" if inverted else ""
+        log.info(f"foreground share {border:.3f} on borders, {interior:.3f} inside{swapped}")
+        run.note(border=round(border, 4), interior=round(interior, 4))
+    if not network_of_masks:
+        run.note(inverted=inverted)
+    save_saliency(run.out, network, settings, inverted)
     keep_product(run)
     run.note(images=len(items), untagged_left_out=len(index.split("train")) - len(items))
 

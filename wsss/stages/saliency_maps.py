@@ -17,7 +17,7 @@ from wsss.settings import SaliencyMapSettings
 from wsss.store.maps import Maps
 
 
-def write_saliency_maps(run: Run) -> None:
+def make(run: Run) -> None:
     """Write the saliency map of every image of the splits as HDF5 shards, one class 0 = salient.
 
     ``activation: relu`` stores rectified logits, whose views are divided by the image's maximum; ``sigmoid`` stores

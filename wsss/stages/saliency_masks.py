@@ -41,7 +41,7 @@ class SaliencyMaskWriter:
         return Written(item.id, self.masks.write(item.id, mask), int(mask.sum()))
 
 
-def write_saliency_masks(run: Run) -> None:
+def make(run: Run) -> None:
     """Write a mask, 0 or 1, for every image that the maps were made of. The folder appears when all are there.
 
     Raises :class:`WsssError` with the ids of the images that could not be done.

@@ -14,7 +14,7 @@ from wsss.system.files import write_json, write_rows
 from wsss.system.log import log
 
 
-def write_scores(run: Run) -> None:
+def make(run: Run) -> None:
     """Score the artefact of a run of ``stages/scores.py`` and write ``scores.json`` and ``scores.csv``.
 
     Raises :class:`WsssError` with the ids when an image of the index's list has no map, mask or prediction.

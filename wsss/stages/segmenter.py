@@ -7,16 +7,16 @@ from pathlib import Path
 from wsss.data.few_masks import few_masks
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
+from wsss.models.segmenter import save_segmenter
 from wsss.objectives.segmentation import Segmentation
 from wsss.runtime.run import Run
 from wsss.settings import SegmenterSettings
 from wsss.store.masks import MaskFolder
-from wsss.store.weights import save_weights
 from wsss.training.checkpoint import keep_product
 from wsss.training.train import looked_at, prepare, train
 
 
-def train_segmenter(run: Run) -> None:
+def make(run: Run) -> None:
     """Train the segmentation network of ``run.settings``; write weights and metrics.
 
     Raises:
@@ -29,8 +29,8 @@ def train_segmenter(run: Run) -> None:
         items = [item for item in items if item.mask is not None]
         if not items:
             raise WsssError(f"{index.folder}: 'supervision: masks' needs true masks, and no training image has one")
-        if settings.true_masks != "all":
-            items = looked_at(run, few_masks(index, settings.true_masks, run.args.seed), settings.true_masks)
+        if settings.gt_masks != "all":
+            items = looked_at(run, few_masks(index, settings.gt_masks, run.args.seed), settings.gt_masks)
 
         def mask_of(item: Item) -> Path:
             assert item.mask is not None  # as chosen above
@@ -48,14 +48,6 @@ def train_segmenter(run: Run) -> None:
     network = train(run, Segmentation(settings, len(index.classes)), items, len(index.classes), device, mask_of)
     if run.world.rank:
         return
-    about = {
-        "kind": "segmenter",
-        "architecture": settings.architecture,
-        "backbone": settings.backbone,
-        "output_stride": settings.output_stride,
-        "atrous_rates": list(settings.atrous_rates),
-        "classes": list(index.classes),
-    }
-    save_weights(run.out / "model.safetensors", network.state_dict(), about)
+    save_segmenter(run.out, network, settings, index.classes)
     keep_product(run)
     run.note(images=len(items))

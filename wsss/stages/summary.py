@@ -15,7 +15,7 @@ from wsss.system.log import log
 COLUMNS = ("dataset", "seed", "kind", "recipe", "split", "policy", "metric", "value", "images")
 
 
-def write_summary(run: Run) -> None:
+def make(run: Run) -> None:
     """Write ``summary.csv``, ``summary.md`` and ``panels/s<seed>.png`` of a run of ``stages/summary.py``.
 
     ``summary.csv``: values are fractions; ``policy`` is fixed, calibrated or oracle where the scoring chose a

@@ -55,7 +55,7 @@ class VoteImage:
         return Written(item.id, self.masks.write(item.id, result), tally)
 
 
-def write_votes(run: Run) -> None:
+def make(run: Run) -> None:
     """Write the mask of every image of the splits, and ``agreement.csv``. The folder appears when all are there.
 
     Raises :class:`WsssError` naming the images that a member has no fitting mask of.

@@ -18,8 +18,8 @@ from wsss.settings import WalkSettings
 from wsss.store.maps import Maps, MapStore
 
 
-def write_walk(run: Run) -> None:
-    """Write the walked maps of every image of the splits as HDF5 shards, one map a class on the stride-4 grid.
+def make(run: Run) -> None:
+    """Write the walked maps of every image of the splits as HDF5 shards, one map per class on the stride-4 grid.
 
     Raises:
         WsssError: The maps lack an image, or are of another size than the image.

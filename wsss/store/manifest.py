@@ -13,6 +13,7 @@ from typing import Any
 
 from wsss.errors import WsssError
 from wsss.provenance.outputs import MANIFEST, RUN
+from wsss.settings.renamed import renewed
 from wsss.system.files import read_json, write_json
 
 NAME = MANIFEST
@@ -30,7 +31,8 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     if not path.is_file():
         state = "was never finished (it has no manifest.json)" if Path(folder).is_dir() else "does not exist"
         raise WsssError(f"{folder}: this artefact {state}; run the stage that makes it first")
-    return {**read_json(path), **read_json(path.with_name(RUN))}
+    manifest = {**read_json(path), **read_json(path.with_name(RUN))}
+    return {**manifest, "settings": renewed(manifest["settings"])} if manifest.get("settings") else manifest
 
 
 def write_manifest(folder: Path | str, facts: dict[str, Any], run: dict[str, Any] | None = None) -> None:

@@ -137,8 +137,8 @@ class MapWriter:
         if len(arrays) != self._scales or any(a.ndim != 3 or len(a) != len(classes) for a in arrays):
             shapes = [a.shape for a in arrays]
             raise WsssError(
-                f"{self.path}: image {id!r} has maps of shapes {shapes}; expected {self._scales} arrays (one a scale) "
-                f"of shape ({len(classes)}, h, w)"
+                f"{self.path}: image {id!r} has maps of shapes {shapes}; expected {self._scales} arrays (one per "
+                f"scale) of shape ({len(classes)}, h, w)"
             )
         if not all(np.isfinite(a).all() and (a >= self._least).all() for a in arrays):
             raise WsssError(

@@ -1,4 +1,4 @@
-"""Folders of masks: one 8-bit palette PNG an image (VOC colours), which any viewer and toolkit opens.
+"""Folders of masks: one 8-bit palette PNG per image (VOC colours), which any viewer and toolkit opens.
 
 The id is the path below the folder without ``.png`` and may hold slashes. Values: 0 background, c + 1 the object
 class c, 255 ignore.

@@ -27,7 +27,7 @@ def claim_gpu(count: int, world: World, folder: Path | None = None) -> int:
     Args:
         count: GPUs of this machine.
         team: The processes that work together.
-        folder: Where the locks lie; None: in the system's temporary directory, one folder a user.
+        folder: Where the locks lie; None: in the system's temporary directory, one folder per user.
 
     Raises:
         WsssError: More processes of a team than GPUs, or the locks cannot be written.

@@ -23,7 +23,7 @@ def parameter_groups(network: Trainable, settings: TrainingSettings) -> list[dic
                 for name, p in network.named_parameters()
                 if p.requires_grad and network.is_new(name) == new and name.endswith("bias") == bias
             ]
-            factor = (settings.new_factor if new else 1.0) * (settings.bias_factor if bias else 1.0)
+            factor = (settings.head_lr_mult if new else 1.0) * (settings.bias_factor if bias else 1.0)
             decay = 0.0 if bias else settings.weight_decay
             if chosen:
                 groups.append({"params": chosen, "factor": factor, "weight_decay": decay, "lr": settings.lr * factor})
@@ -45,7 +45,7 @@ def rate_at(step: int, steps: int, settings: TrainingSettings) -> float:
     warmup = int(settings.warmup * steps)
     if step < warmup:
         return (step + 1) / warmup
-    factor: float = (1 - (step - warmup) / max(1, steps - warmup)) ** settings.power
+    factor: float = (1 - (step - warmup) / max(1, steps - warmup)) ** settings.poly_power
     return factor
 
 

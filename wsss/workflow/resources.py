@@ -41,7 +41,7 @@ _TRAINING = (8000, 1000)
 # Networks over images. Peaks at four scales: maps 3.6 GB, saliency 2.6, predictions 1.5, walk 1.1. They grow with the
 # area of the images, which wait a batch on each thread.
 _INFERENCE = (8000, 1000)
-# Processes on a CPU, one a thread. Peak: 0.6 GB each, part of it code that they share.
+# Processes on a CPU, one per thread. Peak: 0.6 GB each, part of it code that they share.
 _WORKERS = (2000, 700)
 
 NEEDS: dict[str, Need] = {

@@ -122,8 +122,8 @@ class Staleness:
         return found
 
     def must(self, folder: Path) -> bool:
-        """Whether a finished artefact is not what is wanted, or its manifest cannot be read. (One that is not there is
-        nobody's question here.)"""
+        """Whether a finished artefact is not what is wanted, or its manifest cannot be read. One that is not there is
+        nobody's question here."""
         state = self.state(folder)
         if state.made is None:
             return state.damaged

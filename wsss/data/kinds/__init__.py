@@ -1,1 +1,1 @@
-"""Kinds of datasets, one a file: ``collect`` finds the images, tags and masks that the settings name."""
+"""Kinds of datasets, one per file: ``collect`` finds the images, tags and masks that the settings name."""

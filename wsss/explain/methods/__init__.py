@@ -1,4 +1,4 @@
-"""Explainers, one a file; ``find`` fetches one by its name. A new explainer is one file with one class."""
+"""Explainers, one per file; ``find`` fetches one by its name. A new explainer is one file with one class."""
 
 from __future__ import annotations
 

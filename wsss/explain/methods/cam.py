@@ -14,7 +14,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Cam(Explainer):
+class PlainCam(Explainer):
     """L_u = sum_k W_uk A_k: one forward pass for all classes, no gradient.
 
     The mean of a map is the class's logit without its bias. Needs global average pooling and one linear head.

@@ -1,4 +1,4 @@
-"""What explanations of classifiers are worth::
+"""What explanations of classifiers are worth.
 
 tally = measure(find("minmax-cam")(), subject, batches, classes=20)
 tally.summary()["weighted"]["ado"], tally.class_table(names, others="multi_only")
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from wsss.explain.metrics.confidence import confidence, f_score
 from wsss.explain.metrics.localisation import energy, seed_scores
-from wsss.explain.metrics.measuring import Batch, Metrics, measure, measure_seeds
+from wsss.explain.metrics.measuring import ExplainedBatch, Metrics, measure, measure_seeds
 from wsss.explain.metrics.road import road
 from wsss.explain.metrics.tables import DetectionTable, Tally, write_table
 
 __all__ = [
-    "Batch",
+    "ExplainedBatch",
     "DetectionTable",
     "Metrics",
     "Tally",

@@ -26,7 +26,7 @@ from wsss.explain.targets import Classes, Policy, probabilities
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class ExplainedBatch:
     """Some images.
 
     Attributes:
@@ -83,7 +83,7 @@ class Metrics:
 def measure(
     explainer: Explainer,
     subject: Subject,
-    batches: Iterable[Batch],
+    batches: Iterable[ExplainedBatch],
     classes: int,
     metrics: Metrics | None = None,
     each: Callable[[list[dict[str, Any]]], None] | None = None,
@@ -139,7 +139,7 @@ def measure(
 def measure_seeds(
     explainer: Explainer,
     subject: Subject,
-    batches: Iterable[Batch],
+    batches: Iterable[ExplainedBatch],
     classes: int,
     thresholds: np.ndarray = THRESHOLDS,
     seed: int = 0,
@@ -173,7 +173,7 @@ def one_channel(explainer: Explainer, maps: torch.Tensor) -> tuple[torch.Tensor,
 
 
 def timed(
-    explainer: Explainer, subject: Subject, batch: Batch, target: Classes, seed: int = 0
+    explainer: Explainer, subject: Subject, batch: ExplainedBatch, target: Classes, seed: int = 0
 ) -> tuple[Explanation, float, float | None]:
     """An explanation, the seconds it took, and the most memory on the device meanwhile in MiB (None on the CPU)."""
     cuda = subject.device if subject.device is not None and subject.device.type == "cuda" else None
@@ -218,7 +218,7 @@ def masked(
 
 
 def _measured(
-    explainer: Explainer, subject: Subject, batch: Batch, target: Classes, made: Explanation, metrics: Metrics
+    explainer: Explainer, subject: Subject, batch: ExplainedBatch, target: Classes, made: Explanation, metrics: Metrics
 ) -> tuple[dict[str, torch.Tensor], ...]:
     """Metrics (R,), flags bool (R,), curves (R, steps + 1), and probabilities (R,) of the rows."""
     rows, size = made.rows, batch.images.shape[2:]

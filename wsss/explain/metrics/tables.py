@@ -1,4 +1,4 @@
-"""Tables of metrics: one row a detection, one row a class, and the whole. Sums are kept, never the rows."""
+"""Tables of metrics: one row per detection, one row per class, and the whole. Sums are kept, never the rows."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ class Tally:
         return found
 
     def class_table(self, names: Sequence[str], others: Others = "reference") -> list[dict[str, Any]]:
-        """One row a class: its name, ``detections``, ``several`` (those in images with other present classes), metrics;
-        None where there is nothing to say."""
+        """One row per class: its name, ``detections``, ``several`` (those in images with other present classes),
+        metrics; None where there is nothing to say."""
         values = self.class_values(others)
         return [
             {

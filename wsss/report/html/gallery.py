@@ -1,4 +1,4 @@
-"""Pictures as data URIs: an image and, each a layer of its own, what was made of it."""
+"""Pictures as data URIs: an image, and the maps and masks made of it as layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wsss.data.images import read_image, read_mask
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.report.headline import Source
-from wsss.report.image_scores import SCORED_BY, Judged, chosen, mask_of, opened
+from wsss.report.image_scores import SCORED_BY, ImageScores, chosen, mask_of, opened
 
 EDGES = (320, 256, 208, 160, 112)
 """Longest sides in pixels that are tried, until all pictures fit into ``BUDGET``."""
@@ -33,7 +33,8 @@ LAYERS = {
 }
 BASIC = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0072b2", "#ffffff")
 """Colours of the first classes: those of Okabe and Ito, which most eyes keep apart, and white."""
-MISSED, ALARM, WRONG = "#0072b2", "#e69f00", "#cc79a7"
+ERRORS = {"missed": "#0072b2", "false alarm": "#e69f00", "wrong class": "#cc79a7"}
+"""Kinds of errors, in the order of the numbers of :func:`errors`, and their colours."""
 IGNORED = "#808080"
 LOSSY = "WEBP" if features.check("webp") else "JPEG"
 
@@ -55,8 +56,8 @@ def _hsl(hue: float, saturation: float, lightness: float) -> str:
 
 @dataclass(frozen=True)
 class Card:
-    """One image of a class: ``rank`` 0, 1 or 2 (``judged.SCORED_BY``), its figure, and its layers as data URIs (None:
-    there is none)."""
+    """One image of a class: ``rank`` 0, 1 or 2 (``image_scores.SCORED_BY``), its figure, and its layers as data URIs
+    (None: there is none)."""
 
     label: int
     rank: int
@@ -77,21 +78,21 @@ class Gallery:
     edge: int
 
 
-def gallery(index: Index, judged: Judged, found: dict[str, Source], split: str) -> Gallery:
+def gallery(index: Index, scores: ImageScores, sources: dict[str, Source], split: str) -> Gallery:
     """Choose and encode pictures. Of more than ``MOST_CLASSES`` classes those shown are evenly spread from the class
     that came out best to the one that came out worst."""
-    order = sorted(judged.figures, key=lambda c: -float(np.mean([value for value, _ in judged.figures[c]])))
+    order = sorted(scores.figures, key=lambda c: -float(np.mean([value for value, _ in scores.figures[c]])))
     places = {round(k) for k in np.linspace(0, len(order) - 1, min(len(order), MOST_CLASSES))}
     shown = sorted(c for place, c in enumerate(order) if place in places)
-    picked = [(c, *one) for c in shown for one in chosen(judged.figures[c])]
-    stores = {kind: (source, opened(source)) for kind, source in found.items() if split in source.splits}
+    picked = [(c, *image) for c in shown for image in chosen(scores.figures[c])]
+    stores = {kind: (source, opened(source)) for kind, source in sources.items() if split in source.splits}
     cards: list[Card] = []
     edge = EDGES[-1]
     for edge in EDGES:
         cards = [_card(index, index.item(id), c, rank, value, stores, edge) for c, rank, value, id in picked]
         if sum(len(uri or "") for card in cards for uri in card.layers.values()) <= BUDGET:
             break
-    return Gallery(cards, judged.by, sorted(set(order) - set(shown)), edge)
+    return Gallery(cards, scores.by, sorted(set(order) - set(shown)), edge)
 
 
 def _card(index: Index, item: Item, label: int, rank: int, value: float, stores: dict[str, Any], edge: int) -> Card:
@@ -117,10 +118,8 @@ def _card(index: Index, item: Item, label: int, rank: int, value: float, stores:
     last = next((k for k in ("segmenters", "masks") if k in masks), None)
     if "truth" in masks and last is not None:
         wrong = errors(masks["truth"], masks[last])
-        layers["error"] = labels(wrong, {1: MISSED, 2: ALARM, 3: WRONG}, size)
-        seen["error"] = [
-            name for k, name in enumerate(("missed", "false alarm", "wrong class"), 1) if (wrong == k).any()
-        ]
+        layers["error"] = labels(wrong, dict(enumerate(ERRORS.values(), start=1)), size)
+        seen["error"] = [name for k, name in enumerate(ERRORS, start=1) if (wrong == k).any()]
     return Card(label, rank, value, item, seen, {name: layers[name] for name in LAYERS if name in layers})
 
 

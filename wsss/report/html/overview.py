@@ -8,113 +8,106 @@ from pathlib import Path
 from wsss.data.index import SPLITS, Index
 from wsss.report.effects import WORDS, harm, missed
 from wsss.report.headline import figure, recipes, upper_bound
-from wsss.report.html.markup import Html, counted, duration, listed, section, tag
+from wsss.report.html.render import Content
 from wsss.report.provenance import Scored, lineage, supervision
 from wsss.report.tables import costs, spread
+from wsss.text import count, duration, listed
 
-KINDS = {"classifiers": "classifier", "masks": "set of pseudo masks", "segmenters": "segmentation network"}
-WITHOUT = (
-    "There are no true masks of these images, so nothing here says how well the masks fit: no IoU, no threshold chosen "
-    "by masks, no errors. What can be seen without them: the pictures, how sure the classifier is of the tags, how "
-    "much of an image each class takes, how far the recipes agree, and what everything cost. A few dozen true masks "
-    "(setting 'masks' of the dataset) would allow all the rest."
-)
+KINDS = {
+    "classifiers": ("classifier", "classifiers"),
+    "masks": ("set of pseudo masks", "sets of pseudo masks"),
+    "segmenters": ("segmentation network", "segmentation networks"),
+}
+AND = " and "
 
 
-def overview(dataset: str, index: Index, scored: Sequence[Scored], leading: Sequence[Scored]) -> Html:
-    """The section."""
+def overview(dataset: str, index: Index, scored: Sequence[Scored], leading: Sequence[Scored]) -> Content:
+    """Content of the section: ``sentences``, ``figures`` of :func:`main_figures`, ``masked`` (whether there are true
+    masks) and ``notes``."""
     masked = any(index.scored(split) for split in SPLITS)
     notes = []
-    if not masked:
-        notes.append(WITHOUT)
-    elif lacking := [WORDS[s] for s in SPLITS if index.split(s) and not index.scored(s)]:
+    if masked and (lacking := [WORDS[s] for s in SPLITS if index.split(s) and not index.scored(s)]):
         notes.append(
-            f"The {listed(lacking)} images have no true masks and cannot be scored; what is said of them needs none."
+            f"The {listed(lacking, AND)} images have no true masks and cannot be scored; what the report shows of "
+            "them needs none."
         )
     rests_on = [folder for one in leading for folder in (one.artefact, *lineage(one.artefact))]
     notes += [*harm(scored, rests_on), *missed(scored, rests_on)]
     if index.dropped:
-        notes.append(f"Left out as broken: {counted(len(index.dropped), 'image')} of the dataset's lists.")
-    return section(
-        "overview", "What was run", paragraph(dataset, index, scored, leading), key_figures(index, scored, leading),
-        [tag("p", note, class_="callout", role="note") for note in notes],
-    )  # fmt: skip
+        notes.append(f"Left out as broken: {count(len(index.dropped), 'image')} of the dataset's lists.")
+    return {
+        "sentences": sentences(dataset, index, scored, leading),
+        "figures": main_figures(index, scored, leading),
+        "masked": masked,
+        "notes": notes,
+    }
 
 
-def paragraph(dataset: str, index: Index, scored: Sequence[Scored], leading: Sequence[Scored]) -> str:
-    """What was run, in one paragraph."""
-    images = [f"{counted(len(index.split(s)), f'{WORDS[s]} image')}" for s in SPLITS if index.split(s)]
-    names = (
-        list(index.classes) if len(index.classes) <= 12 else [*index.classes[:10], f"{len(index.classes) - 10} more"]
-    )
-    said = [
-        f"Dataset {dataset}: {listed(images)} of {counted(len(index.classes), 'class', 'classes')} ({listed(names)})."
-    ]
-    seeds = sorted({one.seed for one in scored})
-    made = [counted(len(recipes(scored, k)), noun, f"{noun}s" if k != "masks" else "sets of pseudo masks")
-            for k, noun in KINDS.items() if recipes(scored, k)]  # fmt: skip
-    if made:
-        times = f", with {counted(len(seeds), 'seed')}" if len(seeds) > 1 else ""
-        said.append(f"Made and scored: {listed(made)}{times}.")
-    if leading:
-        supplied = ", ".join(supervision(leading[0].artefact)) or "nothing"
-        said.append(f"The result shown first is {chain(leading[0].artefact)}.")
-        said.append(f"What a person had to supply for it beside the images: {supplied}.")
-        split = _split(leading)
-        values = [figure(one, split) for one in leading]
-        if any(v is not None for v in values):
-            images = leading[0].content["splits"][split]["images"]
-            said.append(f"It reaches {percent(values)} mIoU on {counted(images, f'{WORDS[split]} image')}.")
-            bound = [figure(one, split) for one in upper_bound(scored)]
-            if any(v is not None for v in bound) and upper_bound(scored) != leading:
-                said.append(f"A network that learnt from true masks reaches {percent(bound)}.")
-    return " ".join(said)
+def sentences(dataset: str, index: Index, scored: Sequence[Scored], leading: Sequence[Scored]) -> list[str]:
+    """What was run, what leads the report and how good it is."""
+    images = [count(len(index.split(s)), f"{WORDS[s]} image") for s in SPLITS if index.split(s)]
+    names = list(index.classes)
+    if len(names) > 12:
+        names = [*names[:10], f"{len(names) - 10} more"]
+    classes = f"{count(len(index.classes), 'class', 'classes')} ({listed(names, AND)})"
+    text = [f"Dataset {dataset}: {listed(images, AND)} of {classes}."]
+    numbers = {kind: len(recipes(scored, kind)) for kind in KINDS}
+    if made := [count(number, *KINDS[kind]) for kind, number in numbers.items() if number]:
+        seeds = len({one.seed for one in scored})
+        text.append(f"Made and scored: {listed(made, AND)}{f', with {seeds} seeds' if seeds > 1 else ''}.")
+    if not leading:
+        return text
+    text.append(f"The result shown first is {chain(leading[0].artefact)}.")
+    supplied = supervision(leading[0].artefact) or ["nothing"]
+    text.append(f"What a person had to supply for it beside the images: {listed(supplied)}.")
+    split = last_split(leading)
+    values = [figure(one, split) for one in leading]
+    if any(value is not None for value in values):
+        scored_images = count(leading[0].content["splits"][split]["images"], f"{WORDS[split]} image")
+        text.append(f"It reaches {percent(values)} mIoU on {scored_images}.")
+        bound = upper_bound(scored)
+        values = [figure(one, split) for one in bound]
+        if bound != list(leading) and any(value is not None for value in values):
+            text.append(f"A network that learnt from true masks reaches {percent(values)}.")
+    return text
 
 
 def chain(artefact: Path) -> str:
-    """``the segmentation network a, from pseudo masks b, from maps c of classifier d``."""
-    words = {"predictions": "the segmentation network", "masks": "pseudo masks", "cams": "maps",
-             "classifiers": "the classifier", "affinity": "a random walk by affinity"}  # fmt: skip
-    found: dict[str, str] = {}
+    """``the segmentation network a, from pseudo masks b, from maps c, from the classifier d``."""
+    words = {
+        "predictions": "the segmentation network",
+        "masks": "pseudo masks",
+        "cams": "maps",
+        "classifiers": "the classifier",
+        "affinity": "a random walk by affinity",
+    }
+    names: dict[str, str] = {}
     for folder in lineage(artefact):
-        if folder.parent.name in words:
-            found.setdefault(folder.parent.name, folder.name)
-    order = [k for k in words if k in found]
-    return ", from ".join(f"{words[k]} {found[k]}" for k in order)
+        names.setdefault(folder.parent.name, folder.name)
+    return ", from ".join(f"{text} {names[kind]}" for kind, text in words.items() if kind in names)
 
 
-def key_figures(index: Index, scored: Sequence[Scored], leading: Sequence[Scored]) -> Html:
-    """Cards with the figures that matter most; only those that are known."""
-    shown: list[tuple[str, str, str]] = []
-
-    def add(title: str, group: Sequence[Scored], said: str) -> None:
-        split = _split(group) if group else ""
-        values = [figure(one, split) for one in group]
-        if any(v is not None for v in values):
-            shown.append((title, percent(values), f"{said}, {WORDS[split]} images"))
-
-    if leading:
-        add("Final masks", leading, f"mIoU of {leading[0].recipe}")
-    bound = upper_bound(scored)
-    if bound and list(bound) != list(leading):
-        add("Upper bound", bound, "mIoU when learnt from true masks")
-    sets = {one.artefact for one in scored}
+def main_figures(
+    index: Index, scored: Sequence[Scored], leading: Sequence[Scored]
+) -> list[tuple[str, str, str]]:  # fmt: skip
+    """Title, value and note of the figures that matter most; only those that are known."""
     before = lineage(leading[0].artefact) if leading else {}
-    for kind, title, what in (("masks", "Pseudo masks", "mIoU of"), ("classifiers", "Tags", "mAP of")):
-        group = next(
-            (g for (_, name), g in recipes(scored, kind).items() if g[0].artefact in before and g[0].artefact in sets),
-            [],
-        )
-        if group and list(group) != list(leading):
-            add(title, group, f"{what} {group[0].recipe}")
-    spent = sum(sum(c.seconds) for c in costs(index, list(scored)))
-    shown.append(("Images", f"{len(index.items):,}", " + ".join(f"{len(index.split(s)):,} {WORDS[s]}" for s in SPLITS)))
-    shown.append(("Computing time", duration(spent), "of all stages, one after the other"))
-    return tag(
-        "dl",
-        [tag("div", tag("dt", t), tag("dd", v), tag("dd", s, class_="note")) for t, v, s in shown],
-        class_="figures",
-    )
+    groups = [("Upper bound", "mIoU when learnt from true masks", upper_bound(scored))]
+    for kind, title, note in (("masks", "Pseudo masks", "mIoU of {}"), ("classifiers", "Tags", "mAP of {}")):
+        group = next((g for g in recipes(scored, kind).values() if g[0].artefact in before), [])
+        groups.append((title, note, group))
+    groups = [("Final masks", "mIoU of {}", list(leading)), *(g for g in groups if g[2] != list(leading))]
+    figures = []
+    for title, note, group in groups:
+        split = last_split(group) if group else ""
+        values = [figure(one, split) for one in group]
+        if any(value is not None for value in values):
+            figures.append((title, percent(values), f"{note.format(group[0].recipe)}, {WORDS[split]} images"))
+    spent = sum(sum(cost.seconds) for cost in costs(index, list(scored)))
+    splits = " + ".join(f"{len(index.split(s)):,} {WORDS[s]}" for s in SPLITS)
+    figures.append(("Images", f"{len(index.items):,}", splits))
+    figures.append(("Computing time", duration(spent), "of all stages, one after the other"))
+    return figures
 
 
 def percent(values: Sequence[float | None]) -> str:
@@ -122,8 +115,8 @@ def percent(values: Sequence[float | None]) -> str:
     return f"{spread(values)} %".replace("± ", "±\N{NO-BREAK SPACE}").replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def _split(group: Sequence[Scored]) -> str:
-    """The last split that was scored."""
+def last_split(group: Sequence[Scored]) -> str:
+    """The last split on which a result has a figure, or else was scored."""
     splits = [s for s in SPLITS if s in group[0].content["splits"]]
     known = [s for s in splits if figure(group[0], s) is not None]
     return (known or splits or list(SPLITS))[-1]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from wsss.data.index import Index
+from wsss.report.effects import WORDS
 from wsss.report.headline import Source
-from wsss.report.html.gallery import ALARM, LAYERS, MISSED, WRONG, Card, Gallery, class_colours, rank_name
-from wsss.report.html.markup import Html, counted, folded, listed, markup, section, tag
+from wsss.report.html.gallery import ERRORS, LAYERS, Card, Gallery, class_colours, rank_name
+from wsss.report.html.render import Content
+from wsss.text import count, listed
 
 OPEN = 8
 """Classes up to which all are unfolded at once."""
@@ -17,113 +20,89 @@ ORDERED = {
     "iou": "ordered by the IoU of the class within the image",
     "probability": "ordered by the probability that the classifier gives the tag, as there are no true masks",
     "share": "ordered by the share of the image that the class takes, as there are no true masks",
-    "none": "in the order of their names, for there is nothing to judge them by",
+    "none": "in the order of their names, as nothing scores them",
 }
 FIGURES = {"iou": "IoU", "probability": "probability", "share": "share of the image"}
+UNITS = {"iou": ""}
+"""Units of the figures; percent where there is none here."""
+KINDS = {"image": "image", "cams": "map", "saliency": "map"}
+"""How a layer lies over its image; all others are masks."""
+Label = tuple[str, str]
+"""A class and its colour."""
 
 
 def pictures(
-    index: Index, found: Gallery, sources: dict[str, Source], split: str, probabilities: dict[str, np.ndarray], by: str
-) -> Html:
-    """The section; nothing where there are no images to show. ``by``: the classifier that gave the probabilities."""
-    if not found.cards:
-        return Html()
-    shown = list(dict.fromkeys(card.label for card in found.cards))
-    colours = class_colours(len(index.classes))
-    classes = [
-        folded(
-            [_chip(index.classes[c], colours[c]), tag("span", _span(found, c), class_="aside")],
-            [_card(index, card, found.by, sources, probabilities, colours) for card in found.cards if card.label == c],
-            opened=len(shown) <= OPEN or k == 0,
-            class_="class",
-        )
-        for k, c in enumerate(shown)
-    ]
+    index: Index, gallery: Gallery, sources: dict[str, Source], split: str, probabilities: dict[str, np.ndarray],
+    classifier: str,
+) -> Content | None:  # fmt: skip
+    """Cards of every class; None where there are no images to show. ``classifier``: which gave the probabilities."""
+    if not gallery.cards:
+        return None
+    labels = list(zip(index.classes, class_colours(len(index.classes)), strict=True))
+    shown = list(dict.fromkeys(card.label for card in gallery.cards))
+    classes = []
+    for place, c in enumerate(shown):
+        cards = [card for card in gallery.cards if card.label == c]
+        classes.append({
+            "label": labels[c],
+            "range": figures(gallery.by, [card.figure for card in (cards[0], cards[-1])]),
+            "opened": len(shown) <= OPEN or place == 0,
+            "cards": [_card(card, gallery.by, sources, probabilities, labels) for card in cards],
+        })  # fmt: skip
+    return {
+        "split": WORDS[split],
+        "order": ORDERED[gallery.by],
+        "legend": [labels[c] for c in shown],
+        "errors": list(ERRORS.items()) if any("error" in card.layers for card in gallery.cards) else [],
+        "classes": classes,
+        "notes": _notes(index, gallery, sources, split, classifier),
+    }
+
+
+def figures(by: str, values: Sequence[float]) -> str:
+    """``IoU 61.2 to 40.0``, ``probability 99.0 %``; empty for images that no figure orders."""
+    if by not in FIGURES:
+        return ""
+    return f"{FIGURES[by]} {' to '.join(f'{100 * value:.1f}' for value in values)}{UNITS.get(by, ' %')}"
+
+
+def _notes(index: Index, gallery: Gallery, sources: dict[str, Source], split: str, classifier: str) -> list[str]:
+    """Which recipes are shown, and what is missing."""
     names = [f"{LAYERS[kind]} {source.recipe}" for kind, source in sources.items() if split in source.splits]
     absent = [LAYERS[kind] for kind, source in sources.items() if split not in source.splits]
-    said = [
-        f"Three images of each class from the {'validation' if split == 'val' else 'training'} images, "
-        f"{ORDERED[found.by]}. They are chosen by the figures alone, so the same results always show the same images. "
-        "Press a picture to see it large and to lay one layer over another.",
-    ]
-    notes = [
-        f"Shown: {listed(names)}." if names else "",
-        f"Not made for these images: {listed(absent)}." if absent else "",
-        f"There is no room for {counted(len(found.left_out), 'more class', 'more classes')}: "
-        f"{', '.join(index.classes[c] for c in found.left_out)}." if found.left_out else "",
-        f"Probabilities are those of classifier {by}." if by else "",
-    ]  # fmt: skip
-    wrong = any("error" in card.layers for card in found.cards)
-    return section(
-        "pictures", "Pictures", said, _legend(index, shown, colours, wrong), _controls(),
-        classes, tag("p", " ".join(filter(None, notes)), class_="note"),
-    )  # fmt: skip
-
-
-def _controls() -> Html:
-    slider = tag("input", type="range", id="strength", min=0, max=100, value=75, step=5)
-    label = tag("label", "Strength of the layers over the image", for_="strength")
-    return tag("div", label, slider, tag("output", "75 %", for_="strength", id="strength-value"), class_="controls")
-
-
-def _legend(index: Index, shown: Sequence[int], colours: Sequence[str], errors: bool) -> Html:
-    chips = [tag("li", _chip(index.classes[c], colours[c])) for c in shown]
-    parts = [tag("p", "Classes", class_="label"), tag("ul", chips, class_="legend")]
-    if errors:
-        kinds = {"missed": MISSED, "false alarm": ALARM, "wrong class": WRONG}
-        chips = [tag("li", _chip(name, colour)) for name, colour in kinds.items()]
-        parts += [tag("p", "Errors", class_="label"), tag("ul", chips, class_="legend")]
-    said = "Grey is not judged. The mask files themselves have the colours of PASCAL VOC."
-    return tag("div", parts, tag("p", said, class_="note"), class_="key")
-
-
-def _chip(name: str, colour: str) -> Html:
-    return tag("span", tag("i", style=f"background:{colour}", aria_hidden="true"), name, class_="chip")
-
-
-def _span(found: Gallery, label: int) -> str:
-    if found.by not in FIGURES:
-        return ""
-    values = [100 * card.figure for card in found.cards if card.label == label]
-    unit = "" if found.by == "iou" else " %"
-    return f"{FIGURES[found.by]} {values[0]:.1f} to {values[-1]:.1f}{unit}"
+    notes = []
+    if names:
+        notes.append(f"Shown: {listed(names, ' and ')}.")
+    if absent:
+        notes.append(f"Not made for these images: {listed(absent, ' and ')}.")
+    if gallery.left_out:
+        more = count(len(gallery.left_out), "more class", "more classes")
+        notes.append(f"There is no room for {more}: {listed(index.classes[c] for c in gallery.left_out)}.")
+    if classifier:
+        notes.append(f"Probabilities are those of classifier {classifier}.")
+    return notes
 
 
 def _card(
-    index: Index, card: Card, by: str, sources: dict[str, Source], probabilities: dict[str, np.ndarray],
-    colours: Sequence[str],
-) -> Html:  # fmt: skip
-    title = rank_name(by, card.rank)
-    figure = f"{FIGURES[by]} {100 * card.figure:.1f}" + ("" if by == "iou" else " %") if by in FIGURES else ""
-    known = probabilities.get(card.item.id)
-    tags = [
-        tag(
-            "li",
-            _chip(index.classes[c], colours[c]),
-            None if known is None else tag("small", f"{100 * known[c]:.0f} %"),
-        )
-        for c in card.item.labels
-    ]
-    head = tag(
-        "header", tag("b", title.capitalize()), tag("span", figure, class_="figure"),
-        tag("code", card.item.id), tag("ul", tags, class_="legend", aria_label="tags of the image"),
-    )  # fmt: skip
-    layers = [_layer(card, name, uri, sources, index.classes[card.label]) for name, uri in card.layers.items()]
-    ratio = f"--ratio:{card.item.width}/{card.item.height}"
-    return tag("article", head, tag("div", layers, class_="layers"), class_="card", style=ratio,
-               aria_label=f"{title} image of {index.classes[card.label]}: {card.item.id}")  # fmt: skip
+    card: Card, by: str, sources: dict[str, Source], probabilities: dict[str, np.ndarray], labels: Sequence[Label]
+) -> dict[str, Any]:
+    rank, known = rank_name(by, card.rank), probabilities.get(card.item.id)
+    name = labels[card.label][0]
+    return {
+        "item": card.item,
+        "title": f"{rank} image of {name}: {card.item.id}",
+        "rank": rank,
+        "figure": figures(by, [card.figure]),
+        "tags": [(labels[c], "" if known is None else f"{100 * known[c]:.0f} %") for c in card.item.labels],
+        "layers": [_layer(card, layer, uri, sources, name) for layer, uri in card.layers.items()],
+    }
 
 
-def _layer(card: Card, name: str, uri: str | None, sources: dict[str, Source], label: str) -> Html:
-    title = "CAM" if name == "cams" else LAYERS[name]
-    if uri is None:
-        return tag("div", tag("span", "none", class_="frame empty"), tag("span", title), class_="layer")
+def _layer(card: Card, name: str, uri: str | None, sources: dict[str, Source], label: str) -> dict[str, str | None]:
+    """One layer; ``alt`` says what it is of, which recipe made it, and which classes or errors it shows."""
     seen = card.seen.get(name)
-    what = f": {listed(seen) if seen else 'nothing'}" if seen is not None else ""
-    of = f" of {label}" if name == "cams" else ""
-    recipe = f" {sources[name].recipe}" if name in sources else ""
-    alt = f"{LAYERS[name]}{of}{recipe}, {card.item.id}{what}"
-    picture = tag("img", src=uri, alt=alt, decoding="async", class_="base" if name == "image" else "over")
-    kind = "map" if name in ("cams", "saliency") else "mask" if name != "image" else "image"
-    return tag("button", tag("span", picture, class_="frame"), tag("span", markup(title)), type="button",
-               class_=f"layer {kind}", data_layer=name)  # fmt: skip
+    alt = LAYERS[name] + (f" of {label}" if name == "cams" else "")
+    alt += (f" {sources[name].recipe}" if name in sources else "") + f", {card.item.id}"
+    alt += "" if seen is None else f": {listed(seen, ' and ') if seen else 'nothing'}"
+    title = "CAM" if name == "cams" else LAYERS[name]
+    return {"name": name, "title": title, "uri": uri, "alt": alt, "kind": KINDS.get(name, "mask")}

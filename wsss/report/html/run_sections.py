@@ -9,29 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from wsss.data.index import Index
-from wsss.report.html.charts import Line, line_chart
-from wsss.report.html.markup import Html, bar, duration, folded, plain_table, section, table, tag
+from wsss.report.html.charts import Bar, Chart, Line, line_chart
+from wsss.report.html.render import Content
 from wsss.report.provenance import Scored, lineage
-from wsss.report.tables import ORDER, cost_table, costs
+from wsss.report.tables import ORDER, Table, cost_table, costs
 from wsss.store.manifest import read_manifest
+from wsss.text import count, duration
 
 NO_LOSS = ("step", "epoch", "lr", "loss")
 TRAINED = {"classifiers": "Classifier", "saliency": "Saliency network", "affinity": "Affinity network",
            "segmenters": "Segmentation network"}  # fmt: skip
-MOST_PARTS = 6
+MOST_TERMS = 6
+FACTS = ("stage", "identity", "declared", "files", "content", "images", "threshold", "wall_seconds", "made")
+"""Entries of a manifest that are shown beside its settings and inputs."""
 
 
 def manifests(scored: Sequence[Scored]) -> dict[Path, dict[str, Any]]:
     """Manifests of all that the scores rest on, in the order of the chain."""
-    found: dict[Path, dict[str, Any]] = {}
+    every: dict[Path, dict[str, Any]] = {}
     for one in scored:
-        found |= lineage(one.artefact)
+        every |= lineage(one.artefact)
 
     def place(folder: Path) -> tuple[int, str, str]:
         kind = folder.parent.name
         return ORDER.index(kind) if kind in ORDER else len(ORDER), folder.name, folder.parents[1].name
 
-    return {folder: found[folder] for folder in sorted(found, key=place)}
+    return {folder: every[folder] for folder in sorted(every, key=place)}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -41,108 +44,92 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def training(scored: Sequence[Scored]) -> Html:
-    """Losses of every training over its epochs."""
+def training(scored: Sequence[Scored]) -> Content | None:
+    """``charts``: losses of every training over its epochs; ``number`` of them, in words."""
     runs: dict[tuple[str, str], list[list[dict[str, Any]]]] = {}
     for folder in manifests(scored):
         if folder.parent.name in TRAINED and (records := read_metrics(folder / "metrics.jsonl")):
             runs.setdefault((folder.parent.name, folder.name), []).append(records)
-    charts = []
-    for (kind, name), seeds in runs.items():
-        lines = [Line("" if k else "loss", *_series(r, "loss"), 0, thin=k > 0) for k, r in enumerate(seeds)]
-        parts = list(dict.fromkeys(key for r in seeds[0] for key in r if key not in NO_LOSS))
-        lines += [
-            Line(p.replace("_", " "), *_series(seeds[0], p), k, thin=True) for k, p in enumerate(parts[:MOST_PARTS], 1)
-        ]
-        charts.append(line_chart(lines, f"{TRAINED[kind]} {name}", "epoch", "loss and its parts"))
-    said = (
-        "The loss that each training brought down (thick; with several seeds, the others thin) and the parts it is "
-        "made of. A line that still falls at the end would gain from more epochs; one that jumps, from a lower "
-        "learning rate."
-    )
-    content = tag("div", charts, class_="charts") if charts else None
-    return section("training", "Training", said, folded(f"{len(charts)} trainings", content, opened=len(charts) <= 6)
-                   if content else None)  # fmt: skip
+    charts = [chart for (kind, name), seeds in runs.items() if (chart := _losses(f"{TRAINED[kind]} {name}", seeds))]
+    return {"number": count(len(charts), "training"), "charts": charts} if charts else None
 
 
-def _series(records: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    known = [(r["epoch"], r[key]) for r in records if isinstance(r.get(key), int | float) and math.isfinite(r[key])]
-    return [a for a, _ in known], [b for _, b in known]
-
-
-def spent(index: Index, scored: Sequence[Scored]) -> Html:
-    """Time and memory of every stage."""
-    found = costs(index, list(scored))
-    if not found:
-        return Html()
-    total, most = sum(sum(c.seconds) for c in found), max(c.memory for c in found)
-    by_kind: dict[str, float] = {}
-    for cost in found:
-        by_kind[cost.kind] = by_kind.get(cost.kind, 0.0) + sum(cost.seconds)
-    longest = max(by_kind.values())
-    rows = [
-        tag("li", tag("span", kind, class_="name"), tag("span", bar(s / longest, duration(s)), class_="bars"))
-        for kind, s in by_kind.items()
+def _losses(title: str, seeds: Sequence[Sequence[dict[str, Any]]]) -> Chart | None:
+    """The loss of each seed, and its terms in the first seed."""
+    lines = [_line("" if k else "loss", records, "loss", 0, thin=k > 0) for k, records in enumerate(seeds)]
+    terms = list(dict.fromkeys(key for record in seeds[0] for key in record if key not in NO_LOSS))
+    lines += [
+        _line(term.replace("_", " "), seeds[0], term, k, thin=True) for k, term in enumerate(terms[:MOST_TERMS], 1)
     ]
-    said = (
-        f"All stages together took {duration(total)} of wall time, one after the other; the most memory that one held "
-        f"was {most:,} MiB. Bars: every stage with all its recipes and seeds."
-    )
-    every = folded("Every recipe", plain_table(cost_table(index, list(scored)), "Time and memory of every stage"))
-    return section("costs", "Time and memory", said, tag("ul", rows, class_="plot"), every)
+    return line_chart(lines, title, "epoch", "loss and its terms")
 
 
-def provenance(index: Index, scored: Sequence[Scored]) -> Html:
-    """Settings, versions and hashes of every artefact of the first seed."""
+def _line(name: str, records: Sequence[dict[str, Any]], key: str, series: int, thin: bool) -> Line:
+    known = [r for r in records if isinstance(r.get(key), int | float) and math.isfinite(r[key])]
+    return Line(name, [r["epoch"] for r in known], [r[key] for r in known], series, thin=thin)
+
+
+def time_and_memory(index: Index, scored: Sequence[Scored]) -> Content | None:
+    """Time of every stage as bars; ``total`` and ``most`` (MiB) as texts; a table of all ``recipes``."""
+    every = costs(index, list(scored))
+    if not every:
+        return None
+    seconds: dict[str, float] = {}
+    for cost in every:
+        seconds[cost.kind] = seconds.get(cost.kind, 0.0) + sum(cost.seconds)
+    longest = max(seconds.values())
+    return {
+        "total": duration(sum(seconds.values())),
+        "most": f"{max(cost.memory for cost in every):,}",
+        "stages": [(kind, [Bar(s / longest, duration(s))]) for kind, s in seconds.items()],
+        "recipes": cost_table(index, list(scored)),
+    }
+
+
+def provenance(index: Index, scored: Sequence[Scored]) -> Content:
+    """A table of facts about the whole ``run``; settings and facts of every artefact of the first ``seed``, by their
+    ``kinds``."""
     first = min((one.seed for one in scored), default=0)
     own = {folder: m for folder, m in manifests(scored).items() if m.get("seed", first) == first}
     every = {index.folder.resolve(): read_manifest(index.folder), **own}
-    versions = list(dict.fromkeys(_versions(m) for m in every.values() if m.get("versions")))
+    versions = [", ".join(f"{k} {v}" for k, v in m["versions"].items()) for m in every.values() if m.get("versions")]
     dates = sorted(m["made"] for m in every.values() if m.get("made"))
-    facts = [
-        ["Versions", "; or ".join(versions)],
-        ["Devices", ", ".join(sorted({str(m["device"]) for m in every.values() if m.get("device")}))],
-        ["Seeds", ", ".join(map(str, sorted({one.seed for one in scored})))],
-        ["Made", " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else ""],
-    ]
-    groups: dict[str, list[Html]] = {}
-    for folder, m in every.items():
+    facts = {
+        "Versions": "; or ".join(dict.fromkeys(versions)),
+        "Devices": ", ".join(sorted({str(m["device"]) for m in every.values() if m.get("device")})),
+        "Seeds": ", ".join(map(str, sorted({one.seed for one in scored}))),
+        "Made": " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "",
+    }
+    kinds: dict[str, list[Content]] = {}
+    for folder, manifest in every.items():
         kind = "index" if folder == index.folder.resolve() else folder.parent.name
-        groups.setdefault(kind, []).append(folded(folder.name, _settings(m)))
-    items = [
-        folded([kind, tag("span", ", ".join(f.name for f in every if f.parent.name == kind), class_="aside")],
-               tag("div", inside, class_="inside"))
-        for kind, inside in groups.items()
-    ]  # fmt: skip
-    said = (
-        "Enough to make each result again: settings, seed, versions, and digests of everything that was read. "
-        f"Shown is seed {first}; each artefact's folder holds the same in its manifest.json."
-    )
-    return section("provenance", "Settings and provenance", said,
-                   table(["", ""], [f for f in facts if f[1]], "Run", class_="facts"), items)  # fmt: skip
+        kinds.setdefault(kind, []).append({"name": folder.name, **_tables(manifest)})
+    return {
+        "seed": first,
+        "run": Table(["", ""], [[name, text] for name, text in facts.items() if text]),
+        "kinds": [
+            {"name": kind, "recipes": [a["name"] for a in artefacts if kind != "index"], "artefacts": artefacts}
+            for kind, artefacts in kinds.items()
+        ],
+    }
 
 
-def _versions(manifest: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
-
-
-def _settings(manifest: dict[str, Any]) -> list[Html]:
-    flat = [[key, tag("code", value)] for key, value in flattened(manifest.get("settings") or {})]
-    told = ("stage", "identity", "declared", "files", "content", "images", "threshold", "wall_seconds", "made")
-    made = {key: manifest.get(key) for key in told}
+def _tables(manifest: dict[str, Any]) -> dict[str, Table]:
+    """Settings of an artefact, and what else its manifest says."""
     inputs = {name: f"{one['path']} {one.get('content', '')}" for name, one in (manifest.get("inputs") or {}).items()}
-    facts = [[k, tag("code", v)] for k, v in flattened({**made, "input": inputs}) if v not in ("null", "{}")]
-    return [table(["setting", "value"], flat, "Settings", class_="facts"),
-            table(["fact", "value"], facts, "Facts", class_="facts")]  # fmt: skip
+    facts = {**{key: manifest.get(key) for key in FACTS}, "input": inputs}
+    return {
+        "settings": Table(["setting", "value"], flattened(manifest.get("settings") or {})),
+        "facts": Table(["fact", "value"], [row for row in flattened(facts) if row[1] not in ("null", "{}")]),
+    }
 
 
-def flattened(values: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """Dotted keys and values as JSON, texts without their quotes."""
-    found: list[tuple[str, str]] = []
+def flattened(values: dict[str, Any], before: str = "") -> list[list[str]]:
+    """Rows of dotted keys and values as JSON, texts without their quotes."""
+    rows: list[list[str]] = []
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            found += flattened(value, f"{before}{key}.")
+            rows += flattened(value, f"{before}{key}.")
         else:
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            found.append((before + key, text))
-    return found
+            rows.append([before + key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)])
+    return rows

@@ -10,15 +10,16 @@ import numpy as np
 
 from wsss.data.index import SPLITS, Index
 from wsss.evaluate.breakdown import SIZES, THIRDS
-from wsss.report.effects import effects_table
+from wsss.report.effects import WORDS, effects_table
 from wsss.report.headline import figure, recipes, scores_of, upper_bound
-from wsss.report.html.charts import Dots, Line, dot_plot, heat, line_chart
-from wsss.report.html.markup import Html, bar, counted, folded, plain_table, section, table, tag
-from wsss.report.image_scores import MOST_COMPARED, Judged
+from wsss.report.html.charts import Bar, Bars, Dots, Line, Mark, heat_map, line_chart
+from wsss.report.html.render import Content
+from wsss.report.image_scores import MOST_COMPARED, ImageScores
 from wsss.report.markdown import AGREEMENT, EFFECTS, NO_TRUTH
 from wsss.report.provenance import Scored, lineage, supervision
 from wsss.report.tables import (
     TITLES,
+    Table,
     agreement_table,
     blind_table,
     classes_table,
@@ -28,153 +29,110 @@ from wsss.report.tables import (
     uneven_table,
     uneven_words,
 )
+from wsss.text import count
 
 KINDS = {"cams": "maps", "masks": "pseudo masks", "segmenters": "predictions"}
+SHAPES = {"fixed": "ring", "calibrated": "dot", "oracle": "diamond"}
+"""How thresholds are marked in the curves, by how they were chosen."""
 MOST_CELLS = 25
 """Classes up to which the confusion is shown whole; beyond, its largest cells are."""
 MOST_CONFUSIONS = 15
-FEW = 20
-"""Classes up to which their counts are unfolded."""
 
 
-def stages(scored: Sequence[Scored]) -> Html:
-    """Every stage and recipe: a dot plot, then the tables."""
-    parts: list[Any] = []
+def stages(scored: Sequence[Scored]) -> Content | None:
+    """``groups``: the main figures of all recipes, by stage; ``kinds``: dots and tables of each stage."""
+    kinds, groups = [], []
     for kind, title in TITLES.items():
-        found = [one for one in scored if one.kind == kind]
-        if not found:
+        of_kind = [one for one in scored if one.kind == kind]
+        if not of_kind:
             continue
-        full, blind = scores_table(kind, found), blind_table(found)
-        rows = [_dots(name, group) for (_, name), group in recipes(found, kind).items()]
-        parts += [
-            tag("h3", title),
-            dot_plot(row for row in rows if row is not None),
-            folded("All figures", plain_table(full, title)) if full else None,
-            [tag("p", NO_TRUTH.replace("*", ""), class_="note"), plain_table(blind, f"{title}: without true masks")]
-            if blind
-            else None,
-        ]
-    said = (
-        "Percentages; with several seeds, mean ± standard deviation. The dots show mIoU (classifiers: mAP), full ones "
-        "on the validation images, hollow ones on the training images, one a seed. Maps and pseudo masks know the true "
-        "tags of their images and predictions do not, so compare only within a table. Supervision is what a person had "
-        "to supply. Oracle: the threshold was chosen on all true masks, an upper bound and no result."
-    )
-    return section("scores", "Scores of every stage", said, _overall(scored), parts)
+        by_recipe = {name: group for (_, name), group in recipes(of_kind, kind).items()}
+        if rows := [row for name, group in by_recipe.items() if (row := _row(name, group))]:
+            groups.append((f"{title.partition(':')[0]}, {'mAP' if kind == 'classifiers' else 'mIoU'} in %", rows))
+        kinds.append({
+            "title": title,
+            "dots": [dots for name, group in by_recipe.items() if (dots := _dots(name, group))],
+            "all": scores_table(kind, of_kind),
+            "unmasked": blind_table(of_kind),
+        })  # fmt: skip
+    return {"groups": groups, "kinds": kinds, "no_truth": NO_TRUTH.replace("*", "")} if kinds else None
 
 
-def effects(scored: Sequence[Scored]) -> Html:
-    """What each step brought."""
-    content = effects_table(scored)
-    return section("steps", "What each step brought", EFFECTS, plain_table(content, "Every step") if content else None)
-
-
-def _overall(scored: Sequence[Scored]) -> Html:
-    """One row a recipe: its main figure on each split, and what went in; the recipes of a stage under its name."""
-    heads = ["recipe", "validation", "training", "seeds", "supervision"]
-    right = (False, True, True, True, False)
-    bodies = []
-    for kind in TITLES:
-        rows = []
-        for (_, name), group in recipes(scored, kind).items():
-            cells = [spread([figure(one, s) for one in group]) for s in reversed(SPLITS)]
-            if any(c != "–" for c in cells):
-                given = ", ".join(supervision(group[0].artefact))
-                facts = zip((*cells, len(group), given), right[1:], strict=True)
-                inside = [tag("td", cell, class_="n" if r else None) for cell, r in facts]
-                rows.append(tag("tr", tag("th", name, scope="row"), inside))
-        if rows:
-            title = f"{TITLES[kind].partition(':')[0]}, {'mAP' if kind == 'classifiers' else 'mIoU'} in %"
-            first = tag("tr", tag("th", title, colspan=len(heads), scope="rowgroup"), class_="group")
-            bodies.append(tag("tbody", first, rows))
-    if not bodies:
-        return Html()
-    head = [tag("th", h, scope="col", class_="n" if r else None) for h, r in zip(heads, right, strict=True)]
-    caption = "Every stage and recipe"
-    whole = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), bodies)
-    return tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
+def _row(name: str, group: Sequence[Scored]) -> tuple[str, list[str], str] | None:
+    """A recipe, its main figure on each split and its number of seeds, and what went in; None without a figure."""
+    figures = [spread([figure(one, split) for one in group]) for split in reversed(SPLITS)]
+    if all(text == "–" for text in figures):
+        return None
+    return name, [*figures, str(len(group))], ", ".join(supervision(group[0].artefact))
 
 
 def _dots(name: str, group: Sequence[Scored]) -> Dots | None:
-    values = {s: [v for one in group if (v := figure(one, s)) is not None] for s in SPLITS}
-    if not any(values.values()):
+    values = {split: _known([figure(one, split) for one in group]) for split in SPLITS}
+    splits = [split for split in SPLITS if values[split]]
+    if not splits:
         return None
-    words = {"train": "training", "val": "validation"}
-    groups = [(split, f"{words[split]} images:", values[split]) for split in SPLITS if values[split]]
-    last = next(s for s in reversed(SPLITS) if values[s])
-    return Dots(name, groups, spread(values[last]))
+    return Dots(name, [(s, f"{WORDS[s]} images:", values[s]) for s in splits], spread(values[splits[-1]]))
 
 
-def thresholds(scored: Sequence[Scored]) -> Html:
-    """mIoU of maps at every threshold."""
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def steps(scored: Sequence[Scored]) -> Content | None:
+    """What each step brought."""
+    table = effects_table(scored)
+    return {"explanation": EFFECTS, "steps": table} if table else None
+
+
+def thresholds(scored: Sequence[Scored]) -> Content | None:
+    """``charts``: mIoU of maps at every threshold."""
     charts = []
     for kind, title in (("cams", "Class activation maps"), ("saliency", "Saliency maps")):
         for split in reversed(SPLITS):
             lines = []
-            for k, ((_, name), group) in enumerate(recipes(scored, kind).items()):
-                lines += _curves(
-                    name, k, [one for one in group if "curve" in one.content["splits"].get(split, {})], split
-                )
-            words = "validation" if split == "val" else "training"
-            charts.append(line_chart(lines, f"{title}, {words} images", "threshold", "mIoU, %", percent=True))
-    said = (
-        "A pixel counts as an object where its map is above the threshold. A flat top means that the choice matters "
-        "little. Dot: the threshold calibrated on a few true masks of training images; ring: the one fixed beforehand; "
-        "diamond: the best on all true masks of these very images, which nobody knows in practice."
-    )
-    return section("thresholds", "Thresholds", said, tag("div", charts, class_="charts") if any(charts) else None)
+            for series, ((_, name), group) in enumerate(recipes(scored, kind).items()):
+                curved = [one for one in group if "curve" in one.content["splits"].get(split, {})]
+                lines += [_curve(name if k == 0 else "", series, one, split) for k, one in enumerate(curved)]
+            charts.append(
+                line_chart(lines, f"{title}, {WORDS[split]} images", "threshold", "mIoU, %", percent=True)
+            )  # fmt: skip
+    return {"charts": [chart for chart in charts if chart]} if any(charts) else None
 
 
-def _curves(name: str, series: int, group: Sequence[Scored], split: str) -> list[Line]:
-    shapes = {"fixed": "ring", "calibrated": "dot", "oracle": "diamond"}
-    lines = []
-    for k, one in enumerate(group):
-        content = one.content["splits"][split]
-        marks = [
-            (
-                p["threshold"],
-                p["miou"],
-                shapes[policy],
-                f"{name}, {policy}: {p['threshold']:g}, {100 * p['miou']:.1f} %",
-            )
-            for policy, p in content["policies"].items()
-            if policy in shapes and p.get("miou") is not None
-        ]
-        curve = content["curve"]
-        ys = [np.nan if v is None else v for v in curve["miou"]]
-        lines.append(Line("" if k else name, curve["threshold"], ys, series, () if k else marks, thin=k > 0))
-    return lines
+def _curve(name: str, series: int, one: Scored, split: str) -> Line:
+    """mIoU of maps of one seed by threshold; the first seed has a name and marks, the others are thin."""
+    content = one.content["splits"][split]
+    curve = content["curve"]
+    marks = [
+        Mark(p["threshold"], p["miou"], SHAPES[policy],
+             f"{name}, {policy}: {p['threshold']:g}, {100 * p['miou']:.1f} %")
+        for policy, p in content["policies"].items()
+        if name and policy in SHAPES and p.get("miou") is not None
+    ]  # fmt: skip
+    ys = [np.nan if value is None else value for value in curve["miou"]]
+    return Line(name, curve["threshold"], ys, series, marks, thin=not name)
 
 
-def classes(index: Index, scored: Sequence[Scored], leading: Sequence[Scored], split: str) -> Html:
-    """IoU of every class: bars of the leading chain and the upper bound, then a table of all recipes."""
-    shown: dict[str, Sequence[Scored]] = {}
+def classes(index: Index, scored: Sequence[Scored], leading: Sequence[Scored], split: str) -> Content | None:
+    """IoU of every class: bars of the leading ``results`` and the upper bound, then a table of all ``recipes``."""
+    groups: dict[str, Sequence[Scored]] = {}
     if leading:
-        shown[f"{KINDS[leading[0].kind]} {leading[0].recipe}"] = leading
+        groups[f"{KINDS[leading[0].kind]} {leading[0].recipe}"] = leading
         before = lineage(leading[0].artefact)
         for (_, name), group in recipes(scored, "masks").items():
-            if group[0].artefact in before and list(group) != list(leading):
-                shown.setdefault(f"{KINDS['masks']} {name}", group)
-    if (bound := upper_bound(scored)) and list(bound) != list(leading):
-        shown[f"from true masks: {bound[0].recipe}"] = bound
-    known = {name: values for name, group in shown.items() if (values := _ious(index, group, split))}
-    bars: Any = None
-    if known:
-        legend = [tag("li", tag("span", tag("i", class_=f"s{k}"), name, class_="chip")) for k, name in enumerate(known)]
-        rows = [
-            tag("li", tag("span", c, class_="name"), tag("span", [bar(_mean(v[c]), spread(v[c]), k) for k, v in
-                enumerate(known.values())], class_="bars"))
-            for c in ("background", *index.classes)
-        ]  # fmt: skip
-        bars = [tag("ul", legend, class_="legend"), tag("ul", rows, class_="plot classes")]
+            if group[0].artefact in before and group != list(leading):
+                groups.setdefault(f"{KINDS['masks']} {name}", group)
+    if (bound := upper_bound(scored)) and bound != list(leading):
+        groups[f"from true masks: {bound[0].recipe}"] = bound
+    known = {name: values for name, group in groups.items() if (values := _ious(index, group, split))}
+    rows = [
+        (c, [_bar(values[c], series) for series, values in enumerate(known.values())])
+        for c in ("background", *index.classes)
+    ]
     every = classes_table(index, list(scored))
-    words = "validation" if split == "val" else "training"
-    said = (
-        "How well each class is outlined: IoU, of the pixels that a class has in the truth or in the result the share "
-        f"that it has in both. The bars are for the {words} images."
-    )
-    return section("classes", "Every class", said, bars,
-                   folded("All recipes", plain_table(every, "IoU of every class")) if every else None)  # fmt: skip
+    if not known and not every:
+        return None
+    return {"split": WORDS[split], "results": list(enumerate(known)), "rows": rows, "recipes": every}
 
 
 def _ious(index: Index, group: Sequence[Scored], split: str) -> dict[str, list[float | None]]:
@@ -184,120 +142,99 @@ def _ious(index: Index, group: Sequence[Scored], split: str) -> dict[str, list[f
     return {c: [e["per_class"][c]["iou"] for e in each] for c in ("background", *index.classes)}
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return mean(known) if known else None
+def _bar(values: Sequence[float | None], series: int = 0) -> Bar:
+    """Mean over the seeds; the text has the deviation, too."""
+    known = _known(values)
+    return Bar(mean(known) if known else None, spread(values), series)
 
 
-def confusion(index: Index, judged: Judged, name: str, seed: int) -> Html:
-    """What is taken for what."""
-    matrix, unlabelled = judged.matrix, judged.unlabelled
+def confusion(index: Index, scores: ImageScores, result: str, seed: int) -> Content | None:
+    """What is taken for what: the whole ``matrix`` of few classes, and the largest ``mistakes``."""
+    matrix, unlabelled = scores.matrix, scores.unlabelled
     if matrix is None or unlabelled is None:
-        return Html()
+        return None
     true = matrix.sum(axis=1) + unlabelled
+    names = ["background", *index.classes]
     with np.errstate(invalid="ignore", divide="ignore"):
-        shares = np.where(true[:, None] > 0, matrix / true[:, None], np.nan)
-    names = ("background", *index.classes)
-    parts: list[Any] = []
+        shares, left_out = matrix / true[:, None], unlabelled / true  # NaN where a class has no pixel
+    chart = None
     if len(names) <= MOST_CELLS:
-        left = np.where(true > 0, unlabelled / np.maximum(true, 1), np.nan)
-        columns, cells = list(names), shares
+        columns, cells = names, shares
         if unlabelled.any():
-            columns, cells = [*names, "left out"], np.concatenate([shares, left[:, None]], axis=1)
-        parts.append(
-            heat(names, columns, cells.tolist(), "Of the pixels of a true class (row), the percentage given each label")
-        )
+            columns, cells = [*names, "left out"], np.column_stack([shares, left_out])
+        title = "Of the pixels of a true class (row), the percentage given each label"
+        chart = heat_map(names, columns, cells.tolist(), title)
     off = np.argwhere(~np.eye(len(names), dtype=bool) & (np.nan_to_num(shares) > 0))
-    worst = sorted(off.tolist(), key=lambda p: (-matrix[p[0], p[1]], p))[:MOST_CONFUSIONS]
-    if worst:
-        total = true.sum()
-        rows = [
-            [names[a], names[b], f"{100 * shares[a, b]:.1f}", f"{100 * matrix[a, b] / total:.2f}"] for a, b in worst
-        ]
-        heads = ["true class", "taken for", "% of the class", "% of all pixels"]
-        parts.append(folded("Largest mistakes", table(heads, rows, "Largest mistakes by pixels"), opened=not parts))
-    said = f"What {name} takes for what (seed {seed}): rows are the truth, columns the result; the diagonal is right."
-    return section("confusion", "What is confused", said, parts)
+    worst = sorted(off.tolist(), key=lambda pair: (-matrix[pair[0], pair[1]], pair))[:MOST_CONFUSIONS]
+    mistakes = Table(
+        ["true class", "taken for", "% of the class", "% of all pixels"],
+        [[names[a], names[b], f"{100 * shares[a, b]:.1f}", f"{100 * matrix[a, b] / true.sum():.2f}"] for a, b in worst],
+    )
+    if not chart and not mistakes:
+        return None
+    return {"result": result, "seed": seed, "matrix": chart, "mistakes": mistakes}
 
 
-def uneven(index: Index, scored: Sequence[Scored], leading: Sequence[Scored], split: str) -> Html:
-    """Scores by frequency of the classes and size of the objects."""
-    full = uneven_table(list(scored))
-    if not full:
-        return Html()
+def uneven(index: Index, scored: Sequence[Scored], leading: Sequence[Scored], split: str) -> Content | None:
+    """Scores by frequency of the classes and size of the objects: ``plots`` of the leading result, a table of all."""
+    table = uneven_table(list(scored))
+    if not table:
+        return None
     each = [scores_of(one, split) for one in leading]
-    plots = []
+    plots: list[tuple[str, Bars]] = []
     for title, names, key in (
         ("By how often a class is tagged", THIRDS, "miou_"),
         ("By the size of the object", SIZES, "iou_size_"),
     ):
-        rows = [
-            tag("li", tag("span", n, class_="name"), tag("span", bar(_mean(v), spread(v)), class_="bars"))
-            for n in names
-            for v in [[e.get(key + n) for e in each]]
-            if any(x is not None for x in v)
-        ]
-        if rows:
-            plots.append(tag("div", tag("h3", title), tag("ul", rows, class_="plot")))
-    said = "Rare classes and small objects are harder: how the leading result fares with them, and in the table all."
-    return section(
-        "uneven", "Size and frequency", said, tag("div", plots, class_="charts") if plots else None,
-        tag("p", uneven_words(index), class_="note"),
-        folded("All recipes", plain_table(full, "Scores by frequency of the classes and size of the objects")),
-    )  # fmt: skip
+        values = {name: [scores.get(key + name) for scores in each] for name in names}
+        if rows := [(name, [_bar(v)]) for name, v in values.items() if _known(v)]:
+            plots.append((title, rows))
+    return {"plots": plots, "explanation": uneven_words(index), "recipes": table}
 
 
 def agreement(
     scored: Sequence[Scored], names: Sequence[str], rows: Sequence[dict[str, Any]], images: int, split: str
-) -> Html:
-    """How far recipes agree with each other; ``rows`` as of ``judged.agreement``."""
-    parts: list[Any] = []
+) -> Content | None:
+    """How far recipes agree with each other; ``rows`` of ``image_scores.agreement``."""
+    matrix = None
     if len(names) > 1:
         values = {(row["a"], row["b"]): row["agreement"] for row in rows}
         cells = [[1.0 if a == b else values.get((a, b), values.get((b, a))) for b in names] for a in names]
-        low = min(v for row in cells for v in row if v is not None)
-        rows_named = [f"{k}  {name}" for k, name in enumerate(names, 1)]
+        low = min(value for row in cells for value in row if value is not None)
+        numbered = [f"{k}  {name}" for k, name in enumerate(names, 1)]
         title = "Percentage of the pixels on which two results give the same label"
-        parts.append(
-            heat(rows_named, [str(k) for k in range(1, len(names) + 1)], cells, title, low=low - 0.2 * (1 - low))
-        )
+        columns = [str(k) for k in range(1, len(names) + 1)]
+        matrix = heat_map(numbered, columns, cells, title, low=low - 0.2 * (1 - low))
     members = agreement_table(list(scored))
-    if members:
-        parts += [tag("h3", "Members of ensembles and votes"), tag("p", AGREEMENT, class_="note"),
-                  plain_table(members, "Agreement of members")]  # fmt: skip
-    words = "validation" if split == "val" else "training"
-    said = (
-        "How often two recipes give a pixel the same label, whether right or wrong, on "
-        f"{counted(images, f'{words} image')} evenly spread. Recipes that agree in all share their mistakes; where "
-        f"they differ, one of them is wrong. At most {MOST_COMPARED} are compared."
-    )
-    return section("agreement", "Agreement between recipes", said, parts)
+    if not matrix and not members:
+        return None
+    return {
+        "images": count(images, f"{WORDS[split]} image"),
+        "most": MOST_COMPARED,
+        "matrix": matrix,
+        "members": members,
+        "explanation": AGREEMENT,
+    }
 
 
-def dataset(index: Index, report: dict[str, Any]) -> Html:
-    """What the images are: counts, tags, what was found wrong."""
+def dataset(index: Index, report: dict[str, Any]) -> Content:
+    """What the images are: ``counts``, tags of each class as bars, what was found wrong. ``report``: of the index."""
     tagged = report.get("per_class", {})
     most = max((n for split in tagged.values() for n in split.values()), default=0)
-    rows = [
-        tag("li", tag("span", c, class_="name"), tag("span", [
-            bar(tagged[s].get(c, 0) / max(1, most), f"{tagged[s].get(c, 0):,}", k)
-            for k, s in enumerate(tagged) if index.split(s)
-        ], class_="bars"))
-        for c in index.classes
-    ]  # fmt: skip
-    legend = [tag("li", tag("span", tag("i", class_=f"s{k}"), f"{'validation' if s == 'val' else 'training'} images",
-                            class_="chip")) for k, s in enumerate(tagged) if index.split(s)]  # fmt: skip
-    noise = report.get("label_noise", {})
-    found = [
-        f"{counted(len(noise.get('tag_without_pixel', ())), 'tag')} without a pixel in the true mask and "
-        f"{counted(len(noise.get('pixel_without_tag', ())), 'class', 'classes')} in a mask without a tag."
-        if any(noise.values()) else "",
-        *map(str, report.get("notes", ())),
-    ]  # fmt: skip
-    plot = None
-    if tagged:
-        bars = [tag("ul", legend, class_="legend"), tag("ul", rows, class_="plot classes")]
-        plot = folded("Images tagged with each class", bars, opened=len(rows) <= FEW)
-    said = "How many images there are, what is known of them, and how often each class is tagged."
-    notes = [tag("p", f, class_="note") for f in found if f]
-    return section("dataset", "The images", said, plain_table(counts(index), "Images"), plot, notes)
+    splits = [(series, split) for series, split in enumerate(tagged) if index.split(split)]
+
+    def bar(name: str, split: str, series: int) -> Bar:
+        number = tagged[split].get(name, 0)
+        return Bar(number / max(1, most), f"{number:,}", series)
+
+    noise, notes = report.get("label_noise", {}), []
+    if any(noise.values()):
+        tags = count(len(noise.get("tag_without_pixel", ())), "tag")
+        untagged = count(len(noise.get("pixel_without_tag", ())), "class", "classes")
+        notes.append(f"{tags} without a pixel in the true mask and {untagged} in a mask without a tag.")
+    return {
+        "counts": counts(index),
+        "splits": [(series, f"{WORDS[split]} images") for series, split in splits],
+        "rows": [(name, [bar(name, split, series) for series, split in splits]) for name in index.classes],
+        "notes": [*notes, *map(str, filter(None, report.get("notes", ())))],
+    }
