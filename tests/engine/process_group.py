@@ -65,6 +65,7 @@ def together(size: int, function: Callable, *args: Any) -> list[Any]:
 
 def _program(stage: str, argv: list[str], variables: dict[str, str], log: str) -> None:
     multiprocessing.set_start_method("fork", force=True)  # for loaders, as usual
+    os.setsid()  # a group of its own, of which all are signalled at once
     os.environ.update(variables)
     descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)

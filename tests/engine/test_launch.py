@@ -192,6 +192,7 @@ def test_a_stage_that_is_not_made_for_it_names_the_cure(tiny_index, undisturbed,
     assert "--shard I/N" in said and said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_under_torchrun(tiny_index, undisturbed, tmp_path):
     """The real one: the same bits, and where one process is killed, all end and the same command goes on."""
     out = tmp_path / "out"

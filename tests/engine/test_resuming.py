@@ -7,18 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 
+from tests.engine.process_group import wait_for, world
 from tests.engine.tiny_training import SMALL
 from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
 from wsss.stages.classifier import make as train_classifier
 from wsss.system.exit import Interrupted
-
-STAGES = Path(__file__).parents[2] / "stages"
 
 
 def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_every_step):
@@ -66,16 +63,14 @@ def test_a_training_goes_on_in_the_type_it_began_in(tiny_index, make_run, monkey
     assert ("began in bfloat16 and resumes in float32" in said) == (goes_on_in == "float32")
 
 
-def command(tiny_index, ordinary, out, stage="classifier"):
+def arguments(tiny_index, ordinary, out, stage="classifier"):
     small = {**SMALL, "epochs": 4, "accumulate": 2}
     if stage == "classifier":
         settings, given = PNocSettings(**small, ordinary="vanilla"), ("--ordinary", str(ordinary))
     else:
         settings, given = SegmenterSettings(**small, supervision="masks"), ()
-    return [
-        *(sys.executable, str(STAGES / f"{stage}.py"), "--index", str(tiny_index), *given),
-        *("--settings", settings.canonical(), "--out", str(out), "--threads", "1", "--device", "cpu"),
-    ]
+    words = ("--settings", settings.canonical(), "--out", str(out), "--threads", "1", "--device", "cpu")
+    return ["--index", str(tiny_index), *given, *words]
 
 
 def recorded(out):
@@ -87,23 +82,20 @@ def recorded(out):
 def test_killed_and_restarted_it_has_the_same_bits(tiny_index, trained_ordinary, tmp_path, stage):
     """SIGTERM saves and asks to be tried again; SIGKILL loses what came after the last checkpoint; neither changes a
     bit. The classifier is P-NOC's, with its two networks."""
-    whole, cut = (command(tiny_index, trained_ordinary, tmp_path / name, stage) for name in ("whole", "cut"))
-    subprocess.run(whole, check=True, capture_output=True)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        process = subprocess.Popen(cut, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    whole, cut = (arguments(tiny_index, trained_ordinary, tmp_path / name, stage) for name in ("whole", "cut"))
+    with world(stage, [whole], tmp_path / "logs") as one:
+        assert one.codes() == [0], one.said()
+    for number, code in ((signal.SIGTERM, 75), (signal.SIGKILL, -signal.SIGKILL)):
         seen = recorded(tmp_path / "cut")
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            if recorded(tmp_path / "cut") > seen:
-                # a cluster signals every process of the job, loaders included
-                os.killpg(process.pid, number) if number == signal.SIGTERM else process.kill()
-                break
-            time.sleep(0.005)
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == (75 if number == signal.SIGTERM else -signal.SIGKILL), errors
+        with world(stage, [cut], tmp_path / number.name) as one:
+            (process,) = one.processes
+            wait_for(lambda seen=seen, process=process: recorded(tmp_path / "cut") > seen or not process.is_alive())
+            # a cluster signals every process of the job, loaders included
+            os.killpg(process.pid, number) if number == signal.SIGTERM else process.kill()
+            assert one.codes() == [code], one.said()
         assert not (tmp_path / "cut" / "manifest.json").exists()
-    done = subprocess.run(cut, check=True, capture_output=True, text=True)
-    assert "resuming at step" in done.stderr
+    with world(stage, [cut], tmp_path / "last") as one:
+        assert one.codes() == [0] and "resuming at step" in one.said()[0], one.said()
     assert not any((tmp_path / "cut" / "state").iterdir())
     products = ["model.safetensors", "metrics.jsonl"] + ["predictions.csv"] * (stage == "classifier")
     for name in products:
@@ -135,7 +127,6 @@ def test_a_second_copy_of_a_running_stage_refuses_to_start(tiny_index, trained_o
         held.write("process 1 on here")
         held.flush()
         fcntl.flock(held, fcntl.LOCK_EX)
-        second = subprocess.run(
-            command(tiny_index, trained_ordinary, tmp_path / "busy"), capture_output=True, text=True
-        )
-    assert second.returncode == 2 and "another copy of this stage" in second.stderr
+        argv = arguments(tiny_index, trained_ordinary, tmp_path / "busy")
+        with world("classifier", [argv], tmp_path / "logs") as second:
+            assert second.codes() == [2] and "another copy of this stage" in second.said()[0]

@@ -121,6 +121,7 @@ def test_fp16_skips_a_step_that_overflows_and_goes_on(tiny_index, make_run):
     assert (before, after) == (65536, 32768)
 
 
+@pytest.mark.slow
 def test_a_compiled_training_is_the_same_but_for_rounding(tiny_index, make_run):
     """Also when it is stopped and goes on; what comes out is an ordinary network."""
     plain = training(tiny_index, make_run(None, {}, "plain")).train()

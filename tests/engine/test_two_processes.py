@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
-import wsss.training.engine
-from tests.engine.process_group import free_port
+from tests.engine.process_group import together
 from tests.engine.tiny_training import SMALL, Failing, trainer
 from wsss.data.index import Index
 from wsss.data.loading import TrainingViews
@@ -23,57 +21,43 @@ from wsss.system.exit import Interrupted
 from wsss.training.engine import Trainer
 
 
-def _process(rank, port, index, ordinary, out, results):
-    torch.set_num_threads(1)
-    if port:
-        dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def train(rank, index, ordinary, out):
+    """What P-NOC learns of its head."""
     settings = PNocSettings(**{**SMALL, "ordinary": "vanilla", "batch_norm": "fixed", "warm_start": "vanilla"})
-    run = Run(
-        SimpleNamespace(out=Path(out), state=None, seed=0, threads=1, device="cpu"),
-        settings,
-        {"index": Path(index), "ordinary": Path(ordinary), "warm_start": Path(ordinary)},
-    )
-    wsss.training.engine.CHECKPOINT_SECONDS = 1e9
-    given = {"ordinary": run.inputs["ordinary"], "warm_start": run.inputs["warm_start"]}
+    args = SimpleNamespace(out=out, state=None, seed=0, threads=1, device="cpu")
+    given = {"ordinary": ordinary, "warm_start": ordinary}
+    run = Run(args, settings, {"index": index, **given})
     views = TrainingViews(Index.load(index).labelled("train"), 2, settings, 0)
     network = Trainer(PNoc(settings, 2, given), views, settings, run, torch.device("cpu")).train()
-    results[rank] = {k: v.tolist() for k, v in network.state_dict().items() if "head" in k}
-    if port:
-        dist.destroy_process_group()
+    return {k: v.tolist() for k, v in network.state_dict().items() if "head" in k}
 
 
 def test_two_processes_train_like_one(tiny_index, trained_ordinary, tmp_path):
     """Same global batch, fixed batch norm: weights agree to 1e-4 (sums are taken in another order)."""
-    weights = []
-    for name, count, at in (("one", 1, 0), ("two", 2, free_port())):
+    for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        with mp.Manager() as manager:
-            results = manager.dict()
-            mp.spawn(
-                _process, (at, str(tiny_index), str(trained_ordinary), str(tmp_path / name), results), nprocs=count
-            )
-            weights.append([{k: torch.tensor(v) for k, v in results[r].items()} for r in range(count)])
-    (one,), (first, second) = weights
-    for key in one:
-        assert torch.equal(first[key], second[key])
-        torch.testing.assert_close(first[key], one[key], atol=1e-4, rtol=1e-3)
+    one = train(0, tiny_index, trained_ordinary, tmp_path / "one")
+    first, second = together(2, train, tiny_index, trained_ordinary, tmp_path / "two")
     start, _ = load_weights(trained_ordinary / "model.safetensors")
-    assert (one["head.weight"] - start["head.weight"]).abs().max() > 1e-3
+    assert first == second
+    for key, values in one.items():
+        torch.testing.assert_close(torch.tensor(first[key]), torch.tensor(values), atol=1e-4, rtol=1e-3)
+    assert (torch.tensor(one["head.weight"]) - start["head.weight"]).abs().max() > 1e-3
 
 
-def _cut_process(rank, port, index, ordinary, folder, results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def train_whole_cut_and_failing(rank, index, ordinary, folder):
+    """Weights and records of a training, and of one that is stopped; and how one fails."""
     settings = PNocSettings(**SMALL, ordinary="vanilla", adversary_batch_norm="normal")
+    found = {}
 
-    def run_of(name, settings):
-        (Path(folder) / name).mkdir(exist_ok=True)
-        return Run(SimpleNamespace(out=Path(folder) / name, state=None, seed=0, threads=1, device="cpu"), settings, {})
+    def run_of(name):
+        (folder / name).mkdir(exist_ok=True)
+        return Run(SimpleNamespace(out=folder / name, state=None, seed=0, threads=1, device="cpu"), settings, {})
 
     for name, stops in (("whole", ()), ("cut", (1,))):
         for attempt in range(2):
             torch.manual_seed(0)
-            run = run_of(name, settings)
+            run = run_of(name)
             views = TrainingViews(Index.load(index).labelled("train"), 2, settings, 0)
             it = Trainer(PNoc(settings, 2, {"ordinary": ordinary}), views, settings, run, torch.device("cpu"))
             run.stop = "a test" if attempt == 0 and rank in stops else None  # the signal reaches one process only
@@ -84,21 +68,14 @@ def _cut_process(rank, port, index, ordinary, folder, results):
                 assert name == "cut" and it.step == 1
                 dist.barrier()  # the first process has saved
         state = {f"{n}.{k}": v.tolist() for n, m in it.networks.items() for k, v in m.state_dict().items()}
-        results[rank, name] = state, it.records.path.read_text()
-    failing = Failing("loss" if rank == 1 else "nothing")
-    try:
-        trainer(index, run_of("failing", settings), failing, batch_size=2).train()
-    except WsssError as error:
-        results[rank, "failing"] = str(error)
-    dist.destroy_process_group()
+        found[name] = state, it.records.path.read_text()
+    with pytest.raises(WsssError) as failed:
+        trainer(index, run_of("failing"), Failing("loss" if rank == 1 else "nothing"), batch_size=2).train()
+    return found | {"failing": str(failed.value)}
 
 
 def test_two_processes_agree_resume_and_fail_together(tiny_index, trained_ordinary, tmp_path):
     """Batch normalisation is not fixed: each process sees statistics of its own, of which one set is saved."""
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_cut_process, (free_port(), str(tiny_index), trained_ordinary, str(tmp_path), results), nprocs=2)
-        results = dict(results)
-    one = results[0, "whole"]
-    assert all(results[rank, name] == one for rank in (0, 1) for name in ("whole", "cut"))
-    assert results[0, "failing"] == results[1, "failing"] and "loss is not finite" in results[0, "failing"]
+    first, second = together(2, train_whole_cut_and_failing, tiny_index, trained_ordinary, tmp_path)
+    assert first == second and first["whole"] == first["cut"]
+    assert "loss is not finite" in first["failing"]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import socket
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from tests.engine.process_group import together
 from wsss.data.loading import Batch
 from wsss.losses.base import TrainingStep
 from wsss.models.disentangler import Disentangled
@@ -199,16 +197,13 @@ def test_the_network_of_masks_gets_its_gradient():
     assert goal.networks["saliency"].score.weight.grad.abs().sum() > 0
 
 
-def _device(rank, port, f, b, logits, hinted, results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _device(rank, f, b, logits, hinted):
     half = slice(2 * rank, 2 * rank + 2)
     mine = [t[half].clone().requires_grad_() for t in (f, b, logits)]
     loss = sum(c2am.contrast(Disentangled(mine[0], mine[1], mine[2]), 0.25).values())
     loss = loss + c2am_h.hint_loss(mine[2], hinted[half], 0.1)
     loss.backward()
-    results[rank] = (loss.item(), [t.grad.tolist() for t in mine])
-    dist.destroy_process_group()
+    return [t.grad.tolist() for t in mine]
 
 
 def test_two_devices_contrast_the_whole_batch():
@@ -220,14 +215,8 @@ def test_two_devices_contrast_the_whole_batch():
     whole = [t.clone().requires_grad_() for t in (f, b, logits)]
     contrast = sum(c2am.contrast(Disentangled(*whole), 0.25).values())
     (contrast + c2am_h.hint_loss(whole[2], hinted, 0.1)).backward()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_device, (port, f, b, logits, hinted, results), nprocs=2)
-        results = dict(results)
+    halves = together(2, _device, f, b, logits, hinted)
     for k, one in enumerate(whole):
         # each device's own rows, over two devices
-        joined = torch.cat([torch.tensor(results[rank][1][k]) for rank in range(2)]) / 2
+        joined = torch.cat([torch.tensor(half[k]) for half in halves]) / 2
         torch.testing.assert_close(joined, one.grad, atol=1e-5, rtol=1e-4)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from tests.engine.process_group import together
 from wsss.losses.class_choice import Chooser, choose_class, choose_weighted
 from wsss.settings import OcCseSettings
 
@@ -116,21 +113,13 @@ def _steps(one, images):
     return [one(labels, d, labels).tolist() for d in draws]
 
 
-def _share(rank, port, results):
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _half(rank):
     one = chooser("least-chosen", classes=3)
-    results[rank] = (_steps(one, slice(2 * rank, 2 * rank + 2)), one.counts.tolist())
-    dist.destroy_process_group()
+    return _steps(one, slice(2 * rank, 2 * rank + 2)), one.counts.tolist()
 
 
 def test_two_processes_choose_like_one():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_share, (port, results), nprocs=2)
-        (first, counts), (second, same) = results[0], results[1]
+    (first, counts), (second, same) = together(2, _half)
     whole = chooser("least-chosen", classes=3)
     assert [a + b for a, b in zip(first, second, strict=True)] == _steps(whole, slice(0, 4))
     assert counts == same == whole.counts.tolist()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn import functional as F
 
+from tests.engine.process_group import together
 from wsss.compute.collectives import global_max
 from wsss.losses.base import TrainingStep
 from wsss.losses.class_choice import choose_class
@@ -108,26 +107,16 @@ def test_weights_at_the_start_the_middle_and_the_end():
     assert TrainingStep(0, 0.0).weight(Ramp(start=0.0, end=2.0, ramp_fraction=0.0)) == 2
 
 
-def _global_max_worker(rank, port, results):
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _global_max(rank):
     values = torch.tensor([[1.0, 2.0], [3.0, 5.0]])[rank].requires_grad_()
     top = global_max(values.max())
     (values.sum() / top).backward()
-    results[rank] = (top.item(), values.grad.tolist())
-    dist.destroy_process_group()
+    return top.item(), values.grad.tolist()
 
 
 def test_maximum_over_two_processes_has_the_gradient_of_one_process():
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_global_max_worker, (port, results), nprocs=2)
-        results = dict(results)
-    together = torch.tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True)
-    (together.sum() / together.max()).backward()
-    assert results[0][0] == results[1][0] == 5
-    torch.testing.assert_close(torch.tensor([results[0][1], results[1][1]]), together.grad)
+    (first, a), (second, b) = together(2, _global_max)
+    whole = torch.tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True)
+    (whole.sum() / whole.max()).backward()
+    assert first == second == 5
+    torch.testing.assert_close(torch.tensor([a, b]), whole.grad)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from tests.engine.process_group import together
 from wsss.compute.collectives import batch_mean
 from wsss.losses.puzzle import reconstruction_loss
 from wsss.objectives.saliency import saliency_loss
@@ -38,13 +35,10 @@ def gradients(norm, tensors):
 NORMS = ("none", "scale", "relative", "contrast")
 
 
-def _device(rank, port, tensors, results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _device(rank, tensors):
     half = slice(2 * rank, 2 * rank + 2)
     found = [gradients(norm, [t[half] for t in tensors]) for norm in NORMS]
-    results[rank] = [([g.tolist() for g in grads], values) for grads, values in found]
-    dist.destroy_process_group()
+    return [([g.tolist() for g in grads], values) for grads, values in found]
 
 
 def test_two_devices_with_uneven_counts_learn_like_one():
@@ -55,14 +49,8 @@ def test_two_devices_with_uneven_counts_learn_like_one():
     masks[0, 1:], masks[1] = 255, 255
     tensors = [torch.randn(4, 3, 2, 2), torch.randn(4, 3, 2, 2), labels]
     tensors += [torch.randn(4, 1, 3, 5), torch.randn(4, 3, 3, 5), masks]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_device, (port, tensors, results), nprocs=2)
-        shares = [results[0], results[1]]
-    for norm, (first, own), (second, other) in zip(NORMS, *shares, strict=True):
+    halves = together(2, _device, tensors)
+    for norm, (first, own), (second, other) in zip(NORMS, *halves, strict=True):
         expected, values = gradients(norm, tensors)
         for a, b, gradient in zip(first, second, expected, strict=True):
             torch.testing.assert_close(torch.tensor(a + b) / 2, gradient, rtol=1e-4, atol=1e-7)
