@@ -25,7 +25,7 @@ from wsss.settings import (
     SaliencyMaskSettings,
     SegmenterSettings,
 )
-from wsss.stages.ablation_table import write_study
+from wsss.stages.ablation_table import write_ablation_table
 from wsss.stages.affinity import train_affinity
 from wsss.stages.affinity_labels import AffinityLabelWriter
 from wsss.stages.explanation import write_explanations
@@ -76,7 +76,7 @@ def half_explained(at: Path) -> object:
 
 def ablation(at: Path) -> None:
     layout = json.dumps([["priors", "vanilla", {"CAM": ["cams", "v"]}]])
-    write_study(SimpleNamespace(args=SimpleNamespace(layout=layout), several=lambda name: []))
+    write_ablation_table(SimpleNamespace(args=SimpleNamespace(layout=layout), several=lambda name: []))
 
 
 REFUSALS: dict[str, Callable[[Path], object]] = {
