@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from wsss.stages.affinity import train_affinity
 from wsss.stages.affinity_labels import AffinityLabelWriter
 from wsss.stages.explanation import write_explanations
 from wsss.stages.explanations import read_explained
-from wsss.stages.saliency import Hints, train_saliency
+from wsss.stages.saliency import train_saliency
 from wsss.stages.saliency_maps import write_saliency_maps
 from wsss.stages.saliency_masks import SaliencyMaskWriter
 from wsss.stages.segmenter import train_segmenter
@@ -57,8 +58,11 @@ def item(at: Path) -> Item:
     return Item("a", "train", at / "a.png", None, 4, 5, (0,), False)
 
 
-def maps(at: Path, height: int = 4, width: int = 5) -> object:
-    return SimpleNamespace(full=lambda id: np.ones((1, height, width), np.float32), folder=at)
+def maps(at: Path) -> MagicMock:
+    """A store of maps of the size that the index has."""
+    store = MagicMock(folder=at)
+    store.full_of.return_value = np.ones((1, 4, 5), np.float32)
+    return store
 
 
 def unsuited(at: Path) -> object:
@@ -90,13 +94,12 @@ REFUSALS: dict[str, Callable[[Path], object]] = {
     "index: no training image has a label; see report.json there": lambda at: train_affinity(
         run(at, AffinitySettings(cams="c"))
     ),
-    "are of a 9 x 9 image": lambda at: Hints(maps(at, 9, 9))(item(at)),
-    "a.png is now 9 x 9; build the index again": lambda at: AffinityLabelWriter(
+    "a.png is now 9 x 9, in the index 4 x 5; build the index again": lambda at: AffinityLabelWriter(
         maps(at), None, None, AffinityLabelSettings()
     )(item(at)),
-    "a.png is 9 x 9, in the index 4 x 5; build the index and the maps again": lambda at: SaliencyMaskWriter(
-        maps(at), None, SaliencyMaskSettings()
-    )(item(at)),
+    "a.png is now 9 x 9, in the index 4 x 5": lambda at: SaliencyMaskWriter(maps(at), None, SaliencyMaskSettings())(
+        item(at)
+    ),
     "activation: a saliency network gives probabilities; use sigmoid": unsuited,
     "index: there are no images in the split val; explain the other one": lambda at: write_explanations(
         run(at, ExplanationSettings(classifier="c"))

@@ -35,7 +35,7 @@ class TrainingStep(NamedTuple):
     progress: float
 
     def weight(self, ramp: Ramp) -> float:
-        """w(t) = start + (end - start) min(1, t / (share T)); a share of 0 means ``end`` from the first step on.
+        """w(t) = start + (end - start) min(1, t / (ramp_fraction T)); with a fraction of 0 always ``end``.
 
         Examples:
             >>> from wsss.settings import Ramp

@@ -118,5 +118,10 @@ def banded_mask(
 
 
 def mask_values(classes: np.ndarray) -> np.ndarray:
-    """Mask value of each label: uint8 (n + 1,)."""
+    """Mask value of each label: uint8 (n + 1,).
+
+    Examples:
+        >>> mask_values(np.array([2, 14]))
+        array([ 0,  3, 15], dtype=uint8)
+    """
     return np.concatenate([[0], np.asarray(classes) + 1]).astype(np.uint8)
