@@ -24,9 +24,14 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {
     "explain": "Explanations of classifiers and segmentation networks, and what they are worth.",
-    "refine": "From maps to masks: dense CRF, random walk, affinity labels, pseudo masks, ensembles and votes.",
+    "refine": "From CAMs to pseudo-labels: dense CRF, random walk, affinity labels, ensembles and votes.",
     "store": "Files of maps, masks and weights, and the manifests that make a folder an artefact.",
-    "evaluate": "Scores, thresholds and tables.",
+    "evaluate": "Confusion matrices, thresholds and scores.",
+    "losses": "Terms of training losses, as functions of tensors.",
+    "objectives": "Training objectives: which networks there are, and which losses they follow.",
+    "training": "The training loop, checkpoints, optimisers and loggers.",
+    "inference": "Trained networks applied to images.",
+    "models": "Networks, and how they are built from their descriptions.",
 }
 """Packages whose modules are described, and what they are for."""
 SHIM = re.compile(r'<script src="https://[^"]*iframe-worker[^"]*"></script>')

@@ -17,13 +17,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a container's habit that costs each of hundreds of processes seconds
 sys.dont_write_bytecode = False
 
-if os.environ.get("WSSS_REACHED"):  # see tests/docs/reached.py
-    os.environ["WSSS_REACHED"] = os.path.abspath(os.environ["WSSS_REACHED"])
-    recorder = str(ROOT / "tests" / "docs" / "recorder")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (recorder, os.environ.get("PYTHONPATH"))))
-    sys.path.insert(0, recorder)
-    import sitecustomize  # noqa: F401
-
 SLOW = (
     *("tests/slurm/", "tests/chaos/test_chaos.py", "tests/workflow/test_tiny.py", "tests/workflow/test_installed.py"),
     *("tests/docs/test_tutorials.py", "tests/report/test_browser.py", "tests/report/test_screenshots.py"),

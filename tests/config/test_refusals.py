@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from wsss.config.loader import load
+from wsss.config.yaml import read_yaml
 from wsss.errors import WsssError
 
 GOOD = """
@@ -288,3 +291,72 @@ def test_blocks_may_be_left_out() -> None:
     config = load({"dataset": "a", "datasets": {"a": {"kind": "scenes"}}, "masks": None, "evaluation": None})
     assert config.recipes["masks"] == {}
     assert config.evaluation.calibration_images == 20
+
+
+SMALL = {"dataset": "a", "datasets": {"a": {"kind": "scenes"}}}
+RECIPES = {
+    "classifiers": {"v": {"objective": "vanilla"}},
+    "cams": {"c": {"classifier": "v"}},
+    "saliency": {"s": {"objective": "c2am"}},
+}
+BAND = {"foreground": 0.4, "background": 0.1}
+TURNED = {"foreground": 0.1, "background": 0.4}
+REFUSED_RECIPES = [
+    ("affinity", {"cams": "c", "width": 30}, "width (30) must be a multiple of 4"),
+    ("affinity", {"cams": "c", "crop": 64}, "crop (64) must be at least 8 x radius (80) for pairs to fit"),
+    ("affinity", {"cams": "c", "labels": TURNED}, "labels.background (0.4) must not exceed labels.foreground (0.1)"),
+    ("cams", {"classifier": "v", "normalise": "softmax"}, "classifiers.v is 'vanilla'; use 'class', or a guided"),
+    (
+        "cams",
+        {"classifier": "v", "normalise": "softmax", "explainer": "grad-cam"},
+        "normalise: softmax reads a guided classifier's own maps, and the explainer is 'grad-cam'; leave one of them",
+    ),
+    ("classifiers", {"objective": "vanilla", "kur_alpha": 2.0}, "kur_alpha has no effect without head: kur"),
+    (
+        "classifiers",
+        {"objective": "puzzle", "crop": 48, "tiles": 2},
+        "crop (48) must be a multiple of tiles x output_stride",
+    ),
+    ("classifiers", {"objective": "vanilla", "ema": 0.9, "average_last": 2}, "ema and average_last are two ways"),
+    ("classifiers", {"objective": "vanilla", "processes": 3}, "batch_size (16) must be a multiple of processes (3)"),
+    ("classifiers", {"objective": "vanilla", "average_last": 99}, "average_last (99) must not exceed epochs (15)"),
+    ("classifiers", {"objective": "vanilla", 3: 4}, "the key 3 is not text; put it in quotes"),
+    ("masks", {"cams": "c", "threshold": {"per_class": True}}, "per_class thresholds are chosen on masks"),
+    ("masks", {"cams": "c", "ignore": TURNED}, "background (0.4) must not exceed foreground (0.1)"),
+    ("masks", {"cams": "c", "saliency": "s", "ignore": BAND}, "with 'saliency' the background score is 1 - saliency"),
+    (
+        "masks",
+        {"cams": "c", "crf": "psa", "threshold": {"per_class": True, "policy": "oracle"}},
+        "thresholds of each class give labels, no scores; set crf.unary to labels",
+    ),
+]
+"""Kind, recipe, what is said of it."""
+
+
+@pytest.mark.parametrize("kind, recipe, said", REFUSED_RECIPES)
+def test_a_recipe_is_refused(kind: str, recipe: dict, said: str) -> None:
+    config = SMALL | RECIPES
+    with pytest.raises(WsssError, match=re.escape(f"{kind}.new") + ".*" + re.escape(said)):
+        load(config | {kind: {**config.get(kind, {}), "new": recipe}})
+
+
+def test_code_counts_in_one_of_two_ways() -> None:
+    assert (load(SMALL).code, load(SMALL | {"code": "strict"}).code) == ("declared", "strict")
+    said = "code: unknown value \"strickt\"; did you mean 'strict'? (allowed: declared, strict)"
+    with pytest.raises(WsssError, match=re.escape(said)):
+        load(SMALL | {"code": "strickt"})
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("a: 1\nb: 2\na: 3\n", "the key 'a' stands twice in one block, in lines 1 and 3; keep one"),
+        ("a: [1\n", "not valid YAML."),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_file_of_settings_is_refused(text: str | None, said: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "my.yaml").write_text(text)
+    with pytest.raises(WsssError, match=r"my\.yaml.*" + re.escape(said)):
+        read_yaml(tmp_path / "my.yaml")

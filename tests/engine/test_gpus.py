@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.engine.process_group import CONTEXT
-from wsss.compute.devices import choose_device
+from wsss.compute.devices import choose_device, device_type
 from wsss.errors import WsssError
 from wsss.system.gpus import claim_gpu
 from wsss.system.launch import World
@@ -118,3 +118,21 @@ def test_what_slurm_or_the_user_gives_goes_first(monkeypatch, tmp_path, given, r
     if len(given) > 1:
         assert choose_device("cuda").index in (0, 1) and any(tmp_path.iterdir())
     assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(WsssError, match="--device cuda: torch sees no GPU here"):
+        device_type("cuda")
+
+
+def test_too_many_for_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsss.system.gpus.MOST", 0)
+    with pytest.raises(WsssError, match="0 processes use each of the 2 GPUs; wait for some of them"):
+        claim_gpu(2, World(), tmp_path)
+
+
+def test_no_folder_for_the_locks(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WsssError, match=r"file: the locks of GPUs cannot be written \(File exists\); set TMPDIR"):
+        claim_gpu(2, World(), tmp_path / "file")

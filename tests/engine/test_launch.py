@@ -16,7 +16,9 @@ from tests.engine.process_group import STAGES, World, free_port, wait_for, world
 from wsss.errors import WsssError
 from wsss.settings import VanillaSettings
 from wsss.store.manifest import read_manifest
+from wsss.system.launch import World as Place
 from wsss.system.launch import first_host, world_of
+from wsss.system.rendezvous import joined
 
 SETTINGS = VanillaSettings(
     **{"backbone": "test_resnet", "pretrained": False, "crop": 64, "long_side": (56, 72), "batch_size": 4},
@@ -207,3 +209,13 @@ def test_under_torchrun(tiny_index, undisturbed, tmp_path):
     done = subprocess.run(torchrun, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert same(out, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("rank", "said"),
+    [(0, "only 1 of 2 processes came to 127.0.0.1, port "), (1, "cannot meet the others at 127.0.0.1")],
+)
+def test_processes_that_do_not_meet(rank, said, monkeypatch):
+    monkeypatch.setattr("wsss.system.rendezvous.MEETING", 1.0)
+    with pytest.raises(WsssError, match=said), joined(Place(rank, 2, port=free_port()), lambda: "gloo"):
+        pass

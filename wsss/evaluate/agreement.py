@@ -22,7 +22,12 @@ Counted = list[tuple[Sequence[int], Sequence[int]]]
 
 def count_pairs(masks: Sequence[np.ndarray]) -> Counted:
     """Count one image: ``masks`` uint8 (H, W), one a member. Pixels that either of a pair leaves out (255) are not
-    counted."""
+    counted.
+
+    Examples:
+        >>> count_pairs([np.uint8([[0, 1, 255]]), np.uint8([[0, 2, 1]])])  # 0 with 0, and 1 with 2, once each
+        [([0, 258], [1, 1])]
+    """
     counted = []
     for a, b in combinations(masks, 2):
         both = (a != IGNORE) & (b != IGNORE)
@@ -32,7 +37,12 @@ def count_pairs(masks: Sequence[np.ndarray]) -> Counted:
 
 
 def counts_text(counted: Counted) -> str:
-    """The counts of one image as text, for :func:`counts_read`."""
+    """The counts of one image as text, for :func:`counts_read`.
+
+    Examples:
+        >>> counts_text([([0, 258], [1, 1])])
+        '[[[0,258],[1,1]]]'
+    """
     return json.dumps(counted, separators=(",", ":"))
 
 
@@ -61,6 +71,12 @@ class Agreement:
         ``agreement``: share of the pixels on which both give the same label; ``miou``: mean IoU, background included,
         of one against the other (which is which does not matter), over the labels that either gives; None without a
         pixel that both label.
+
+        Examples:
+            >>> sums = Agreement(["a", "b"], classes=2)
+            >>> sums.add(count_pairs([np.uint8([[0, 1, 255]]), np.uint8([[0, 2, 1]])]))
+            >>> sums.rows()
+            [{'a': 'a', 'b': 'b', 'agreement': 0.5, 'miou': 0.333333, 'pixels': 2}]
         """
         table = []
         for (a, b), matrix in zip(self.pairs, self.matrices, strict=True):

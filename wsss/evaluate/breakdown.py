@@ -36,7 +36,12 @@ def thirds(index: Index) -> tuple[tuple[int, ...], ...]:
 
 
 def size_of(share: np.ndarray | float) -> np.ndarray:
-    """0 small, 1 medium, 2 large for shares of an image."""
+    """0 small, 1 medium, 2 large for shares of an image.
+
+    Examples:
+        >>> size_of(np.array([0.01, 0.1, 0.5]))
+        array([0, 1, 2])
+    """
     return np.searchsorted(BOUNDS, share, side="right")
 
 
@@ -47,7 +52,14 @@ def no_sizes(classes: int) -> np.ndarray:
 
 def count_sizes(sizes: np.ndarray, matrix: np.ndarray, pixels: int, unlabelled: np.ndarray | int = 0) -> None:
     """Add one image to ``sizes``: its confusion matrix (C+1, C+1), and the number of its pixels, ignored ones too;
-    ``unlabelled`` (C+1,): true pixels of each class that the prediction leaves out."""
+    ``unlabelled`` (C+1,): true pixels of each class that the prediction leaves out.
+
+    Examples:
+        >>> sizes = no_sizes(classes=1)
+        >>> count_sizes(sizes, np.array([[90, 2], [3, 5]]), pixels=100)  # 8 % of the image: medium
+        >>> sizes[1, 0]  # intersection and union
+        array([ 5, 10])
+    """
     true = (matrix.sum(axis=1) + unlabelled)[1:]
     classes = np.flatnonzero(true)
     both = np.diagonal(matrix)[1:]

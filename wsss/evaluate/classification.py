@@ -17,6 +17,10 @@ def average_precision(truth: np.ndarray, score: np.ndarray) -> float:
 
     ``truth``: bool (N,); ``score``: (N,). Images of equal score enter together, so their order cannot matter. No
     interpolation. NaN without a positive.
+
+    Examples:
+        >>> round(average_precision(np.array([True, False, True]), np.array([0.9, 0.8, 0.7])), 3)  # 1/2 x 1 + 1/2 x 2/3
+        0.833
     """
     positives = int(truth.sum())
     if not positives:
@@ -30,7 +34,12 @@ def average_precision(truth: np.ndarray, score: np.ndarray) -> float:
 
 
 def roc_auc(truth: np.ndarray, score: np.ndarray) -> float:
-    """Chance that a positive scores above a negative, ties counting one half (Mann-Whitney). NaN if one is missing."""
+    """Chance that a positive scores above a negative, ties counting one half (Mann-Whitney). NaN if one is missing.
+
+    Examples:
+        >>> roc_auc(np.array([True, False, True]), np.array([0.9, 0.8, 0.7]))  # one of two pairs in the right order
+        0.5
+    """
     positives = int(truth.sum())
     negatives = len(truth) - positives
     if not positives or not negatives:
@@ -47,6 +56,12 @@ def classification_metrics(truth: np.ndarray, probability: np.ndarray, classes: 
     area under the ROC curve, both over the classes for which they are defined; ``precision``, ``recall``, ``f1``: means
     over classes at p > 0.5, over classes that are tagged or predicted somewhere (0 where a denominator is 0);
     ``per_class``: name to ap, auc, precision, recall, f1.
+
+    Examples:
+        >>> truth = np.array([[True, False], [False, True]])
+        >>> found = classification_metrics(truth, np.array([[0.9, 0.6], [0.2, 0.7]]), ("cat", "dog"))
+        >>> found["map"], found["per_class"]["dog"]["precision"]  # one of two is a dog
+        (1.0, 0.5)
     """
     predicted = probability > 0.5
     both, tagged, called = (truth & predicted).sum(axis=0), truth.sum(axis=0), predicted.sum(axis=0)

@@ -19,6 +19,12 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.nda
 
     ``truth``, ``prediction``: integers (H, W); pixels whose truth is 255 are left out; ``classes``: number of object
     classes C. Raises :class:`WsssError` for shapes that differ and values outside 0 to C (255 is no prediction).
+
+    Examples:
+        >>> truth, prediction = np.array([[0, 1, 1, 255]]), np.array([[0, 1, 0, 1]])
+        >>> confusion(truth, prediction, classes=1)
+        array([[1, 0],
+               [1, 1]])
     """
     if truth.shape != prediction.shape:
         raise WsssError(f"the true mask is {by(truth.shape)} pixels, the prediction {by(prediction.shape)}")
@@ -40,6 +46,11 @@ def class_scores(matrix: np.ndarray, unlabelled: np.ndarray | int = 0) -> dict[s
     union). A class that occurs neither in the truth nor in the prediction has NaN throughout; precision is 0 where a
     class is never predicted but true somewhere, recall is 0 where it is predicted but nowhere true. ``unlabelled``
     (..., C+1): true pixels of each class that the prediction leaves out; they count as true and not predicted.
+
+    Examples:
+        >>> scores = class_scores(np.array([[6, 2], [1, 3]]))
+        >>> scores["iou"], scores["recall"]  # background 6 of 9, object 3 of 6
+        (array([0.66666667, 0.5       ]), array([0.75, 0.75]))
     """
     matrix = np.asarray(matrix, np.float64)
     both = np.diagonal(matrix, axis1=-2, axis2=-1)
@@ -58,7 +69,12 @@ def class_scores(matrix: np.ndarray, unlabelled: np.ndarray | int = 0) -> dict[s
 
 
 def mean_iou(matrix: np.ndarray) -> np.ndarray:
-    """Mean IoU, background included, over the classes that occur in truth or prediction; (..., C+1, C+1) to (...)."""
+    """Mean IoU, background included, over the classes that occur in truth or prediction; (..., C+1, C+1) to (...).
+
+    Examples:
+        >>> round(float(mean_iou(np.array([[6, 2, 0], [1, 3, 0], [0, 0, 0]]))), 3)  # an absent class does not count
+        0.583
+    """
     return _mean(class_scores(matrix)["iou"])
 
 
@@ -78,6 +94,11 @@ def metrics(matrix: np.ndarray, classes: tuple[str, ...], unlabelled: np.ndarray
     ``per_class``: name to iou, precision, recall, f1, with ``background`` first. Means run over the classes that occur
     in the truth or in the prediction. ``unlabelled`` (C+1,) as for :func:`class_scores`; where there is any,
     ``unlabelled`` is the share of the pixels that is left out, and ``miou_labelled`` the mean IoU on the others.
+
+    Examples:
+        >>> found = metrics(np.array([[6, 2], [0, 2]]), ("cat",))
+        >>> found["miou"], found["pixel_accuracy"], found["per_class"]["cat"]["iou"]
+        (0.625, 0.8, 0.5)
     """
     scores = class_scores(matrix, unlabelled)
     total = matrix.sum() + np.sum(unlabelled)
@@ -102,11 +123,21 @@ def metrics(matrix: np.ndarray, classes: tuple[str, ...], unlabelled: np.ndarray
 
 
 def by(shape: tuple[int, ...]) -> str:
-    """``375 x 500``."""
+    """``375 x 500``.
+
+    Examples:
+        >>> by((375, 500))
+        '375 x 500'
+    """
     return " x ".join(map(str, shape))
 
 
 def plain(value: Any) -> float | None:
-    """A float for JSON: NaN, which JSON does not know, becomes None."""
+    """A float for JSON: NaN, which JSON does not know, becomes None.
+
+    Examples:
+        >>> plain(float("nan")), plain(0.5)
+        (None, 0.5)
+    """
     value = float(value)
     return None if np.isnan(value) else value

@@ -167,5 +167,10 @@ def _diagnostics(
 
 
 def shortest(value: np.float32) -> float:
-    """The number with the fewest digits that is ``value`` in float32: 0.3, not 0.30000001192."""
+    """The number with the fewest digits that is ``value`` in float32: 0.3, not 0.30000001192.
+
+    Examples:
+        >>> shortest(np.float32(0.3))
+        0.3
+    """
     return float(str(np.float32(value)))

@@ -19,7 +19,12 @@ FINE = 1 << 12
 
 
 def threshold_grid(count: int) -> np.ndarray:
-    """float32 (count,): 0, 1/count, ..., (count-1)/count."""
+    """float32 (count,): 0, 1/count, ..., (count-1)/count.
+
+    Examples:
+        >>> threshold_grid(4)
+        array([0.  , 0.25, 0.5 , 0.75], dtype=float32)
+    """
     return (np.arange(count) / count).astype(np.float32)
 
 
@@ -55,6 +60,12 @@ class ThresholdCounts:
 
     ``thresholds``: (T,), strictly ascending as float32; ``classes``: number of object classes C. Memory:
     8 (T+1) C (C+7) bytes.
+
+    Examples:
+        >>> counts = ThresholdCounts(np.array([0.2, 0.5]), classes=1)
+        >>> counts.add(np.float32([[[0.9, 0.3, 0.1]]]), np.array([0]), truth=np.array([[1, 0, 0]]))
+        >>> counts.confusions().tolist()  # at 0.2 one false positive, at 0.5 none
+        [[[1, 1], [0, 1]], [[2, 0], [0, 1]]]
     """
 
     def __init__(self, thresholds: np.ndarray, classes: int) -> None:
@@ -141,6 +152,10 @@ def best_threshold(scores: np.ndarray) -> int:
     """Position of the best score, NaN aside; the lowest threshold among equals.
 
     Raises :class:`WsssError` if all are NaN.
+
+    Examples:
+        >>> best_threshold(np.array([0.4, 0.6, 0.6, np.nan]))
+        1
     """
     if np.isnan(scores).all():
         raise WsssError("no threshold can be chosen: every pixel of the true masks is 255 (ignore)")
@@ -153,6 +168,11 @@ def best_per_class(confusions: np.ndarray, otherwise: int) -> np.ndarray:
     ``confusions``: (T, C+1, C+1), a matrix a threshold; every class is looked at on its own (its pixels against all
     others). The lowest threshold wins among equals; ``otherwise`` stands for a class that has no IoU above 0 anywhere
     (it does not occur in these images, say).
+
+    Examples:
+        >>> at_low, at_high = [[4, 4, 0], [0, 2, 0], [0, 0, 0]], [[8, 0, 0], [1, 1, 0], [0, 0, 0]]
+        >>> best_per_class(np.array([at_low, at_high]), otherwise=0)  # the second class never occurs
+        array([1, 0])
     """
     iou = np.nan_to_num(class_scores(confusions)["iou"][:, 1:])
     return np.where(iou.max(axis=0) > 0, iou.argmax(axis=0), otherwise)

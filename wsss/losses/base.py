@@ -35,6 +35,12 @@ class TrainingStep(NamedTuple):
     progress: float
 
     def weight(self, ramp: Ramp) -> float:
-        """w(t) = start + (end - start) min(1, t / (share T)); a share of 0 means ``end`` from the first step on."""
+        """w(t) = start + (end - start) min(1, t / (ramp_fraction T)); with a fraction of 0 always ``end``.
+
+        Examples:
+            >>> from wsss.settings import Ramp
+            >>> TrainingStep(step=50, progress=0.5).weight(Ramp(start=0.0, end=0.3))
+            0.15
+        """
         moved = 1.0 if ramp.ramp_fraction == 0 else min(1.0, self.progress / ramp.ramp_fraction)
         return ramp.start + (ramp.end - ramp.start) * moved

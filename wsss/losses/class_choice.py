@@ -21,6 +21,11 @@ def choose_class(labels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
     Raises:
         ValueError: An image has no present class (such images must not reach an erasing objective).
+
+    Examples:
+        >>> labels = torch.tensor([[1, 0, 1], [0, 1, 0]])
+        >>> choose_class(labels, draws=torch.tensor([0.7, 0.7]))  # the second of two, the only one
+        tensor([2, 1])
     """
     present = labels.sum(1)
     if bool((present == 0).any()):
@@ -39,6 +44,12 @@ def choose_weighted(labels: torch.Tensor, draws: torch.Tensor, log_weights: torc
 
     Returns:
         int64 (B,).
+
+    Examples:
+        >>> labels = torch.tensor([[1, 0, 1]])
+        >>> weights = torch.tensor([1.0, 5.0, 3.0])  # absent classes have no chance: 1/4 and 3/4 are left
+        >>> [choose_weighted(labels, torch.tensor([draw]), weights.log()).item() for draw in (0.2, 0.3)]
+        [0, 2]
     """
     if bool((labels.sum(1) == 0).any()):
         raise ValueError("an image without labels cannot have a class erased")

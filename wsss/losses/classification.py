@@ -13,7 +13,12 @@ of images must not decide a step, and a class that every image has must still be
 
 
 def smooth(labels: torch.Tensor, amount: float) -> torch.Tensor:
-    """Smoothed targets (1 - a) y + a/2: with a = 0.1 they are 0.05 and 0.95."""
+    """Smoothed targets (1 - a) y + a/2: with a = 0.1 they are 0.05 and 0.95.
+
+    Examples:
+        >>> smooth(torch.tensor([0.0, 1.0]), 0.1)
+        tensor([0.0500, 0.9500])
+    """
     return labels * (1 - amount) + amount / 2
 
 
@@ -28,6 +33,11 @@ def classification_loss(
         scores: Logits (B, C).
         targets: (B, C) in [0, 1], smoothed or not.
         positive_weight: w (C,) above 0; None: 1.
+
+    Examples:
+        >>> scores, targets = torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 1.0]])
+        >>> classification_loss(scores, targets)  # (log 2 + log(1 + e^-2)) / 2
+        tensor(0.4100)
     """
     return F.binary_cross_entropy_with_logits(scores.float(), targets, pos_weight=positive_weight)
 
@@ -43,6 +53,10 @@ def positive_weights(wanted: str | float | None, classes: int, frequencies: torc
 
     Raises:
         ValueError: ``balanced`` without frequencies.
+
+    Examples:
+        >>> positive_weights("balanced", 3, torch.tensor([0.5, 0.1, 0.001]))  # 1:1, 9:1, at most 100
+        tensor([  1.,   9., 100.])
     """
     if wanted is None:
         return None
@@ -60,6 +74,12 @@ class Classification:
         settings: The recipe.
         classes: C.
         frequencies: As for ``positive_weights``.
+
+    Examples:
+        >>> from wsss.settings import VanillaSettings
+        >>> loss = Classification(VanillaSettings(label_smoothing=0.0), classes=2)
+        >>> loss(torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 1.0]]))
+        tensor(0.4100)
     """
 
     def __init__(self, settings: ClassifierSettings, classes: int, frequencies: torch.Tensor | None = None) -> None:

@@ -18,6 +18,15 @@ def split_tiles(images: torch.Tensor, tiles: int) -> torch.Tensor:
     """Cut images (B, C, H, W) into tiles x tiles pieces, stacked piece-major: (tiles^2 B, C, H/tiles, W/tiles).
 
     All top-left pieces come first, then those to their right, row by row. H and W must be multiples of ``tiles``.
+
+    Examples:
+        >>> image = torch.arange(16.0).reshape(1, 1, 4, 4)
+        >>> tiles = split_tiles(image, 2)
+        >>> tiles.shape
+        torch.Size([4, 1, 2, 2])
+        >>> tiles[1, 0]  # the tile at the top right
+        tensor([[2., 3.],
+                [6., 7.]])
     """
     b, c, h, w = images.shape
     pieces = images.reshape(b, c, tiles, h // tiles, tiles, w // tiles)
@@ -25,7 +34,13 @@ def split_tiles(images: torch.Tensor, tiles: int) -> torch.Tensor:
 
 
 def merge_tiles(maps: torch.Tensor, tiles: int) -> torch.Tensor:
-    """Put the maps of tiles together: the inverse of ``split_tiles``."""
+    """Put the maps of tiles together: the inverse of ``split_tiles``.
+
+    Examples:
+        >>> image = torch.rand(2, 3, 8, 8)
+        >>> torch.equal(merge_tiles(split_tiles(image, 2), 2), image)
+        True
+    """
     n, c, h, w = maps.shape
     b = n // (tiles * tiles)
     pieces = maps.reshape(tiles, tiles, b, c, h, w)
@@ -53,6 +68,12 @@ def reconstruction_loss(
     trainings the classification loss holds against that, with few and short ones the maps go flat. Neither norm lets
     the value fall so. Under ``scale`` the gradient still points that way; under ``relative`` it has no part along the
     maps themselves, but maps that are constant over an image still agree at no cost; under ``contrast`` they do not.
+
+    Examples:
+        >>> whole, merged = torch.ones(1, 2, 2, 2), torch.zeros(1, 2, 2, 2)
+        >>> labels = torch.tensor([[1.0, 0.0]])  # the second class is absent
+        >>> [reconstruction_loss(whole, merged, labels, over=over).item() for over in ("present", "all")]
+        [1.0, 0.5]
     """
     whole, merged = whole.float(), merged.float()
     difference = (whole - merged).abs().mean((2, 3))
@@ -74,6 +95,11 @@ def present_entropy(maps: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     Args:
         maps: Raw maps (B, C, h, w).
         labels: Raw labels (B, C) in {0, 1}; an image without any counts as 0.
+
+    Examples:
+        >>> maps = torch.zeros(1, 3, 2, 2)
+        >>> present_entropy(maps, torch.tensor([[1, 1, 0]]))  # log 2: two classes, equally likely
+        tensor(0.6931)
     """
     absent = labels[:, :, None, None] == 0
     chances = maps.float().masked_fill(absent, LEAST).softmax(1)

@@ -38,7 +38,14 @@ class Term(NamedTuple):
 
 
 def combine(network: str, terms: Iterable[Term]) -> Loss:
-    """The sum of the weighted terms, in their order, as a loss of ``network``; the log gets every value unweighted."""
+    """The sum of the weighted terms, in their order, as a loss of ``network``; the log gets every value unweighted.
+
+    Examples:
+        >>> terms = [Term("whole", torch.tensor(2.0)), Term("tiles", torch.tensor(4.0), weight=0.5)]
+        >>> loss = combine("classifier", terms)
+        >>> loss.value, loss.parts["tiles"]
+        (tensor(4.), tensor(4.))
+    """
     weighted, parts = [], {}
     for name, value, weight in terms:
         parts[name] = value.detach()

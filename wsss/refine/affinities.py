@@ -43,6 +43,14 @@ def directions(radius: int) -> tuple[Direction, ...]:
 
     A path has the cells of the box around the segment whose distance to its line is below 1. Radius 10 gives 152
     directions with 2134 path cells, radius 5 gives 34 with 242.
+
+    Examples:
+        >>> [(d.dy, d.dx) for d in directions(2)]
+        [(0, 1), (1, -1), (1, 0), (1, 1)]
+        >>> len(directions(5)), len(directions(10))
+        (34, 152)
+        >>> directions(3)[1].path  # two cells to the right: itself, the one between, its partner
+        ((0, 0), (0, 1), (0, 2))
     """
     ends = [(0, x) for x in range(1, radius)]
     ends += [(y, x) for y in range(1, radius) for x in range(1 - radius, radius) if x * x + y * y < radius * radius]
@@ -127,7 +135,13 @@ class _Running:
 
 
 def window(grid: torch.Tensor, top: int, left: int, like: torch.Tensor) -> torch.Tensor:
-    """The part of ``grid`` of the size of ``like`` that begins at a row and a column: a view."""
+    """The part of ``grid`` of the size of ``like`` that begins at a row and a column: a view.
+
+    Examples:
+        >>> window(torch.arange(9).reshape(3, 3), top=1, left=1, like=torch.empty(2, 2))
+        tensor([[4, 5],
+                [7, 8]])
+    """
     return grid[..., top : top + like.shape[-2], left : left + like.shape[-1]]
 
 
@@ -136,6 +150,11 @@ def sources(grid: torch.Tensor, radius: int, dy: int = 0, dx: int = 0) -> torch.
 
     A margin of radius - 1 is left out below, left and right (directions never point up). Shape
     (..., h - radius + 1, w - 2 radius + 2).
+
+    Examples:
+        >>> sources(torch.arange(15).reshape(3, 5), radius=2)  # the lowest row and the outer columns are left out
+        tensor([[1, 2, 3],
+                [6, 7, 8]])
     """
     margin = radius - 1
     height, width = grid.shape[-2] - margin, grid.shape[-1] - 2 * margin
@@ -190,6 +209,12 @@ def affinities(edges: torch.Tensor, radius: int) -> torch.Tensor:
 
     Raises:
         ValueError: The grid is too small to have an inner cell.
+
+    Examples:
+        >>> edges = torch.zeros(1, 2, 3)
+        >>> edges[0, 0, 2] = 0.9  # an edge in the upper right corner
+        >>> affinities(edges, radius=2).flatten()  # of the upper middle cell: to the right, and to the three below
+        tensor([0.1000, 1.0000, 1.0000, 0.1000])
     """
     height, width = edges.shape[-2:]
     if height < radius or width < 2 * radius - 1:
@@ -216,6 +241,12 @@ def pairs(labels: torch.Tensor, radius: int, classes: int) -> Pairs:
         labels: Integers (B, h, w): 0 background, 1 to ``classes`` object classes, 255.
         radius: As in ``affinities``, whose order of pairs this has.
         classes: Number of object classes.
+
+    Examples:
+        >>> labels = torch.tensor([[[1, 1, 2], [0, 0, 255]]])
+        >>> found = pairs(labels, radius=2, classes=2)
+        >>> found.foreground.flatten(), found.different.flatten()  # of the upper middle cell
+        (tensor([False, False, False, False]), tensor([ True,  True,  True, False]))
     """
     here = sources(labels, radius)
     there = torch.stack([sources(labels, radius, d.dy, d.dx) for d in directions(radius)], 1)
@@ -234,6 +265,11 @@ def neighbour_affinities(edges: torch.Tensor, radius: int) -> list[tuple[int, to
     Returns:
         For every direction that fits into the grid: the distance o of partners in a map that is laid out as h w values,
         and W as (B, 1, h w - o), where entry i belongs to the pair of cells i and i + o and is 0 if there is none.
+
+    Examples:
+        >>> edges = torch.tensor([[[0.0, 0.0, 0.8]]])  # one row of three cells
+        >>> neighbour_affinities(edges, radius=2)  # cells 0 and 1 belong together, 1 and 2 hardly
+        [(1, tensor([[[1.0000, 0.2000]]]))]
     """
     batch, height, width = edges.shape
     found, running = [], _Running(edges)

@@ -31,6 +31,13 @@ def labels_with_saliency(
 
     Returns:
         uint8 (H, W): 0 background, c + 1 object class c, 255.
+
+    Examples:
+        >>> from wsss.settings import AffinityLabelSettings
+        >>> settings = AffinityLabelSettings(foreground=0.4, background=0.1, crf=None)
+        >>> maps, saliency = np.float32([[[0.9, 0.2, 0.9]]]), np.float32([[0.8, 0.8, 0.0]])
+        >>> labels_with_saliency(maps, np.array([4]), saliency, settings)  # sure, salient but unclaimed, background
+        array([[  5, 255,   0]], dtype=uint8)
     """
     (salient,) = readings(saliency[None], [settings.background], image, settings.crf)
     if not len(maps):
@@ -47,5 +54,11 @@ def labels_by_thresholds(
     Where the strict reading (background score ``settings.foreground``) sees a class it is that class; where neither it
     nor the generous one (``settings.background``) sees any it is 0; else 255. Without classes all is 0. Arguments and
     result as for :func:`labels_with_saliency`.
+
+    Examples:
+        >>> from wsss.settings import AffinityLabelSettings
+        >>> settings = AffinityLabelSettings(foreground=0.4, background=0.1, crf=None)
+        >>> labels_by_thresholds(np.float32([[[0.9, 0.2, 0.0]]]), np.array([4]), settings)
+        array([[  5, 255,   0]], dtype=uint8)
     """
     return banded_mask(maps, classes, settings, image, settings.crf)

@@ -32,6 +32,11 @@ def label_unary(labels: np.ndarray, count: int, confidence: float) -> np.ndarray
 
     ``labels``: integers (H, W) in [0, count); ``confidence`` in (0, 1). Returns float32 (count, H, W); with one label
     there is nothing to choose and all energies are 0. Raises ``ValueError`` for labels out of range.
+
+    Examples:
+        >>> label_unary(np.array([[0, 1]]), count=2, confidence=0.8)[:, 0].round(2)  # -log 0.8 and -log 0.2
+        array([[0.22, 1.61],
+               [1.61, 0.22]], dtype=float32)
     """
     if labels.size and not 0 <= labels.min() <= labels.max() < count:
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, expected 0 to {count - 1}")
@@ -47,6 +52,10 @@ def score_unary(scores: np.ndarray) -> np.ndarray:
 
     Probabilities stay as they are; other scores (a constant and activation maps, say) are divided by their sum over
     the labels, which the field would not notice but for the clipping. Returns float32 (L, H, W).
+
+    Examples:
+        >>> score_unary(np.float32([[[0.3]], [[0.9]]])).ravel().round(2)  # -log of 1/4 and of 3/4
+        array([1.39, 0.29], dtype=float32)
     """
     scores = np.asarray(scores, np.float32)
     share = scores / np.maximum(scores.sum(axis=0, keepdims=True), np.finfo(np.float32).tiny)
@@ -61,6 +70,16 @@ class DenseCRF:
     where it is not built. Raises ``ValueError`` for another image, :class:`WsssError` when the backend is not
     installed or cannot work with these settings. With ``native``, several threads may build and use fields at once,
     the same one too.
+
+    Examples:
+        >>> from wsss.settings import CrfSettings
+        >>> image = np.zeros((20, 20, 3), np.uint8)
+        >>> image[:, 10:] = 255  # black on the left, white on the right
+        >>> labels = (image[..., 0] > 0).astype(int)
+        >>> labels[5, 5] = 1  # one wrong pixel
+        >>> (probabilities,) = DenseCRF(image, CrfSettings()).infer([label_unary(labels, 2, 0.7)])
+        >>> int(labels.sum()), int(probabilities.argmax(axis=0).sum())
+        (201, 200)
     """
 
     def __init__(self, image: np.ndarray, settings: CrfSettings, backend: str | None = None) -> None:

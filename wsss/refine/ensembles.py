@@ -19,7 +19,12 @@ READ_AT = 0.3
 
 def reduced(full: np.ndarray) -> np.ndarray:
     """Means over blocks of 4 x 4 pixels, smaller at the right and lower border: float32 (n, H, W) to
-    (n, (H-1)//4+1, (W-1)//4+1)."""
+    (n, (H-1)//4+1, (W-1)//4+1).
+
+    Examples:
+        >>> reduced(np.arange(24, dtype=np.float32).reshape(1, 4, 6))  # 4 x 4 pixels, and the 4 x 2 that are left
+        array([[[10.5, 13.5]]], dtype=float32)
+    """
     starts = [np.arange(0, side, LOW_STRIDE) for side in full.shape[1:]]
     sums = np.add.reduceat(np.add.reduceat(full, starts[0], axis=1), starts[1], axis=2)
     high, wide = (np.diff(np.append(first, side)) for first, side in zip(starts, full.shape[1:], strict=True))
@@ -31,6 +36,15 @@ def combine(maps: np.ndarray, rule: str, weights: np.ndarray | None = None) -> n
 
     ``mean``; ``max``; ``geometric``: prod(a)^(1/M), 0 where any member is; ``noisy-or``: 1 - prod(1 - a);
     ``calibrated``: sum(w a) / sum(w) with ``weights`` w (M,), not negative, not all 0.
+
+    Examples:
+        >>> maps = np.float32([[0.2, 0.8], [0.8, 0.8]])  # two members, two pixels
+        >>> for rule in ("mean", "max", "geometric", "noisy-or"):
+        ...     print(rule, combine(maps, rule).round(2))
+        mean [0.5 0.8]
+        max [0.8 0.8]
+        geometric [0.4 0.8]
+        noisy-or [0.84 0.96]
     """
     found: np.ndarray
     if rule == "mean":

@@ -24,6 +24,13 @@ def best_labels(maps: np.ndarray, background: Background) -> np.ndarray:
     ``maps``: float32 (n, H, W); the background score is rounded to float32 first. A map that equals it does not exceed
     it; among equal maps the first wins. With a constant for every map, each map is compared with its own, so the
     largest map may yield to a smaller one that exceeds its lower threshold. Returns int64 (H, W).
+
+    Examples:
+        >>> maps = np.float32([[[0.9, 0.2, 0.3]], [[0.4, 0.6, 0.1]]])
+        >>> best_labels(maps, 0.3)
+        array([[1, 2, 0]])
+        >>> best_labels(maps, np.array([0.95, 0.3]))  # a threshold for each map: the first one claims nothing
+        array([[2, 2, 0]])
     """
     maps = maps.astype(np.float32, copy=False)
     limits = np.asarray(background, np.float32)
@@ -43,6 +50,11 @@ def readings(
 
     The dense CRF, where there is one, sees the background and all n maps, whether or not a map exceeds the background
     score anywhere; its lattice is built once for all readings. ``image``: uint8 (H, W, 3), needed with ``crf``.
+
+    Examples:
+        >>> strict, generous = readings(np.float32([[[0.9, 0.2, 0.0]]]), [0.4, 0.1])
+        >>> strict, generous
+        (array([[1, 0, 0]]), array([[1, 1, 0]]))
     """
     if crf is None:
         return [best_labels(maps, background) for background in backgrounds]
@@ -69,6 +81,11 @@ def pseudo_mask(
 
     ``maps``: float32 (n, H, W) in [0, 1]; ``classes``: int (n,), 0-based; the rest as for :func:`readings`. Returns
     uint8 (H, W): 0 background, c + 1 object class c; without classes all is background.
+
+    Examples:
+        >>> maps = np.float32([[[0.9, 0.2]], [[0.4, 0.6]]])
+        >>> pseudo_mask(maps, classes=np.array([2, 14]), background=0.3)
+        array([[ 3, 15]], dtype=uint8)
     """
     if len(maps) == 0:
         return np.zeros(maps.shape[1:], np.uint8)
@@ -88,6 +105,11 @@ def banded_mask(
     The maps are read against ``band.foreground`` and against ``band.background``, each with its own CRF: the class
     where the first sees an object, 0 where neither does, 255 elsewhere. Arguments and result as for
     :func:`pseudo_mask`.
+
+    Examples:
+        >>> from wsss.settings import IgnoreBand
+        >>> banded_mask(np.float32([[[0.9, 0.2, 0.0]]]), np.array([2]), IgnoreBand(foreground=0.4, background=0.1))
+        array([[  3, 255,   0]], dtype=uint8)
     """
     if len(maps) == 0:
         return np.zeros(maps.shape[1:], np.uint8)
@@ -96,5 +118,10 @@ def banded_mask(
 
 
 def mask_values(classes: np.ndarray) -> np.ndarray:
-    """Mask value of each label: uint8 (n + 1,)."""
+    """Mask value of each label: uint8 (n + 1,).
+
+    Examples:
+        >>> mask_values(np.array([2, 14]))
+        array([ 0,  3, 15], dtype=uint8)
+    """
     return np.concatenate([[0], np.asarray(classes) + 1]).astype(np.uint8)

@@ -60,6 +60,12 @@ def chebyshev(steps: int, tolerance: float = TOLERANCE) -> tuple[float, ...]:
 
     They are scaled to sum to 1, so that a constant map stays constant; the error on [-1, 1] is at most twice the
     tolerance.
+
+    Examples:
+        >>> [round(c, 6) for c in chebyshev(2)]  # lambda^2 = 1/2 + T_2 / 2
+        [0.5, 0.0, 0.5]
+        >>> len(chebyshev(256))
+        79
     """
     total = math.lgamma(steps + 1) - (steps - 1) * math.log(2)
     coefficients: list[float] = []
@@ -81,6 +87,11 @@ class Transition:
         edges: (B, h, w) in [0, 1]: the probability of an edge at each cell; any float type, CPU or GPU.
         radius: Reach R of one step in cells: neighbours closer than R.
         beta: Exponent of the affinities.
+
+    Examples:
+        >>> transition = Transition(torch.tensor([[[0.0, 0.5, 0.0]]]), radius=2, beta=1.0)
+        >>> transition.steps(torch.ones(1, 1, 3), steps=10)  # a constant map stays constant
+        tensor([[[1., 1., 1.]]])
     """
 
     def __init__(self, edges: torch.Tensor, radius: int, beta: float) -> None:
@@ -163,6 +174,12 @@ def random_walk(
     Returns:
         float32 (B, K, h, w), non-negative, on the device of ``edges``. No value exceeds the largest of its map (but for
         the tolerance).
+
+    Examples:
+        >>> edges = torch.tensor([[[0.0, 0.0, 1.0, 0.0, 0.0]]])  # a wall in the middle of a row
+        >>> maps = torch.tensor([[[[1.0, 0.0, 0.0, 0.0, 0.0]]]])
+        >>> random_walk(maps, edges, radius=2, steps=64)  # the map fills the left part alone
+        tensor([[[[0.5000, 0.5000, 0.0000, 0.0000, 0.0000]]]])
     """
     batch, kinds, height, width = maps.shape
     start = (maps.float() * (1 - edges.float())[:, None]).reshape(batch, kinds, height * width)

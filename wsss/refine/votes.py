@@ -11,6 +11,10 @@ def majority(masks: np.ndarray) -> np.ndarray:
     """The label that most members give; 255 where two or more labels lead, or all members abstain.
 
     ``masks``: uint8 (M, H, W); returns uint8 (H, W).
+
+    Examples:
+        >>> majority(np.uint8([[[1, 1, 0]], [[1, 2, 255]], [[0, 3, 255]]]))  # the second pixel is a tie
+        array([[  1, 255,   0]], dtype=uint8)
     """
     labels = np.setdiff1d(masks, [IGNORE])
     if not len(labels):
@@ -25,6 +29,10 @@ def agreement(masks: np.ndarray) -> np.ndarray:
     """The label that all members give who do not abstain; 255 where they differ, or all abstain.
 
     ``masks``: uint8 (M, H, W); returns uint8 (H, W).
+
+    Examples:
+        >>> agreement(np.uint8([[[1, 1, 0]], [[1, 2, 255]]]))
+        array([[  1, 255,   0]], dtype=uint8)
     """
     low, high = masks.min(axis=0), np.where(masks == IGNORE, 0, masks).max(axis=0)
     return np.where(low == high, low, IGNORE).astype(np.uint8)
