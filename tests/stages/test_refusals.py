@@ -26,15 +26,15 @@ from wsss.settings import (
     SaliencyMaskSettings,
     SegmenterSettings,
 )
-from wsss.stages.ablation_table import write_ablation_table
-from wsss.stages.affinity import train_affinity
+from wsss.stages.ablation_table import make as write_ablation_table
+from wsss.stages.affinity import make as train_affinity
 from wsss.stages.affinity_labels import AffinityLabelWriter
-from wsss.stages.explanation import write_explanations
+from wsss.stages.explanation import make as write_explanations
 from wsss.stages.explanations import read_explained
-from wsss.stages.saliency import train_saliency
-from wsss.stages.saliency_maps import write_saliency_maps
+from wsss.stages.saliency import make as train_saliency
+from wsss.stages.saliency_maps import make as write_saliency_maps
 from wsss.stages.saliency_masks import SaliencyMaskWriter
-from wsss.stages.segmenter import train_segmenter
+from wsss.stages.segmenter import make as train_segmenter
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import save_weights
 from wsss.system.files import write_json
