@@ -55,7 +55,7 @@ def chain(study: Study, out: Path) -> None:
         masks = [study.masks("masks", "walk"), study.masks("predictions", "walk")]
         found = [paint_mask(image, m.read(item.id)) for m in masks]
         rows.append([image, painted[0], over(image, saliency.full(item.id)[0]), painted[1], *found, truth(item)])
-    heads = ("image", "activation maps", "saliency", "after the walk", "pseudo mask", "prediction", "truth")
+    heads = ("image", "activation maps", "saliency", "after the walk", "pseudo-label", "prediction", "truth")
     sheet(out / "chain.png", heads, rows)
 
 
@@ -77,7 +77,7 @@ def objectives(study: Study, out: Path) -> None:
 
 
 def only(item: Item, label: int) -> np.ndarray:
-    """The true mask of one class."""
+    """The ground-truth mask of one class."""
     mask = read_mask(item.mask)
     return np.where(mask == label + 1, mask, 0).astype(np.uint8)
 
@@ -193,7 +193,7 @@ def segmentation(study: Study, out: Path) -> None:
     for item in study.shown[:3]:
         image = read_image(item.image)
         rows.append([image, *(paint_mask(image, m.read(item.id)) for m in (taught, said, best)), truth(item)])
-    heads = ("image", "pseudo mask", "learnt from these", "learnt from true ones", "truth")
+    heads = ("image", "pseudo-label", "learnt from these", "learnt from true ones", "truth")
     sheet(out / "segmentation.png", heads, rows, 1.5)
 
 

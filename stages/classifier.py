@@ -2,8 +2,8 @@ r"""Train a classifier with a CAM head on images and their tags.
 
 Reads the index; writes model.safetensors, metrics.jsonl and predictions.csv (tag probabilities of the validation
 images). 'objective' is one of vanilla, puzzle, oc-cse, p-oc, p-noc and guided; the three with oc need --ordinary,
-a trained classifier that judges erased images; guided learns from a few true masks too.
-A killed training goes on from its checkpoint when the same command is given again; on a CPU it ends with the same bits.
+a trained classifier that judges erased images; guided learns from a few ground-truth masks too.
+A killed training resumes from its checkpoint when the same command is given again; on a CPU it ends with the same bits.
 
     python stages/classifier.py --index results/scenes/index --out results/scenes/s0/classifiers/vanilla \
         --settings '{"objective": "vanilla", "backbone": "resnet10t", "pretrained": false, "crop": 96, \

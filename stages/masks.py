@@ -1,4 +1,4 @@
-"""Turn maps into pseudo masks: a background score, then a dense CRF over the tagged classes.
+"""Turn maps into pseudo-labels: a background score, then a dense CRF over the tagged classes.
 
 Reads the index and the maps (and their scores, when the threshold is calibrated or oracle; and maps of saliency, when
 that gives the background score); writes one palette PNG per image of the splits: 0 background, c + 1 the object class

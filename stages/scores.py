@@ -1,4 +1,4 @@
-"""Score classifiers, class activation maps, saliency, pseudo masks or predicted masks against what the index knows.
+"""Score classifiers, class activation maps, saliency, pseudo-labels or predicted masks against what the index knows.
 
 Writes scores.json (every split, threshold policy and class) and scores.csv (the same in long form). Every image of the
 index's list is scored, or the stage fails and names those that are missing.

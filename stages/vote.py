@@ -1,4 +1,4 @@
-"""Let pseudo masks of several recipes vote, pixel by pixel: majority, or agreement of all, else ignore (255).
+"""Let pseudo-labels of several recipes vote, pixel by pixel: majority, or agreement of all, else ignore (255).
 
 Reads the index and the members' masks, in which 255 is an abstention; writes one palette PNG per image of the splits,
 and agreement.csv: how far the members agree, pair by pair. Masks that are made are kept when a killed run is
@@ -15,7 +15,7 @@ stage = Stage(
     __doc__,
     settings=VoteSettings,
     inputs={"index": "dataset index"},
-    several={"members": "pseudo masks of the members, in the order of the settings"},
+    several={"members": "pseudo-labels of the members, in the order of the settings"},
     scattered=True,
 )
 

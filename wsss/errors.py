@@ -2,6 +2,6 @@
 
 
 class WsssError(Exception):
-    """Something the user can mend: the message names the file, the id and the fix. Stages print it and exit with 2."""
+    """Something the user can fix: the message names the file, the id and the fix. Stages print it and exit with 2."""
 
     exit_code = 2

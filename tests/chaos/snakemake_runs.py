@@ -183,7 +183,7 @@ def refused(what: str, reason: str, code: int, said: str) -> list[str]:
 
 
 def stopped(runs: SnakemakeRuns) -> list[str]:
-    """Ctrl-C, then SIGTERM to Snakemake alone, then to all its processes: no lock is left, the same command goes on."""
+    """Ctrl-C, then SIGTERM to Snakemake alone, then to all its processes: no lock is left, the same command resumes."""
     place, wrong, begun = runs.place("stopped"), [], 0.0
     for what, number, strike in (
         ("Ctrl-C", signal.SIGINT, os.killpg),

@@ -218,7 +218,7 @@ def test_warnings_from_all_the_way_up(results, wsss) -> None:
     said = " ".join(wsss("show", "results/scenes/s0/segmenters/p-noc")[1].split())
     assert "results/scenes/index: 3 images dropped as broken" in said
     assert "made elsewhere; what went into it: image-text pairs" in said
-    assert "chosen on all true masks (oracle)" in said
+    assert "chosen on all ground-truth masks (oracle)" in said
     assert "different versions of torch: 2.11.0 (results/scenes/s0/segmenters/p-noc), 2.12.0 (results/" in said
 
 
@@ -314,16 +314,16 @@ class TestVerify:
 
 def test_true_masks_are_told_with_their_number(results, wsss) -> None:
     for given, said in (
-        ({"objective": "guided", "gt_masks": 20}, "its heatmaps were trained on 20 true masks"),
-        ({"objective": "guided", "gt_masks": "all"}, "its heatmaps were trained on all true masks"),
-        ({"supervision": "masks", "gt_masks": 20}, "trained on 20 true masks"),
-        ({"supervision": "masks"}, "trained on true masks"),
+        ({"objective": "guided", "gt_masks": 20}, "its heatmaps were trained on 20 ground-truth masks"),
+        ({"objective": "guided", "gt_masks": "all"}, "its heatmaps were trained on all ground-truth masks"),
+        ({"supervision": "masks", "gt_masks": 20}, "trained on 20 ground-truth masks"),
+        ({"supervision": "masks"}, "trained on ground-truth masks"),
     ):
         results.edit("s0/classifiers/vanilla", settings=given)
         shown = " ".join(wsss("show", "results/scenes/s0/cams/vanilla")[1].split())
         assert f"results/scenes/s0/classifiers/vanilla: {said}" in shown
     results.edit("s0/classifiers/vanilla", settings={"objective": "guided", "gt_masks": 0})
-    assert "true masks" not in wsss("show", "results/scenes/s0/cams/vanilla")[1]
+    assert "ground-truth masks" not in wsss("show", "results/scenes/s0/cams/vanilla")[1]
 
 
 def test_the_command_reads_as_what_made_it(results, wsss, monkeypatch) -> None:

@@ -176,10 +176,10 @@ REFUSALS = {
         "defaults: {classifiers: {epochs: 0}}",
         ["defaults.classifiers.epochs: expected a whole number of at least 1, got 0"],
     ),
-    "pseudo masks from nowhere": ("segmenters: {p-noc: {}}", ["segmenters.p-noc: name the pseudo masks"]),
+    "pseudo-labels from nowhere": ("segmenters: {p-noc: {}}", ["segmenters.p-noc: name the pseudo-labels"]),
     "both supervisions": (
         "segmenters: {p-noc: {masks: p-noc, supervision: masks}}",
-        ["segmenters.p-noc: 'supervision: masks' learns from the true masks; leave 'masks' out"],
+        ["segmenters.p-noc: 'supervision: masks' learns from the ground-truth masks; leave 'masks' out"],
     ),
     "masks of images without maps": (
         "cams: {p-noc: {classifier: p-noc, splits: val}}",
@@ -197,25 +197,25 @@ REFUSALS = {
         "masks: {p-noc: {cams: p-noc, splits: val, threshold: {policy: calibrated}}}, segmenters: null}",
         ["masks.p-noc.threshold.policy: 'calibrated' looks at maps of training images"],
     ),
-    "threshold chosen without true masks": (
+    "threshold chosen without ground-truth masks": (
         "{dataset: photos, masks: {p-noc: {cams: p-noc, threshold: {policy: oracle}}}}",
-        ["masks.p-noc.threshold.policy: 'oracle' needs true masks, but datasets.photos has none"],
+        ["masks.p-noc.threshold.policy: 'oracle' needs ground-truth masks, but datasets.photos has none"],
     ),
-    "upper bound without true masks": (
+    "upper bound without ground-truth masks": (
         "{dataset: [scenes, photos], segmenters: {best: {supervision: masks}}}",
-        ["segmenters.best.supervision: 'masks' needs true masks, but datasets.photos has none"],
+        ["segmenters.best.supervision: 'masks' needs ground-truth masks, but datasets.photos has none"],
     ),
     "few masks where there are none": (
         "{dataset: [scenes, photos], classifiers: {few: {objective: guided, gt_masks: 5}, no: {objective: guided, "
         "gt_masks: 0}}}",
         [
-            "classifiers.few.gt_masks: 5 needs true masks, but datasets.photos has none; set datasets.photos.masks, "
-            "or set it to 0"
+            "classifiers.few.gt_masks: 5 needs ground-truth masks, but datasets.photos has none; set "
+            "datasets.photos.masks, or set it to 0"
         ],
     ),
-    "few of the pseudo masks": (
+    "few of the pseudo-labels": (
         "segmenters: {p-noc: {masks: p-noc, gt_masks: 20}}",
-        ["segmenters.p-noc: 'gt_masks' has no effect on pseudo masks; set 'supervision: masks', or leave it out"],
+        ["segmenters.p-noc: 'gt_masks' has no effect on pseudo-labels; set 'supervision: masks', or leave it out"],
     ),
     "heatmaps that batch normalisation mixes": (
         "classifiers: {g: {objective: guided, guidance_layer: input}}",

@@ -1,4 +1,4 @@
-"""Few true masks: which ones, what is seen of other images, and how often."""
+"""Few ground-truth masks: which ones, what is seen of other images, and how often."""
 
 from __future__ import annotations
 

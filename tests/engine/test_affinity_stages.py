@@ -111,7 +111,7 @@ def test_labels_refuse_what_does_not_fit(inputs, stage_run, tmp_path):
 
 @pytest.fixture(scope="module")
 def labels(tiny_index, tmp_path_factory):
-    """The true masks as labels."""
+    """The ground-truth masks as labels."""
     folder = tmp_path_factory.mktemp("labels")
     for item in Index.load(tiny_index).split("train"):
         MaskFolder(folder / "masks").write(item.id, MaskFolder(item.mask.parent).read(item.mask.stem))

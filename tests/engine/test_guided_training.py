@@ -45,14 +45,14 @@ def test_both_look_at_the_same_few_masks_and_at_no_other(few_index, make_run):
     run = make_run(GuidedSettings(**{**SHORT, "epochs": 2}, gt_masks=4), {"index": index}, "guided", seed=3)
     train_classifier(run)
     assert (run.facts["masks_looked_at"], run.facts["gt_masks"], run.facts["images"]) == (4, chosen, 12)
-    assert supervision(finished(run, "classifier")) == ["image tags", "4 true masks (heatmaps)"]
+    assert supervision(finished(run, "classifier")) == ["image tags", "4 ground-truth masks (heatmaps)"]
     assert "pixels" in (run.out / "metrics.jsonl").read_text()
 
     few = SegmenterSettings(**SHORT, supervision="masks", gt_masks=4)
     run = make_run(few, {"index": index}, "few", seed=3)
     train_segmenter(run)
     assert (run.facts["masks_looked_at"], run.facts["gt_masks"], run.facts["images"]) == (4, chosen, 4)
-    assert supervision(finished(run, "segmenter")) == ["4 true masks, chosen by tags"]
+    assert supervision(finished(run, "segmenter")) == ["4 ground-truth masks, chosen by tags"]
     others = few_masks(Index.load(index), 4, 4)
     assert any(not item.mask.exists() for item in others), "another seed has other masks"
 
@@ -64,7 +64,7 @@ def test_a_segmenter_on_all_masks_is_as_it_was(tiny_index, make_run):
     assert (
         run.facts["images"] == 12
         and "gt_masks" not in run.facts
-        and supervision(finished(run, "segmenter")) == ["true masks"]
+        and supervision(finished(run, "segmenter")) == ["ground-truth masks"]
     )
 
 

@@ -134,7 +134,7 @@ def test_a_signal_to_one_stops_all_and_a_killed_one_takes_all_with_it(tiny_index
     stopped = disturb(tiny_index, out, 1, signal.SIGTERM, tmp_path / "logs0")
     assert stopped.ended == [75, 75]
     said = "".join(stopped.said())
-    assert said.count("the same command goes on from there") == 1 and "Traceback" not in said
+    assert said.count("the same command resumes") == 1 and "Traceback" not in said
     assert len(list(out.glob("state/*/checkpoint.pt"))) == 1
 
     for rank in (1, 0):  # the first one keeps the meeting place, too
@@ -196,7 +196,7 @@ def test_a_stage_that_is_not_made_for_it_names_the_cure(tiny_index, undisturbed,
 
 @pytest.mark.slow
 def test_under_torchrun(tiny_index, undisturbed, tmp_path):
-    """The real one: the same bits, and where one process is killed, all end and the same command goes on."""
+    """The real one: the same bits, and where one process is killed, all end and the same command resumes."""
     out = tmp_path / "out"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--nnodes", "1"]
     torchrun += ["--master-port", str(free_port()), str(STAGES / "classifier.py"), *arguments(tiny_index, out)]

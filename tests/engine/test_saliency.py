@@ -299,7 +299,7 @@ def test_the_chain(index_folder, hints, at):
 
 
 def test_a_network_learns_the_squares(index_folder, at):
-    """From the true masks PoolNet finds the squares; the mean over pixels is what it descends."""
+    """From the ground-truth masks PoolNet finds the squares; the mean over pixels is what it descends."""
     folder = index_folder.parent / "truth"
     for item in Index.load(index_folder).items:
         MaskFolder(folder / "masks").write(item.id, np.array(Image.open(item.mask)))

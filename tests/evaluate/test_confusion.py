@@ -81,7 +81,7 @@ def test_nothing_counted():
     ("truth", "prediction", "said"),
     [
         (np.zeros((2, 3)), np.zeros((3, 2)), "2 x 3"),
-        (np.full((2, 2), 4), np.zeros((2, 2)), r"true mask holds the values \[4\]"),
+        (np.full((2, 2), 4), np.zeros((2, 2)), r"ground-truth mask holds the values \[4\]"),
         (np.zeros((2, 2)), np.full((2, 2), 255), r"prediction holds the values \[255\]"),
     ],
 )

@@ -139,11 +139,11 @@ def test_the_table_and_the_sentence(run: Run) -> None:
     run.maps("plain", 0.41)
     run.masks("crf", 0.345, "cams/plain", facts=at(0.3), crf={"iterations": 10})
     table = effects_table(run.scored)
-    row = ["dense CRF", "−5.5", "hurts", "val", "maps plain", "pseudo masks crf", "40.0", "34.5", 1]
+    row = ["dense CRF", "−5.5", "hurts", "val", "maps plain", "pseudo-labels crf", "40.0", "34.5", 1]
     assert table.rows == [row] and len(table.heads) == len(row)
     (sentence,) = harm(run.scored, [run.base / "masks/crf"])
     assert sentence == (
-        "Dense CRF makes it worse here: on the validation images the pseudo masks crf have 5.5 points of mIoU less "
+        "Dense CRF makes it worse here: on the validation images the pseudo-labels crf have 5.5 points of mIoU less "
         "than the maps plain that they were made from. Try without it."
     )
     assert harm(run.scored, [run.base / "cams/plain"]) == []
@@ -160,9 +160,9 @@ def test_a_fixed_threshold_that_costs_much_is_told(run: Run) -> None:
     folders = [run.base / "masks/low", run.base / "masks/near"]
     (sentence,) = missed(run.scored, folders)
     assert sentence == (
-        "The threshold of the pseudo masks low, 0.1, was fixed beforehand. At 0.3, calibrated on 20 true masks of "
-        "training images, the maps plain have 23.0 points of mIoU more on the validation images: 'threshold: {policy: "
-        "calibrated}' would look at these masks."
+        "The threshold of the pseudo-labels low, 0.1, was fixed beforehand. At 0.3, calibrated on 20 ground-truth "
+        "masks of training images, the maps plain have 23.0 points of mIoU more on the validation images: 'threshold: "
+        "{policy: calibrated}' would look at these masks."
     )
     assert missed(run.scored, folders[1:]) == []
     better["miou"] = 0.205

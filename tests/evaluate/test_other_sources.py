@@ -95,7 +95,7 @@ def test_the_stages_in_a_row(run, tmp_path, index, little):
 
     assert supervision(clip) == ["image tags", "elsewhere: image-text pairs"]
     assert set(supervision(both)) == {
-        "image tags", "ImageNet", "elsewhere: image-text pairs", "3 true masks (weights of the ensemble)"
+        "image tags", "ImageNet", "elsewhere: image-text pairs", "3 ground-truth masks (weights of the ensemble)"
     }  # fmt: skip
     assert supervision(sam) == ["elsewhere: not stated"]
     assert {folder.name for folder in lineage(salient)} == {"salient", "both", "plain", "clip", "c2am"}

@@ -18,7 +18,9 @@ ITEM = Item("a", "train", Path("a.png"), None, 4, 5, (0,), True)
 
 
 def test_an_image_whose_mask_is_gone() -> None:
-    with pytest.raises((WsssError, ValueError), match="it is to be scored and has no true mask; build the index again"):
+    with pytest.raises(
+        (WsssError, ValueError), match="it is to be scored and has no ground-truth mask; build the index again"
+    ):
         true_mask(ITEM)
 
 

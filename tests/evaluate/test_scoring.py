@@ -98,7 +98,9 @@ def test_sizes_that_differ_are_named(tmp_path, index, threads, little):
     masks = MaskFolder(little.masks(tmp_path / "m", index) / "masks")
     item = index.scored("val")[0]
     masks.write(item.id, np.zeros((5, 6), np.uint8))
-    with pytest.raises(WsssError, match=f"{item.id}: the true mask is {item.height} x {item.width} pixels.* 5 x 6"):
+    with pytest.raises(
+        WsssError, match=f"{item.id}: the ground-truth mask is {item.height} x {item.width} pixels.* 5 x 6"
+    ):
         score_masks(index, masks, ("val",), threads)
 
 

@@ -87,8 +87,8 @@ def test_stage(results, index, little):
         "calibrated on 7 training masks",
         "oracle: all 5 masks",
         "calibrated 0.25–0.28",
-        "image tags, 20 true masks (threshold), ImageNet, weights net.safetensors",
-        "pseudo masks plain",
+        "image tags, 20 ground-truth masks (threshold), ImageNet, weights net.safetensors",
+        "pseudo-labels plain",
         "| classifiers | plain | 62 | 123 | 900 | cpu (1 threads) |",
         "red cow",
         "panels/s3.png",
@@ -109,7 +109,7 @@ def test_stage_without_scores_or_masks(tmp_path, little):
     scores = tmp_path / "scores"
     little.run_stage("scores", *common, "--kind", "cams", "--artefact", results / "s0/cams/plain", "--out", scores)
     little.run_stage("summary", *common, "--scores", scores, "--out", tmp_path / "out")
-    assert "No true masks here" in (tmp_path / "out/summary.md").read_text()
+    assert "No ground-truth masks here" in (tmp_path / "out/summary.md").read_text()
     assert ",fixed,coverage," in (tmp_path / "out/summary.csv").read_text()
 
 
@@ -132,11 +132,11 @@ def test_few_true_masks_are_told(results):
     classifier, segmenter = results / "s0/classifiers/plain", results / "s0/segmenters/net"
     given = {"objective": "guided", "gt_masks": 20, "pretrained": False}
     write_manifest(classifier, {"stage": "classifier", "settings": given, "masks_looked_at": 20})
-    assert supervision(results / "s0/cams/plain") == ["image tags", "20 true masks (heatmaps)"]
+    assert supervision(results / "s0/cams/plain") == ["image tags", "20 ground-truth masks (heatmaps)"]
     given = {"architecture": "unet", "supervision": "masks", "gt_masks": 20, "pretrained": False}
     write_manifest(segmenter, {"stage": "segmenter", "settings": given, "masks_looked_at": 20})
     table = written(scores_table("segmenters", [read_scored(results / "s0/scores/segmenters/net")]))
-    assert "| net | val | 20 true masks |" in table and "| 20 true masks, chosen by tags |" in table
+    assert "| net | val | 20 ground-truth masks |" in table and "| 20 ground-truth masks, chosen by tags |" in table
 
 
 def test_choice_of_pictures_shows_every_class(index, little):

@@ -1,7 +1,7 @@
 """Inputs that no stage makes: datasets as they are downloaded, maps and masks made elsewhere, maps of saliency.
 
-All are drawn from the scenes' true masks by whole numbers and fractions of powers of two, so that every processor
-draws the same bits, and noise is finer than the distances between values that a threshold could come between.
+All are drawn from the scenes' ground-truth masks by whole numbers and fractions of powers of two, so that every
+processor draws the same bits, and noise is finer than the distances between values that a threshold could come between.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def saliency_by_hand(items: list[Item]) -> None:
 
 
 def masks_elsewhere(items: list[Item], name: str, shift: tuple[int, int]) -> None:
-    """The true masks, moved, with a corner left out and labels that are wrong in blocks."""
+    """The ground-truth masks, moved, with a corner left out and labels that are wrong in blocks."""
     for item in items:
         mask = np.roll(true_mask(item), shift, (0, 1))
         wrong = np.kron(noise((6, 6), name, item.id) > 0.8, np.ones((8, 8))) > 0

@@ -36,7 +36,7 @@ def played(mark: str, **names: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def results(tmp_path, monkeypatch, networks) -> dict[str, np.ndarray]:
-    """A run's folder to stand in, and the pseudo masks in it by id."""
+    """A run's folder to stand in, and the pseudo-labels in it by id."""
     monkeypatch.chdir(tmp_path)
     index, masks = Path("results/scenes/index"), MaskFolder("results/scenes/s0/masks/p-noc/masks")
     (index / "images").mkdir(parents=True)

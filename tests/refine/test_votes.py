@@ -1,4 +1,4 @@
-"""Votes of pseudo masks."""
+"""Votes of pseudo-labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A little finished run with everything that a report shows: two seeds, true masks, a class with markup in its name."""
+"""A little finished run with everything that a report shows: two seeds, ground-truth masks, a class with markup in its
+name."""
 
 from __future__ import annotations
 
@@ -96,7 +97,7 @@ def report(found: SimpleNamespace, out: Path | None = None, code: int = 0, name:
 
 @pytest.fixture(scope="session")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """A run with true masks, and its report."""
+    """A run with ground-truth masks, and its report."""
     found = build(tmp_path_factory.mktemp("report") / "results")
     report(found)
     return found
@@ -104,7 +105,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def unscored(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """A run of a user's photos, without any true mask, and its report."""
+    """A run of a user's photos, without any ground-truth mask, and its report."""
     found = build(tmp_path_factory.mktemp("photos") / "results", masks=False, seeds=(0,))
     report(found)
     return found

@@ -69,7 +69,7 @@ def content(scored: SimpleNamespace, seed: int, kind: str, name: str) -> dict:
 )  # fmt: skip
 def test_a_cell_is_the_figure_of_the_scores(scored, page, kind, name, policy, metric) -> None:
     """Mean and deviation over the seeds, in the first table, under the name of the stage."""
-    titles = {"masks": "Pseudo masks", "cams": "Class activation maps", "classifiers": "Classifiers",
+    titles = {"masks": "Pseudo-labels", "cams": "Class activation maps", "classifiers": "Classifiers",
               "segmenters": "Predicted masks"}  # fmt: skip
     start = next(k for k, row in enumerate(page.rows) if len(row) == 1 and row[0].startswith(titles[kind]))
     row = next(row for row in page.rows[start:] if row[0] == name)
@@ -78,7 +78,7 @@ def test_a_cell_is_the_figure_of_the_scores(scored, page, kind, name, policy, me
         values = [100 * p[policy][metric] for p in policies if p]
         assert cell == (f"{mean(values):.1f} ± {stdev(values):.1f}" if values else "–")
     assert row[3] == "2"
-    assert row[4] == ("true masks" if name == "bound" else "image tags, ImageNet")
+    assert row[4] == ("ground-truth masks" if name == "bound" else "image tags, ImageNet")
 
 
 def test_the_oracle_is_marked_in_the_curve_where_the_scores_have_it(scored, page) -> None:
@@ -195,7 +195,7 @@ def test_the_same_results_give_the_same_page(scored, stage, tmp_path: Path) -> N
 def test_without_masks_it_says_what_cannot_be_scored(unscored) -> None:
     page = Page(unscored.page.read_text(encoding="utf-8"))
     said = "".join(page.said)
-    assert "There are no true masks of these images" in said and "coverage" in said
+    assert "There are no ground-truth masks of these images" in said and "coverage" in said
     sections = {attrs["id"] for attrs in page.all("section")}
     assert {"overview", "pictures", "scores", "agreement", "costs", "provenance"} <= sections
     assert not {"thresholds", "classes", "confusion", "uneven"} & sections

@@ -84,7 +84,7 @@ def test_a_training_over_two_nodes_and_the_death_of_a_task(cluster: dict[str, st
         assert process.returncode == code, said
         assert not (tmp_path / "two" / "manifest.json").exists()
         if number == signal.SIGTERM:
-            assert said.count("the same command goes on from there") == 1, said
+            assert said.count("the same command resumes") == 1, said
     two = subprocess.run(srun(2, "two"), env=known, capture_output=True, text=True, timeout=200)
     assert two.returncode == 0 and "resuming at step" in two.stderr, two.stderr
     assert same()

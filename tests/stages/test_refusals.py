@@ -84,10 +84,10 @@ def ablation(at: Path) -> None:
 
 
 REFUSALS: dict[str, Callable[[Path], object]] = {
-    "'supervision: masks' needs true masks, and no training image has one": lambda at: train_segmenter(
+    "'supervision: masks' needs ground-truth masks, and no training image has one": lambda at: train_segmenter(
         run(at, SegmenterSettings(supervision="masks"))
     ),
-    "--masks: name the folder of pseudo masks to learn from": lambda at: train_segmenter(
+    "--masks: name the folder of pseudo-labels to learn from": lambda at: train_segmenter(
         run(at, SegmenterSettings(masks="m"))
     ),
     "index: no training image has a tag; see report.json": lambda at: train_saliency(run(at, C2amSettings())),

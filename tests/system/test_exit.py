@@ -16,4 +16,4 @@ def test_ctrl_c() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 130
-    assert done.stderr == "x.py: stopped by Ctrl-C; the same command goes on from what is saved\n"
+    assert done.stderr == "x.py: stopped by Ctrl-C; the same command resumes from what is saved\n"

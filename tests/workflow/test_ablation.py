@@ -49,7 +49,7 @@ def test_what_the_configuration_has_is_shared() -> None:
         "CAM + dCRF": ("masks", "ablation-vanilla"),
     }
     assert rows["vanilla + RandAugment"]["CAM"] == ("cams", "ablation-vanilla-ra")  # label smoothing sets 'other' apart
-    assert rows["segmentation network on true masks"]["masks"] == ("segmenters", "bound")
+    assert rows["segmentation network on ground-truth masks"]["masks"] == ("segmenters", "bound")
     assert study.config.recipes["classifiers"]["ablation-p-noc"].epochs == 3
     assert study.config.recipes["classifiers"]["ablation-oc-cse"].ordinary == "ablation-vanilla-ra"
     assert study.config.recipes["masks"]["ablation-vanilla"].cams == "of-mine"
@@ -95,7 +95,7 @@ def test_without_true_masks_thresholds_are_fixed() -> None:
     del raw["segmenters"], raw["defaults"]["masks"]
     study = with_study(raw)
     assert study.config.recipes["masks"]["ablation-vanilla"].threshold.policy == "fixed"
-    assert "segmentation network on true masks" not in shown(study)
+    assert "segmentation network on ground-truth masks" not in shown(study)
 
 
 def test_defaults_that_do_not_go_with_the_study_stop_only_the_study() -> None:

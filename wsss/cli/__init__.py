@@ -38,8 +38,8 @@ Segmentation masks from image tags: from a folder of photos and a table of tags 
 
 wsss COMMAND --help says more, with examples."""
 CODES = """\
-exit codes: 0 done; 1 a difference (diff), or the run failed (run: as Snakemake); 2 a mistake that you can mend, said in
-a sentence; 75 stopped by a signal, the same command goes on; 130 stopped by Ctrl-C.
+exit codes: 0 done; 1 a difference (diff), or the run failed (run: as Snakemake); 2 an error that you can fix, told
+in a sentence; 75 stopped by a signal, the same command resumes; 130 stopped by Ctrl-C.
 Colours and progress bars show on a terminal only; NO_COLOR=1 turns colours off. Bars and complaints go to stderr."""
 COMMANDS = {
     "init": "look at a folder of photos, write a configuration for it",

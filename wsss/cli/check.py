@@ -26,7 +26,7 @@ from wsss.workflow.chain import Chain
 
 ABOUT = """\
 Open every photo and mask and compare them with the table of tags: what the dataset holds, and every problem with its
-file, its id and how to mend it. The run does the same first; this trains nothing and writes nothing."""
+file, its id and how to fix it. The run does the same first; this trains nothing and writes nothing."""
 EXAMPLES = """\
 examples:
   wsss check
@@ -68,7 +68,7 @@ def check(args: argparse.Namespace) -> int:
     sound = [_dataset(name, config.recipes["datasets"][name], chain.title, args) for name in names]
     absent = list(absent_files(config))
     for path, where in absent:
-        text = f"{path}: there is no such file or folder, but {where} name it; mend the path"
+        text = f"{path}: there is no such file or folder, but {where} name it; fix the path"
         print("\n".join(wrapped(text, paint("missing file  ", "red"), " " * 14)))
     return 0 if all(sound) and not absent else FAILED
 
@@ -146,14 +146,14 @@ def _ending(
     if not problems:
         yield paint("All in order: every photo was opened, and every tag is known.", "green")
         return
-    mended = {problem["kind"] for problem in problems if problem["effect"] != "stop"}
+    fixed = {problem["kind"] for problem in problems if problem["effect"] != "stop"}
     if whole:
         yield paint(
             f"{count(len(problems), 'problem')}, left out as 'broken: drop' says; a run goes on without.", "yellow"
         )
         return
-    yield paint(f"{count(len(problems), 'problem')}: a run stops here until they are mended.", "red")
-    if mended and settings.broken == "fail":
+    yield paint(f"{count(len(problems), 'problem')}: a run stops here until they are fixed.", "red")
+    if fixed and settings.broken == "fail":
         yield from wrapped(f"Or set 'broken: drop' in datasets.{name} to go on without what is broken.", "")
 
 

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=Path, metavar="FILE", help="table of tags (default: the one in or beside PHOTOS)"
     )
-    parser.add_argument("--masks", type=Path, metavar="DIR", help="true masks ID.png, to score with (default: "
+    parser.add_argument("--masks", type=Path, metavar="DIR", help="ground-truth masks ID.png, to score with (default: "
                       "PHOTOS/../masks, if it has masks of these photos)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("config.yaml"), metavar="FILE",
                       help="file to write (default: config.yaml)")  # fmt: skip
@@ -159,7 +159,7 @@ def histogram(classes: Sequence[str], numbers: Counter[str]) -> list[str]:
 
 
 def problems_of(found: Survey) -> Iterator[tuple[str, str]]:
-    """What ``wsss check`` will refuse, as far as it was seen: what, and how to mend it."""
+    """What ``wsss check`` will refuse, as far as it was seen: what, and how to fix it."""
 
     def some(ids: Sequence[object]) -> str:
         return ", ".join(map(str, ids[:SHOWN])) + (", ..." if len(ids) > SHOWN else "")
@@ -198,7 +198,7 @@ def _notes(found: Survey, chosen: Choices, broken: str) -> Iterator[str]:
         yield from rest
     if problems and broken == "fail":
         yield from wrapped(
-            "wsss run will stop at these. wsss check lists all of them; mend them, or write the configuration with "
+            "wsss run will stop at these. wsss check lists all of them; fix them, or write the configuration with "
             "--broken drop to leave what is broken out.", "  "
         )  # fmt: skip
 

@@ -213,4 +213,4 @@ def _listed(problems: list[str], skippable: bool) -> Iterator[str]:
     for one in problems:
         yield from wrapped(one, "  ", "    ")
     if skippable:
-        yield "Mend them, or give --skip-unreadable to go on without the photos that cannot be read."
+        yield "Fix them, or give --skip-unreadable to go on without the photos that cannot be read."

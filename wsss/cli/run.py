@@ -28,14 +28,14 @@ EXAMPLES = """\
 examples:
   wsss run                                 everything in config.yaml, in this folder
   wsss run -n                              only show what would run
-  wsss run --configfile my.yaml all_masks  as far as the pseudo masks
+  wsss run --configfile my.yaml all_masks  as far as the pseudo-labels
   wsss run --profile workflow/profiles/slurm
   wsss run --again classifier:p-noc        train it anew, although nothing that counts has changed
   wsss run --only masks                    the masks alone, from what there is
   wsss run --yes --most 50                 in a batch: go on, unless more than 50 hours are made again
   wsss run --unlock                        after a kill or a power cut; then wsss run again
 
-Ctrl-C once stops in order; the same command goes on from there. Exit code: that of Snakemake."""
+Ctrl-C once stops in order; the same command resumes. Exit code: that of Snakemake."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

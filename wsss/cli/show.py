@@ -253,15 +253,16 @@ def _warnings(made: Artefact) -> Iterator[str]:
             yield f"{one.title}: {count(dropped, 'image')} dropped as broken (the index's report.json names them)"
         few = one.settings.get("gt_masks", "all")
         if one.settings.get("supervision") == "masks":
-            yield f"{one.title}: trained on {'' if few == 'all' else f'{few} '}true masks"
+            yield f"{one.title}: trained on {'' if few == 'all' else f'{few} '}ground-truth masks"
         if one.settings.get("objective") == "guided" and few:
-            yield f"{one.title}: its heatmaps were trained on {few} true masks"
+            yield f"{one.title}: its heatmaps were trained on {few} ground-truth masks"
         if one.settings.get("source") == "external":
             said = one.settings.get("supervision", "not stated")
             yield f"{one.title}: made elsewhere; what went into it: {said}"
         policy = (one.manifest.get("threshold") or {}).get("policy")
         if policy == "oracle":
-            yield f"{one.title}: its threshold was chosen on all true masks (oracle), an upper bound and no result"
+            by = "chosen on all ground-truth masks (oracle)"
+            yield f"{one.title}: its threshold was {by}, an upper bound and no result"
         if one.manifest.get("inverted"):
             yield f"{one.title}: foreground and background were swapped, as the border test said"
         for name, version in one.manifest.get("versions", {}).items():

@@ -17,8 +17,8 @@ REMARK = re.compile(r"(.*\S) {5,}# (.*)")
 """Settings, and a comment beside them."""
 COLUMN = 38
 THRESHOLD = 0.4
-"""Of pseudo masks where no true mask can tell: on photos and on generated scenes maps of P-NOC and of a walk lose at
-most 3 points there against their best; at 0.3, which is usual, a walk's lose 8 on photos."""
+"""Of pseudo-labels where no ground-truth mask can tell: on photos and on generated scenes maps of P-NOC and of a walk
+lose at most 3 points there against their best; at 0.3, which is usual, a walk's lose 8 on photos."""
 
 
 def scalar(value: object) -> str:
@@ -90,9 +90,9 @@ def _dataset(name: str, found: Survey, chosen: Choices, broken: str) -> Iterator
 
 
 def _readers(chosen: Choices) -> str:
-    """Who reads the true masks."""
+    """Who reads the ground-truth masks."""
     if chosen.calibration:
-        return f"; scores read them, and {chosen.calibration} choose the threshold of pseudo masks"
+        return f"; scores read them, and {chosen.calibration} choose the threshold of pseudo-labels"
     return "; only scores read them"
 
 
@@ -121,7 +121,7 @@ def _chain(chosen: Choices) -> Iterator[str]:
         yield "affinity:"
         yield "  p-noc: {cams: p-noc, saliency: c2am-h}"
     yield ""
-    yield "masks:                   # pseudo masks: maps, a threshold, a dense CRF"
+    yield "masks:                   # pseudo-labels: maps, a threshold, a dense CRF"
     if chosen.quick:
         yield "  vanilla: {cams: vanilla, crf: labels}"
     else:
@@ -129,10 +129,10 @@ def _chain(chosen: Choices) -> Iterator[str]:
     if last(chosen) == "walk":
         yield "  walk: {cams: walk, crf: labels-1}"
     yield ""
-    yield "segmenters:              # learns from the pseudo masks, and needs no tags any more"
+    yield "segmenters:              # learns from the pseudo-labels, and needs no tags any more"
     yield f"  {last(chosen)}: {{masks: {last(chosen)}}}"
     if chosen.calibration:
-        yield "  # supervised: {supervision: masks}     # the upper bound: learns from the true masks"
+        yield "  # supervised: {supervision: masks}     # the upper bound: learns from the ground-truth masks"
 
 
 def _p_noc(chosen: Choices) -> Iterator[str]:

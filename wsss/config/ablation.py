@@ -61,7 +61,8 @@ def study_of(raw: dict[str, Any]) -> Study | str:
 def recipes_of(settings: AblationSettings, blind: bool) -> tuple[dict[str, dict[str, Any]], list[Row]]:
     """The study's recipes by kind and name, references after what they name, and the rows of its table.
 
-    ``blind``: some dataset has no true masks, so thresholds are fixed and nothing is learnt from true masks.
+    ``blind``: some dataset has no ground-truth masks, so thresholds are fixed and nothing is learnt from ground-truth
+    masks.
     """
     plain = {"label_smoothing": 0.0}
     jitter = {} if settings.augment is None else {"augment": list(settings.augment)}
@@ -112,7 +113,7 @@ def recipes_of(settings: AblationSettings, blind: bool) -> tuple[dict[str, dict[
         Row("chain", "segmentation network on random walk + dCRF", {"masks": ("segmenters", "walk")}),
     ]
     if not blind:
-        rows.append(Row("chain", "segmentation network on true masks", {"masks": ("segmenters", "supervised")}))
+        rows.append(Row("chain", "segmentation network on ground-truth masks", {"masks": ("segmenters", "supervised")}))
     blocks = {"classifiers": classifiers, "cams": cams, "saliency": saliency, "affinity": affinity, "masks": masks}
     return {**blocks, "segmenters": segmenters}, rows
 

@@ -28,12 +28,14 @@ def inconsistencies(recipes: Recipes, datasets: tuple[str, ...]) -> Iterator[Pro
                 for d in blind:
                     yield (
                         path,
-                        f"{value!r} needs true masks, but datasets.{d} has none; set datasets.{d}.masks, or {remedy}",
+                        f"{value!r} needs ground-truth masks, but datasets.{d} has none; "
+                        f"set datasets.{d}.masks, or {remedy}",
                     )
 
 
 def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[Path, str | int, tuple[str, ...], str]]:
-    """Where a recipe needs true masks: path, value, the maps that are compared with them, and what to do without."""
+    """Where a recipe needs ground-truth masks: path, value, the maps that are compared with them, and what to do
+    without."""
     if isinstance(settings, MasksSettings) and settings.threshold.policy != "fixed":
         if settings.saliency is None and settings.ignore is None:
             yield (kind, name, "threshold", "policy"), settings.threshold.policy, (settings.cams,), "use 'fixed'"

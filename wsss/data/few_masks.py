@@ -1,4 +1,4 @@
-"""Which true masks a training with few of them looks at, and what it sees of all other images."""
+"""Which ground-truth masks a training with few of them looks at, and what it sees of all other images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STREAM = 0xFE3A
 
 
 def few_masks(index: Index, count: int | Literal["all"], seed: int) -> list[Item]:
-    """The training images whose true masks may be looked at, in the index's order.
+    """The training images whose ground-truth masks may be looked at, in the index's order.
 
     They are among the tagged ones that have a mask, and chosen one after the other: of the class that the fewest of
     those chosen so far have, an image at random (published: of the class in largest need, by draws that also weigh the
@@ -37,8 +37,8 @@ def few_masks(index: Index, count: int | Literal["all"], seed: int) -> list[Item
         return able
     if count == "all" or count > len(able):
         raise WsssError(
-            f"{index.folder}: 'gt_masks: {count}' needs as many tagged training images with a true mask, and there "
-            f"are {len(able)}; lower it, or add masks to the dataset"
+            f"{index.folder}: 'gt_masks: {count}' needs as many tagged training images with a ground-truth mask, and "
+            f"there are {len(able)}; lower it, or add masks to the dataset"
         )
     rng = np.random.default_rng([seed, STREAM])
     order = rng.permutation(len(able)).tolist()

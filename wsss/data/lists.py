@@ -20,7 +20,7 @@ def read_text(path: Path, what: str) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise WsssError(f"{path}: {what} is not there; mend the path in the settings") from None
+        raise WsssError(f"{path}: {what} is not there; fix the path in the settings") from None
     except UnicodeDecodeError as error:
         raise WsssError(f"{path}: {what} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
@@ -72,7 +72,7 @@ def read_tags(path: Path, separator: str) -> tuple[dict[str, tuple[str, ...]], l
             tags[id] = tuple(dict.fromkeys(name for name in names if name))
     except csv.Error as error:
         line = rows.line_num
-        raise WsssError(f"{path}: line {line} is not comma-separated values ({error}); mend the quotes") from None
+        raise WsssError(f"{path}: line {line} is not comma-separated values ({error}); fix the quotes") from None
     return tags, problems
 
 

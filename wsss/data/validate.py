@@ -52,7 +52,7 @@ class Entry:
     scored: bool = True
     """Whether its mask, if there is one, is to be scored."""
     source: str = ""
-    """File in which its tags are mended; empty: ``Collected.tags_file``."""
+    """File in which its tags are fixed; empty: ``Collected.tags_file``."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Collected:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     tags_file: str = ""
-    """Where tags are mended."""
+    """Where tags are fixed."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What else ``report.json`` should say."""
 
@@ -204,7 +204,7 @@ def _look(entry: Entry, number: dict[str, int], tags_file: str) -> tuple[Item | 
         else:
             near = difflib.get_close_matches(name, number, 1)
             hint = f"did you mean {near[0]!r}? Else " if near else ""
-            add("unknown class", tags_file, f"is tagged {name!r}", f"{hint}add it to the classes or mend the tag")
+            add("unknown class", tags_file, f"is tagged {name!r}", f"{hint}add it to the classes or fix the tag")
 
     size, digest = None, ""
     try:

@@ -27,13 +27,15 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.nda
                [1, 1]])
     """
     if truth.shape != prediction.shape:
-        raise WsssError(f"the true mask is {by(truth.shape)} pixels, the prediction {by(prediction.shape)}")
+        raise WsssError(f"the ground-truth mask is {by(truth.shape)} pixels, the prediction {by(prediction.shape)}")
     valid = truth != IGNORE
     truth, prediction = truth[valid].astype(np.int64), prediction[valid].astype(np.int64)
-    for name, values in (("true mask", truth), ("prediction", prediction)):
+    for name, values in (("ground-truth mask", truth), ("prediction", prediction)):
         if values.size and not 0 <= values.min() <= values.max() <= classes:
             wrong = sorted(set(np.unique(values).tolist()) - set(range(classes + 1)))
-            raise WsssError(f"the {name} holds the values {wrong}; allowed are 0 to {classes} (and 255 in a true mask)")
+            raise WsssError(
+                f"the {name} holds the values {wrong}; allowed are 0 to {classes} (and 255 in a ground-truth mask)"
+            )
     side = classes + 1
     return np.bincount(truth * side + prediction, minlength=side * side).reshape(side, side)
 

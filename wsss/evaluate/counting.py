@@ -54,18 +54,18 @@ class _Chunk:
 
 
 def true_mask(item: Item, any_object: bool = False) -> np.ndarray:
-    """The true mask of an image, uint8 (H, W); ``any_object``: with 1 in place of every object class. Raises
+    """The ground-truth mask of an image, uint8 (H, W); ``any_object``: with 1 in place of every object class. Raises
     :class:`WsssError` when it has none."""
     if item.mask is None:
-        raise WsssError("it is to be scored and has no true mask; build the index again")
+        raise WsssError("it is to be scored and has no ground-truth mask; build the index again")
     mask = read_mask(item.mask)
     return np.where(mask == IGNORE, mask, np.minimum(mask, 1)) if any_object else mask
 
 
 @dataclass(frozen=True)
 class MapCounter:
-    """Counts maps against true masks for all thresholds, and again for the few images of ``chosen``. ``any_object`` as
-    for ``true_mask``, with ``classes=1``."""
+    """Counts maps against ground-truth masks for all thresholds, and again for the few images of ``chosen``.
+    ``any_object`` as for ``true_mask``, with ``classes=1``."""
 
     store: MapStore
     thresholds: np.ndarray
@@ -95,8 +95,8 @@ class MapCounter:
 
 @dataclass(frozen=True)
 class MaskCounter:
-    """Counts masks against true masks: a confusion matrix, the true pixels of each class that the mask leaves out
-    (255), and pixels by size (``breakdown.count_sizes``). ``any_object`` as for ``MapCounter``."""
+    """Counts masks against ground-truth masks: a confusion matrix, the true pixels of each class that the mask leaves
+    out (255), and pixels by size (``breakdown.count_sizes``). ``any_object`` as for ``MapCounter``."""
 
     masks: MaskFolder
     classes: int
@@ -127,9 +127,9 @@ class MaskCounter:
 
 @dataclass(frozen=True)
 class CoverageCounter:
-    """Counts what can be said without true masks (``threshold``: of maps); rows of the count: images tagged with the
-    class, those of them with a pixel of it, the sum over them of the class's share of the pixels, and (last) the sum
-    over images of the share of foreground pixels whose class is not tagged."""
+    """Counts what can be said without ground-truth masks (``threshold``: of maps); rows of the count: images tagged
+    with the class, those of them with a pixel of it, the sum over them of the class's share of the pixels, and (last)
+    the sum over images of the share of foreground pixels whose class is not tagged."""
 
     source: MapStore | MaskFolder
     threshold: float | None

@@ -38,7 +38,7 @@ from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 
 KINDS = ("classifiers", "cams", "saliency", "saliency-masks", "masks", "segmenters")
-NO_MASKS = "no image of this split has a true mask: label-free diagnostics only"
+NO_MASKS = "no image of this split has a ground-truth mask: label-free diagnostics only"
 
 
 def score_classifier(index: Index, predictions: Path) -> dict[str, Any]:
@@ -79,8 +79,8 @@ def score_maps(
     """Scores of class activation maps at their full resolution under the three threshold policies.
 
     *fixed*: ``settings.threshold``; *calibrated*: best mIoU on a few scored training images, applied to every split;
-    *oracle*: best mIoU on the very split. The lowest threshold wins among equals. Without true masks in a split:
-    diagnostics at the fixed threshold. Without any in the training split there is no calibrated threshold.
+    *oracle*: best mIoU on the very split. The lowest threshold wins among equals. Without ground-truth masks in a
+    split: diagnostics at the fixed threshold. Without any in the training split there is no calibrated threshold.
     ``any_object``: the maps are of saliency, the index is that of ``salient``.
     """
     import wsss.store.views  # noqa: F401  loads torch once, before worker processes fork
@@ -134,8 +134,8 @@ def score_maps(
 def score_masks(
     index: Index, masks: MaskFolder, splits: Sequence[str], threads: int, any_object: bool = False
 ) -> dict[str, Any]:
-    """Scores of pseudo masks or predictions; diagnostics for a split without true masks. Pixels that a mask leaves out
-    (255) count as missed; ``unlabelled`` says how many they are, ``miou_labelled`` what the others reach.
+    """Scores of pseudo-labels or predictions; diagnostics for a split without ground-truth masks. Pixels that a mask
+    leaves out (255) count as missed; ``unlabelled`` says how many they are, ``miou_labelled`` what the others reach.
     ``any_object``: masks of saliency, as for ``score_maps``."""
     result: dict[str, Any] = {"splits": {}}
     for split in splits:

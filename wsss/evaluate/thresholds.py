@@ -86,11 +86,11 @@ class ThresholdCounts:
         """
         levels, objects, side = self.counts.shape
         if maps.shape[1:] != truth.shape:
-            raise WsssError(f"the true mask is {by(truth.shape)} pixels, the maps {by(maps.shape[1:])}")
+            raise WsssError(f"the ground-truth mask is {by(truth.shape)} pixels, the maps {by(maps.shape[1:])}")
         values, amounts = _values(truth)
         wrong = [value for value in values.tolist() if not (0 <= value <= objects or value == IGNORE)]
         if wrong:
-            raise WsssError(f"the true mask holds the values {wrong}; allowed are 0 to {objects} and 255")
+            raise WsssError(f"the ground-truth mask holds the values {wrong}; allowed are 0 to {objects} and 255")
         kept = values != IGNORE
         histogram = np.zeros(side, np.int64)
         histogram[values[kept]] = amounts[kept]
@@ -158,7 +158,7 @@ def best_threshold(scores: np.ndarray) -> int:
         1
     """
     if np.isnan(scores).all():
-        raise WsssError("no threshold can be chosen: every pixel of the true masks is 255 (ignore)")
+        raise WsssError("no threshold can be chosen: every pixel of the ground-truth masks is 255 (ignore)")
     return int(np.nanargmax(scores))
 
 

@@ -32,7 +32,7 @@ class Regions(Target):
             ``largest``, ``smallest``: that 8-connected component of the prediction; ``pixel``: the pixel ``at``;
             ``box``: the box ``at``; ``image``: every pixel.
         masks: For ``given``, of any size (resized by nearest): int (B, H, W) of class numbers, 255 standing for unknown
-            (ground truth or pseudo masks), or bool (B, H, W), the same pixels for every class.
+            (ground truth or pseudo-labels), or bool (B, H, W), the same pixels for every class.
         at: (y, x), or (top, left, bottom, right) with the last two outside the box, in pixels of the output.
         reduction: ``mean`` divides T by the number of pixels: for comparisons between images.
         background: Whether ``predicted`` classes include channel 0.

@@ -50,7 +50,7 @@ class Classifier(Trainable):
         self.heatmap_scale = heatmap_scale
         if heatmap_scale is not None:
             self.background = nn.Conv2d(channels, 1, 1, bias=False)
-            nn.init.zeros_(self.background.weight)  # no tag speaks of it, so only true masks move it
+            nn.init.zeros_(self.background.weight)  # no tag speaks of it, so only ground-truth masks move it
         self.pretrained = pretrained
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

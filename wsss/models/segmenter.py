@@ -34,7 +34,7 @@ class Segmenter(Trainable):
 
     Two differences to the published DeepLabV3+ of this line of work: the decoder has ordinary batch normalisation, as
     in the library (published: group normalisation with 4 groups); and the last epoch is what is kept (published: the
-    epoch with the best mIoU on the pseudo masks of the validation images).
+    epoch with the best mIoU on the pseudo-labels of the validation images).
 
     Args:
         architecture: Key of ``ARCHITECTURES``.

@@ -1,1 +1,1 @@
-"""What is made of an artefact so far, so that shards are put together and a killed run goes on."""
+"""What is made of an artefact so far, so that shards are put together and a killed run resumes."""

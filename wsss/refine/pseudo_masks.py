@@ -1,4 +1,4 @@
-"""Pseudo masks: maps against a background score, then the dense CRF over the classes of the image's tags.
+"""Pseudo-labels: maps against a background score, then the dense CRF over the classes of the image's tags.
 
 The background score is a constant, a constant for every class, or the complement of saliency (Xie et al. 2022). With
 an ignore band the maps are read twice and what the two readings disagree on is left out (IRN, Ahn et al. 2019).

@@ -1,4 +1,4 @@
-"""Votes: pseudo masks that several others decide on, pixel by pixel. A vote of 255 (ignore) is an abstention."""
+"""Votes: pseudo-labels that several others decide on, pixel by pixel. A vote of 255 (ignore) is an abstention."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from wsss.store.manifest import read_manifest
 
 BEFORE = {"cams": ("cams",), "saliency-masks": ("saliency",), "masks": ("cams", "masks"), "segmenters": ("masks",)}
 """Kind of a result, and of what it may be compared with among what it was made from."""
-THINGS = {"cams": "maps", "saliency": "saliency maps", "saliency-masks": "saliency masks", "masks": "pseudo masks",
+THINGS = {"cams": "maps", "saliency": "saliency maps", "saliency-masks": "saliency masks", "masks": "pseudo-labels",
           "segmenters": "network"}  # fmt: skip
 WORDS = {"train": "training", "val": "validation"}
 """Splits as one speaks of them."""
@@ -190,8 +190,8 @@ def harm(scored: Sequence[Scored], folders: Sequence[Path]) -> list[str]:
 
 
 def missed(scored: Sequence[Scored], folders: Sequence[Path]) -> list[str]:
-    """A sentence for each set of pseudo masks among ``folders`` whose threshold was fixed beforehand, where one that is
-    calibrated on a few masks is clearly better for their maps, on the last split that was scored."""
+    """A sentence for each set of pseudo-labels among ``folders`` whose threshold was fixed beforehand, where one that
+    is calibrated on a few masks is clearly better for their maps, on the last split that was scored."""
     by_folder, said = {one.artefact: one for one in scored}, {}
     for one in scored:
         policy = (read_manifest(one.artefact).get("threshold") or {}).get("policy")
@@ -203,9 +203,9 @@ def missed(scored: Sequence[Scored], folders: Sequence[Path]) -> list[str]:
             better, now = content.get("policies", {}).get("calibrated"), at(content, threshold_of(one))
             if better and now is not None and better["miou"] - now >= MISSED:
                 said[one.recipe] = (
-                    f"The threshold of the pseudo masks {one.recipe}, {threshold_of(one):g}, was fixed beforehand. At "
-                    f"{better['threshold']:g}, calibrated on {better['threshold_images']} true masks of training "
-                    f"images, the maps {maps.recipe} have {100 * (better['miou'] - now):.1f} points of mIoU more on "
-                    f"the {WORDS[split]} images: 'threshold: {{policy: calibrated}}' would look at these masks."
+                    f"The threshold of the pseudo-labels {one.recipe}, {threshold_of(one):g}, was fixed beforehand. At "
+                    f"{better['threshold']:g}, calibrated on {better['threshold_images']} ground-truth masks of "
+                    f"training images, the maps {maps.recipe} have {100 * (better['miou'] - now):.1f} points of mIoU more "
+                    f"on the {WORDS[split]} images: 'threshold: {{policy: calibrated}}' would look at these masks."
                 )
     return list(said.values())

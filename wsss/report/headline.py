@@ -40,7 +40,7 @@ def recipes(scored: Sequence[Scored], *kinds: str) -> dict[tuple[str, str], list
 
 
 def mean_figure(group: Sequence[Scored]) -> float | None:
-    """Mean over the seeds of a recipe on the last split that was scored; None without true masks (or tags)."""
+    """Mean over the seeds of a recipe on the last split that was scored; None without ground-truth masks (or tags)."""
     for split in reversed(SPLITS):
         known = [v for one in group if (v := figure(one, split)) is not None]
         if known:
@@ -49,14 +49,15 @@ def mean_figure(group: Sequence[Scored]) -> float | None:
 
 
 def from_true_masks(artefact: Path) -> bool:
-    """Whether a network learnt from true masks."""
-    return "true masks" in supervision(artefact)
+    """Whether a network learnt from ground-truth masks."""
+    return "ground-truth masks" in supervision(artefact)
 
 
 def final(scored: Sequence[Scored]) -> list[Scored]:
     """The result that the report leads with, one for each seed: of the segmentation networks that did not learn from
-    true masks (of the pseudo masks, of the maps, where there is none) the best, or the first where nothing was scored.
-    What learnt from true masks leads only where there is nothing else. Empty where there is no result at all."""
+    ground-truth masks (of the pseudo-labels, of the maps, where there is none) the best, or the first where nothing was
+    scored. What learnt from ground-truth masks leads only where there is nothing else. Empty where there is no result
+    at all."""
     groups = {kind: list(recipes(scored, kind).values()) for kind in FINAL}
     weak = {kind: [g for g in groups[kind] if not from_true_masks(g[0].artefact)] for kind in FINAL}
     for found in (*weak.values(), *groups.values()):
@@ -66,7 +67,7 @@ def final(scored: Sequence[Scored]) -> list[Scored]:
 
 
 def upper_bound(scored: Sequence[Scored]) -> list[Scored]:
-    """The best network that learnt from true masks; empty where there is none."""
+    """The best network that learnt from ground-truth masks; empty where there is none."""
     groups = [g for g in recipes(scored, "segmenters").values() if from_true_masks(g[0].artefact)]
     return max(groups, key=lambda g: mean_figure(g) or 0.0, default=[])
 
@@ -107,8 +108,8 @@ def _source(kind: str, folder: Path, scored: Scored | None) -> Source:
 
 
 def shown_split(index: Index, leading: Sequence[Scored]) -> tuple[str, list[Item]]:
-    """The split that pictures are taken of, and its images that can be judged: with true masks if there are any, of the
-    validation split if it has them and the leading result covers it; else those with tags."""
+    """The split that pictures are taken of, and its images that can be judged: with ground-truth masks if there are
+    any, of the validation split if it has them and the leading result covers it; else those with tags."""
     covered = [s for s in reversed(SPLITS) if not leading or s in leading[0].content["splits"]]
     masked = {s: [i for i in index.scored(s) if i.mask is not None] for s in covered}
     for found in (masked, {s: index.labelled(s) for s in covered}):

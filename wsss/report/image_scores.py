@@ -95,7 +95,7 @@ class ImageScores:
         by: What images are ordered by, a key of ``SCORED_BY``.
         figures: Class, from 0, to (figure as a fraction, id) of its images, best first; images with equal figures in
             the order of their ids.
-        matrix: Confusion (C+1, C+1) in pixels, rows the truth; None without true masks.
+        matrix: Confusion (C+1, C+1) in pixels, rows the truth; None without ground-truth masks.
         unlabelled: True pixels (C+1,) that the result leaves out.
     """
 
@@ -112,8 +112,8 @@ def score_images(
     probabilities: dict[str, np.ndarray],
     threads: int,
 ) -> ImageScores:
-    """Order the images of every class: by the IoU of the class within the image where there are true masks; else by the
-    classifier's probability of the tag; else by the share of the image that the class takes; else by id."""
+    """Order the images of every class: by the IoU of the class within the image where there are ground-truth masks;
+    else by the classifier's probability of the tag; else by the share of the image that the class takes; else by id."""
     scored = bool(items) and all(item.scored and item.mask is not None for item in items)
     if source is not None and (scored or not probabilities):
         counter = ImageScorer(source, opened(source), len(index.classes), scored)
@@ -185,9 +185,9 @@ def agreement(
 
 
 def comparable(scored: Sequence[Scored], split: str, seed: int) -> tuple[list[Source], list[str]]:
-    """Predictions and pseudo masks of one seed that cover a split, with their names; at most ``MOST_COMPARED``, for the
-    time grows with their pairs."""
-    kinds = {"segmenters": "predictions", "masks": "pseudo masks"}
+    """Predictions and pseudo-labels of one seed that cover a split, with their names; at most ``MOST_COMPARED``, for
+    the time grows with their pairs."""
+    kinds = {"segmenters": "predictions", "masks": "pseudo-labels"}
     found = [s for k in kinds for s in scored if s.kind == k and s.seed == seed and split in s.content["splits"]]
     found = found[:MOST_COMPARED]
     return [Source(s.kind, s.recipe, s.artefact, (split,)) for s in found], [

@@ -26,12 +26,12 @@ Scores are percentages, computed over the pixels (classifiers: images) of a spli
 standard deviation. mIoU includes the background, *mIoU objects* does not; means run over the classes that occur in the
 truth or in the prediction. FP and FN: false positives and negatives as shares of the union, mean over object classes.
 Pixels that a mask leaves out (255) count as missed.
-Thresholds: *fixed* beforehand; *calibrated* on a few true masks of training images; *oracle*: best on all true masks of
-the very split, an upper bound and no result. Maps and pseudo masks know the true tags of their images, predictions do
-not: compare rows of one table only. Exact values: `summary.csv`; how each was made: `manifest.json` in its folder.
+Thresholds: *fixed* beforehand; *calibrated* on a few ground-truth masks of training images; *oracle*: best on all
+ground-truth masks of the very split, an upper bound and no result. Maps and pseudo-labels know the true tags of their
+images, predictions do not: compare rows of one table only. Exact values: `summary.csv`; how each was made: `manifest.json` in its folder.
 """
 NO_TRUTH = (
-    "No true masks here, so no score; what can be seen without: *coverage*, the share of an image that a class "
+    "No ground-truth masks here, so no score; what can be seen without: *coverage*, the share of an image that a class "
     "takes where it is tagged; tags that have a pixel; foreground whose class is not tagged."
 )
 EFFECTS = (

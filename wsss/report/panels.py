@@ -16,7 +16,7 @@ from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 
 COUNT = 6
-NAMES = {"cams": "CAM", "saliency": "saliency", "masks": "pseudo mask", "segmenters": "prediction"}
+NAMES = {"cams": "CAM", "saliency": "saliency", "masks": "pseudo-label", "segmenters": "prediction"}
 CELL = 1.7  # inches
 DPI = 110
 
@@ -68,7 +68,7 @@ def paint_saliency(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
 def draw_panels(index: Index, artefacts: Sequence[PicturedArtefact], folder: Path, seed: int = 0) -> list[str]:
     """Write ``s<seed>.png`` of every seed into ``folder``; return the names.
 
-    Rows: images; columns: image, truth, then maps, saliency, pseudo masks and predictions of every recipe. A cell
+    Rows: images; columns: image, truth, then maps, saliency, pseudo-labels and predictions of every recipe. A cell
     without a picture says so (a split that was not asked for).
     """
     items = choose_items(index, COUNT, seed)

@@ -71,9 +71,9 @@ def lineage(artefact: Path) -> dict[Path, dict[str, Any]]:
 
 
 def supervision(artefact: Path) -> list[str]:
-    """What was supplied for an artefact, beside the images: tags, pretrained weights, true masks, and for what was made
-    elsewhere the words of its recipe. Maps made elsewhere are of the tagged classes, so tags went into them too.
-    Weights that a classifier's take the place of (``warm_start``) do not count; that classifier's own do."""
+    """What was supplied for an artefact, beside the images: tags, pretrained weights, ground-truth masks, and for what
+    was made elsewhere the words of its recipe. Maps made elsewhere are of the tagged classes, so tags went into them
+    too. Weights that a classifier's take the place of (``warm_start``) do not count; that classifier's own do."""
     supplied: dict[str, None] = {}
     for manifest in lineage(artefact).values():
         settings = manifest.get("settings") or {}
@@ -83,11 +83,11 @@ def supervision(artefact: Path) -> list[str]:
                 supplied["image tags"] = None
         elif settings.get("supervision") == "masks":
             few = settings.get("gt_masks", "all")
-            supplied["true masks" if few == "all" else f"{few} true masks, chosen by tags"] = None
+            supplied["ground-truth masks" if few == "all" else f"{few} ground-truth masks, chosen by tags"] = None
         elif settings.get("objective", TAGLESS[0]) not in TAGLESS:
             supplied["image tags"] = None
             if few := manifest.get("masks_looked_at"):
-                supplied[f"{few} true masks (heatmaps)"] = None
+                supplied[f"{few} ground-truth masks (heatmaps)"] = None
         elif manifest.get("untagged_left_out"):
             supplied[CHOICE] = None
         weights = None if settings.get("warm_start") else settings.get("pretrained")
@@ -97,11 +97,11 @@ def supervision(artefact: Path) -> list[str]:
             supplied[f"weights {Path(weights).name}"] = None
         threshold = manifest.get("threshold") or {}
         if threshold.get("policy") == "calibrated":
-            supplied[f"{threshold['masks_looked_at']} true masks (threshold)"] = None
+            supplied[f"{threshold['masks_looked_at']} ground-truth masks (threshold)"] = None
         elif threshold.get("policy") == "oracle":
             supplied[f"all {threshold['masks_looked_at']} scored training masks (threshold)"] = None
         if looked_at := (manifest.get("weighting") or {}).get("masks_looked_at"):
-            supplied[f"{looked_at} true masks (weights of the ensemble)"] = None
+            supplied[f"{looked_at} ground-truth masks (weights of the ensemble)"] = None
     if "image tags" in supplied:
         supplied.pop(CHOICE, None)
     return sorted(supplied, key=lambda s: (s != "image tags", s))

@@ -34,7 +34,7 @@ TITLES = {
     "cams": "Class activation maps",
     "saliency": "Saliency maps: any object against the background",
     "saliency-masks": "Saliency masks: any object against the background",
-    "masks": "Pseudo masks",
+    "masks": "Pseudo-labels",
     "segmenters": "Predicted masks of the segmentation networks",
 }
 TAGS = {"map": "mAP", "precision": "precision", "recall": "recall", "f1": "F1", "auc": "ROC-AUC"}
@@ -68,7 +68,7 @@ def counts(index: Index) -> Table:
     for split in SPLITS:
         dropped = sum(s == split for s, _ in index.dropped)
         table.append([split, len(index.split(split)), len(index.labelled(split)), len(index.scored(split)), dropped])
-    return Table(["split", "images", "with tags", "scored (true mask)", "dropped as broken"], table)
+    return Table(["split", "images", "with tags", "scored (ground-truth mask)", "dropped as broken"], table)
 
 
 def groups(scored: list[Scored]) -> dict[tuple[str, str, str], Group]:
@@ -117,7 +117,7 @@ def scores_table(kind: str, scored: list[Scored]) -> Table:
 
 
 def blind_table(scored: list[Scored]) -> Table:
-    """What can be said of splits without true masks."""
+    """What can be said of splits without ground-truth masks."""
     table = []
     for (recipe, split, _), group in groups(scored).items():
         if "coverage" in group[0][1]:
@@ -167,7 +167,7 @@ def origin(group: Group, _: str) -> str:
 
 
 def mask_threshold(group: Group, _: str) -> str:
-    """How the threshold of pseudo masks was chosen, and its value or range."""
+    """How the threshold of pseudo-labels was chosen, and its value or range."""
     facts = [read_manifest(one.artefact).get("threshold") or {} for one, _ in group]
     each = [value for f in facts for value in f.get("per_class", {}).values()]
     if each:
@@ -195,8 +195,8 @@ def learnt_from(group: Group, _: str) -> str:
         settings = manifest.get("settings") or {}
         if "architecture" in settings and "supervision" in settings:
             few = settings.get("gt_masks", "all")
-            true = "true masks" if few == "all" else f"{few} true masks"
-            return true if settings["supervision"] == "masks" else f"pseudo masks {settings['masks']}"
+            true = "ground-truth masks" if few == "all" else f"{few} ground-truth masks"
+            return true if settings["supervision"] == "masks" else f"pseudo-labels {settings['masks']}"
     return ""
 
 

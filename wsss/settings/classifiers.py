@@ -152,7 +152,8 @@ class PNocSettings(ErasingSettings, TiledSettings):
 
 
 class GuidedSettings(ClassifierSettings):
-    """A classifier whose own heatmaps are trained as segmentation logits: tags of all images, true masks of few.
+    """A classifier whose own heatmaps are trained as segmentation logits: tags of all images, ground-truth masks of
+    few.
 
     The heatmap of a class is gradient x activation at ``guidance_layer``. What is kept is an ordinary classifier; maps
     of it are read at the last stage, whatever the layer: there they are its heatmaps. Those of another layer are what
@@ -162,8 +163,8 @@ class GuidedSettings(ClassifierSettings):
     augment: Recolouring = ("colour-jitter",)
     """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from their mask)."""
     gt_masks: Annotated[int, Field(ge=0)] | Literal["all"] = 20
-    """True masks of training images that the pixel loss learns from: so many, chosen by the seed and evenly over the
-    tagged classes (a segmenter with the same number and seed has the same ones); ``all``; or 0, none."""
+    """Ground-truth masks of training images that the pixel loss learns from: so many, chosen by the seed and evenly
+    over the tagged classes (a segmenter with the same number and seed has the same ones); ``all``; or 0, none."""
     masked_share: Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] | None = 0.5
     """Share of the views of an epoch that are of images with such a mask, drawn with repetition; null: every image once
     an epoch (or as ``sampling`` says), and few masks are then seen seldom."""

@@ -1,4 +1,4 @@
-"""Inference over images, dense CRF and pseudo masks."""
+"""Inference over images, dense CRF and pseudo-labels."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class InferenceSettings(Settings):
 CRF_PRESETS: dict[str, dict[str, Any]] = {
     # IRN, Puzzle-CAM, P-NOC: labels as unary, for maps, saliency and affinity labels
     "labels": {"unary": "labels", "confidence": 0.7, "iterations": 10, "gaussian": [3, 3], "bilateral": [50, 5, 10]},
-    # P-NOC: pseudo masks after the random walk
+    # P-NOC: pseudo-labels after the random walk
     "labels-1": {"unary": "labels", "confidence": 0.9, "iterations": 1, "gaussian": [3, 3], "bilateral": [50, 5, 10]},
     # DeepLabV2's set, segmentation inference of P-NOC's later code
     "deeplab": {"unary": "scores", "iterations": 10, "gaussian": [1, 3], "bilateral": [67, 3, 4]},
@@ -113,7 +113,7 @@ class IgnoreBand(Settings):
 
 
 class MasksSettings(ScatteredSettings):
-    """Pseudo masks from maps, alone or with saliency as the background score."""
+    """Pseudo-labels from maps, alone or with saliency as the background score."""
 
     source: Literal["cams"] = "cams"
     cams: Annotated[str, Ref("cams")]
@@ -140,7 +140,7 @@ class MasksSettings(ScatteredSettings):
 
 
 class VoteSettings(ScatteredSettings):
-    """Pseudo masks that other pseudo masks vote on, pixel by pixel."""
+    """Pseudo-labels that other pseudo-labels vote on, pixel by pixel."""
 
     source: Literal["vote"] = "vote"
     members: Annotated[tuple[Annotated[str, Ref("masks")], ...], BeforeValidator(as_list), Field(min_length=2)]

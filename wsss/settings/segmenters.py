@@ -26,9 +26,9 @@ class SegmenterSettings(TrainingSettings):
     """A segmentation network trained on masks."""
 
     masks: Annotated[str, Ref("masks")] | None = None
-    """The pseudo masks it learns from; needed unless ``supervision: masks``."""
+    """The pseudo-labels it learns from; needed unless ``supervision: masks``."""
     supervision: Literal["pseudo", "masks"] = "pseudo"
-    """``masks``: learn from the true masks (fully supervised upper bound)."""
+    """``masks``: learn from the ground-truth masks (fully supervised upper bound)."""
     gt_masks: Count | Literal["all"] = "all"
     """From how many with ``supervision: masks``: that many training images, chosen by the seed and evenly over the
     tagged classes, are all that it sees. ``objective: guided`` with the same number has the same ones."""
@@ -51,10 +51,10 @@ class SegmenterSettings(TrainingSettings):
     def _one_source(self) -> SegmenterSettings:
         if self.supervision == "pseudo" and self.masks is None:
             raise ValueError(
-                "name the pseudo masks ('masks: NAME'), or set 'supervision: masks' to learn from the true ones"
+                "name the pseudo-labels ('masks: NAME'), or set 'supervision: masks' to learn from the true ones"
             )
         if self.supervision == "masks" and self.masks is not None:
-            raise ValueError("'supervision: masks' learns from the true masks; leave 'masks' out")
+            raise ValueError("'supervision: masks' learns from the ground-truth masks; leave 'masks' out")
         if self.supervision == "pseudo" and self.gt_masks != "all":
-            raise ValueError("'gt_masks' has no effect on pseudo masks; set 'supervision: masks', or leave it out")
+            raise ValueError("'gt_masks' has no effect on pseudo-labels; set 'supervision: masks', or leave it out")
         return self

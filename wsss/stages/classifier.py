@@ -27,8 +27,8 @@ def make(run: Run) -> None:
     """Train the classifier of ``run.settings``; write weights, metrics and tag probabilities of the validation images.
 
     Raises:
-        WsssError: No labelled training image, fewer true masks than the recipe asks for, or a classifier that the
-            objective needs was not given or has other classes.
+        WsssError: No labelled training image, fewer ground-truth masks than the recipe asks for, or a classifier that
+            the objective needs was not given or has other classes.
     """
     settings: ClassifierSettings = run.settings
     index = Index.load(run.inputs["index"])

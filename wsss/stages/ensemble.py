@@ -24,7 +24,7 @@ from wsss.system.workers import over
 
 
 def calibrated_weights(scores: Sequence[Path], members: Sequence[Path]) -> tuple[list[float], int]:
-    """The weight of each member, and how many true masks were looked at for it.
+    """The weight of each member, and how many ground-truth masks were looked at for it.
 
     The weight is the best mIoU that the member reaches, at one threshold, on the images that the policy *calibrated*
     may look at; no other mask has a say. ``scores``: folders of the members' scores, in the order of ``members``.

@@ -7,7 +7,7 @@ Writes, beside the shards of raw signed maps (``wsss.store.maps``, attribute ``s
 - ``classes.csv``: one row per class; ``detections.csv``: one row per pair of an image and a class;
 - ``pictures.png``: images and the maps of their classes.
 
-Each image's measurements stand beside its maps, so a run that was killed goes on from there and jobs may share the
+Each image's measurements stand beside its maps, so a run that was killed resumes and jobs may share the
 images.
 """
 

@@ -69,7 +69,7 @@ def build_index(settings: Dataset, name: str, out: Path | str, threads: int | No
     if not fatal:
         counts = {split: sum(item.split == split for item in found.items) for split in SPLITS}
         fatal = [
-            Problem("list", "", "", f"the {split} split has no sound image", "mend what it should have", effect="stop")
+            Problem("list", "", "", f"the {split} split has no sound image", "fix what it should have", effect="stop")
             for split, count in counts.items()
             if not count
         ]
@@ -126,5 +126,5 @@ def _complaint(name: str, problems: list[Problem], policy: str, file: Path) -> s
             lines.append(f"  {problem}")
     lines += [f"  {kind}: {count - SHOWN} more, see {file}" for kind, count in shown.items() if count > SHOWN]
     if policy == "fail" and any(problem.effect != "stop" for problem in problems):
-        lines.append(f"Mend them, or set 'broken: drop' in datasets.{name} to go on without the broken items.")
+        lines.append(f"Fix them, or set 'broken: drop' in datasets.{name} to go on without the broken items.")
     return "\n".join(lines)

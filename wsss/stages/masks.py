@@ -1,4 +1,4 @@
-"""Pseudo masks from maps."""
+"""Pseudo-labels from maps."""
 
 from __future__ import annotations
 

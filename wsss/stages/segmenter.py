@@ -1,4 +1,4 @@
-"""Training a segmentation network on pseudo masks or ground truth."""
+"""Training a segmentation network on pseudo-labels or ground truth."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def make(run: Run) -> None:
     if settings.supervision == "masks":
         items = [item for item in items if item.mask is not None]
         if not items:
-            raise WsssError(f"{index.folder}: 'supervision: masks' needs true masks, and no training image has one")
+            raise WsssError(
+                f"{index.folder}: 'supervision: masks' needs ground-truth masks, and no training image has one"
+            )
         if settings.gt_masks != "all":
             items = looked_at(run, few_masks(index, settings.gt_masks, run.args.seed), settings.gt_masks)
 
@@ -37,7 +39,7 @@ def make(run: Run) -> None:
             return item.mask
     else:
         if "masks" not in run.inputs:
-            raise WsssError("--masks: name the folder of pseudo masks to learn from")
+            raise WsssError("--masks: name the folder of pseudo-labels to learn from")
         masks = MaskFolder(run.inputs["masks"] / "masks")
         masks.require(items, "let 'splits' of the masks include train and make them again")
 

@@ -66,9 +66,9 @@ def orderly(program: str, out: Path) -> Iterator[None]:
     except WsssError as error:
         _end(program, USER_ERROR, f"error: {error}", at_once=isinstance(error, DiskFull))
     except (Interrupted, Lost) as reason:
-        _end(program, TRY_AGAIN, f"stopped by {reason}; state is saved, the same command goes on from there")
+        _end(program, TRY_AGAIN, f"stopped by {reason}; state is saved, the same command resumes")
     except KeyboardInterrupt:
-        _end(program, 128 + signal.SIGINT, "stopped by Ctrl-C; the same command goes on from what is saved")
+        _end(program, 128 + signal.SIGINT, "stopped by Ctrl-C; the same command resumes from what is saved")
     except Exception as error:
         said = describe(error, out)
         if said is None:

@@ -5,7 +5,7 @@ started again therefore ends, on the CPU, with the same bits as one that was lef
 
 Several processes (``wsss.system.launch``) share each micro-batch. Losses are means over all of it, gradients are summed
 over the processes, and batch normalisation sees all of it too, so the result does not depend on their number, but for
-the order in which sums are taken and for dropout. A training may go on with another number than it began with.
+the order in which sums are taken and for dropout. A training may resume with another number than it began with.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Training curves for other programs to show: event files of TensorBoard, a file store of MLflow.
 
-Both are views of metrics.jsonl. They are made anew from its records whenever a training begins or goes on, so what a
+Both are views of metrics.jsonl. They are made anew from its records whenever a training begins or resumes, so what a
 killed run logged beyond its checkpoint stands in them as little as in the metrics, and no step stands twice. They take
 no part in the result.
 """
@@ -62,7 +62,7 @@ class TensorBoard(Logger):
 class Mlflow(Logger):
     """A run in the file store, called like the artefact folder: each key is a metric, each setting a parameter.
 
-    The run's number is kept in the state folder until the artefact is whole; a training that goes on deletes that run
+    The run's number is kept in the state folder until the artefact is whole; a training that resumes deletes that run
     and begins another, which takes over its records.
     """
 

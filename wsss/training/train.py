@@ -23,7 +23,8 @@ from wsss.training.engine import Trainer
 
 
 def looked_at(run: Run, items: list[Item], wanted: int | str) -> list[Item]:
-    """The same images, after the manifest was told how many true masks the training looks at, and if few, which."""
+    """The same images, after the manifest was told how many ground-truth masks the training looks at, and if few,
+    which."""
     run.note(masks_looked_at=len(items))
     if wanted != "all":
         run.note(gt_masks=[item.id for item in items])

@@ -48,7 +48,7 @@ NEEDS: dict[str, Need] = {
     # 65 MB for 1,600 images; COCO's annotations are 450 MB of JSON and several times that once they are read.
     "index": Need(4000, 0, 120),
     # 6 minutes for 6 epochs of 1,400 photos (vanilla) or 2 (P-NOC). The time need not suffice: a training that reaches
-    # its limit goes on from its checkpoint when it is tried again.
+    # its limit resumes from its checkpoint when it is tried again.
     "classifier": Need(*_TRAINING, 720, gpu=True),
     "saliency": Need(*_TRAINING, 720, gpu=True),
     "affinity": Need(*_TRAINING, 480, gpu=True),

@@ -73,7 +73,7 @@ def _instances(root: Path, part: str) -> tuple[Path, dict[str, Any]]:
             content[key]
         return file, content
     except FileNotFoundError:
-        raise WsssError(f"{file}: is not there; unpack the annotations into {root} or mend 'root' and 'year'") from None
+        raise WsssError(f"{file}: is not there; unpack the annotations into {root} or fix 'root' and 'year'") from None
     except (KeyError, TypeError, ValueError) as error:
         raise WsssError(f"{file}: not a whole COCO instances file ({error}); unpack it again") from None
 
@@ -98,7 +98,7 @@ def _by_image(
             problems.append(Problem("annotation", file, "", text, "restore the file from the download", effect="mend"))
         elif thing["category_id"] not in value:
             id, text = names[thing["image_id"]], f"annotation {thing.get('id')} has the category {thing['category_id']}"
-            problems.append(Problem("unknown class", file, id, text, "mend it, or add the category to the file", split))
+            problems.append(Problem("unknown class", file, id, text, "fix it, or add the category to the file", split))
         else:
             shown.setdefault(thing["image_id"], []).append((value[thing["category_id"]], thing))
     return shown, problems

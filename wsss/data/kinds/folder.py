@@ -29,7 +29,7 @@ def collect(settings: FolderSettings, out: Path, threads: int | None = None) -> 
     """Say what the settings claim to be there. Raises ``WsssError`` when a table, list or folder cannot be read."""
     images = _files(Path(settings.images), "images", SUFFIXES)
     if not images:
-        raise WsssError(f"{settings.images}: holds no image ({', '.join(SUFFIXES)}); mend 'images'")
+        raise WsssError(f"{settings.images}: holds no image ({', '.join(SUFFIXES)}); fix 'images'")
     masks = _files(Path(settings.masks), "masks", (".png",)) if settings.masks is not None else {}
     tags, problems = read_tags(Path(settings.labels), settings.separator)
     classes = _classes(settings, tags)
@@ -81,7 +81,7 @@ def draw_splits(ids: Iterable[str], share: float, seed: int) -> dict[str, list[s
 def _files(folder: Path, what: str, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
     """Files below a folder by id; sub-folders and links are followed, hidden files are not."""
     if not folder.is_dir():
-        raise WsssError(f"{folder}: the folder of {what} is not there; mend '{what}' in the settings")
+        raise WsssError(f"{folder}: the folder of {what} is not there; fix '{what}' in the settings")
     found: dict[str, list[Path]] = {}
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

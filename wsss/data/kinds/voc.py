@@ -129,7 +129,7 @@ def _sbd_masks(settings: VocSettings) -> dict[str, Path]:
             found = {path.stem: path for path in sorted(place.glob(f"*{suffix}"))}
             if found:
                 return found
-    raise WsssError(f"{folder}: holds neither PNG masks nor cls/*.mat; mend 'sbd' or leave it out")
+    raise WsssError(f"{folder}: holds neither PNG masks nor cls/*.mat; fix 'sbd' or leave it out")
 
 
 def _mask(

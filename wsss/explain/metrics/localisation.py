@@ -42,8 +42,8 @@ def seed_maps(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def count_seeds(counts: ThresholdCounts, maps: torch.Tensor, classes: torch.Tensor, truth: np.ndarray) -> None:
-    """Add an image: its raw maps (n, h, w), their classes int64 (n,) from 0, and its true mask (H, W), where 0 is
-    background, c + 1 class c and 255 is left out."""
+    """Add an image: its raw maps (n, h, w), their classes int64 (n,) from 0, and its ground-truth mask (H, W), where 0
+    is background, c + 1 class c and 255 is left out."""
     size = truth.shape
     made = seed_maps(maps, size) if len(maps) else torch.zeros(0, *size)
     counts.add(made.cpu().numpy(), classes.cpu().numpy(), truth)
@@ -84,7 +84,7 @@ def seed_scores(
 
 
 def region_of(truth: np.ndarray, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pixels of classes (n,) and pixels that count, both bool (n, H, W), in a true mask (H, W)."""
+    """Pixels of classes (n,) and pixels that count, both bool (n, H, W), in a ground-truth mask (H, W)."""
     at = torch.as_tensor(np.asarray(truth).astype(np.int64), device=classes.device)[None]
     return at == classes[:, None, None] + 1, (at != IGNORE).expand(len(classes), -1, -1)
 

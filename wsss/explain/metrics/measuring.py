@@ -33,8 +33,8 @@ class ExplainedBatch:
         images: Normalised, floating (B, 3, H, W).
         ids: Their names; None: methods with noise name an image by its pixels, and tables number it.
         labels: Image labels (B, C) in {0, 1}; not needed for the policy ``pred``.
-        truth: A true mask for each image, integers (H_i, W_i) of any size (0 background, c + 1 class c, 255 left out),
-            or None for an image that has none.
+        truth: A ground-truth mask for each image, integers (H_i, W_i) of any size (0 background, c + 1 class c, 255
+            left out), or None for an image that has none.
     """
 
     images: torch.Tensor
@@ -144,8 +144,9 @@ def measure_seeds(
     thresholds: np.ndarray = THRESHOLDS,
     seed: int = 0,
 ) -> ThresholdCounts:
-    """Count the maps of the images' labels, cut at every background threshold, against true masks; images without one
-    are left out. ``localisation.seed_scores`` reads mean IoU out of two such counts: one to choose the threshold on.
+    """Count the maps of the images' labels, cut at every background threshold, against ground-truth masks; images
+    without one are left out. ``localisation.seed_scores`` reads mean IoU out of two such counts: one to choose the
+    threshold on.
 
     Raises:
         WsssError: Labels are missing.
@@ -262,7 +263,7 @@ def _measured(
 def _energies(
     small: torch.Tensor, image_idx: torch.Tensor, class_idx: torch.Tensor, truth: Sequence[np.ndarray | None]
 ) -> torch.Tensor:
-    """Energy fp64 (R,) of normalised maps (R, h, w); NaN where there is no true mask or no object in it."""
+    """Energy fp64 (R,) of normalised maps (R, h, w); NaN where there is no ground-truth mask or no object in it."""
     found = torch.full((len(small),), torch.nan, dtype=torch.float64, device=small.device)
     for image, mask in enumerate(truth):
         mine = image_idx == image

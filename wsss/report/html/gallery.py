@@ -24,10 +24,10 @@ BUDGET = 5_500_000
 MOST_CLASSES = 40
 LAYERS = {
     "image": "image",
-    "truth": "true mask",
+    "truth": "ground-truth mask",
     "cams": "class activation map",
     "saliency": "saliency",
-    "masks": "pseudo mask",
+    "masks": "pseudo-label",
     "segmenters": "prediction",
     "error": "error",
 }

@@ -15,7 +15,7 @@ from wsss.text import count, duration, listed
 
 KINDS = {
     "classifiers": ("classifier", "classifiers"),
-    "masks": ("set of pseudo masks", "sets of pseudo masks"),
+    "masks": ("set of pseudo-labels", "sets of pseudo-labels"),
     "segmenters": ("segmentation network", "segmentation networks"),
 }
 AND = " and "
@@ -28,8 +28,8 @@ def overview(dataset: str, index: Index, scored: Sequence[Scored], leading: Sequ
     notes = []
     if masked and (lacking := [WORDS[s] for s in SPLITS if index.split(s) and not index.scored(s)]):
         notes.append(
-            f"The {listed(lacking, AND)} images have no true masks and cannot be scored; what the report shows of "
-            "them needs none."
+            f"The {listed(lacking, AND)} images have no ground-truth masks and cannot be scored; what the report shows "
+            "of them needs none."
         )
     rests_on = [folder for one in leading for folder in (one.artefact, *lineage(one.artefact))]
     notes += [*harm(scored, rests_on), *missed(scored, rests_on)]
@@ -68,15 +68,15 @@ def sentences(dataset: str, index: Index, scored: Sequence[Scored], leading: Seq
         bound = upper_bound(scored)
         values = [figure(one, split) for one in bound]
         if bound != list(leading) and any(value is not None for value in values):
-            text.append(f"A network that learnt from true masks reaches {percent(values)}.")
+            text.append(f"A network that learnt from ground-truth masks reaches {percent(values)}.")
     return text
 
 
 def chain(artefact: Path) -> str:
-    """``the segmentation network a, from pseudo masks b, from maps c, from the classifier d``."""
+    """``the segmentation network a, from pseudo-labels b, from maps c, from the classifier d``."""
     words = {
         "predictions": "the segmentation network",
-        "masks": "pseudo masks",
+        "masks": "pseudo-labels",
         "cams": "maps",
         "classifiers": "the classifier",
         "affinity": "a random walk by affinity",
@@ -90,8 +90,8 @@ def chain(artefact: Path) -> str:
 def main_figures(index: Index, scored: Sequence[Scored], leading: Sequence[Scored]) -> list[tuple[str, str, str]]:
     """Title, value and note of the figures that matter most; only those that are known."""
     before = lineage(leading[0].artefact) if leading else {}
-    groups = [("Upper bound", "mIoU when learnt from true masks", upper_bound(scored))]
-    for kind, title, note in (("masks", "Pseudo masks", "mIoU of {}"), ("classifiers", "Tags", "mAP of {}")):
+    groups = [("Upper bound", "mIoU when learnt from ground-truth masks", upper_bound(scored))]
+    for kind, title, note in (("masks", "Pseudo-labels", "mIoU of {}"), ("classifiers", "Tags", "mAP of {}")):
         group = next((g for g in recipes(scored, kind).values() if g[0].artefact in before), [])
         groups.append((title, note, group))
     groups = [("Final masks", "mIoU of {}", list(leading)), *(g for g in groups if g[2] != list(leading))]

@@ -18,8 +18,8 @@ OPEN = 8
 """Classes up to which all are unfolded at once."""
 ORDERED = {
     "iou": "ordered by the IoU of the class within the image",
-    "probability": "ordered by the probability that the classifier gives the tag, as there are no true masks",
-    "share": "ordered by the share of the image that the class takes, as there are no true masks",
+    "probability": "ordered by the probability that the classifier gives the tag, as there are no ground-truth masks",
+    "share": "ordered by the share of the image that the class takes, as there are no ground-truth masks",
     "none": "in the order of their names, as nothing scores them",
 }
 FIGURES = {"iou": "IoU", "probability": "probability", "share": "share of the image"}

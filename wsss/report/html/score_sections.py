@@ -31,7 +31,7 @@ from wsss.report.tables import (
 )
 from wsss.text import count
 
-KINDS = {"cams": "maps", "masks": "pseudo masks", "segmenters": "predictions"}
+KINDS = {"cams": "maps", "masks": "pseudo-labels", "segmenters": "predictions"}
 SHAPES = {"fixed": "ring", "calibrated": "dot", "oracle": "diamond"}
 """How thresholds are marked in the curves, by how they were chosen."""
 MOST_CELLS = 25
@@ -124,7 +124,7 @@ def classes(index: Index, scored: Sequence[Scored], leading: Sequence[Scored], s
             if group[0].artefact in before and group != list(leading):
                 groups.setdefault(f"{KINDS['masks']} {name}", group)
     if (bound := upper_bound(scored)) and bound != list(leading):
-        groups[f"from true masks: {bound[0].recipe}"] = bound
+        groups[f"from ground-truth masks: {bound[0].recipe}"] = bound
     known = {name: values for name, group in groups.items() if (values := _ious(index, group, split))}
     rows = [
         (c, [_bar(values[c], series) for series, values in enumerate(known.values())])
@@ -232,7 +232,7 @@ def dataset(index: Index, report: dict[str, Any]) -> Content:
     if any(noise.values()):
         tags = count(len(noise.get("tag_without_pixel", ())), "tag")
         untagged = count(len(noise.get("pixel_without_tag", ())), "class", "classes")
-        notes.append(f"{tags} without a pixel in the true mask and {untagged} in a mask without a tag.")
+        notes.append(f"{tags} without a pixel in the ground-truth mask and {untagged} in a mask without a tag.")
     return {
         "counts": counts(index),
         "splits": [(series, f"{WORDS[split]} images") for series, split in splits],
