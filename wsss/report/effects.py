@@ -205,7 +205,7 @@ def missed(scored: Sequence[Scored], folders: Sequence[Path]) -> list[str]:
                 said[one.recipe] = (
                     f"The threshold of the pseudo-labels {one.recipe}, {threshold_of(one):g}, was fixed beforehand. At "
                     f"{better['threshold']:g}, calibrated on {better['threshold_images']} ground-truth masks of "
-                    f"training images, the maps {maps.recipe} have {100 * (better['miou'] - now):.1f} points of mIoU more "
-                    f"on the {WORDS[split]} images: 'threshold: {{policy: calibrated}}' would look at these masks."
+                    f"training images, the maps {maps.recipe} have {100 * (better['miou'] - now):.1f} points of mIoU "
+                    f"more on the {WORDS[split]} images: 'threshold: {{policy: calibrated}}' would look at these masks."
                 )
     return list(said.values())

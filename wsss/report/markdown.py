@@ -28,7 +28,8 @@ truth or in the prediction. FP and FN: false positives and negatives as shares o
 Pixels that a mask leaves out (255) count as missed.
 Thresholds: *fixed* beforehand; *calibrated* on a few ground-truth masks of training images; *oracle*: best on all
 ground-truth masks of the very split, an upper bound and no result. Maps and pseudo-labels know the true tags of their
-images, predictions do not: compare rows of one table only. Exact values: `summary.csv`; how each was made: `manifest.json` in its folder.
+images, predictions do not: compare rows of one table only. Exact values: `summary.csv`; how each was made:
+`manifest.json` in its folder.
 """
 NO_TRUTH = (
     "No ground-truth masks here, so no score; what can be seen without: *coverage*, the share of an image that a class "
