@@ -27,6 +27,7 @@ from wsss.steps import STEPS, TABLES
 from wsss.store.artefact import Artefact
 from wsss.workflow.chain import Chain
 from wsss.workflow.jobs import Job
+from wsss.workflow.rules import Rules
 from wsss.workflow.staleness import Staleness, changed_settings
 
 TARGETS = ("all", "explain", "ablation")
@@ -91,20 +92,19 @@ class Files(dict[str, list[str]]):
         return self["index"]
 
 
-def command(chain: Chain, job: Job, share: tuple[int, int] | None = None) -> str:
-    """The shell line of a job, or of a share of it."""
-    wildcards = {key: value for key, value in vars(job.wildcards).items() if value is not None}
-    input, out = (
-        Files(index=[f"{chain.base(job.dataset)}/index/manifest.json"]),
-        f"{chain.folder(job)}/manifest.json",
-    )
-    if share is not None:
-        wildcards |= {"part": str(share[0]), "parts": str(share[1])}
-        out = f"{chain.folder(job)}/parts/{share[0]}-of-{share[1]}.json"
+def command(chain: Chain, job: Job, shard: tuple[int, int] | None = None) -> str:
+    """The shell line of a job, or of a shard of it."""
+    wildcards = {key: value for key, value in vars(job).items() if value is not None and key != "rule"}
+    input, folder = Files(index=[f"{chain.base(job.dataset)}/index/manifest.json"]), chain.folder(job)
+    out = f"{folder}/manifest.json"
+    if job.rule not in ("scores", "summary"):
+        wildcards["folder"] = Path(folder).relative_to(chain.base(job.dataset, job.seed)).parts[0]
+    if shard is not None:
+        wildcards |= {"part": str(shard[0]), "parts": str(shard[1])}
+        out = f"{folder}/parts/{shard[0]}-of-{shard[1]}.json"
     elif chain.shards(job) > 1:
         input["parts"] = ["..."] * chain.shards(job)
-    line: str = chain.command(job.rule)(SimpleNamespace(**wildcards), input, [out], 2)
-    return line
+    return Rules(chain, ROOT).command(SimpleNamespace(**wildcards), input, [out], 2)
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ import yaml
 import wsss.cli.run
 from tests.cli.finished_run import CONFIG, ROOT, changed
 from tests.workflow.checkout import Checkout
-from wsss.cli.run import RULES, SHARDED, others, snakemake
-from wsss.steps import STEPS
+from wsss.cli.run import others, snakemake
 from wsss.store.kept import set_aside
 
 
@@ -262,11 +261,6 @@ class TestAgain:
     def test_only_a_stage_that_is_never_in_shards(self, called) -> None:
         words = called("--only", "segmenter:p-noc", "--only", "segmenter")
         assert words[len(USUAL) : len(USUAL) + 3] == ["--allowed-rules", "segmenter", "--"]
-
-    def test_shards_are_those_of_the_workflow(self) -> None:
-        text = "\n".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
-        assert set(re.findall(r"^use rule \w+ as (\w+)_shard with:", text, re.M)) == SHARDED
-        assert set(re.findall(r"^rule (\w+):", text, re.M)) == set(RULES) and set(STEPS) < set(RULES)
 
     @pytest.mark.parametrize("stage", ["index", "scores", "summary"])
     def test_only_a_stage_without_recipes(self, called, stage: str) -> None:

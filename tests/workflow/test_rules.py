@@ -17,13 +17,13 @@ import yaml
 from tests.workflow.every_recipe import RECIPES, TARGETS
 from tests.workflow.finished import inside
 from tests.workflow.planned import dag
-from wsss.cli.run import SHARDED
+from wsss.cli.run import RULES, SHARDED
 from wsss.config.loader import load
 from wsss.provenance.files import file_content, tree_content
 from wsss.provenance.identity import files_of
 from wsss.settings import KINDS, classes_of
 from wsss.settings.fields import references
-from wsss.steps import OF_RECIPES, SCORED
+from wsss.steps import OF_RECIPES, SCORED, STEPS
 from wsss.workflow.chain import Chain
 from wsss.workflow.jobs import Job
 from wsss.workflow.resources import NEEDS
@@ -144,7 +144,7 @@ def workflow(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_every_rule_says_what_it_is(workflow: Any) -> None:
     parsed = {rule.name: rule for rule in workflow[0].rules if rule.output}
-    assert set(parsed) == {*NEEDS, *(f"{rule}_shard" for rule in SHARDED)}
+    assert set(parsed) == {*NEEDS, *(f"{rule}_shard" for rule in SHARDED)} and set(NEEDS) == set(RULES) > set(STEPS)
     jobs = {job.rule.name: job for job in workflow[1]}
     for name, rule in parsed.items():
         assert rule.log and rule.benchmark and rule.shellcmd and rule.message == "{params.title}", name
