@@ -8,7 +8,7 @@ ImageNet weights, or those of a classifier (--warm-start). Resumes like the clas
         --settings '{"cams": "p-noc", "warm_start": "p-noc", "backbone": "resnet10t", "crop": 96, "radius": 5}'
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import AffinitySettings

@@ -9,7 +9,7 @@ and of jobs that share the images (--shard I/N); labels that are made are kept w
         --saliency results/scenes/s0/saliency-maps/c2am-h --out results/scenes/s0/affinity-labels/p-noc
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import AffinityLabelSettings

@@ -7,7 +7,7 @@ read them). What is made is kept when a killed run is started again. Several job
     python stages/cams.py ARGUMENTS --out DIR
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import CamsSettings

@@ -10,7 +10,7 @@ A killed training resumes from its checkpoint when the same command is given aga
                      "long_side": [80, 112]}'
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import Classifier

@@ -9,7 +9,7 @@ when a killed run is started again.
         --out results/scenes/s0/cams/both
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import EnsembleSettings

@@ -5,7 +5,7 @@ pictures.png (see wsss.stages.explanation). What is made is kept when a killed r
 share the images (--shard I/N).
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import ExplanationSettings

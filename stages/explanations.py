@@ -3,7 +3,7 @@
 Reads the index and folders of stages/explanation.py.
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 

@@ -9,7 +9,7 @@ How such a file looks: python -c "import wsss.store.maps; help(wsss.store.maps)"
         --settings '{"source": "external", "path": "clip/s{seed}", "supervision": "image-text pairs"}'
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import ExternalCamsSettings

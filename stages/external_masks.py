@@ -8,7 +8,7 @@ size; all that is wrong is listed at once. Writes palette PNG.
         --settings '{"source": "external", "path": "sam/s{seed}", "supervision": "image tags, 11 M masks"}'
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import ExternalMasksSettings

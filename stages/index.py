@@ -7,7 +7,7 @@ and masks/. Everything wrong is listed at once, each with file, id and cure (exi
     python stages/index.py --dataset scenes --settings '{kind: scenes}' --out results/scenes/index
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import Dataset

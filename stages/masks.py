@@ -6,7 +6,7 @@ c, 255 what an ignore band leaves out. The result is the same for any number of 
 images (--shard I/N); masks that are made are kept when a killed run is started again.
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import MasksSettings

@@ -4,7 +4,7 @@ Reads the index and a segmenter; logits of several scales and of the mirror are 
 Masks that are made are kept when a killed run is started again; jobs may share the images (--shard I/N).
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import PredictSettings

@@ -5,7 +5,7 @@ written beside the artefact folder, under the folder's name: for --out results/s
 results/scenes/report.html. The folder holds pictures.csv: which images are shown, and why.
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 

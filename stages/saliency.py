@@ -8,7 +8,7 @@ writes model.safetensors and metrics.jsonl. Resumes like the classifiers.
                      "backbone": "resnet10t", "crop": 96, "long_side": [112, 112], "batch_size": 32}'
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import Saliency

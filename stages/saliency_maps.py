@@ -4,7 +4,7 @@ Reads the index and the network; writes HDF5 shards with one class, 0 = salient,
 wsss.store.maps for how to read them). What is made is kept when a killed run is started again.
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import SaliencyMapSettings

@@ -5,7 +5,7 @@ without tags are background throughout. The result is the same for any number of
 jobs that share the images (--shard I/N); masks that are made are kept when a killed run is started again.
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import SaliencyMaskSettings

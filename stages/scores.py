@@ -4,7 +4,7 @@ Writes scores.json (every split, threshold policy and class) and scores.csv (the
 index's list is scored, or the stage fails and names those that are missing.
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import EvaluationSettings

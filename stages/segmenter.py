@@ -6,7 +6,7 @@ Reads the index and a folder of pseudo-labels; writes model.safetensors and metr
         --out results/scenes/s0/segmenters/p-noc --settings '{"masks": "p-noc", "backbone": "resnet10t", ...}'
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import SegmenterSettings

@@ -5,7 +5,7 @@ Reads the index and folders of scores; from their manifests it finds the maps, m
 
 from pathlib import Path
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import EvaluationSettings

@@ -5,7 +5,7 @@ and agreement.csv: how far the members agree, pair by pair. Masks that are made 
 started again; jobs may share the images (--shard I/N).
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import VoteSettings

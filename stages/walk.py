@@ -8,7 +8,7 @@ is made is kept when a killed run is started again.
         --settings '{"cams": "p-noc", "affinity": "p-noc"}'
 """
 
-import _house  # noqa: F401
+import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 from wsss.settings import WalkSettings

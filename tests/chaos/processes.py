@@ -57,7 +57,7 @@ class Processes:
         for module in pkgutil.walk_packages(wsss.__path__, "wsss."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
-        for name in ("_house", "matplotlib.backends.backend_agg", "matplotlib.font_manager", "pydensecrf.densecrf"):
+        for name in ("_path", "matplotlib.backends.backend_agg", "matplotlib.font_manager", "pydensecrf.densecrf"):
             importlib.import_module(name)
         import wsss.data.loading
         import wsss.training.engine

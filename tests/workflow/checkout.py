@@ -29,7 +29,7 @@ class Checkout:
             source = ROOT / part
             copy = shutil.copytree if source.is_dir() else shutil.copy2
             copy(source, folder / part, **({"ignore": ignore} if source.is_dir() else {}))
-        shutil.copy2(Path(__file__).with_name("fake_checkout.py"), folder / "stages" / "_house.py")
+        shutil.copy2(Path(__file__).with_name("fake_checkout.py"), folder / "stages" / "_path.py")
         checkout = cls(folder)
         checkout.configure(config)
         return checkout

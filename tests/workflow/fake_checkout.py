@@ -1,4 +1,4 @@
-"""Stands in for ``stages/_house.py`` in a copy of the checkout: the stages' own frame runs, with arguments, locks,
+"""Stands in for ``stages/_path.py`` in a copy of the checkout: the stages' own frame runs, with arguments, locks,
 identities and manifests; in place of the work each writes little files with a text that follows from its identity."""
 
 import sys
@@ -49,7 +49,7 @@ def work(run):
     run.note(images=1)
 
 
-if __name__ == "_house":
+if __name__ == "_path":
     from wsss.runtime.program import Stage
 
     main = Stage.main

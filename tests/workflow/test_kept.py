@@ -110,7 +110,7 @@ def test_what_a_person_forces_is_made_anew(checkout: Checkout, how: tuple[str, s
 def test_what_rests_on_a_forced_result_looks_at_it_in_the_same_run(checkout: Checkout) -> None:
     told = checkout.snakemake("-R", "classifier")
     assert "results/scenes/s0/cams/plain: up to date, nothing to do" in told, "it came out the same"
-    work = checkout.folder / "stages" / "_house.py"
+    work = checkout.folder / "stages" / "_path.py"
     work.write_text(work.read_text().replace('f"{name} {identity}\\n"', 'f"{name} {identity} on another GPU\\n"'))
     told = checkout.snakemake("-R", "classifier")
     assert "results/scenes/s0/cams/plain: up to date" not in told and checkout.plan() == set()

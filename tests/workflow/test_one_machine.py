@@ -47,7 +47,7 @@ def at_once(checkout: Checkout, stage: str) -> int:
 def test_one_gpu_job_a_gpu(gpus: int | None, flags: tuple[str, ...], expected: int, tmp_path: Path) -> None:
     """Without any flag; cores would suffice for all of them."""
     checkout = Checkout.build(tmp_path / "checkout", CONFIG | ({"workstation": {"gpus": gpus}} if gpus else {}))
-    fake = checkout.folder / "stages" / "_house.py"
+    fake = checkout.folder / "stages" / "_path.py"
     fake.write_text(WAITING.replace("EXPECTED", str(expected)) + fake.read_text())
     checkout.snakemake("results/scenes/index/manifest.json")
     for mark in checkout.folder.glob("started-*"):

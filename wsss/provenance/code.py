@@ -31,7 +31,7 @@ def used(started: float, root: Path = ROOT) -> dict[str, str]:
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None) or ""
         name = os.path.relpath(file, root) if file.startswith(f"{root}{os.sep}") else ""
-        if not name.startswith(("wsss/", "stages/")) or name.startswith(SILENT) or name.endswith("_house.py"):
+        if not name.startswith(("wsss/", "stages/")) or name.startswith(SILENT) or name.endswith("_path.py"):
             continue
         found[name] = "edited" if os.path.getmtime(file) > started else file_content(file)
     for name in native.MODULES:

@@ -60,7 +60,7 @@ def make(run: Run) -> None:
         view = InferenceSettings(scales=(1.0,), flip=False, max_side=settings.long_side[1])
         probabilities = tag_probabilities(network, validation, view, device, run.args.threads)
         with atomic_path(run.out / "predictions.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["id", "split", *index.classes])
             for item, row in zip(validation, probabilities, strict=True):
                 writer.writerow([item.id, item.split, *(f"{p:.9g}" for p in row)])

@@ -1,4 +1,4 @@
-"""Maps and masks made elsewhere: checked against the index, then kept like the house's own."""
+"""Maps and masks made elsewhere: checked against the index, then kept like those that stages make."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def _mask(
 
 
 def read_foreign_mask(path: Path) -> np.ndarray | None:
-    """Masks that are not in the house's form, uint8 (H, W); None for a PNG that is.
+    """Masks that are not in the form of this project, uint8 (H, W); None for a PNG that is.
 
     ``.mat``: SBD's ``GTcls.Segmentation``. RGB or RGBA PNG: VOC colours, with (224, 224, 192) for 255.
 
