@@ -40,6 +40,7 @@ def test_a_quoted_message_is_one_of_the_programs(message: str) -> None:
 @pytest.mark.parametrize("command", sorted({one or other for one, other in COMMANDS}))
 def test_a_quoted_command_exists(command: str) -> None:
     from snakemake.cli import get_argument_parser
+
     from wsss.cli import parser
 
     _, name, *words = shlex.split(command)
