@@ -1,12 +1,13 @@
 # make run    set up (once), then run config.yaml on all cores;  make run ARGS="--configfile my.yaml -n"
-# make test   set up (once), then check style and run all tests, in two processes;  make test JOBS=4
+# make test   set up (once), then check style and run the tests, in two processes;  make test JOBS=4
+# make test-slow  the tests that take minutes each: a cluster, kills, a browser, an installation, true trainings
 # make lint   style only
 # make docs   build the documentation in build/site
 # make bench  time every kernel beside its baseline;  make bench ARGS="--only threshold-sweep"
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test lint docs bench env clean-env
+.PHONY: run test test-slow lint docs bench env clean-env
 
 JOBS ?= 2
 VENV ?= .venv
@@ -14,13 +15,19 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.built
+PYTEST := python -m pytest -n $(JOBS) --no-loadscope-reorder
 export PATH := $(BIN):$(PATH)
+# hundreds of short processes: compiled modules save minutes
+unexport PYTHONDONTWRITEBYTECODE
 
 run: $(BUILT)
 	snakemake --cores all --rerun-incomplete $(ARGS)
 
 test: lint
-	python -m pytest -n $(JOBS) --no-loadscope-reorder $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: $(BUILT)
+	$(PYTEST) -m slow $(ARGS)
 
 lint: $(BUILT)
 	ruff check .

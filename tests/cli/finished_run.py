@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import re
@@ -11,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from tests.workflow.finished import artefact  # noqa: E402
+from tests.workflow import checkout
+from tests.workflow.finished import artefact
 from wsss.provenance.files import file_content, tree_content
 from wsss.provenance.versions import declared
 from wsss.workflow.chain import Chain
@@ -32,12 +32,7 @@ CONFIG: dict[str, Any] = {
 
 def changed(*path: str, value: Any) -> dict[str, Any]:
     """The configuration with one value changed."""
-    config = copy.deepcopy(CONFIG)
-    block = config
-    for key in path[:-1]:
-        block = block.setdefault(key, {})
-    block[path[-1]] = value
-    return config
+    return checkout.changed(CONFIG, *path, value=value)
 
 
 def listed(said: str) -> list[str]:

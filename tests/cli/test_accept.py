@@ -245,7 +245,7 @@ def test_an_explanation_that_is_named(results, wsss) -> None:
 def test_other_code_where_code_counts(results, wsss) -> None:
     results.configure({**CONFIG, "code": "strict"})
     results.edit(VANILLA, code={"wsss/training/engine.py": "0" * 16})
-    assert f"{VANILLA}: code: engine.py changed (code: strict)" in wsss("accept", "--yes")[1]
+    assert f"{VANILLA}: code: training/engine.py changed (code: strict)" in wsss("accept", "--yes")[1]
     assert nothing_to_do(wsss)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import re
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.finished_run import CONFIG, ROOT, fresh
+from tests.cli.finished_run import CONFIG, ROOT, changed, fresh
 from tests.workflow.checkout import Checkout
 from tests.workflow.finished import inside
 from wsss.cli import main
@@ -51,15 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 def setting(*path: str, value: object) -> Callable[[Checkout], None]:
-    def change(checkout: Checkout) -> None:
-        config = copy.deepcopy(CONFIG)
-        block = config
-        for key in path[:-1]:
-            block = block.setdefault(key, {})
-        block[path[-1]] = value
-        checkout.configure(config)
-
-    return change
+    return lambda checkout: checkout.configure(changed(*path, value=value))
 
 
 def edited(path: str, old: str, new: str) -> Callable[[Checkout], None]:

@@ -63,7 +63,7 @@ def test_code_and_files(results, wsss) -> None:
     results.edit("s0/cams/p-noc", code={"wsss/inference/cams.py": "1", "wsss/stages/cams.py": "0"})
     results.edit("index", files="1 2")
     said = wsss("diff", "results/scenes/s0/masks/p-noc", "copy/scenes/s0/masks/p-noc")[1]
-    assert "  code: inference.py: one text | another\n" in said and "  your files: 1 2 | " in said
+    assert "  code: inference/cams.py: one text | another\n" in said and "  your files: 1 2 | " in said
 
 
 def test_declared_versions(results, wsss) -> None:

@@ -243,7 +243,7 @@ def test_code_that_changed_since_is_no_reason_but_a_remark(results, wsss) -> Non
     said = " ".join(wsss("show", "results/scenes/s0/cams/vanilla")[1].split())
     assert "up to date with config.yaml" in said
     assert (
-        "The code of 1 stage changed since (engine.py), but no version: results are kept; wsss run --again class"
+        "The code of 1 stage changed since (training/engine.py), but no version: results are kept; wsss run --again "
         in said
     )
     assert "The code" not in wsss("show", "results/scenes/index")[1]
@@ -277,7 +277,7 @@ def test_code_counts_where_the_configuration_says_so(results, wsss) -> None:
     assert "up to date with config.yaml\n" in wsss("show", "results/scenes/s0/cams/vanilla")[1]
     results.edit("s0/classifiers/vanilla", code={"wsss/training/engine.py": "0" * 16, "wsss/errors.py": "0"})
     said = wsss("show", "results/scenes/s0/cams/vanilla")[1]
-    assert "    - results/scenes/s0/classifiers/vanilla: code: engine.py changed (code: strict)\n" in said
+    assert "    - results/scenes/s0/classifiers/vanilla: code: training/engine.py changed (code: strict)\n" in said
 
 
 class TestVerify:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,15 @@ from tests.workflow.planned import called, dag
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "workflow", "stages", "wsss", "envs")
+
+
+def changed(config: dict[str, Any], *path: str, value: Any) -> dict[str, Any]:
+    """A configuration with one value changed."""
+    config = block = copy.deepcopy(config)
+    for key in path[:-1]:
+        block = block.setdefault(key, {})
+    block[path[-1]] = value
+    return config
 
 
 class Checkout:
@@ -27,8 +37,8 @@ class Checkout:
         folder.mkdir(parents=True)
         for part in PARTS:
             source = ROOT / part
-            copy = shutil.copytree if source.is_dir() else shutil.copy2
-            copy(source, folder / part, **({"ignore": ignore} if source.is_dir() else {}))
+            copied = shutil.copytree if source.is_dir() else shutil.copy2
+            copied(source, folder / part, **({"ignore": ignore} if source.is_dir() else {}))
         shutil.copy2(Path(__file__).with_name("fake_checkout.py"), folder / "stages" / "_path.py")
         checkout = cls(folder)
         checkout.configure(config)
@@ -65,15 +75,9 @@ class Checkout:
 def named(job: Any) -> str:
     """A job of Snakemake as ``Checkout.plan`` calls it."""
     about = job.wildcards_dict
+    rule, name = job.rule.name.removeprefix("wsss_"), about.get("name") or about["dataset"]
     shard = f"{about['part']}/{about['parts']}" if "part" in about else ""
-    assert bool(shard) == job.rule.name.endswith("_shard")
+    assert bool(shard) == rule.endswith("_shard")
     seed = about.get("seed", "0")
-    words = (
-        *(
-            job.rule.name.removeprefix("wsss_").removesuffix("_shard"),
-            about.get("kind"),
-            about.get("name") or about["dataset"],
-        ),
-        *(shard, seed if seed != "0" else ""),
-    )
+    words = (rule.removesuffix("_shard"), about.get("kind"), name, shard, seed if seed != "0" else "")
     return " ".join(filter(None, words))

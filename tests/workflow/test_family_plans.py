@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.workflow.checkout import Checkout
+from tests.workflow.checkout import Checkout, changed
 
 CONFIG: dict[str, Any] = {
     "dataset": "scenes",
@@ -94,13 +94,8 @@ CASES: dict[str, tuple[tuple[str, ...], Any, set[str]]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_change_runs_again_exactly(case: str, finished: Checkout, tmp_path: Path) -> None:
     path, value, expected = CASES[case]
-    config = copy.deepcopy(CONFIG)
-    block = config
-    for key in path[:-1]:
-        block = block[key]
-    block[path[-1]] = value
     checkout = finished.copy(tmp_path / "copy")
-    checkout.configure(config)
+    checkout.configure(changed(CONFIG, *path, value=value))
     assert checkout.plan() == expected | TOLD
 
 

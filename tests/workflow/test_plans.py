@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.workflow.checkout import Checkout
+from tests.workflow.checkout import Checkout, changed
 
 CONFIG: dict[str, Any] = {
     "dataset": "scenes",
@@ -55,16 +55,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 def setting(*path: str, value: Any) -> Callable[[Checkout], None]:
     """Set one value of the configuration."""
-
-    def change(checkout: Checkout) -> None:
-        config = copy.deepcopy(CONFIG)
-        block = config
-        for key in path[:-1]:
-            block = block.setdefault(key, {})
-        block[path[-1]] = value
-        checkout.configure(config)
-
-    return change
+    return lambda checkout: checkout.configure(changed(CONFIG, *path, value=value))
 
 
 def swapped(checkout: Checkout) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.workflow.checkout import Checkout
+from tests.workflow.checkout import Checkout, changed, named
 from tests.workflow.planned import dag
 from wsss.workflow.resources import GATHER, NEEDS
 
@@ -30,28 +29,17 @@ ALL = {"index", "classifier", "scores classifiers", "cams", "cams 0/3", "cams 1/
 RUN = "results/scenes/s0"
 
 
-def planned(
-    checkout: Checkout, *changes: tuple[tuple[str, ...], Any], targets: frozenset[str] = frozenset()
-) -> set[str]:
+def planned(checkout: Checkout, *changes: tuple[tuple[str, ...], Any], targets: tuple[str, ...] = ()) -> set[str]:
     """Jobs that would run: ``cams``, ``cams 0/3``, ``masks raw``, ``scores masks``."""
-    config = copy.deepcopy(CONFIG)
+    config = CONFIG
     for path, value in changes:
-        block = config
-        for key in path[:-1]:
-            block = block.setdefault(key, {})
-        block[path[-1]] = value
-    (checkout.folder / "other.json").write_text(json.dumps(config))
-    with dag(checkout.folder / "Snakefile", checkout.folder, "other.json", targets) as jobs:
-        return {named(job) for job in jobs.needrun_jobs() if job.output}
+        config = changed(config, *path, value=value)
+    checkout.configure(config)
+    return set(map(short, checkout.plan(*targets)))
 
 
-def named(job: Any) -> str:
-    about = job.wildcards_dict
-    name = about.get("name", "vanilla")
-    shard = f"{about['part']}/{about['parts']}" if "part" in about else ""
-    words = (job.rule.name.removesuffix("_shard"), about.get("kind"), name if name != "vanilla" else "", shard)
-    assert bool(shard) == job.rule.name.endswith("_shard")
-    return " ".join(filter(None, words))
+def short(job: str) -> str:
+    return job.replace(" vanilla", "").replace(" scenes", "")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +103,7 @@ def test_shards_that_are_made_are_not_made_again(checkout: Checkout) -> None:
     checkout.snakemake(receipt)
     assert json.loads((checkout.folder / receipt).read_text())["shard"] == "1/3"
     assert not (checkout.folder / RUN / "cams" / "vanilla" / "manifest.json").exists()
-    wanted = frozenset({f"{RUN}/cams/vanilla/manifest.json"})
+    wanted = (f"{RUN}/cams/vanilla/manifest.json",)
     assert planned(checkout, targets=wanted) == {"cams", "cams 0/3", "cams 2/3"}
     checkout.snakemake(*wanted)
     assert planned(checkout, targets=wanted) == set() and not (checkout.folder / receipt).exists()
@@ -133,10 +121,9 @@ def test_a_shard_is_told_its_number_and_the_rule_their_number(checkout: Checkout
 
 def test_a_shard_asks_for_a_gpu_and_the_rest_for_little(checkout: Checkout) -> None:
     shutil.rmtree(checkout.folder / "results")
-    (checkout.folder / "other.json").write_text(json.dumps(CONFIG))
-    with dag(checkout.folder / "Snakefile", checkout.folder, "other.json", cores=4) as jobs:
+    with dag(checkout.folder / "Snakefile", checkout.folder, cores=4) as jobs:
         asked = {
-            named(job): job.rule.expand_resources(job.wildcards_dict, job.input, 1, skip_evaluation=set())
+            short(named(job)): job.rule.expand_resources(job.wildcards_dict, job.input, 1, skip_evaluation=set())
             for job in jobs.needrun_jobs()
             if job.output
         }
