@@ -50,7 +50,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PhotoFolder:
+def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PhotoFolder:
     """Photos and tags in the working directory."""
     monkeypatch.chdir(tmp_path)
     return PhotoFolder(tmp_path)
