@@ -57,6 +57,7 @@ CASES = [
     classifier("vanilla", "options", **OTHER),
     classifier("vanilla", "again", WARM, **AGAIN),
     classifier("puzzle", reconstruction_norm="contrast", entropy={"start": 0.1, "end": 0.1, "ramp_fraction": 0.0}),
+    classifier("vanilla", "resnest", backbone="resnest14d", output_stride=16),
     classifier("oc-cse", inputs=JUDGE),
     classifier("p-oc", inputs=JUDGE, erase_class="focal", erase_saturation=0.5),
     classifier(

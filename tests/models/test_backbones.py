@@ -35,6 +35,27 @@ def test_dilated_split_attention_computes(stride):
     assert maps.shape == (2, 3, 64 // stride, 96 // stride) and maps.isfinite().all()
 
 
+def test_a_dilated_resnest_computes_at_every_other_cell_what_its_strided_twin_computes():
+    """Published: the first block of a stage that is dilated pools at stride 1 what it pools at stride 2 otherwise."""
+    torch.manual_seed(0)
+    strided, dilated = (create_backbone("resnest14d", stride, False).eval() for stride in (32, 16))
+    dilated.load_state_dict(strided.state_dict())
+    fine, main = torch.randn(1, 1024, 8, 12), []
+    for network in (strided, dilated):
+        block = network.layer4[0]
+        block.conv3.register_forward_pre_hook(lambda _, given: main.append(given[0]))
+        block(fine)
+    assert main[1].shape[-2:] == (8, 12) and main[0].std() > 0
+    torch.testing.assert_close(main[1][..., ::2, ::2], main[0])
+    shortcuts = [network.layer4[0].downsample for network in (strided, dilated)]
+    torch.testing.assert_close(shortcuts[1](fine), shortcuts[0][1:](fine))  # not pooled
+
+
+def test_a_dilated_resnest_that_pools_first_still_does():
+    block = create_backbone("resnest50d_4s2x40d", 16, False).layer4[0]
+    assert (block.avd_first.kernel_size, block.avd_first.stride, block.avd_last) == (3, 1, None)
+
+
 # --- tokens and fixed strides -----------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from wsss.errors import WsssError
 from wsss.models.disentangler import Disentangler
-from wsss.models.poolnet import DeepPool, GlobalGuidance, PoolNet
+from wsss.models.poolnet import DeepPool, GlobalGuidance, PoolNet, grown
 from wsss.models.saliency_net import build_saliency_net, load_saliency
 from wsss.settings import SaliencyNetSettings
 from wsss.store.manifest import write_manifest
@@ -50,13 +50,13 @@ def test_widths_follow_the_encoder():
 def test_deep_pool_by_its_definition():
     torch.manual_seed(1)
     layer = DeepPool(4, 6, joins=True)
-    x, lateral, guidance = torch.randn(1, 4, 16, 16), torch.randn(1, 6, 32, 32), torch.randn(1, 6, 8, 8)
+    x, lateral, guidance = torch.randn(1, 4, 16, 16), torch.randn(1, 6, 32, 32), torch.randn(1, 6, 32, 32)
     up = {"mode": "bilinear", "align_corners": True}
     total = x.clone()
     for k, conv in zip((2, 4, 8), layer.pools, strict=True):
         total = total + F.interpolate(conv(F.avg_pool2d(x, k)), size=(16, 16), **up)
     total = layer.out(F.interpolate(F.relu(total), size=(32, 32), **up))
-    expected = layer.join(total + lateral + F.interpolate(guidance, size=(32, 32), **up))
+    expected = layer.join(total + lateral + guidance)
     torch.testing.assert_close(layer(x, lateral, guidance), expected)
 
 
@@ -67,9 +67,28 @@ def test_guidance_sees_the_whole_image():
     first = torch.randn(1, 4, 12, 12).abs()
     second = first.clone()
     second[..., 0, 0] += 50
-    a, b = module(first), module(second)
-    assert len(a) == 2 and a[0].shape == (1, 8, 12, 12)
-    assert (a[0] - b[0])[..., -3:, -3:].abs().max() > 1e-3
+    laterals = [torch.zeros(1, 8, 48, 48), torch.zeros(1, 8, 24, 24)]
+    a, b = module(first, laterals), module(second, laterals)
+    assert [branch.shape for branch in a] == [(1, 8, 48, 48), (1, 8, 24, 24)]
+    assert (a[0] - b[0])[..., -12:, -12:].abs().max() > 1e-3
+
+
+def test_guidance_grows_first_and_is_convolved_on_the_grid_of_the_lateral_map():
+    """The published order; the other way round is another function."""
+    torch.manual_seed(1)
+    module = GlobalGuidance(4, 16, [8])
+    coarsest = torch.randn(1, 4, 6, 6)
+    (found,) = module(coarsest, [torch.zeros(1, 8, 12, 12)])
+    (small,) = module(coarsest, [coarsest])
+    assert not torch.allclose(found, grown(small, found), atol=1e-3)
+    x = module.reduce(coarsest)
+    pooled = [
+        F.relu(layer(F.adaptive_avg_pool2d(x, side))) for side, layer in zip((1, 3, 5), module.pools, strict=True)
+    ]
+    up = {"mode": "bilinear", "align_corners": True}
+    views = torch.cat([x, *(F.interpolate(view, size=(6, 6), **up) for view in pooled)], 1)
+    large = F.interpolate(F.relu(module.join(views)), size=(12, 12), **up)
+    torch.testing.assert_close(found, F.relu(module.branches[0](large)))
 
 
 @pytest.mark.parametrize("architecture", ["deeplabv3plus", "deeplabv3", "unet", "fpn", "pan", "upernet", "poolnet"])

@@ -12,6 +12,7 @@ from wsss.losses.base import TrainingStep
 from wsss.models.backbone import Trainable
 from wsss.objectives.p_noc import PNoc
 from wsss.settings import PNocSettings, Ramp
+from wsss.training.optimisers import build_optimiser, set_rate
 
 
 class Small(Trainable):
@@ -167,3 +168,23 @@ def test_normal_batch_norm_of_the_ordinary_classifier_learns_in_its_own_phase(ba
     next(losses).value.backward()
     assert not torch.equal(ordinary.body[1].running_mean, before)
     assert gradients(ordinary) == {name for name, _ in ordinary.named_parameters()}
+
+
+def test_the_ordinary_classifier_has_a_rate_of_its_own(batch):
+    """One step of plain SGD moves it half as far at half the rate, and the generator as far as before."""
+
+    def moved(mult):
+        goal = objective(adversary_lr_mult=mult, lr=0.1, clip_norm=None, warmup=0.0, optimizer="sgd")
+        before = {n: [p.detach().clone() for p in m.parameters()] for n, m in goal.networks.items()}
+        optimisers = {n: build_optimiser(m, goal.settings) for n, m in goal.networks.items()}
+        for loss in goal.losses(batch, TrainingStep(7, 0.5)):
+            loss.value.backward()
+        for name, optimiser in optimisers.items():
+            set_rate(optimiser, goal.lr_mult(name), goal.settings)
+            optimiser.step()
+        pairs = {n: zip(m.parameters(), before[n], strict=True) for n, m in goal.networks.items()}
+        return {n: sum((p - q).abs().sum() for p, q in both).item() for n, both in pairs.items()}
+
+    whole, half = moved(1.0), moved(0.5)
+    assert half["ordinary"] == pytest.approx(whole["ordinary"] / 2, rel=1e-4) and whole["ordinary"] > 0
+    assert half["generator"] == pytest.approx(whole["generator"], rel=1e-6)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from wsss.errors import WsssError
+from wsss.models.resnest import dilate_as_published
 from wsss.models.wide_resnet38 import STRIDE as WIDE_RESNET_STRIDE
 from wsss.models.wide_resnet38 import WideResNet38
 from wsss.store.weights import load_weights
@@ -68,6 +69,7 @@ def create_backbone(name: str, output_stride: int, pretrained: bool) -> nn.Modul
             raise
         if "output_stride" not in options:
             _check_stride(name, _own_stride(name, network), output_stride)
+        dilate_as_published(network)
         return network
     raise _no_stride(name, output_stride, reason) from reason
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import OWN, check_name, create_own, load_pretrained
+from wsss.models.resnest import dilate_as_published
 from wsss.models.wide_encoder import WideEncoder
 from wsss.store.weights import load_weights
 
@@ -59,6 +60,7 @@ def create_encoder(name: str, output_stride: int, pretrained: bool | str) -> nn.
     stride = stages_of(encoder).strides[-1]
     if stride != output_stride:
         raise WsssError(f"backbone {name}: its stride is {stride}; set 'output_stride: {stride}'")
+    dilate_as_published(encoder)
     if isinstance(pretrained, str):
         load_pretrained(encoder, pretrained, ignore=UNUSED)
     return encoder

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from wsss.models.backbone import Trainable
 from wsss.models.encoder import create_encoder, stages_of
 
+VERSION = 1
 GUIDANCE_POOLS = (1, 3, 5)  # cells a side
 AGGREGATION_POOLS = (2, 4, 8)  # cells pooled together
 FULL_WIDTH = 2048  # channels of the deepest map of the published encoder, ResNet-50
@@ -56,14 +57,14 @@ class GlobalGuidance(nn.Module):
         self.join = convolution(width * (1 + len(GUIDANCE_POOLS)), width, 3)
         self.branches = nn.ModuleList(convolution(width, w, 3) for w in widths)
 
-    def forward(self, coarsest: torch.Tensor) -> list[torch.Tensor]:
-        """One map a branch, on the grid of ``coarsest``."""
+    def forward(self, coarsest: torch.Tensor, laterals: list[torch.Tensor]) -> list[torch.Tensor]:
+        """A map for each lateral map, on its grid: grown first, then convolved."""
         x = self.reduce(coarsest)
         views = [x]
         for side, layer in zip(GUIDANCE_POOLS, self.pools, strict=True):
             views.append(grown(F.relu(layer(F.adaptive_avg_pool2d(x, side))), x))
         x = F.relu(self.join(torch.cat(views, 1)))
-        return [F.relu(branch(x)) for branch in self.branches]
+        return [F.relu(branch(grown(x, like))) for branch, like in zip(self.branches, laterals, strict=True)]
 
 
 class DeepPool(nn.Module):
@@ -91,7 +92,7 @@ class DeepPool(nn.Module):
         if self.join is None or lateral is None or guidance is None:
             y: torch.Tensor = self.out(total)
         else:
-            y = self.join(self.out(grown(total, lateral)) + lateral + grown(guidance, lateral))
+            y = self.join(self.out(grown(total, lateral)) + lateral + guidance)
         return y
 
 
@@ -127,7 +128,7 @@ class PoolNet(Trainable):
         """Logits (B, 1, H, W) of normalised images (B, 3, H, W)."""
         maps = self.encoder(images)
         laterals = [F.relu(layer(m)) for layer, m in zip(self.laterals, maps, strict=True)]
-        guidance = self.guidance(maps[-1])
+        guidance = self.guidance(maps[-1], laterals[:-1])
         x = laterals[-1]
         for layer, lateral, guide in zip(self.layers, laterals[-2::-1], guidance[::-1], strict=False):
             x = layer(x, lateral, guide)

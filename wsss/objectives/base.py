@@ -53,6 +53,10 @@ class Objective(ABC):
         """``normal`` or ``fixed`` for one of the networks (or ``default``, the ``batch_norm`` of the recipe)."""
         return default
 
+    def lr_mult(self, network: str) -> float:
+        """Learning rate of one of the networks relative to that of the recipe."""
+        return 1.0
+
     def kept(self, product: nn.Module) -> nn.Module:
         """What the artefact keeps of the trained product: all of it, unless a part served the training alone."""
         return product

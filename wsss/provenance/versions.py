@@ -26,6 +26,8 @@ KERNELS = {
     "dense CRF": "wsss.refine.crf",
     "random walk": "wsss.refine.random_walk",
     "affinities": "wsss.refine.affinities",
+    "dilated ResNeSt": "wsss.models.resnest",
+    "PoolNet": "wsss.models.poolnet",
 }
 """What several stages compute with -> the module that declares its version."""
 _ALWAYS = {
@@ -51,6 +53,10 @@ def declaring(stage: str, settings: Any) -> dict[str, str]:
     """
     found = {stage: f"stages/{stage}.py"}
     found |= {name: _file(KERNELS[name]) for name in _ALWAYS.get(stage, ())}
+    if str(getattr(settings, "backbone", "")).startswith("resnest") and settings.output_stride < 32:
+        found["dilated ResNeSt"] = _file(KERNELS["dilated ResNeSt"])
+    if stage == "saliency" and getattr(settings, "architecture", None) == "poolnet":
+        found["PoolNet"] = _file(KERNELS["PoolNet"])
     if getattr(settings, "crf", None) is not None:
         found["dense CRF"] = _file(KERNELS["dense CRF"])
     if stage == "index":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from wsss.settings import own
-from wsss.settings.base import Augment, Count, Fraction, NonNegative, Positive, Recolouring, Ref, as_number
+from wsss.settings.base import Augment, Count, Fraction, Neutral, NonNegative, Positive, Recolouring, Ref, as_number
 from wsss.settings.training import Ramp, TrainingSettings
 
 
@@ -93,7 +93,7 @@ class ErasingSettings(ClassifierSettings):
     erase_class: Literal["random", "balanced", "least-chosen", "focal"] = "random"
     """Which of an image's classes is erased. ``random``: each alike (published); ``balanced``: in inverse proportion to
     the share of training images that have it; ``least-chosen``: the one erased the fewest times so far; ``focal``: in
-    proportion to (1 - p)^focal_gamma with p the generator's probability."""
+    proportion to (1 - p)^focal_gamma with p the generator's probability. All but ``random`` are this project's own."""
     focal_gamma: NonNegative = 2.0
     """Exponent of ``erase_class: focal``; 0: each alike."""
     erasing: Ramp = Ramp(start=0.3, end=1.0, ramp_fraction=1.0)
@@ -139,6 +139,9 @@ class PNocSettings(ErasingSettings, TiledSettings):
     """The classifier that judges erased images, and that becomes 'not so ordinary'."""
     adversary: Ramp = Ramp(start=0.0, end=1.0, ramp_fraction=1.0)
     """Weight of the loss that trains the ordinary classifier on hard-erased images."""
+    adversary_lr_mult: Annotated[Positive, Neutral(1.0)] = 1.0
+    """Learning rate of the ordinary classifier relative to the generator's. Published code has an option for it
+    (``lr_alpha_oc``); from ImageNet's weights the ordinary classifier diverges at a rate that suits the generator."""
     adversary_threshold: Fraction = 0.2
     """Pixels with a normalised activation above this are erased for the ordinary classifier."""
     adversary_max: Literal["image", "batch"] = "image"

@@ -47,7 +47,8 @@ class TrainingSettings(NetworkSettings):
     weight_decay: NonNegative = 1e-4
     """Weight decay of weights; biases and normalisation offsets have none."""
     head_lr_mult: Positive = 10.0
-    """Rate of newly initialised weights relative to pretrained ones."""
+    """Rate of the head, and of other layers that no pretrained weights fill, relative to the rest; so too where
+    ``warm_start`` brings the head along."""
     bias_factor: Positive = 2.0
     """Rate of biases relative to weights."""
     poly_power: NonNegative = 0.9

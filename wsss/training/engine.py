@@ -181,7 +181,7 @@ class Trainer:
         for name, optimiser in self.optimisers.items():
             scaler, network = self.precision.scalers[name], self.networks[name]
             average_or_broadcast((p.grad for p in network.parameters() if p.grad is not None), mean=True)
-            set_rate(optimiser, rate_at(done, self.steps, s), s)
+            set_rate(optimiser, rate_at(done, self.steps, s) * self.objective.lr_mult(name), s)
             if not any(p.grad is not None for group in optimiser.param_groups for p in group["params"]):
                 continue
             if s.clip_norm is not None:

@@ -50,6 +50,6 @@ def rate_at(step: int, steps: int, settings: TrainingSettings) -> float:
 
 
 def set_rate(optimiser: torch.optim.Optimizer, factor: float, settings: TrainingSettings) -> None:
-    """Give every group its rate: base rate x group factor x schedule factor."""
+    """Give every group its rate: base rate x group factor x ``factor`` (of the schedule, and of the network)."""
     for group in optimiser.param_groups:
         group["lr"] = settings.lr * group["factor"] * factor
