@@ -1,6 +1,6 @@
 # make run    set up (once), then run config.yaml on all cores;  make run ARGS="--configfile my.yaml -n"
 # make test   set up (once), then check style and run the tests, in two processes;  make test JOBS=4
-# make test-slow  the tests that take minutes each: a cluster, kills, a browser, an installation, true trainings
+# make test-slow  the tests that take minutes: a cluster, kills, a browser, tutorials, a run of every stage
 # make lint   style only
 # make docs   build the documentation in build/site
 # make bench  time every kernel beside its baseline;  make bench ARGS="--only threshold-sweep"

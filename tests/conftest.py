@@ -18,10 +18,10 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a container's habit that cost
 sys.dont_write_bytecode = False
 
 SLOW = (
-    *("tests/slurm/", "tests/chaos/test_chaos.py", "tests/workflow/test_tiny.py", "tests/workflow/test_installed.py"),
-    *("tests/docs/test_tutorials.py", "tests/report/test_browser.py", "tests/report/test_screenshots.py"),
+    *("tests/slurm/", "tests/workflow/test_tiny.py", "tests/docs/test_tutorials.py", "tests/chaos/test_chaos.py"),
+    *("tests/report/test_browser.py", "tests/report/test_screenshots.py"),
 )
-"""``make test-slow`` alone runs these (marker ``slow``): clusters, kills, browsers, installations, true trainings."""
+"""``make test-slow`` alone runs these (marker ``slow``), the longest first."""
 TOGETHER = ("tests/slurm/",)
 """One process runs them all: a machine can hold one cluster at a time."""
 
@@ -34,6 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: next((n for n, start in enumerate(SLOW) if item.nodeid.startswith(start)), len(SLOW)))
 
 
 @pytest.hookimpl(optionalhook=True)

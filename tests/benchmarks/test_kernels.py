@@ -45,6 +45,7 @@ def test_both_forms_agree(name):
         assert more > fewer > 0
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_list(tmp_path):
     command = [sys.executable, "-m", "benchmarks", "--only", "threshold-sweep", "--repeats", "1", "--json", "out.json"]
     ran = subprocess.run(

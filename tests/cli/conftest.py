@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.finished_run import CONFIG, Results, fresh  # noqa: E402
-from tests.cli.photo_folder import CPU, NONE, PhotoFolder  # noqa: E402
+from tests.cli.finished_run import CONFIG, Results, fresh
+from tests.cli.photo_folder import CPU, NONE, PhotoFolder
+from tests.workflow.finished import inside
 from wsss.cli import main
 
 Wsss = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Everything is made and up to date."""
-    monkeypatch.chdir(tmp_path)
-    fresh()
-    made = Results(tmp_path)
-    made.make(made.configure(CONFIG))
+    made = Results(tmp_path_factory.mktemp("finished"))
+    with inside(made.folder):
+        made.make(made.configure(CONFIG))
     return made
+
+
+@pytest.fixture
+def results(finished: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
+    """A copy of it, to work in."""
+    monkeypatch.chdir(shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True))
+    fresh()
+    return Results(tmp_path, finished.clock)
 
 
 @pytest.fixture
@@ -50,7 +59,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PhotoFolder:
+def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PhotoFolder:
     """Photos and tags in the working directory."""
     monkeypatch.chdir(tmp_path)
     return PhotoFolder(tmp_path)

@@ -49,9 +49,9 @@ def fresh() -> None:
 class Results:
     """A working folder with a configuration and its results."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: int = 0) -> None:
         self.folder, self.run = folder, folder / "results" / "scenes" / "s0"
-        self.clock = 0
+        self.clock = clock
 
     def configure(self, config: dict[str, Any], name: str = "config.yaml") -> Chain:
         (self.folder / name).write_text(yaml.safe_dump(config, sort_keys=False))

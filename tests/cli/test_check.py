@@ -22,7 +22,7 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_in_order(box: PhotoFolder, wsss) -> None:
+def test_in_order(pets: PhotoFolder, wsss) -> None:
     configure()
     before = sorted(os.listdir())
     code, said, _ = wsss("check")
@@ -31,40 +31,40 @@ def test_in_order(box: PhotoFolder, wsss) -> None:
     assert sorted(os.listdir()) == before, "it writes nothing"
 
 
-def broken_photo(box: PhotoFolder) -> None:
-    path = box.photos / "p03.jpg"
+def broken_photo(pets: PhotoFolder) -> None:
+    path = pets.photos / "p03.jpg"
     path.write_bytes(path.read_bytes()[:300])
 
 
-def lost_photo(box: PhotoFolder) -> None:
-    (box.photos / "p04.jpg").rename(box.photos / "p044.jpg")
+def lost_photo(pets: PhotoFolder) -> None:
+    (pets.photos / "p04.jpg").rename(pets.photos / "p044.jpg")
 
 
-def twin(box: PhotoFolder) -> None:
-    box.paint("p05", suffix=".png")
+def twin(pets: PhotoFolder) -> None:
+    pets.paint("p05", suffix=".png")
 
 
-def two_rows(box: PhotoFolder) -> None:
-    with box.table.open("a") as file:
+def two_rows(pets: PhotoFolder) -> None:
+    with pets.table.open("a") as file:
         file.write("p06,dog\n")
 
 
-def untagged(box: PhotoFolder) -> None:
-    box.paint("p99")
+def untagged(pets: PhotoFolder) -> None:
+    pets.paint("p99")
 
 
-def empty_class(box: PhotoFolder) -> None:
+def empty_class(pets: PhotoFolder) -> None:
     configure(classes=["cat", "dog", "zebra"])
 
 
-def misspelt_tag(box: PhotoFolder) -> None:
+def misspelt_tag(pets: PhotoFolder) -> None:
     configure(classes=["cat", "dog"])
-    box.table.write_text(box.table.read_text().replace('p00,"cat"', 'p00,"catt"'))
+    pets.table.write_text(pets.table.read_text().replace('p00,"cat"', 'p00,"catt"'))
 
 
-def wrong_mask(box: PhotoFolder) -> None:
+def wrong_mask(pets: PhotoFolder) -> None:
     configure(masks="masks")
-    box.mask("p00", value=7)
+    pets.mask("p00", value=7)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def wrong_mask(box: PhotoFolder) -> None:
     ],
     ids=lambda one: one.__name__ if callable(one) else "",
 )  # fmt: skip
-def test_problems(box: PhotoFolder, wsss, spoil: Any, said: str) -> None:
+def test_problems(pets: PhotoFolder, wsss, spoil: Any, said: str) -> None:
     configure()
-    spoil(box)
+    spoil(pets)
     code, out, error = wsss("check")
     assert (code, error) == (2, "")
     assert said in flat(out) and "->" in out
@@ -91,34 +91,34 @@ def test_problems(box: PhotoFolder, wsss, spoil: Any, said: str) -> None:
     assert "photos" in flat(out).split("problem")[0], "what the dataset holds is told all the same"
 
 
-def test_all_at_once(box: PhotoFolder, wsss) -> None:
+def test_all_at_once(pets: PhotoFolder, wsss) -> None:
     configure()
     for spoil in (broken_photo, lost_photo, twin, two_rows):
-        spoil(box)
+        spoil(pets)
     out = wsss("check")[1]
     assert [out.count(f"{kind} (") for kind in ("unreadable image", "missing image", "duplicate id")] == [1, 1, 1]
     assert "5 problems" in out  # p044 has no tags
 
 
-def test_dropped_ones_are_listed_and_harmless(box: PhotoFolder, wsss) -> None:
+def test_dropped_ones_are_listed_and_harmless(pets: PhotoFolder, wsss) -> None:
     configure(broken="drop")
-    broken_photo(box)
+    broken_photo(pets)
     code, out, _ = wsss("check")
     assert code == 0 and "id 'p03'" in out and "1 problem, left out as 'broken: drop' says" in out
 
 
-def test_a_table_that_is_not_there(box: PhotoFolder, wsss) -> None:
+def test_a_table_that_is_not_there(pets: PhotoFolder, wsss) -> None:
     configure(labels="tagz.csv")
     code, _, error = wsss("check")
     assert code == 2 and "tagz.csv: the table of tags (labels) is not there" in error
 
 
-def test_few_photos_of_a_class_are_pointed_out(box: PhotoFolder, wsss) -> None:
+def test_few_photos_of_a_class_are_pointed_out(pets: PhotoFolder, wsss) -> None:
     configure()
     assert "few" in wsss("check")[1]
 
 
-def test_files_that_recipes_name(box: PhotoFolder, wsss) -> None:
+def test_files_that_recipes_name(pets: PhotoFolder, wsss) -> None:
     configure()
     config = yaml.safe_load(Path("config.yaml").read_text())
     config["classifiers"] = {"a": {"objective": "vanilla", "pretrained": "gone.safetensors"}}
@@ -133,7 +133,7 @@ def test_files_that_recipes_name(box: PhotoFolder, wsss) -> None:
     assert wsss("check")[0] == 0
 
 
-def test_scenes_and_names(box: PhotoFolder, wsss) -> None:
+def test_scenes_and_names(pets: PhotoFolder, wsss) -> None:
     Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
     assert "24 training and 8 validation scenes" in wsss("check")[1]
     assert "has no dataset 'scene'; did you mean 'scenes'?" in wsss("check", "--dataset", "scene")[2]

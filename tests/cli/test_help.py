@@ -6,6 +6,8 @@ import io
 import resource
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
 
 import pytest
 
@@ -100,3 +102,9 @@ def test_colours_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
             assert not coloured(Terminal())
     monkeypatch.setenv("NO_COLOR", "")  # the standard: empty is as if it were not there
     assert coloured(Terminal())
+
+
+def test_installed_as_a_program() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    module, _, name = scripts["wsss"].partition(":")
+    assert callable(getattr(import_module(module), name))

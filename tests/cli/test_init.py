@@ -15,7 +15,7 @@ ANIMALS = ROOT.parent / "shared" / "data" / "animals"
 pytestmark = pytest.mark.usefixtures("plain_machine")
 
 
-def test_says_what_it_found_and_writes_what_a_run_reads(box: PhotoFolder, wsss) -> None:
+def test_says_what_it_found_and_writes_what_a_run_reads(pets: PhotoFolder, wsss) -> None:
     code, said, error = wsss("init", "photos")
     assert (code, error) == (0, "")
     for text in ("12 files in photos", "64 pixels", "12 rows in tags.csv, 2 classes"):
@@ -30,7 +30,7 @@ def test_says_what_it_found_and_writes_what_a_run_reads(box: PhotoFolder, wsss) 
     assert "`wsss init photos`" in text and max(map(len, text.splitlines())) <= 120
 
 
-def test_the_same_photos_give_the_same_file(box: PhotoFolder, wsss) -> None:
+def test_the_same_photos_give_the_same_file(pets: PhotoFolder, wsss) -> None:
     texts = []
     for _ in range(2):
         assert wsss("init", "photos", "--force")[0] == 0
@@ -38,7 +38,7 @@ def test_the_same_photos_give_the_same_file(box: PhotoFolder, wsss) -> None:
     assert texts[0] == texts[1]
 
 
-def test_never_writes_over_a_file(box: PhotoFolder, wsss) -> None:
+def test_never_writes_over_a_file(pets: PhotoFolder, wsss) -> None:
     Path("config.yaml").write_text("mine")
     code, said, error = wsss("init", "photos")
     assert (code, said) == (2, "") and "config.yaml is there already" in error and "--force" in error
@@ -50,30 +50,30 @@ def test_never_writes_over_a_file(box: PhotoFolder, wsss) -> None:
     assert wsss("init", "photos", "--force")[0] == 0 and written()
 
 
-def test_a_mistake_leaves_no_file(box: PhotoFolder, wsss) -> None:
+def test_a_mistake_leaves_no_file(pets: PhotoFolder, wsss) -> None:
     assert wsss("init", "photos", "--labels", "tagz.csv")[0] == 2
     assert not Path("config.yaml").exists()
     assert "photos is a folder; --out is the name of a file" in wsss("init", "photos", "--out", "photos", "--force")[2]
 
 
-def test_folders_that_are_none(box: PhotoFolder, wsss) -> None:
+def test_folders_that_are_none(pets: PhotoFolder, wsss) -> None:
     assert "photo: there is no such folder; did you mean photos?" in wsss("init", "photo")[2]
     assert "is a file; name the folder" in wsss("init", "photos/p00.jpg")[2]
     Path("empty").mkdir()
     assert "empty: holds no photo" in wsss("init", "empty")[2]
 
 
-def test_a_folder_with_images_inside(box: PhotoFolder, wsss) -> None:
+def test_a_folder_with_images_inside(pets: PhotoFolder, wsss) -> None:
     Path("farm").mkdir()
-    box.photos.rename("farm/images")
-    box.table.rename("farm/labels.csv")
+    pets.photos.rename("farm/images")
+    pets.table.rename("farm/labels.csv")
     assert wsss("init", "farm")[0] == 0
     assert written().dataset == ("farm",)
     assert written().recipes["datasets"]["farm"].images == "farm/images"
 
 
-def test_names_that_need_quotes(box: PhotoFolder, wsss) -> None:
-    box.photos.rename("my: photos #1")
+def test_names_that_need_quotes(pets: PhotoFolder, wsss) -> None:
+    pets.photos.rename("my: photos #1")
     assert wsss("init", "my: photos #1")[0] == 0
     assert written().recipes["datasets"]["my-photos-1"].images == "my: photos #1"
     assert wsss("init", "my: photos #1", "--name", "pets", "--force")[0] == 0

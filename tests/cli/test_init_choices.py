@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("plain_machine")
 class TestChoices:
     """Numbers that fit what was found."""
 
-    def test_those_that_were_measured(self, box: PhotoFolder) -> None:
+    def test_those_that_were_measured(self, pets: PhotoFolder) -> None:
         """1,400 photos of 320 pixels on a CPU: benchmarks/RESULTS.md."""
         found = survey(Path("photos"))
         ids = [f"a{k}" for k in range(1625)]
@@ -41,7 +41,7 @@ class TestChoices:
         ((64, 48), CPU, 64, 8), ((96, 96), CPU, 96, 8), ((500, 375), CPU, 320, 64), ((500, 375), GPU, 480, 128),
         ((4000, 3000), GPU, 512, 256), ((3000, 4000), CPU, 320, 64), ((40, 30), CPU, 64, 8),
     ])  # fmt: skip
-    def test_sizes(self, box: PhotoFolder, size, machine: Machine, side: int, steps: int) -> None:
+    def test_sizes(self, pets: PhotoFolder, size, machine: Machine, side: int, steps: int) -> None:
         found = survey(Path("photos"))
         chosen = choose(replace(found, sizes={id: size for id in found.files}), machine, TRAINED)
         assert (chosen.side, chosen.steps) == (side, steps)
@@ -49,14 +49,14 @@ class TestChoices:
         assert chosen.long_side[0] <= chosen.long_side[1] == side
         assert any("photos are large" in note for note in chosen.notes) == (max(size) > 2000)
 
-    def test_quick_is_small_and_short(self, box: PhotoFolder, wsss) -> None:
+    def test_quick_is_small_and_short(self, pets: PhotoFolder, wsss) -> None:
         assert wsss("init", "photos", "--quick")[0] == 0
         config = written()
         assert list(config.recipes["classifiers"]) == ["vanilla"] and not config.recipes["affinity"]
         network = config.recipes["segmenters"]["vanilla"]
         assert network.crop <= 128 and network.epochs <= 12 and network.pretrained is False
 
-    def test_with_weights_the_whole_chain(self, box: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_with_weights_the_whole_chain(self, pets: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("wsss.cli.init.choose_weights", lambda *given: TRAINED)
         monkeypatch.setattr("wsss.cli.init.this_machine", lambda: GPU)
         said = wsss("init", "photos")[1]
@@ -67,7 +67,7 @@ class TestChoices:
         } == {"w.safetensors"}
         assert config.workstation.gpus == 2 and "no ImageNet weights" not in said
 
-    def test_every_class_is_trained_on(self, box: PhotoFolder) -> None:
+    def test_every_class_is_trained_on(self, pets: PhotoFolder) -> None:
         """A rare class is drawn for validation by some seeds; those are passed over."""
         found = survey(Path("photos"))
         rare = next(id for id in draw_splits(found.wanted, 0.2, 0)["val"])
@@ -82,7 +82,7 @@ class TestChoices:
 
 class TestWeights:
     @pytest.fixture
-    def file(self, box: PhotoFolder) -> Path:
+    def file(self, pets: PhotoFolder) -> Path:
         import timm
         from safetensors.torch import save_file
 

@@ -14,61 +14,61 @@ pytestmark = pytest.mark.usefixtures("plain_machine")
 
 
 class TestTable:
-    def test_in_the_folder(self, box: PhotoFolder) -> None:
-        box.table.rename(box.photos / "my tags.csv")
+    def test_in_the_folder(self, pets: PhotoFolder) -> None:
+        pets.table.rename(pets.photos / "my tags.csv")
         assert survey(Path("photos")).table == Path("photos/my tags.csv")
 
-    def test_misspelt(self, box: PhotoFolder, wsss) -> None:
+    def test_misspelt(self, pets: PhotoFolder, wsss) -> None:
         error = wsss("init", "photos", "--labels", "tag.csv")[2]
         assert "tag.csv: there is no such table of tags; did you mean tags.csv?" in error
 
-    def test_several(self, box: PhotoFolder) -> None:
-        (box.root / "old.csv").write_text("id,labels\np00,cat\n")
-        (box.root / "other.csv").write_text("name,price\na,1\n")
+    def test_several(self, pets: PhotoFolder) -> None:
+        (pets.root / "old.csv").write_text("id,labels\np00,cat\n")
+        (pets.root / "other.csv").write_text("name,price\na,1\n")
         with pytest.raises(WsssError, match=r"2 tables of tags \(old.csv, tags.csv\); name one with --labels"):
             survey(Path("photos"))
         assert survey(Path("photos"), Path("old.csv")).table == Path("old.csv")
 
-    def test_none(self, box: PhotoFolder) -> None:
-        box.table.unlink()
+    def test_none(self, pets: PhotoFolder) -> None:
+        pets.table.unlink()
         with pytest.raises(WsssError, match="no table of tags in photos or beside it.*'id,labels'"):
             survey(Path("photos"))
 
-    def test_another_header(self, box: PhotoFolder) -> None:
-        box.write("file,tags")
+    def test_another_header(self, pets: PhotoFolder) -> None:
+        pets.write("file,tags")
         with pytest.raises(WsssError, match="'id' and 'labels' but holds 'file', 'tags'"):
             survey(Path("photos"))
 
-    def test_no_label_at_all(self, box: PhotoFolder) -> None:
-        box.table.write_text("id,labels\np00,\n")
+    def test_no_label_at_all(self, pets: PhotoFolder) -> None:
+        pets.table.write_text("id,labels\np00,\n")
         with pytest.raises(WsssError, match="no row has a label"):
             survey(Path("photos"))
 
     @pytest.mark.parametrize("sign", [";", "|", ",", "/"])
-    def test_separator(self, box: PhotoFolder, wsss, sign: str) -> None:
-        box.write(joined=sign)
+    def test_separator(self, pets: PhotoFolder, wsss, sign: str) -> None:
+        pets.write(joined=sign)
         assert wsss("init", "photos")[0] == 0
         assert written().recipes["datasets"]["photos"].separator == sign
         assert wsss("check")[0] == 0
 
-    def test_a_class_name_with_a_slash_is_one_class(self, box: PhotoFolder) -> None:
-        box.tags = {id: ("cat/kitten",) for id in box.tags} | {"p00": ("dog",)}
-        box.write()
+    def test_a_class_name_with_a_slash_is_one_class(self, pets: PhotoFolder) -> None:
+        pets.tags = {id: ("cat/kitten",) for id in pets.tags} | {"p00": ("dog",)}
+        pets.write()
         assert survey(Path("photos")).classes == ("cat/kitten", "dog")
 
 
 class TestBesideThePhotos:
-    def test_masks(self, box: PhotoFolder, wsss) -> None:
-        for id in list(box.tags)[:6]:
-            box.mask(id)
+    def test_masks(self, pets: PhotoFolder, wsss) -> None:
+        for id in list(pets.tags)[:6]:
+            pets.mask(id)
         assert "masks   6 in masks" in wsss("init", "photos")[1]
         config = written()
         assert config.recipes["datasets"]["photos"].masks == "masks"
         assert 1 <= config.evaluation.calibration_images <= 6
         assert config.recipes["masks"]["p-noc"].threshold.policy == "calibrated"
 
-    def test_masks_of_others(self, box: PhotoFolder, wsss) -> None:
-        box.mask("stranger")
+    def test_masks_of_others(self, pets: PhotoFolder, wsss) -> None:
+        pets.mask("stranger")
         assert wsss("init", "photos")[0] == 0 and written().recipes["datasets"]["photos"].masks is None
         error = wsss("init", "photos", "--masks", "masks", "--force")[2]
         assert "masks: holds no mask of these photos; a mask is called ID.png, like p00.png" in error
@@ -77,25 +77,25 @@ class TestBesideThePhotos:
         )[2]  # fmt: skip
 
     @pytest.mark.parametrize("given", [(), ("--masks", "photos/masks")])
-    def test_masks_among_the_photos(self, box: PhotoFolder, wsss, given: tuple[str, ...]) -> None:
-        box.mask("p00", folder="photos/masks")
+    def test_masks_among_the_photos(self, pets: PhotoFolder, wsss, given: tuple[str, ...]) -> None:
+        pets.mask("p00", folder="photos/masks")
         assert "photos/masks lies among the photos" in wsss("init", "photos", *given)[2]
 
-    def test_lists(self, box: PhotoFolder, wsss) -> None:
-        Path("train.txt").write_text("".join(f"{id}.jpg\n" for id in list(box.tags)[:9]))
-        Path("val.txt").write_text("".join(f"{id}\n" for id in list(box.tags)[9:]))
+    def test_lists(self, pets: PhotoFolder, wsss) -> None:
+        Path("train.txt").write_text("".join(f"{id}.jpg\n" for id in list(pets.tags)[:9]))
+        Path("val.txt").write_text("".join(f"{id}\n" for id in list(pets.tags)[9:]))
         assert "train.txt (9), val.txt (3)" in wsss("init", "photos")[1]
         dataset = written().recipes["datasets"]["photos"]
         assert (dataset.train, dataset.val) == ("train.txt", "val.txt")
         assert wsss("check")[0] == 0
 
-    def test_lists_of_others(self, box: PhotoFolder, wsss) -> None:
+    def test_lists_of_others(self, pets: PhotoFolder, wsss) -> None:
         for name in ("train", "val"):
             Path(f"{name}.txt").write_text("stranger\n")
         assert "are not used: they do not name these photos" in wsss("init", "photos")[1]
         assert written().recipes["datasets"]["photos"].train is None
 
-    def test_class_names(self, box: PhotoFolder, wsss) -> None:
+    def test_class_names(self, pets: PhotoFolder, wsss) -> None:
         Path("classes.txt").write_text("dog\ncat\n")
         assert wsss("init", "photos")[0] == 0
         assert written().recipes["datasets"]["photos"].classes == "classes.txt"
@@ -113,51 +113,51 @@ class TestProblems:
         assert wsss("check")[0] == 2
         return " ".join(said.split())
 
-    def test_a_photo_without_tags(self, box: PhotoFolder, wsss) -> None:
-        box.paint("new one")
+    def test_a_photo_without_tags(self, pets: PhotoFolder, wsss) -> None:
+        pets.paint("new one")
         assert "1 photo without a row of tags: new one; add a row for each" in self.said(wsss)
 
-    def test_tags_without_a_photo(self, box: PhotoFolder, wsss) -> None:
-        box.tags["gone"] = ("cat",)
-        box.write()
+    def test_tags_without_a_photo(self, pets: PhotoFolder, wsss) -> None:
+        pets.tags["gone"] = ("cat",)
+        pets.write()
         assert "1 id of tags.csv without a photo: gone; restore the photos" in self.said(wsss)
 
-    def test_ids_with_a_suffix(self, box: PhotoFolder, wsss) -> None:
-        box.tags = {f"{id}.jpg": names for id, names in box.tags.items()} | {"p00": ("cat",), "p01": ("dog",)}
-        box.tags |= {"p02": ("dog",), "p03": ("cat",)}
-        box.write()
+    def test_ids_with_a_suffix(self, pets: PhotoFolder, wsss) -> None:
+        pets.tags = {f"{id}.jpg": names for id, names in pets.tags.items()} | {"p00": ("cat",), "p01": ("dog",)}
+        pets.tags |= {"p02": ("dog",), "p03": ("cat",)}
+        pets.write()
         assert "12 ids of tags.csv end in a suffix ('p00.jpg'); write ids without it" in self.said(wsss)
 
-    def test_a_photo_that_cannot_be_read(self, box: PhotoFolder, wsss) -> None:
-        (box.photos / "p03.jpg").write_bytes(b"no image")
+    def test_a_photo_that_cannot_be_read(self, pets: PhotoFolder, wsss) -> None:
+        (pets.photos / "p03.jpg").write_bytes(b"no image")
         assert "photos/p03.jpg cannot be read: not an image of a known kind; copy it again" in self.said(wsss)
 
-    def test_no_photo_that_can_be_read(self, box: PhotoFolder, wsss) -> None:
-        for path in box.photos.iterdir():
+    def test_no_photo_that_can_be_read(self, pets: PhotoFolder, wsss) -> None:
+        for path in pets.photos.iterdir():
             path.write_bytes(b"no image")
         code, _, error = wsss("init", "photos")
         assert code == 2 and "cannot be read as an image (not an image of a known kind), nor can any other" in error
 
-    def test_two_photos_of_one_id(self, box: PhotoFolder, wsss) -> None:
-        box.paint("p03", suffix=".png")
+    def test_two_photos_of_one_id(self, pets: PhotoFolder, wsss) -> None:
+        pets.paint("p03", suffix=".png")
         assert "photos/p03.jpg, photos/p03.png: several photos of one id (p03)" in self.said(wsss)
 
-    def test_two_rows_of_one_id(self, box: PhotoFolder, wsss) -> None:
-        with box.table.open("a") as file:
+    def test_two_rows_of_one_id(self, pets: PhotoFolder, wsss) -> None:
+        with pets.table.open("a") as file:
             file.write("p03,dog\n")
         assert "tags.csv: id p03: has another row of tags in line 14; keep one row an id" in self.said(wsss)
 
-    def test_a_class_with_no_photo(self, box: PhotoFolder, wsss) -> None:
+    def test_a_class_with_no_photo(self, pets: PhotoFolder, wsss) -> None:
         Path("classes.txt").write_text("cat\ndog\nzebra\n")
         assert "no photo has the tag zebra; tag some, or take it out of classes.txt" in self.said(wsss)
 
-    def test_left_out_when_asked_for(self, box: PhotoFolder, wsss) -> None:
-        (box.photos / "p03.jpg").write_bytes(b"no image")
+    def test_left_out_when_asked_for(self, pets: PhotoFolder, wsss) -> None:
+        (pets.photos / "p03.jpg").write_bytes(b"no image")
         said = wsss("init", "photos", "--broken", "drop")[1]
         assert "p03.jpg cannot be read" in said and "wsss run will stop" not in said
         assert written().recipes["datasets"]["photos"].broken == "drop"
         assert wsss("check")[0] == 0
 
-    def test_nothing_to_learn_from(self, box: PhotoFolder, wsss) -> None:
-        box.table.write_text("id,labels\np00,cat\np01,dog\n")
+    def test_nothing_to_learn_from(self, pets: PhotoFolder, wsss) -> None:
+        pets.table.write_text("id,labels\np00,cat\np01,dog\n")
         assert "at least 2 and 1 are needed: tag more photos" in wsss("init", "photos")[2]

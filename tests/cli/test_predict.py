@@ -65,13 +65,13 @@ def new(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Photo
     """Six photos of two sizes, one in a folder, one lying on its side."""
     shutil.copytree(trained / "results", tmp_path / "results")
     monkeypatch.chdir(tmp_path)
-    box = PhotoFolder(tmp_path, 4)
-    box.paint("farm/sheep 7", 7, size=(40, 56), suffix=".PNG")
-    turned = Image.open(box.paint("turned", 8))
+    pets = PhotoFolder(tmp_path, 4)
+    pets.paint("farm/sheep 7", 7, size=(40, 56), suffix=".PNG")
+    turned = Image.open(pets.paint("turned", 8))
     exif = turned.getexif()
     exif[274] = 6
-    turned.save(box.photos / "turned.jpg", exif=exif)
-    return box
+    turned.save(pets.photos / "turned.jpg", exif=exif)
+    return pets
 
 
 IDS = ["farm/sheep 7", "p00", "p01", "p02", "p03", "turned"]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.engine.tiny_training import Goal, trainer
+from tests.engine.tiny_training import LineObjective, trainer
 from wsss.config.loader import load
 from wsss.errors import WsssError
 from wsss.losses.base import Loss
@@ -24,7 +24,7 @@ from wsss.workflow.rules import Rules
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Twice(Goal):
+class Twice(LineObjective):
     """With a second value to log."""
 
     def losses(self, batch, training_step):

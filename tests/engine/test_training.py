@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import wsss.training.engine
-from tests.engine.tiny_training import SMALL, Failing, Goal, Line, trainer
+from tests.engine.tiny_training import SMALL, Failing, Line, LineObjective, trainer
 from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.losses.base import Loss
@@ -75,7 +75,7 @@ def test_no_checkpoint_holds_what_is_not_finite(tiny_index, make_run, monkeypatc
     assert state["step"] == 4 and all(v.isfinite().all() for v in state["networks"]["line"].values())
 
 
-class Seldom(Goal):
+class Seldom(LineObjective):
     """A part of every second step, of value 6."""
 
     def losses(self, batch, training_step):

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from tests.engine.tiny_training import Goal, Line, trainer
+from tests.engine.tiny_training import Line, LineObjective, trainer
 from wsss.data.loading import TrainingViews
 from wsss.data.sampling import Order
 from wsss.losses.base import Loss
@@ -23,7 +23,7 @@ class HalfNew(Line):
         return name == "layer.weight"
 
 
-class Scaled(Goal):
+class Scaled(LineObjective):
     """The classification loss, many times over where wanted; in step ``overflow`` its gradient is infinite."""
 
     def __init__(self, scale=1.0, overflow=None) -> None:

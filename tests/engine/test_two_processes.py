@@ -1,4 +1,5 @@
-"""Two processes that train together: like one, and agreed on where to stop, what to save and when to fail."""
+"""Two processes that train together agree on where to stop, what to save and when to fail. That they train like one:
+``test_processes``."""
 
 from __future__ import annotations
 
@@ -16,33 +17,8 @@ from wsss.errors import WsssError
 from wsss.objectives.p_noc import PNoc
 from wsss.runtime.run import Run
 from wsss.settings import PNocSettings
-from wsss.store.weights import load_weights
 from wsss.system.exit import Interrupted
 from wsss.training.engine import Trainer
-
-
-def train(rank, index, ordinary, out):
-    """What P-NOC learns of its head."""
-    settings = PNocSettings(**{**SMALL, "ordinary": "vanilla", "batch_norm": "fixed", "warm_start": "vanilla"})
-    args = SimpleNamespace(out=out, state=None, seed=0, threads=1, device="cpu")
-    given = {"ordinary": ordinary, "warm_start": ordinary}
-    run = Run(args, settings, {"index": index, **given})
-    views = TrainingViews(Index.load(index).labelled("train"), 2, settings, 0)
-    network = Trainer(PNoc(settings, 2, given), views, settings, run, torch.device("cpu")).train()
-    return {k: v.tolist() for k, v in network.state_dict().items() if "head" in k}
-
-
-def test_two_processes_train_like_one(tiny_index, trained_ordinary, tmp_path):
-    """Same global batch, fixed batch norm: weights agree to 1e-4 (sums are taken in another order)."""
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    one = train(0, tiny_index, trained_ordinary, tmp_path / "one")
-    first, second = together(2, train, tiny_index, trained_ordinary, tmp_path / "two")
-    start, _ = load_weights(trained_ordinary / "model.safetensors")
-    assert first == second
-    for key, values in one.items():
-        torch.testing.assert_close(torch.tensor(first[key]), torch.tensor(values), atol=1e-4, rtol=1e-3)
-    assert (torch.tensor(one["head.weight"]) - start["head.weight"]).abs().max() > 1e-3
 
 
 def train_whole_cut_and_failing(rank, index, ordinary, folder):

@@ -43,7 +43,7 @@ class Line(Trainable):
         return True
 
 
-class Goal(Objective):
+class LineObjective(Objective):
     """The classification loss."""
 
     product = "line"
@@ -56,7 +56,7 @@ class Goal(Objective):
         yield Loss("line", loss, {"loss": loss.detach()})
 
 
-class Failing(Goal):
+class Failing(LineObjective):
     """From step 4 on (from 0) the loss is no number; or it is one, and its gradient is not."""
 
     def __init__(self, where) -> None:
@@ -73,7 +73,7 @@ class Failing(Goal):
 
 
 def trainer(index_folder, run, objective=None, **settings):
-    """A training of ``Goal``, or of another objective, without augmentation."""
+    """A training of ``LineObjective``, or of another objective, without augmentation."""
     run.settings = settings = VanillaSettings(**{**SMALL, "augment": (), **settings})
     views = TrainingViews(Index.load(index_folder).labelled("train"), 2, settings, 0)
-    return Trainer(objective or Goal(), views, settings, run, torch.device("cpu"))
+    return Trainer(objective or LineObjective(), views, settings, run, torch.device("cpu"))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import io
+import re
 import shutil
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.workflow.finished import finish, inside
-from tests.workflow.planned import called, dag
+from tests.workflow.planned import called, dag, fresh
+from wsss.cli import main
+from wsss.workflow.chain import Chain
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "workflow", "stages", "wsss", "envs")
@@ -70,6 +75,17 @@ class Checkout:
         ``cams p-noc 0/3``."""
         with inside(self.folder), dag(self.checkout / "Snakefile", self.folder, config, frozenset(targets)) as jobs:
             return {named(job) for job in jobs.needrun_jobs() if job.output}
+
+    def listed(self) -> set[str]:
+        """The same, as ``wsss plan --jobs`` lists it."""
+        said = io.StringIO()
+        with inside(self.folder), fresh(), redirect_stdout(said):
+            assert main(["plan", "--jobs"]) == 0
+            chain = Chain.read(None)
+            jobs = [chain.at(folder) for folder in re.findall(r"^  (results/\S+): ", said.getvalue(), re.M)]
+        seeds = (job.seed if job.seed != "0" else "" for job in jobs)
+        words = ((job.rule, job.kind, job.name or job.dataset, seed) for job, seed in zip(jobs, seeds, strict=True))
+        return {" ".join(filter(None, one)) for one in words}
 
 
 def named(job: Any) -> str:

@@ -111,6 +111,12 @@ def test_commands_are_derived() -> None:
     assert "--gather 2" in made.command(wildcards, Given(parts=["a", "b"]), ["x/y/manifest.json"], 3)
     assert "--kind masks " in said(made, scored("masks")) and "stages/scores.py" in said(made, scored("masks"))
 
+    several = rules("cams: {both: {source: ensemble, members: [p-noc, vanilla], rule: calibrated}}")
+    members = (
+        f"--members {run}/cams/p-noc {run}/cams/vanilla --scores {run}/scores/cams/p-noc {run}/scores/cams/vanilla"
+    )
+    assert f" {members} --settings " in said(several, at("cams", "both")), "a list of folders is one flag"
+
 
 def test_patterns_take_the_names_and_nothing_else() -> None:
     made = rules("classifiers: {a.b: {objective: vanilla}}")

@@ -30,7 +30,7 @@ from wsss.system.workers import over
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "a process that loads images died"),
     ],
 )
-def test_each_mishap_is_one_sentence_with_a_cure(error: Exception, said: str) -> None:
+def test_each_failure_is_one_sentence_with_a_cure(error: Exception, said: str) -> None:
     told = describe(error, Path("results/x"))
     assert told is not None and told.startswith("results/x: ") and said in told and "\n" not in told
     assert told.endswith("give the same command again; what is done is kept")
@@ -46,7 +46,7 @@ def test_what_caused_an_error_is_looked_at_too() -> None:
         assert "the disk is full" in describe(error, Path("x"))
 
 
-def test_other_errors_are_no_mishaps() -> None:
+def test_other_errors_are_left_alone() -> None:
     assert describe(ValueError("shapes differ"), Path("x")) is None
     with pytest.raises(ValueError), writing("x"):
         raise ValueError("shapes differ")
