@@ -1,7 +1,8 @@
 """Pseudo-labels: maps against a background score, then the dense CRF over the classes of the image's tags.
 
-The background score is a constant, a constant for every class or map (``wsss.refine.thresholds``), or the complement
-of saliency (Xie et al. 2022). With an ignore band the maps are read twice and what the two readings disagree on is left out (IRN, Ahn et al. 2019).
+The background score is a constant, a constant for every class or map (see ``wsss.refine.thresholds``), or the
+complement of saliency (Xie et al. 2022). With an ignore band the maps are read twice and what the two readings disagree
+on is left out (IRN, Ahn et al. 2019).
 """
 
 from __future__ import annotations
