@@ -125,6 +125,17 @@ REFUSALS = {
         "classifiers: {vanilla: {objective: vanilla, precision: bf}}",
         ["classifiers.vanilla.precision: expected one of auto, fp32, bf16, fp16, got \"bf\"; did you mean 'bf16'?"],
     ),
+    "neither a number nor the word for one": (
+        "saliency: {c2am: {objective: c2am, refine: {threshold: otso}}}",
+        [
+            'saliency.c2am.refine.threshold: expected otsu or a number of at least 0 and at most 1, got "otso"; '
+            "did you mean 'otsu'?"
+        ],
+    ),
+    "a threshold of each class where each map has one": (
+        "masks: {p-noc: {cams: p-noc, threshold: {policy: otsu, per_class: true}}}",
+        ["masks.p-noc.threshold: policy otsu has a threshold for every map already; leave per_class out"],
+    ),
     "unknown value in a list": (
         "classifiers: {vanilla: {objective: vanilla, augment: [randaugmnt]}}",
         ["classifiers.vanilla.augment[0]: expected one of colour-jitter, randaugment", "did you mean 'randaugment'?"],

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from wsss.report.effects import Effect, effects, effects_table, harm, missed, signed
-from wsss.report.provenance import Scored
+from wsss.report.provenance import Scored, supervision
+from wsss.report.tables import scores_table
 from wsss.store.manifest import write_manifest
 
 CURVE = {"threshold": [0.1, 0.3, 0.6], "miou": [0.20, 0.40, 0.35]}
@@ -74,6 +75,38 @@ def test_masks_stand_beside_the_maps_at_their_threshold(run: Run) -> None:
         ("threshold", "plain", "each", "val", 0.41, 0.5, "helps"),
         ("saliency and dense CRF", "plain", "salient", "val", 0.41, 0.5, "helps"),
     ]
+
+
+def test_masks_with_a_threshold_of_each_map_stand_beside_the_calibrated_one(run: Run) -> None:
+    """There is no one place on the curve, so the step is the threshold, too."""
+    run.maps("plain", 0.41)
+    facts = {"threshold": {"policy": "otsu", "mean": 0.3, "maps": 7}}
+    run.masks("raw", 0.42, "cams/plain", facts=facts, crf=None)
+    run.masks("crf", 0.45, "cams/plain", facts=facts, crf={"iterations": 10})
+    assert said(effects(run.scored)) == [
+        ("Otsu per map", "plain", "raw", "val", 0.41, 0.42, "helps"),
+        ("Otsu per map and dense CRF", "plain", "crf", "val", 0.41, 0.45, "helps"),
+    ]
+    assert missed(run.scored, [one.artefact for one in run.scored]) == []  # nothing was fixed beforehand
+
+
+def test_saliency_masks_with_otsus_threshold_stand_beside_the_calibrated_one(run: Run) -> None:
+    run.add("saliency-maps/net", [])
+    run.score("saliency", "saliency-maps/net", val={"policies": {"calibrated": {"miou": 0.7}}, "curve": CURVE})
+    run.add("saliency-masks/net", ["saliency-maps/net"], {"threshold": "otsu"}, threshold={"policy": "otsu"})
+    run.score("saliency-masks", "saliency-masks/net", val={"policies": {"": {"miou": 0.3}}})
+    assert said(effects(run.scored)) == [("Otsu per map", "net", "net", "val", 0.7, 0.3, "hurts")]
+
+
+def test_the_table_says_that_each_map_has_its_threshold(run: Run) -> None:
+    facts = {"policy": "otsu", "images": 5, "maps": 7, "mean": 0.312, "std": 0.1}
+    run.masks("otsu", 0.42, facts={"threshold": facts}, cams="plain", crf=None)
+    run.masks("bare", 0.42, facts={"threshold": {"policy": "otsu", "images": 0, "maps": 0}}, cams="plain", crf=None)
+    table = scores_table("masks", run.scored)
+    place = table.heads.index("threshold chosen")
+    assert {row[0]: row[place] for row in table.rows} == {"otsu": "Otsu per map, mean 0.31", "bare": "Otsu per map"}
+    (folder,) = (one.artefact for one in run.scored if one.recipe == "otsu")
+    assert not any("mask" in each for each in supervision(folder))
 
 
 def test_masks_that_leave_pixels_out_are_not_compared(run: Run) -> None:

@@ -90,7 +90,7 @@ def chosen_by_scores(kind: str, recipe: Any) -> Iterator[str]:
     """The maps whose scores a recipe chooses a threshold or weights by."""
     if kind == "cams" and recipe.source == "ensemble" and recipe.rule == "calibrated":
         yield from recipe.members
-    if kind == "masks" and recipe.source == "cams" and recipe.threshold.policy != "fixed":
+    if kind == "masks" and recipe.source == "cams" and recipe.threshold.policy in ("calibrated", "oracle"):
         if recipe.saliency is None and recipe.ignore is None:
             yield recipe.cams
 

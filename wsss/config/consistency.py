@@ -36,7 +36,7 @@ def inconsistencies(recipes: Recipes, datasets: tuple[str, ...]) -> Iterator[Pro
 def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[Path, str | int, tuple[str, ...], str]]:
     """Where a recipe needs ground-truth masks: path, value, the maps that are compared with them, and what to do
     without."""
-    if isinstance(settings, MasksSettings) and settings.threshold.policy != "fixed":
+    if isinstance(settings, MasksSettings) and settings.threshold.looks_at_masks:
         if settings.saliency is None and settings.ignore is None:
             yield (kind, name, "threshold", "policy"), settings.threshold.policy, (settings.cams,), "use 'fixed'"
     if isinstance(settings, EnsembleSettings) and settings.rule == "calibrated":

@@ -1,7 +1,8 @@
 """Pseudo-labels: maps against a background score, then the dense CRF over the classes of the image's tags.
 
-The background score is a constant, a constant for every class, or the complement of saliency (Xie et al. 2022). With
-an ignore band the maps are read twice and what the two readings disagree on is left out (IRN, Ahn et al. 2019).
+The background score is a constant, a constant for every class or map (see ``wsss.refine.thresholds``), or the
+complement of saliency (Xie et al. 2022). With an ignore band the maps are read twice and what the two readings disagree
+on is left out (IRN, Ahn et al. 2019).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 
 from wsss.data.palette import IGNORE
 from wsss.refine.crf import DenseCRF, label_unary, score_unary
+from wsss.refine.thresholds import Band
 from wsss.settings import AffinityLabelSettings, CrfSettings, IgnoreBand
 
 Background = float | np.ndarray
@@ -96,7 +98,7 @@ def pseudo_mask(
 def banded_mask(
     maps: np.ndarray,
     classes: np.ndarray,
-    band: IgnoreBand | AffinityLabelSettings,
+    band: IgnoreBand | AffinityLabelSettings | Band,
     image: np.ndarray | None = None,
     crf: CrfSettings | None = None,
 ) -> np.ndarray:

@@ -119,16 +119,17 @@ def compared(before: Scored, after: Scored, split: str) -> tuple[float, float] |
         if "unlabelled" in policies[1].get("", {}):
             return None
         value = at(old, threshold_of(after))
-        if value is None:  # no map, no threshold, or one for each class
+        if value is None:  # no map, no threshold, or one for each class or map
             value = next((policies[0][p].get("miou") for p in ("", "calibrated", "fixed") if p in policies[0]), None)
     return None if value is None or result is None else (value, result)
 
 
 def threshold_of(masks: Scored) -> float | None:
-    """The one threshold that masks were made with; None without one, or with one for each class."""
+    """The one threshold that masks were made with; None without one, or with one for each class or map."""
     manifest = read_manifest(masks.artefact)
     if masks.kind == "saliency-masks":
-        return (manifest.get("settings") or {}).get("threshold")
+        value = (manifest.get("settings") or {}).get("threshold")
+        return None if value == "otsu" else value
     facts = manifest.get("threshold") or {}
     return None if "per_class" in facts else facts.get("value")
 
@@ -146,13 +147,15 @@ def at(content: dict[str, Any], threshold: float | None) -> float | None:
 
 def step_name(after: Scored) -> str:
     """What was done, in words."""
-    settings = read_manifest(after.artefact).get("settings") or {}
+    manifest = read_manifest(after.artefact)
+    settings = manifest.get("settings") or {}
     source = settings.get("source")
     if after.kind == "segmenters":
         return "training a network"
     if source in ("walk", "ensemble", "vote"):
         return {"walk": "random walk", "ensemble": "ensemble", "vote": "vote"}[source]
-    parts = [name for key, name in (("saliency", "saliency"), ("crf", "dense CRF")) if settings.get(key)]
+    parts = ["Otsu per map"] if (manifest.get("threshold") or {}).get("policy") == "otsu" else []
+    parts += [name for key, name in (("saliency", "saliency"), ("crf", "dense CRF")) if settings.get(key)]
     return " and ".join(parts) or "threshold"
 
 

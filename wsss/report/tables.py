@@ -174,6 +174,9 @@ def mask_threshold(group: Group, _: str) -> str:
         return f"{facts[0]['policy']}, of each class {min(each):g}–{max(each):g}"
     if "foreground" in facts[0]:
         return f"{facts[0]['policy']} {facts[0]['background']:g}–{facts[0]['foreground']:g}"
+    if facts[0].get("policy") == "otsu":
+        found = [f["mean"] for f in facts if "mean" in f]
+        return "Otsu per map" + (f", mean {mean(found):.2f}" if found else "")
     values = sorted({f["value"] for f in facts if "value" in f})
     ends = "–".join(f"{v:g}" for v in dict.fromkeys(values[:1] + values[-1:]))
     return f"{facts[0].get('policy', '')} {ends}".strip()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsss.settings.base import Count, Fraction, Positive, Precision, Recolouring, Ref, ScatteredSettings
+from wsss.settings.base import Count, Fraction, Neutral, Positive, Precision, Recolouring, Ref, ScatteredSettings
 from wsss.settings.masks import Crf, CrfSettings
 from wsss.settings.training import TrainingSettings
 
@@ -14,6 +14,10 @@ from wsss.settings.training import TrainingSettings
 class AffinityLabelSettings(ScatteredSettings):
     """Labels of pixels that are sure: a class, background, or 255."""
 
+    policy: Annotated[Literal["fixed", "otsu"], Neutral("fixed")] = "fixed"
+    """``fixed``: the two scores below; ``otsu``: Otsu's thresholds t of every map of every image in their place, which
+    look at no mask. With saliency: t of the saliency map, and t of each map. Without: t + (1 - t) / 3 for foreground
+    and 2 t / 3 for background, this project's choice."""
     foreground: Fraction = 0.4
     """Background score that maps must exceed to claim a pixel."""
     background: Fraction = 0.1
@@ -21,6 +25,17 @@ class AffinityLabelSettings(ScatteredSettings):
     background is background, and what only it calls an object is 255."""
     crf: Crf | None = CrfSettings()
     """Dense CRF on each reading; null: none."""
+
+    @model_validator(mode="after")
+    def _labels(self) -> AffinityLabelSettings:
+        if self.policy == "otsu" and self.crf is not None and self.crf.unary == "scores":
+            raise ValueError("thresholds of each map give labels, no scores; set crf.unary to labels")
+        return self
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the background score of the generous reading exceeds that of the strict one."""
+        return self.policy == "fixed" and self.background > self.foreground
 
 
 class AffinitySettings(TrainingSettings):
@@ -58,7 +73,7 @@ class AffinitySettings(TrainingSettings):
             raise ValueError(f"width ({self.width}) must be a multiple of 4, the groups of its normalisation")
         if self.crop // 4 < 2 * self.radius:
             raise ValueError(f"crop ({self.crop}) must be at least 8 x radius ({8 * self.radius}) for pairs to fit")
-        if self.saliency is None and self.labels.background > self.labels.foreground:
+        if self.saliency is None and self.labels.crossed:
             raise ValueError(
                 f"labels.background ({self.labels.background}) must not exceed labels.foreground "
                 f"({self.labels.foreground}) without saliency"

@@ -79,11 +79,12 @@ Crf = Annotated[CrfSettings, BeforeValidator(_crf)]
 
 
 class Threshold(Settings):
-    """The constant background score that object scores must exceed."""
+    """The background score that object scores must exceed."""
 
-    policy: Literal["fixed", "calibrated", "oracle"] = "fixed"
+    policy: Literal["fixed", "calibrated", "oracle", "otsu"] = "fixed"
     """``fixed``: ``value``, chosen beforehand; ``calibrated``: best mIoU on ``evaluation.calibration_images`` masks
-    of the training split; ``oracle``: best on all masks of the training split (reported as such)."""
+    of the training split; ``oracle``: best on all masks of the training split (reported as such); ``otsu``: for every
+    map of every image the threshold that parts its values best (Otsu 1979), which looks at no mask."""
     value: Fraction = 0.3
     """For ``policy: fixed``."""
     per_class: bool = False
@@ -92,9 +93,16 @@ class Threshold(Settings):
 
     @model_validator(mode="after")
     def _looks(self) -> Threshold:
-        if self.per_class and self.policy == "fixed":
+        if self.per_class and self.policy == "otsu":
+            raise ValueError("policy otsu has a threshold for every map already; leave per_class out")
+        if self.per_class and not self.looks_at_masks:
             raise ValueError("per_class thresholds are chosen on masks; set policy to calibrated or oracle")
         return self
+
+    @property
+    def looks_at_masks(self) -> bool:
+        """Whether ground-truth masks choose it, by way of the scores of the maps."""
+        return self.policy in ("calibrated", "oracle")
 
 
 class IgnoreBand(Settings):
@@ -136,6 +144,8 @@ class MasksSettings(ScatteredSettings):
         chosen = self.saliency is None and self.ignore is None
         if chosen and self.threshold.per_class and self.crf is not None and self.crf.unary == "scores":
             raise ValueError("thresholds of each class give labels, no scores; set crf.unary to labels")
+        if chosen and self.threshold.policy == "otsu" and self.crf is not None and self.crf.unary == "scores":
+            raise ValueError("thresholds of each map give labels, no scores; set crf.unary to labels")
         return self
 
 

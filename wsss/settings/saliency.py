@@ -34,8 +34,8 @@ class SaliencyMapSettings(InferenceSettings, ScatteredSettings):
 class SaliencyMaskSettings(ScatteredSettings):
     """From saliency maps to masks of two labels, 0 and 1."""
 
-    threshold: Fraction = 0.2
-    """Pixels above it are salient."""
+    threshold: Literal["otsu"] | Fraction = 0.2
+    """Pixels above it are salient; ``otsu``: above the threshold that parts each image's map best (Otsu 1979)."""
     crf: Crf | None = CrfSettings()
     """Dense CRF over the two labels; null: none."""
 
@@ -51,7 +51,7 @@ class SaliencyNetMapSettings(SaliencyMapSettings):
 class SaliencyNetMaskSettings(SaliencyMaskSettings):
     """Masks of a saliency network's probabilities."""
 
-    threshold: Fraction = 0.5
+    threshold: Literal["otsu"] | Fraction = 0.5
     crf: Crf | None = None
 
 

@@ -14,6 +14,7 @@ from wsss.errors import WsssError
 from wsss.parts.masks import Written, write_masks
 from wsss.refine.affinity_labels import labels_by_thresholds, labels_with_saliency
 from wsss.refine.crf import prepare
+from wsss.refine.thresholds import described, otsu, otsu_of_each
 from wsss.runtime.run import Run
 from wsss.settings import AffinityLabelSettings
 from wsss.store.maps import MapStore
@@ -25,8 +26,8 @@ from wsss.system.workers import over
 class AffinityLabelWriter:
     """Makes and writes the labels of one image: what a worker process does. Call with an item of the index.
 
-    The tally: the numbers of background, object and 255 pixels. Raises :class:`WsssError` naming the file when sizes
-    differ.
+    The tally: the numbers of background, object and 255 pixels; with policy ``otsu`` also a list of the thresholds of
+    the maps, and one of that of the saliency. Raises :class:`WsssError` naming the file when sizes differ.
     """
 
     store: MapStore
@@ -39,13 +40,15 @@ class AffinityLabelWriter:
         refined = self.settings.crf is not None and (len(maps) or self.saliency is not None)
         image = read_upright(item.image, maps.shape[1:]) if refined else None
         classes = self.store[item.id].classes
+        limits = [otsu_of_each(maps).tolist()] if self.settings.policy == "otsu" else []
         if self.saliency is None:
             labels = labels_by_thresholds(maps, classes, self.settings, image)
         else:
             saliency = self.saliency.saliency_of(item)
             labels = labels_with_saliency(maps, classes, saliency, self.settings, image)
+            limits += [[float(otsu(saliency))]] if limits else []
         background, ignored = int((labels == 0).sum()), int((labels == IGNORE).sum())
-        tally = (background, labels.size - background - ignored, ignored)
+        tally = (background, labels.size - background - ignored, ignored, *limits)
         return Written(item.id, self.masks.write(item.id, labels), tally)
 
 
@@ -64,7 +67,7 @@ def make(run: Run) -> None:
     items = index.split("train")
     store = MapStore(run.inputs["cams"])
     saliency = MapStore(run.inputs["saliency"]) if "saliency" in run.inputs else None
-    if saliency is None and settings.background > settings.foreground:
+    if saliency is None and settings.crossed:
         raise WsssError(
             f"--settings: background ({settings.background}) must not exceed foreground ({settings.foreground}) "
             "without saliency"
@@ -79,7 +82,11 @@ def make(run: Run) -> None:
 
     tallies = write_masks(run, items, begin)
     if tallies is not None:
-        counts = np.array(tallies, np.int64).reshape(-1, 3).sum(axis=0)
+        counts = np.array([tally[:3] for tally in tallies], np.int64).reshape(-1, 3).sum(axis=0)
         shares = counts / max(1, counts.sum())
         names = ("background_share", "object_share", "ignored_share")
         run.note(**{name: round(float(share), 4) for name, share in zip(names, shares, strict=True)})
+        if settings.policy == "otsu":
+            run.note(threshold=described(tally[3] for tally in tallies))
+            if saliency is not None:
+                run.note(saliency_threshold=described(tally[4] for tally in tallies))

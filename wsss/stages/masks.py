@@ -18,6 +18,7 @@ from wsss.parts.folder import items_of
 from wsss.parts.masks import Written, write_masks
 from wsss.refine.crf import prepare
 from wsss.refine.pseudo_masks import Background, banded_mask, pseudo_mask
+from wsss.refine.thresholds import described, otsu_of_each
 from wsss.runtime.run import Run
 from wsss.settings import CrfSettings, IgnoreBand, MasksSettings, Threshold
 from wsss.store.maps import MapStore
@@ -29,14 +30,15 @@ from wsss.system.workers import over
 class PseudoMaskWriter:
     """Makes and writes the mask of one image: what a worker process does. Call with an item of the index.
 
-    ``background``: a constant, or float (C,), one for every object class of the dataset. ``saliency``: maps of one
-    class; its complement is the background score then. The tally: the numbers of foreground pixels and of pixels left
-    out. Raises :class:`WsssError` naming the file when sizes differ or the maps are missing.
+    ``background``: a constant, or float (C,), one for every object class of the dataset, or None: Otsu's threshold of
+    every map. ``saliency``: maps of one class; its complement is the background score then. The tally: the numbers of
+    foreground pixels and of pixels left out, and with Otsu the thresholds. Raises :class:`WsssError` naming the file
+    when sizes differ or the maps are missing.
     """
 
     store: MapStore
     masks: MaskFolder
-    background: Background
+    background: Background | None
     crf: CrfSettings | None
     band: IgnoreBand | None = None
     saliency: MapStore | None = None
@@ -45,15 +47,20 @@ class PseudoMaskWriter:
         record, maps = self.store[item.id], self.store.full_of(item)
         refined = self.crf is not None and len(record.classes)
         image = read_upright(item.image, record.size) if refined else None
+        limits: list[list[float]] = []
         if self.band is not None:
             mask = banded_mask(maps, record.classes, self.band, image, self.crf)
         else:
-            mask = pseudo_mask(maps, record.classes, self._score(item, record.classes), image, self.crf)
+            score = self._score(item, maps, record.classes)
+            mask = pseudo_mask(maps, record.classes, score, image, self.crf)
+            limits = [np.asarray(score).tolist()] if self.background is None else []
         ignored = int((mask == IGNORE).sum())
-        tally = (int((mask > 0).sum()) - ignored, ignored)
+        tally = (int((mask > 0).sum()) - ignored, ignored, *limits)
         return Written(item.id, self.masks.write(item.id, mask), tally)
 
-    def _score(self, item: Item, classes: np.ndarray) -> Background:
+    def _score(self, item: Item, maps: np.ndarray, classes: np.ndarray) -> Background:
+        if self.background is None:
+            return otsu_of_each(maps)
         if self.saliency is None:
             return self.background[classes] if isinstance(self.background, np.ndarray) else self.background
         if not len(classes):
@@ -67,7 +74,8 @@ def chosen_threshold(
 ) -> tuple[Background, dict[str, Any]]:
     """The background score and, for the manifest, how it was chosen.
 
-    ``scores``: folder of the maps' scores, needed unless the policy is ``fixed``; ``classes``: names of the object
+    For the policies with one threshold for all maps of a class: all but ``otsu``. ``scores``: folder of the maps'
+    scores, needed unless the policy is ``fixed``; ``classes``: names of the object
     classes, needed with ``per_class``, when the score is float32 (C,). Raises :class:`WsssError` when the scores are
     not given, hold no such threshold (a dataset without masks), or are those of other classes.
     """
@@ -108,7 +116,7 @@ def make(run: Run) -> None:
     items = items_of(run, index)
     store.require(items)
     saliency, band = None, settings.ignore
-    background: Background = 0.0
+    background: Background | None = 0.0
     facts: dict[str, Any]
     if settings.saliency is not None:
         if "saliency" not in run.inputs:
@@ -117,6 +125,8 @@ def make(run: Run) -> None:
         saliency.require(item for item in items if item.labels)
     elif band is not None:
         facts = {"policy": "ignore band", "foreground": band.foreground, "background": band.background}
+    elif settings.threshold.policy == "otsu":
+        background, facts = None, {}
     else:
         background, facts = chosen_threshold(settings.threshold, run.inputs.get("scores"), index.classes)
     if settings.crf is not None and any(item.labels for item in items):
@@ -131,5 +141,7 @@ def make(run: Run) -> None:
         return
     foreground, ignored = (sum(tally[n] for tally in tallies) for n in range(2))
     total = max(1, sum(item.height * item.width for item in items))
+    if background is None:
+        facts = described(tally[2] for tally in tallies)
     left_out = {"ignored_share": round(ignored / total, 4)} if band is not None else {}
     run.note(threshold=facts, foreground_share=round(foreground / total, 4), **left_out)

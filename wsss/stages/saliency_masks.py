@@ -12,6 +12,7 @@ from wsss.data.index import Index, Item
 from wsss.parts.masks import Written, write_masks
 from wsss.refine.crf import prepare
 from wsss.refine.pseudo_masks import pseudo_mask
+from wsss.refine.thresholds import described, otsu
 from wsss.runtime.run import Run
 from wsss.settings import SaliencyMaskSettings
 from wsss.store.manifest import read_manifest
@@ -22,8 +23,10 @@ from wsss.system.workers import over
 
 @dataclass(frozen=True)
 class SaliencyMaskWriter:
-    """Makes and writes the mask of one image; the tally: its salient pixels. Call with an item of the index.
+    """Makes and writes the mask of one image. Call with an item of the index.
 
+    The tally: its salient pixels; with Otsu's threshold a list of these and of the thresholds, one or, without tags,
+    none.
     An image without tags holds no object: its mask is 0 throughout. Raises :class:`WsssError` naming the file when
     sizes differ.
     """
@@ -34,11 +37,16 @@ class SaliencyMaskWriter:
 
     def __call__(self, item: Item) -> Written:
         mask = np.zeros((item.height, item.width), np.uint8)
+        limits: list[float] = []
         if item.labels:
             maps = self.store.full_of(item)
             image = read_upright(item.image, mask.shape) if self.settings.crf is not None else None
-            mask = pseudo_mask(maps, np.zeros(1, np.int64), self.settings.threshold, image, self.settings.crf)
-        return Written(item.id, self.masks.write(item.id, mask), int(mask.sum()))
+            threshold = otsu(maps) if self.settings.threshold == "otsu" else self.settings.threshold
+            mask = pseudo_mask(maps, np.zeros(1, np.int64), float(threshold), image, self.settings.crf)
+            limits = [float(threshold)]
+        salient = int(mask.sum())
+        tally = [salient, limits] if self.settings.threshold == "otsu" else salient
+        return Written(item.id, self.masks.write(item.id, mask), tally)
 
 
 def make(run: Run) -> None:
@@ -63,5 +71,8 @@ def make(run: Run) -> None:
 
     tallies = write_masks(run, items, begin)
     if tallies is not None:
+        if settings.threshold == "otsu":
+            run.note(threshold=described(limits for _, limits in tallies))
+            tallies = [salient for salient, _ in tallies]
         share = sum(tallies) / max(1, sum(item.height * item.width for item in items))
         run.note(splits=splits, salient_share=round(share, 4))

@@ -177,7 +177,7 @@ class Chain:
         """The scores of maps that a job chooses thresholds or weights by."""
         recipe = self.recipe(job.rule, job.name)
         by_threshold = job.rule == "masks" and recipe.saliency is None and recipe.ignore is None
-        if by_threshold and recipe.threshold.policy != "fixed":
+        if by_threshold and recipe.threshold.looks_at_masks:
             return {"scores": f"{run}/scores/cams/{recipe.cams}"}
         if job.rule == "ensemble" and recipe.rule == "calibrated":
             return {f"scores.{n}": f"{run}/scores/cams/{member}" for n, member in enumerate(recipe.members)}
@@ -222,7 +222,8 @@ class Chain:
             given = self.config.evaluation
             if job.kind == "saliency":  # *fixed* is the threshold that the recipe makes its masks with
                 threshold = self.config.recipes["saliency"][str(job.name)].refine.threshold
-                given = given.model_copy(update={"threshold": threshold})
+                if threshold != "otsu":
+                    given = given.model_copy(update={"threshold": threshold})
         else:
             recipe, part = self.recipe(job.rule, job.name), STEPS[job.rule].part
             given = recipe if part is None else getattr(recipe, part)
