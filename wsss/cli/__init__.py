@@ -27,7 +27,7 @@ Segmentation masks from image tags: from a folder of photos and a table of tags 
     wsss predict results/photos/s0/segmenters/walk other-photos --out masks
                                          masks of photos that have no tags
     wsss explain results/photos/s0/classifiers/p-noc photo.jpg
-                                         what in a photo a trained network goes by
+                                         where in a photo a trained network sees a class
     wsss export results/photos/s0/segmenters/walk --to onnx --out walk.onnx
                                          a trained network for other software
     wsss accept | adopt | clean          keep results as they are, take some in, tidy up
@@ -49,7 +49,7 @@ COMMANDS = {
     "adopt": "take in an artefact made elsewhere",
     "clean": "delete what is of no use any more",
     "predict": "masks of other photos by a trained network",
-    "explain": "what in a photo a trained network goes by",
+    "explain": "where in a photo a trained network sees a class",
     "export": "a trained network as a file for other software",
     "show": "how an artefact was made, whether it is stale, how to make it again",
     "diff": "what differs between two artefacts",

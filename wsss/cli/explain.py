@@ -1,4 +1,4 @@
-"""``wsss explain``: what in a photo a trained network goes by."""
+"""``wsss explain``: where in a photo a trained network sees a class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wsss.system.log import add_verbosity, set_verbosity
 from wsss.text import listed, nearest, table
 
 ABOUT = """\
-Show what in a photo a trained network goes by: for each class that a classifier predicts (p > 0.5), or that a
+Show where in a photo a trained network sees a class: for each class that a classifier predicts (p > 0.5), or that a
 segmentation network's mask has, a map laid over the photo. Writes a PNG for each photo, and prints the scores."""
 EXAMPLES = """\
 examples:

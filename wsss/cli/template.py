@@ -190,10 +190,10 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
             yield f"    radius: {chosen.radius}"
     yield "  masks:"
     if chosen.calibration:
-        said = f"best on {chosen.calibration} of your masks; {{policy: fixed, value: {THRESHOLD}}} looks at none"
+        said = f"best on {chosen.calibration} of your masks; {{policy: otsu}} looks at none"
         yield f"    threshold: {{policy: calibrated}}     # {said}"
     else:
-        yield f"    threshold: {{policy: fixed, value: {THRESHOLD}}}     # higher: smaller objects"
+        yield "    threshold: {policy: otsu}     # of every map of every image; looks at no mask"
     yield "  segmenters:"
     yield "    <<: *training"
     if chosen.trained:
