@@ -73,8 +73,8 @@ def lineage(artefact: Path) -> dict[Path, dict[str, Any]]:
 def supervision(artefact: Path) -> list[str]:
     """What was supplied for an artefact, beside the images: tags, pretrained weights, ground-truth masks, and for what
     was made elsewhere the words of its recipe. Maps made elsewhere and labels from networks are of the tagged classes,
-    so tags went into them too. Weights that a classifier's take the place of (``warm_start``) do not count; that classifier's
-    own do."""
+    so tags went into them too. Weights that a classifier's take the place of (``warm_start``) do not count; that
+    classifier's own do."""
     supplied: dict[str, None] = {}
     for manifest in lineage(artefact).values():
         settings = manifest.get("settings") or {}
