@@ -250,7 +250,7 @@ def test_stage(chain, make_run, crf):
     means = by_hand(index.items, [inputs["segmenters.0"], inputs["segmenters.1"]], settings)
     masks, priors = MaskFolder(run.out / "masks"), MaskFolder(inputs["prior"] / "masks")
     ignored = changed = guarded = total = wrong = 0
-    agreement = Agreement(("n0 + n1", "prior"), 3)
+    agreement = Agreement(("networks n0, n1", "masks prior"), 3)
     for item in index.items:
         mask, prior = masks.read(item.id), priors.read(item.id)
         total += mask.size
@@ -270,7 +270,7 @@ def test_stage(chain, make_run, crf):
     assert run.facts["changed_share"] == round(changed / total, 4) > 0
     assert run.facts["guarded_tags"] == pytest.approx(guarded, abs=1)
     (row,), (expected,) = run.facts["agreement"], agreement.rows()
-    assert (row["a"], row["b"], row["pixels"]) == ("n0 + n1", "prior", expected["pixels"])
+    assert (row["a"], row["b"], row["pixels"]) == ("networks n0, n1", "masks prior", expected["pixels"])
     assert row["miou"] == pytest.approx(expected["miou"], abs=2e-3) and 0 < row["miou"] < 1
     assert run.recorded.get("crf_backend") == (None if crf is None else "native")
 

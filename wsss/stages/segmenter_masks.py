@@ -151,7 +151,8 @@ def make(run: Run) -> None:
     ignored, changed, guarded = (sum(tally[n] for tally in tallies) for n in range(3))
     run.note(ignored_share=round(ignored / total, 4))
     if settings.prior is not None:
-        pairs = Agreement((" + ".join(settings.segmenters), settings.prior), len(index.classes))
+        names = (f"networks {', '.join(settings.segmenters)}", f"masks {settings.prior}")
+        pairs = Agreement(names, len(index.classes))
         for *_, counted in tallies:
             if counted is not None:
                 pairs.add(counted)
