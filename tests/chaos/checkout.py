@@ -156,6 +156,9 @@ def jobs() -> list[Job]:
     segmenter = add("segmenter", f"{RUN}/segmenters/vanilla", segmenter, "--masks", masks)
     out, predict = f"{RUN}/predictions/vanilla", {"scales": [1.0], "crf": "deeplab", "splits": ["train", "val"]}
     predicted = add("predictions", out, predict, "--segmenter", segmenter, threads=2)
+    again = {"source": "segmenter", "segmenters": ["vanilla"], "prior": "vanilla", "scales": [1.0]}
+    given = ("--segmenters", segmenter, "--prior", masks)
+    add("segmenter_masks", f"{RUN}/masks/again", again, *given, threads=2, changed=PLAIN)
     for kind, artefact in (("masks", masks), ("segmenters", predicted), ("classifiers", p_noc)):
         given = ("--kind", kind, "--artefact", artefact)
         scores.append(add("scores", f"{RUN}/scores/{kind}/{Path(artefact).name}", {}, *given, threads=2))

@@ -130,6 +130,8 @@ def test_walks_ensembles_and_votes(run: Run) -> None:
         ("ensemble", "better", "both", "val", 0.44, 0.46, "helps"),
         ("vote", "b", "vote", "val", 0.52, 0.51, "hurts"),
     ]
+    run.masks("again", 0.55, "segmenters/net", "masks/vote", facts={}, source="segmenter")
+    assert said(effects(run.scored))[-1] == ("self-training", "vote", "again", "val", 0.51, 0.55, "helps")
     assert [e.split for e in effects(run.scored) if e.after[1] == "walk"] == ["val", "train"]
 
 

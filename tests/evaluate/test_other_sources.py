@@ -133,6 +133,68 @@ def test_the_stages_in_a_row(run, tmp_path, index, little):
         assert np.asarray(image.convert("RGB")).std() > 20
 
 
+@pytest.fixture
+def rounds(run, index, little):
+    """Masks, a network that learnt from them, one that learnt from ground truth, and labels from both networks."""
+    splits = ["train", "val"]
+    little.masks(run / "masks/first", index, lambda mask: np.roll(mask, 3, 0))
+    for place, settings, inputs in (
+        ("masks/first", {"source": "cams", "cams": "plain", "crf": None, "splits": splits}, {"cams": "cams/plain"}),
+        ("segmenters/first", {"architecture": "unet", "supervision": "pseudo", "masks": "first"},
+         {"masks": "masks/first"}),
+        ("segmenters/true", {"architecture": "unet", "supervision": "masks", "gt_masks": 7,
+                             "pretrained": "weights/big.safetensors"}, {}),
+    ):  # fmt: skip
+        facts = read_manifest(run / place) if (run / place).is_dir() else {}
+        given = {name: {"path": f"../../{path}", "digest": ""} for name, path in inputs.items()}
+        write_manifest(run / place, {**facts, "settings": settings, "inputs": given})
+
+    def made(name, networks, prior="first", **facts):
+        little.masks(run / "masks" / name, index, lambda mask: np.roll(mask, 1, 0), **facts)
+        settings = {"source": "segmenter", "segmenters": networks, "prior": prior, "crf": None, "splits": splits}
+        inputs = {f"segmenters.{n}": f"segmenters/{network}" for n, network in enumerate(networks)}
+        inputs |= {"prior": f"masks/{prior}"} if prior else {}
+        given = {key: {"path": f"../../{path}", "digest": ""} for key, path in inputs.items()}
+        manifest = read_manifest(run / "masks" / name) | {"settings": settings, "inputs": given}
+        write_manifest(run / "masks" / name, manifest)
+        return run / "masks" / name
+
+    return made
+
+
+def test_what_networks_and_prior_rest_on_travels_along(run, rounds, tmp_path, index, little):
+    agreement = [{"a": "networks first", "b": "masks first", "agreement": 0.9, "miou": 0.8, "pixels": 100}]
+    again = rounds("again", ["first"], agreement=agreement)
+    both = rounds("both", ["first", "true"])
+    alone = rounds("alone", ["true"], None)
+    assert supervision(again) == ["image tags", "ImageNet"]
+    few = "7 ground-truth masks, chosen by tags"
+    assert set(supervision(both)) == {"image tags", "ImageNet", few, "weights big.safetensors"}
+    assert supervision(alone) == ["image tags", few, "weights big.safetensors"]  # the tags restrict its labels
+    assert {folder.name for folder in lineage(both)} == {"both", "first", "true", "plain"}
+    write_manifest(run / "segmenters/student", {
+        "settings": {"architecture": "unet", "supervision": "pseudo", "masks": "both"},
+        "inputs": {"masks": {"path": "../../masks/both"}},
+    })  # fmt: skip
+    assert few in supervision(run / "segmenters/student")
+
+    common, scored = ["--index", index.folder, "--threads", 1, "--seed", 0], []
+    for masks in (run / "masks/first", again, both, alone):
+        scored.append(run / "scores/masks" / masks.name)
+        little.run_stage("scores", *common, "--kind", "masks", "--artefact", masks, "--out", scored[-1])
+    little.run_stage("summary", *common, "--results", tmp_path, "--scores", *scored, "--out", tmp_path / "out")
+    page = (tmp_path / "out/summary.md").read_text()
+    for said in (
+        "| again | val | networks first, prior first |",
+        "| both | val | networks first, true, prior first |",
+        "| alone | val | networks true |",
+        "| masks | again | networks first | masks first | 90.0 | 80.0 |",
+        "self-training",
+        few,
+    ):
+        assert said in page, said
+
+
 def test_saliency_is_found_without_scores_of_it(run, tmp_path, index, little):
     common = ["--index", index.folder, "--threads", 1]
     found = find_artefacts([], tmp_path)

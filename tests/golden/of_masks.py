@@ -39,6 +39,12 @@ def vote(rule: str) -> Case:
     return Case("vote", rule, settings, {"members": members}, exact=True)
 
 
+def again(name: str, networks: int, **settings: Any) -> Case:
+    settings = {"source": "segmenter", "segmenters": ["by-hand"] * networks, "prior": "x", **settings}
+    inputs = {"segmenters": ("segmenter",) * networks, "prior": "external_masks.x"}
+    return Case("segmenter_masks", name, settings, inputs, within=PREDICTED)
+
+
 def elsewhere(name: str) -> Case:
     settings = {"source": "external", "path": f"elsewhere/masks-{name}"}
     return Case("external_masks", name, settings, exact=True)
@@ -51,6 +57,8 @@ CASES = [
     ),
     *map(elsewhere, "xyz"),
     *map(vote, ("majority", "agreement")),
+    again("agreement", 1, sure=0.6),
+    again("plain", 2, crf=None, ignore=None, guard=False, prior_weight=0.25, flip=False),
     masks("fixed", A, threshold={"policy": "fixed", "value": 0.4}),
     masks("calibrated", SCORED, threshold=CALIBRATED, crf=FEW),
     masks("per-class", SCORED, threshold={"policy": "oracle", "per_class": True}),

@@ -36,9 +36,11 @@ masks:
   salient: {cams: walk, saliency: net}
   band: {cams: plain, ignore: {foreground: 0.5, background: 0.2}}
   voted: {source: vote, members: [plain, salient]}
+  again: {source: segmenter, segmenters: [pseudo], prior: voted}
   theirs: {source: external, path: masks}
 segmenters:
   pseudo: {masks: voted, predict: {crf: deeplab}}
+  second: {masks: again}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
 """)

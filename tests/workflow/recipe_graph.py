@@ -41,6 +41,8 @@ READ = {
     ("masks", "cams"): ("masks", "cams"),
     ("masks", "saliency"): ("masks", "saliency-maps"),
     ("masks", "members"): ("masks", "masks"),
+    ("masks", "segmenters"): ("masks", "segmenters"),
+    ("masks", "prior"): ("masks", "masks"),
     ("segmenters", "masks"): ("segmenters", "masks"),
     ("explanations", "classifier"): ("explanations", "classifiers"),
 }

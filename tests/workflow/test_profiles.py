@@ -19,7 +19,18 @@ from wsss.workflow.resources import NEEDS
 
 PROFILES = ROOT / "workflow" / "profiles"
 ON_GPU = {
-    *("classifier", "cams", "saliency", "saliency_maps", "affinity", "walk", "segmenter", "predictions", "explanation"),
+    *(
+        "classifier",
+        "cams",
+        "saliency",
+        "saliency_maps",
+        "affinity",
+        "walk",
+        "segmenter",
+        "predictions",
+        "segmenter_masks",
+        "explanation",
+    ),
 }
 LAST = ("summary.md", "report.html", "ablation/manifest.json", "explanations/manifest.json")
 IN_A_JOB = WorkflowSettings(exec_mode=ExecMode.REMOTE)
@@ -99,7 +110,9 @@ def test_slurm_profile() -> None:
     # what a site may uncomment names every rule that wants a GPU
     lines = text[text.index("# set-resources:") :].splitlines()
     models = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines))["set-resources"]
-    shards = {f"{name}_shard" for name in ("cams", "saliency_maps", "walk", "predictions", "explanation")}
+    shards = {
+        f"{name}_shard" for name in ("cams", "saliency_maps", "walk", "predictions", "segmenter_masks", "explanation")
+    }
     assert models == dict.fromkeys(ON_GPU | shards, {"gpu_model": "a100"})
 
 

@@ -45,7 +45,9 @@ def test_every_artefact_is_there(run: Path) -> None:
         "masks/p-noc",
         "masks/walk",
         "masks/voted",
+        "masks/again",
         "segmenters/p-noc",
+        "segmenters/again",
         "predictions/p-noc",
         "explanations/minmax",
         "scores/cams/p-noc",
@@ -58,6 +60,7 @@ def test_every_artefact_is_there(run: Path) -> None:
         assert {"versions", "device", "wall_seconds", "code", "host"} <= set(run), folder
         assert not set(manifest) & set(run), folder
     assert len(list((base / "masks/p-noc/masks").glob("*.png"))) == 32
+    assert len(list((base / "masks/again/masks").glob("*.png"))) == 24
     assert len(list((base / "predictions/p-noc/masks").glob("*.png"))) == 8
     with Image.open(next((base / "masks/p-noc/masks").glob("*.png"))) as mask:
         assert mask.mode == "P"

@@ -1,4 +1,4 @@
-# From maps to pseudo-labels, to a segmentation network, to its predictions.
+# From maps to pseudo-labels, to a segmentation network, to its predictions, or to better pseudo-labels.
 
 
 use rule classifier as masks with:
@@ -19,6 +19,16 @@ use rule classifier as vote with:
         members=stage.reads("members"),
     output:
         stage.artefact("vote"),
+
+
+use rule classifier as segmenter_masks with:
+    input:
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        segmenters=stage.reads("segmenters"),
+        prior=stage.reads("prior"),
+    output:
+        stage.artefact("segmenter_masks"),
 
 
 use rule classifier as external_masks with:

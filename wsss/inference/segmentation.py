@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from wsss.data.buckets import Buckets
 from wsss.data.index import Item
 from wsss.inference.batches import outputs_of
-from wsss.settings import PredictSettings
+from wsss.settings import InferenceSettings, PredictSettings
 
 
 @torch.inference_mode()
@@ -41,3 +41,35 @@ def pixel_probabilities(
             total = scores if total is None else total + scores
         assert total is not None  # there is at least one scale
         yield item, (total / len(found)).softmax(1)[0].cpu().numpy()
+
+
+@torch.inference_mode()
+def mean_probabilities(
+    networks: Sequence[nn.Module],
+    items: list[Item],
+    settings: InferenceSettings,
+    device: torch.device,
+    threads: int,
+    among: Buckets | None = None,
+) -> Iterator[tuple[Item, np.ndarray]]:
+    """Mean of the class probabilities of several networks, float32 (C + 1, H, W) at the image's own size.
+
+    Unlike ``pixel_probabilities``, what is averaged over networks, scales and mirror are probabilities: softmax first,
+    at the size that a network sees, then resized to the image (bilinear). ``networks``: at least one, of equal classes;
+    one after the other sees a batch, and what is kept of it does not grow with their number.
+    """
+
+    def together(images: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros((), device=images.device)
+        for network in networks:
+            total = total + network(images).float().softmax(1)
+        return total / len(networks)
+
+    for item, found in outputs_of(together, items, settings, device, threads, "predicting", among):
+        total: torch.Tensor | None = None
+        for view in found:
+            mean = (view[:1] + view[1:].flip(-1)) / 2 if settings.flip else view
+            mean = F.interpolate(mean, size=(item.height, item.width), mode="bilinear", align_corners=False)
+            total = mean if total is None else total + mean
+        assert total is not None  # there is at least one scale
+        yield item, (total / len(found))[0].cpu().numpy()

@@ -38,6 +38,7 @@ _ALWAYS = {
     "cams": ("inference",),
     "saliency_maps": ("inference",),
     "predictions": ("inference",),
+    "segmenter_masks": ("inference",),
     "explanation": ("inference",),
     "walk": ("inference", "affinities", "random walk"),
 }

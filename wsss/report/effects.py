@@ -23,6 +23,8 @@ BEFORE = {"cams": ("cams",), "saliency-masks": ("saliency",), "masks": ("cams", 
 """Kind of a result, and of what it may be compared with among what it was made from."""
 THINGS = {"cams": "maps", "saliency": "saliency maps", "saliency-masks": "saliency masks", "masks": "pseudo-labels",
           "segmenters": "network"}  # fmt: skip
+NAMED = {"walk": "random walk", "ensemble": "ensemble", "vote": "vote", "segmenter": "self-training"}
+"""Sources whose step has a name of its own."""
 WORDS = {"train": "training", "val": "validation"}
 """Splits as one speaks of them."""
 CLEAR = 0.005
@@ -152,8 +154,8 @@ def step_name(after: Scored) -> str:
     source = settings.get("source")
     if after.kind == "segmenters":
         return "training a network"
-    if source in ("walk", "ensemble", "vote"):
-        return {"walk": "random walk", "ensemble": "ensemble", "vote": "vote"}[source]
+    if source in NAMED:
+        return NAMED[source]
     parts = ["Otsu per map"] if (manifest.get("threshold") or {}).get("policy") == "otsu" else []
     parts += [name for key, name in (("saliency", "saliency"), ("crf", "dense CRF")) if settings.get(key)]
     return " and ".join(parts) or "threshold"

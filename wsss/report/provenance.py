@@ -72,8 +72,9 @@ def lineage(artefact: Path) -> dict[Path, dict[str, Any]]:
 
 def supervision(artefact: Path) -> list[str]:
     """What was supplied for an artefact, beside the images: tags, pretrained weights, ground-truth masks, and for what
-    was made elsewhere the words of its recipe. Maps made elsewhere are of the tagged classes, so tags went into them
-    too. Weights that a classifier's take the place of (``warm_start``) do not count; that classifier's own do."""
+    was made elsewhere the words of its recipe. Maps made elsewhere and labels from networks are of the tagged classes,
+    so tags went into them too. Weights that a classifier's take the place of (``warm_start``) do not count; that
+    classifier's own do."""
     supplied: dict[str, None] = {}
     for manifest in lineage(artefact).values():
         settings = manifest.get("settings") or {}
@@ -81,6 +82,8 @@ def supervision(artefact: Path) -> list[str]:
             supplied[f"elsewhere: {settings['supervision']}"] = None
             if manifest.get("stage") == "external_cams":
                 supplied["image tags"] = None
+        elif settings.get("source") == "segmenter":  # its networks and its prior have manifests of their own
+            supplied["image tags"] = None
         elif settings.get("supervision") == "masks":
             few = settings.get("gt_masks", "all")
             supplied["ground-truth masks" if few == "all" else f"{few} ground-truth masks, chosen by tags"] = None

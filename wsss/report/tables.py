@@ -161,6 +161,9 @@ def origin(group: Group, _: str) -> str:
         return f"{settings['rule']} of {', '.join(settings['members'])}"
     if source == "walk":
         return f"{settings['cams']}, walk with {settings['affinity']}"
+    if source == "segmenter":
+        networks = f"networks {', '.join(settings['segmenters'])}"
+        return f"{networks}, prior {settings['prior']}" if settings.get("prior") else networks
     if source == "cams" and settings.get("saliency"):
         return f"{settings['cams']}, saliency {settings['saliency']}"
     return "made elsewhere" if source == "external" else settings.get(source, "")
@@ -230,7 +233,7 @@ def uneven_words(index: Index) -> str:
 
 
 def agreement_table(scored: list[Scored]) -> Table:
-    """How far the members of ensembles and votes agree."""
+    """How far the members of ensembles and votes agree, and networks with the masks that they correct."""
     found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for one in {one.artefact: one for one in scored}.values():
         for row in read_manifest(one.artefact).get("agreement", ()):

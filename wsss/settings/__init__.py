@@ -56,6 +56,7 @@ from wsss.settings.masks import (
     InferenceSettings,
     Masks,
     MasksSettings,
+    SegmenterMasksSettings,
     Threshold,
     VoteSettings,
 )
@@ -129,6 +130,7 @@ __all__ = [
     "Scales",
     "ScatteredSettings",
     "ScenesSettings",
+    "SegmenterMasksSettings",
     "SegmenterSettings",
     "Settings",
     "Split",

@@ -162,6 +162,33 @@ class VoteSettings(ScatteredSettings):
     """Which images get masks."""
 
 
+class SegmenterMasksSettings(InferenceSettings, ScatteredSettings):
+    """Labels from trained segmentation networks, restricted to the tags and mixed with the masks that they correct:
+    self-training, or a teacher of several networks."""
+
+    source: Literal["segmenter"] = "segmenter"
+    segmenters: Annotated[tuple[Annotated[str, Ref("segmenters")], ...], Field(min_length=1)]
+    """The networks, one or several; their probabilities are averaged."""
+    prior: Annotated[str, Ref("masks")] | None = None
+    """The masks that are corrected, usually those that the networks learnt from; null: none, and then
+    ``prior_weight`` counts as 0, and ``ignore`` and ``guard`` have no effect."""
+    prior_weight: Fraction = 0.5
+    """Share of the prior in the mixture with the networks' probabilities: 0 the networks alone, 1 the prior alone."""
+    crf: Crf | None = CrfSettings(**_crf("deeplab"))
+    """Dense CRF on the mixture, as in the masks of CAMs; null: its most probable label."""
+    ignore: Literal["agreement"] | None = "agreement"
+    """``agreement``: a pixel whose new label is not that of the prior is left out (255), unless the networks give a
+    label at least ``sure``; null: every pixel gets a label."""
+    sure: Fraction = 0.9
+    """Probability from which the networks may overrule the prior, for ``ignore: agreement``."""
+    guard: bool = True
+    """A tag that would be left with less than half of its pixels in the prior, and less than 5 % of the image, gets its
+    pixels of the prior back."""
+    scales: Scales = (0.75, 1.0, 1.25)
+    splits: Splits = ("train",)
+    """Which images get masks."""
+
+
 class ExternalMasksSettings(ScatteredSettings):
     """Masks made elsewhere: a folder of 8-bit PNG, one ``ID.png`` an image, 0 background, c the c-th class, 255
     ignore."""
@@ -175,4 +202,6 @@ class ExternalMasksSettings(ScatteredSettings):
     """Which images have masks there."""
 
 
-Masks = Annotated[MasksSettings | VoteSettings | ExternalMasksSettings, Field(discriminator="source")]
+Masks = Annotated[
+    MasksSettings | VoteSettings | SegmenterMasksSettings | ExternalMasksSettings, Field(discriminator="source")
+]

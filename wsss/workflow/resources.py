@@ -58,6 +58,9 @@ NEEDS: dict[str, Need] = {
     "cams": Need(*_INFERENCE, 480, gpu=True),
     "saliency_maps": Need(*_INFERENCE, 480, gpu=True),
     "predictions": Need(*_INFERENCE, 480, gpu=True),
+    # Three scales instead of four and one dense CRF a photo: as long as predictions for each network, so 16,000 photos
+    # and three networks take about 5 hours. One network after the other sees a batch: memory is that of the largest.
+    "segmenter_masks": Need(*_INFERENCE, 480, gpu=True),
     # From one pass an image (cam) to thousands (score-cam, curves): 480 minutes are for the latter over 1,000 photos.
     "explanation": Need(*_INFERENCE, 480, gpu=True),
     "walk": Need(*_INFERENCE, 480, gpu=True),

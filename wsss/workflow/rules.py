@@ -236,6 +236,7 @@ TITLES = {
     "affinity": "Training affinity",
     "masks": "Pseudo-labels",
     "vote": "Pseudo-labels by vote",
+    "segmenter_masks": "Pseudo-labels from segmentation networks",
     "external_masks": "Importing masks",
     "segmenter": "Training segmentation network",
     "predictions": "Predicting with segmentation network",
