@@ -100,8 +100,9 @@ def test_saliency_masks_with_otsus_threshold_stand_beside_the_calibrated_one(run
 
 def test_the_table_says_that_each_map_has_its_threshold(run: Run) -> None:
     facts = {"policy": "otsu", "images": 5, "maps": 7, "mean": 0.312, "std": 0.1}
-    run.masks("otsu", 0.42, facts={"threshold": facts}, cams="plain", crf=None)
-    run.masks("bare", 0.42, facts={"threshold": {"policy": "otsu", "images": 0, "maps": 0}}, cams="plain", crf=None)
+    run.masks("otsu", 0.42, facts={"threshold": facts}, more={"images": 9}, cams="plain", crf=None)
+    bare = {"threshold": {"policy": "otsu", "images": 0, "maps": 0}}
+    run.masks("bare", 0.42, facts=bare, more={"images": 9}, cams="plain", crf=None)
     table = scores_table("masks", run.scored)
     place = table.heads.index("threshold chosen")
     assert {row[0]: row[place] for row in table.rows} == {"otsu": "Otsu per map, mean 0.31", "bare": "Otsu per map"}

@@ -74,10 +74,10 @@ def chosen_threshold(
 ) -> tuple[Background, dict[str, Any]]:
     """The background score and, for the manifest, how it was chosen.
 
-    For the policies with one threshold for all maps of a class: all but ``otsu``. ``scores``: folder of the maps'
-    scores, needed unless the policy is ``fixed``; ``classes``: names of the object
-    classes, needed with ``per_class``, when the score is float32 (C,). Raises :class:`WsssError` when the scores are
-    not given, hold no such threshold (a dataset without masks), or are those of other classes.
+    For policies with one threshold for all images: all but ``otsu``. ``scores``: folder of the maps' scores, needed
+    unless the policy is ``fixed``; ``classes``: names of the object classes, needed with ``per_class``, when the score
+    is float32 (C,). Raises :class:`WsssError` when the scores are not given, hold no such threshold (a dataset without
+    masks), or are those of other classes.
     """
     policy = settings.policy
     if policy == "fixed":
