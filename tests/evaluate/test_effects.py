@@ -174,7 +174,7 @@ def test_seeds_must_agree(tmp_path: Path) -> None:
 def test_the_table_and_the_sentence(run: Run) -> None:
     run.maps("plain", 0.41)
     run.masks("crf", 0.345, "cams/plain", facts=at(0.3), crf={"iterations": 10})
-    table = effects_table(run.scored)
+    table = effects_table(effects(run.scored))
     row = ["dense CRF", "−5.5", "hurts", "val", "maps plain", "pseudo-labels crf", "40.0", "34.5", 1]
     assert table.rows == [row] and len(table.heads) == len(row)
     (sentence,) = harm(run.scored, [run.base / "masks/crf"])

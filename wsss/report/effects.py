@@ -65,7 +65,7 @@ class Effect:
     def verdict(self) -> str:
         """``helps`` or ``hurts`` where it is half a point or more, of one sign with every seed. Networks have a
         harder task than the masks they learn from, so they are not judged."""
-        if self.after[0] == "segmenters":
+        if self.after[0] == "segmenters" != self.before[0]:
             return UNTOLD
         signs = {after > before for before, after in self.values}
         if len(signs) > 1 or abs(self.difference) < CLEAR:
@@ -161,15 +161,15 @@ def step_name(after: Scored) -> str:
     return " and ".join(parts) or "threshold"
 
 
-def effects_table(scored: Sequence[Scored]) -> Table:
-    """All steps: mIoU in percent, differences in points."""
+def effects_table(found: Sequence[Effect]) -> Table:
+    """Steps and paths: mIoU in percent, differences in points."""
     rows = [
         [
             e.step, signed(e.difference), e.verdict, e.split, f"{THINGS[e.before[0]]} {e.before[1]}",
             f"{THINGS[e.after[0]]} {e.after[1]}", spread([b for b, _ in e.values]), spread([a for _, a in e.values]),
             len(e.values),
         ]
-        for e in effects(scored)
+        for e in found
     ]  # fmt: skip
     return Table(["step", "points", "verdict", "split", "from", "to", "before", "after", "seeds"], rows)
 

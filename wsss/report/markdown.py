@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsss.data.index import Index
-from wsss.report.effects import effects_table
+from wsss.report.effects import effects, effects_table
+from wsss.report.paths import paths
 from wsss.report.provenance import Scored
 from wsss.report.tables import (
     TITLES,
@@ -37,7 +38,8 @@ NO_TRUTH = (
 )
 EFFECTS = (
     "mIoU of a result beside that of what it was made from, differences in points. Maps stand at the threshold of the "
-    "masks that were made of them, beside other maps at the calibrated one; ensembles and votes beside the best member."
+    "masks that were made of them, beside other maps at the calibrated one; ensembles and votes beside the best "
+    "member. *Whole path*: pseudo-labels beside the best ones that fewer artefacts led to, networks beside such networks."
 )
 AGREEMENT = "Share of the pixels that both label alike; mIoU of one against the other."
 
@@ -50,7 +52,7 @@ def page(dataset: str, index: Index, scored: list[Scored], pictures: Sequence[st
         if found:
             parts += [f"## {title}\n", written(scores_table(kind, found)), written(blind_table(found), NO_TRUTH)]
     parts += [
-        written(effects_table(scored), EFFECTS, "What each step brought"),
+        written(effects_table([*effects(scored), *paths(scored)]), EFFECTS, "What each step brought"),
         written(uneven_table(scored), uneven_words(index), "Uneven data"),
         written(agreement_table(scored), AGREEMENT, "Agreement of members"),
         written(classes_table(index, scored), title="IoU of every class"),

@@ -10,12 +10,13 @@ import numpy as np
 
 from wsss.data.index import SPLITS, Index
 from wsss.evaluate.breakdown import SIZES, THIRDS
-from wsss.report.effects import WORDS, effects_table
+from wsss.report.effects import WORDS, effects, effects_table
 from wsss.report.headline import figure, recipes, scores_of, upper_bound
 from wsss.report.html.charts import Bar, Bars, Dots, Line, Mark, heat_map, line_chart
 from wsss.report.html.render import Content
 from wsss.report.image_scores import MOST_COMPARED, ImageScores
 from wsss.report.markdown import AGREEMENT, EFFECTS, NO_TRUTH
+from wsss.report.paths import paths
 from wsss.report.provenance import Scored, lineage, supervision
 from wsss.report.tables import (
     TITLES,
@@ -82,7 +83,7 @@ def _known(values: Sequence[float | None]) -> list[float]:
 
 def steps(scored: Sequence[Scored]) -> Content | None:
     """What each step brought."""
-    table = effects_table(scored)
+    table = effects_table([*effects(scored), *paths(scored)])
     return {"explanation": EFFECTS, "steps": table} if table else None
 
 
