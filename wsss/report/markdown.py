@@ -39,7 +39,7 @@ NO_TRUTH = (
 EFFECTS = (
     "mIoU of a result beside that of what it was made from, differences in points. Maps stand at the threshold of the "
     "masks that were made of them, beside other maps at the calibrated one; ensembles and votes beside the best "
-    "member. *Whole path*: pseudo-labels beside the best ones that fewer artefacts led to, networks beside such networks."
+    "member. *Whole path*: pseudo-labels beside the best ones that fewer artefacts led to, networks likewise."
 )
 AGREEMENT = "Share of the pixels that both label alike; mIoU of one against the other."
 
