@@ -36,10 +36,11 @@ masks:
   salient: {cams: walk, saliency: net}
   band: {cams: plain, ignore: {foreground: 0.5, background: 0.2}}
   voted: {source: vote, members: [plain, salient]}
-  again: {source: segmenter, segmenters: [pseudo], prior: voted}
+  again: {source: segmenter, segmenters: [pseudo, other], prior: voted, splits: [train, val]}
   theirs: {source: external, path: masks}
 segmenters:
   pseudo: {masks: voted, predict: {crf: deeplab}}
+  other: {masks: plain}
   second: {masks: again}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
