@@ -55,7 +55,7 @@ def chain(study: Study, out: Path) -> None:
         masks = [study.masks("masks", "walk"), study.masks("predictions", "walk")]
         found = [paint_mask(image, m.read(item.id)) for m in masks]
         rows.append([image, painted[0], over(image, saliency.full(item.id)[0]), painted[1], *found, truth(item)])
-    heads = ("image", "activation maps", "saliency", "after the walk", "pseudo-label", "prediction", "truth")
+    heads = ("image", "activation maps", "saliency", "after the walk", "pseudo-label", "prediction", "ground truth")
     sheet(out / "chain.png", heads, rows)
 
 
@@ -73,7 +73,7 @@ def objectives(study: Study, out: Path) -> None:
         image = read_image(item.image)
         found = [over(image, study.maps(name).full(item.id)[0]) for name in OBJECTIVES]
         rows.append([image, paint_mask(image, only(item, item.labels[0])), *found])
-    sheet(out / "objectives.png", ("image", "truth of a class", *OBJECTIVES), rows)
+    sheet(out / "objectives.png", ("image", "ground truth of a class", *OBJECTIVES), rows)
 
 
 def only(item: Item, label: int) -> np.ndarray:
@@ -128,7 +128,7 @@ def saliency(study: Study, out: Path) -> None:
         said = paint_mask(image, (strongest >= 0.4).astype(np.uint8))
         any_object = np.minimum(read_mask(item.mask), 1)
         rows.append([image, said, over(image, full[0]), *(paint_mask(image, m) for m in (*masks, any_object))])
-    heads = ("image", "hints", "saliency map", "above 0.2", "dense CRF", "truth")
+    heads = ("image", "hints", "saliency map", "above 0.2", "dense CRF", "ground truth")
     sheet(out / "saliency.png", heads, rows)
 
 
@@ -162,7 +162,7 @@ def crf(study: Study, out: Path) -> None:
         found = [labels, *(field.infer([unary], n)[0].argmax(0) for n in (1, 10))]
         values = np.concatenate([[0], classes + 1]).astype(np.uint8)
         rows.append([image, *(paint_mask(image, values[each]) for each in found), truth(item)])
-    sheet(out / "crf.png", ("image", "labels at 0.3", "1 iteration", "10 iterations", "truth"), rows, 1.5)
+    sheet(out / "crf.png", ("image", "labels at 0.3", "1 iteration", "10 iterations", "ground truth"), rows, 1.5)
 
 
 def masks(study: Study, out: Path) -> None:
@@ -175,25 +175,25 @@ def masks(study: Study, out: Path) -> None:
         refined = pseudo_mask(maps, classes, 0.3, image, CrfSettings())
         found = [paint_mask(image, each) for each in (*read, band, refined)]
         rows.append([image, *found, truth(item)])
-    heads = ("image", "at 0.15", "at 0.3", "at 0.45", "band 0.1 to 0.4", "0.3 and CRF", "truth")
+    heads = ("image", "at 0.15", "at 0.3", "at 0.45", "band 0.1 to 0.4", "0.3 and CRF", "ground truth")
     sheet(out / "masks.png", heads, rows)
     members, rows = [study.maps(name) for name in ("vanilla", "oc-cse", "p-noc")], []
     for item in study.shown[:2]:
         image, each = read_image(item.image), np.stack([m.full(item.id)[0] for m in members])
         together = [combine(each, rule) for rule in ("mean", "max", "geometric", "noisy-or")]
         rows.append([*(over(image, one) for one in (*each, *together)), paint_mask(image, only(item, item.labels[0]))])
-    heads = ("vanilla", "oc-cse", "p-noc", "mean", "max", "geometric", "noisy-or", "truth of it")
+    heads = ("vanilla", "oc-cse", "p-noc", "mean", "max", "geometric", "noisy-or", "ground truth of it")
     sheet(out / "ensembles.png", heads, rows)
 
 
 def segmentation(study: Study, out: Path) -> None:
-    """What a network learnt from, and what it then says."""
+    """What a network is trained on, and what it then predicts."""
     taught, said, rows = study.masks("masks", "p-noc-ls"), study.masks("predictions", "crf"), []
     best = MaskFolder(study.folder / "s0/predictions/supervised/masks")
     for item in study.shown[:3]:
         image = read_image(item.image)
         rows.append([image, *(paint_mask(image, m.read(item.id)) for m in (taught, said, best)), truth(item)])
-    heads = ("image", "pseudo-label", "learnt from these", "learnt from true ones", "truth")
+    heads = ("image", "pseudo-label", "trained on these", "trained on ground truth", "ground truth")
     sheet(out / "segmentation.png", heads, rows, 1.5)
 
 
