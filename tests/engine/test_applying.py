@@ -11,6 +11,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 import wsss.inference.cams
+import wsss.parts.masks
 from tests.engine.plain import seen
 from wsss.data.buckets import buckets
 from wsss.data.images import read_image
@@ -272,7 +273,7 @@ def test_few_probabilities_wait_in_memory(tiny_index, segmenter, make_run, monke
     write = MaskFolder.write
     monkeypatch.setattr(MaskFolder, "write", lambda self, id, mask: (written.append(id), write(self, id, mask))[1])
     monkeypatch.setattr(apply, "pixel_probabilities", counting)
-    monkeypatch.setattr(apply, "WAITING", most * 3 * 40 * 48 * 4, raising=False)
+    monkeypatch.setattr(wsss.parts.masks, "WAITING", most * 3 * 40 * 48 * 4)
     settings = PredictSettings(scales=(1.0,), crf=crf)
     run = make_run(settings, {"index": tiny_index, "segmenter": segmenter[1]})
     write_predictions(run)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import wsss.parts.masks
 import wsss.stages.segmenter_masks
 from tests.engine.plain import seen
 from tests.refine.shared import content
@@ -312,7 +313,7 @@ def test_few_probabilities_wait_in_memory_and_what_is_made_is_kept(chain, make_r
     write = MaskFolder.write
     monkeypatch.setattr(MaskFolder, "write", lambda self, id, mask: (written.append(id), write(self, id, mask))[1])
     monkeypatch.setattr(wsss.stages.segmenter_masks, "mean_probabilities", counting)
-    monkeypatch.setattr(wsss.stages.segmenter_masks, "WAITING", most)
+    monkeypatch.setattr(wsss.parts.masks, "WAITING", most)
     run = make_run("segmenter_masks", settings_of(crf=crf), inputs)
     run.stop = "a test"
     with pytest.raises(Interrupted):
@@ -339,7 +340,7 @@ def test_what_does_not_fit_is_refused(chain, make_run, tmp_path):
     assert f"{prior.file(small.id)} is 4 x 5 pixels, the image is {small.height} x {small.width}" in str(error.value)
     assert f"{prior.file(strange.id)} has the values [4] in it; allowed are 0 to 3 and 255" in str(error.value)
     one = {name: folder for name, folder in inputs.items() if name != "segmenters.1"}
-    with pytest.raises(WsssError, match=r"the settings name 2 networks \(n0, n1\) and --segmenters gives 1 folders"):
+    with pytest.raises(WsssError, match=r"the settings name 2 segmenters \(n0, n1\) and --segmenters gives 1 folders"):
         write_masks(make_run("segmenter_masks", settings_of(), one))
     none = {name: folder for name, folder in inputs.items() if name != "prior"}
     with pytest.raises(WsssError, match="the settings name the prior 'prior': give its masks with --prior DIR"):

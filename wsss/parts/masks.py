@@ -14,15 +14,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from wsss.data.index import Item
 from wsss.parts.folder import check_complete, find_parts, log_resumed, open_parts, own_items
 from wsss.provenance.outputs import tree_digest
 from wsss.runtime.run import Run
 from wsss.store.masks import MaskFolder
+from wsss.system.exit import Stoppable
 from wsss.system.files import replace_folder
+from wsss.system.workers import over
 
 READERS = 16
 """Threads that wait for the file system."""
+
+WAITING = 512 << 20
+"""Bytes of probabilities that wait in memory for their CRF; one image may be more."""
 
 
 class Written(NamedTuple):
@@ -78,6 +85,40 @@ def write_masks(
     replace_folder(masks.path, run.out / "masks")
     run.digests["masks"] = tree_digest({f"{id}.png": crc for id, crc in checksums.items()})
     return [found[item.id] for item in items]
+
+
+def finished(
+    pairs: Iterable[tuple[Item, np.ndarray]],
+    finish: Callable[[tuple[Item, np.ndarray]], Written],
+    wait: bool,
+    threads: int,
+    run: Stoppable,
+) -> Iterator[Written]:
+    """Yield ``finish(pair)`` for each image and its probabilities (channels, H, W), in order.
+
+    With ``wait``, for work that is worth processes (a dense CRF), up to ``WAITING`` bytes of probabilities wait for
+    each other and are finished in ``threads`` processes; otherwise each is finished here, at once.
+
+    Raises:
+        Interrupted: A signal asked ``run`` to stop; what is made stays.
+        WsssError: ``finish`` failed; names the images.
+    """
+    waiting: list[tuple[Item, np.ndarray]] = []
+
+    def all_of_them() -> Iterator[Written]:
+        if waiting:
+            yield from over(waiting, finish, threads, "masks", lambda pair: pair[0].id)
+
+    for pair in pairs:
+        if not wait:
+            yield finish(pair)
+        else:
+            waiting.append(pair)
+            if sum(scores.nbytes for _, scores in waiting) >= WAITING:
+                yield from all_of_them()
+                waiting = []
+        run.check_stop()
+    yield from all_of_them()
 
 
 def read_journal(folder: Path) -> dict[tuple[str, int], Any]:

@@ -6,11 +6,12 @@ import argparse
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from wsss.errors import WsssError
 from wsss.provenance import outputs
 from wsss.provenance.identity import facts, identity, named_inputs, token
 from wsss.runtime.shard import Shard
@@ -60,6 +61,20 @@ class Run(Stoppable):
     def several(self, name: str) -> list[Path]:
         """The folders of a list, in the order they were given."""
         return [folder for key, folder in self.inputs.items() if key.rpartition(".")[0] == name]
+
+    def one_each(self, name: str, recipes: Sequence[str]) -> list[Path]:
+        """The folders of a list that the settings name the recipes of.
+
+        Raises:
+            WsssError: There are more of the one than of the other.
+        """
+        folders = self.several(name)
+        if len(folders) != len(recipes):
+            raise WsssError(
+                f"the settings name {len(recipes)} {name} ({', '.join(recipes)}) and --{name} gives {len(folders)} "
+                "folders; give one for each, in the same order"
+            )
+        return folders
 
     def note(self, **facts: Any) -> None:
         """Add facts to the manifest: what follows from settings and inputs (``images=1625``)."""

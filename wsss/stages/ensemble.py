@@ -108,12 +108,7 @@ def make(run: Run) -> None:
     """
     settings: EnsembleSettings = run.settings
     index = Index.load(run.inputs["index"])
-    folders = run.several("members")
-    if len(folders) != len(settings.members):
-        raise WsssError(
-            f"the settings name {len(settings.members)} members ({', '.join(settings.members)}) and --members gives "
-            f"{len(folders)} folders; give one a member, in the same order"
-        )
+    folders = run.one_each("members", settings.members)
     weights = None
     if settings.rule == "calibrated":
         weights, looked_at = calibrated_weights(run.several("scores"), folders)

@@ -15,16 +15,12 @@ from wsss.inference.network import open_network
 from wsss.inference.segmentation import pixel_probabilities
 from wsss.models.segmenter import load_segmenter
 from wsss.parts.folder import items_of
-from wsss.parts.masks import Written, write_masks
+from wsss.parts.masks import Written, finished, write_masks
 from wsss.refine.crf import prepare, refine_scores
 from wsss.runtime.run import Run
 from wsss.settings import PredictSettings
 from wsss.store.masks import MaskFolder
 from wsss.system.exit import Stoppable
-from wsss.system.workers import over
-
-WAITING = 512 << 20
-"""Bytes of probabilities that wait in memory for their CRF; one image may be more."""
 
 PRUNE = 0.02
 """Labels that nowhere reach this probability, and are nowhere the best, take no part in the CRF."""
@@ -66,18 +62,8 @@ def predicted(
     Raises:
         Interrupted: A signal asked ``run`` to stop; what is made stays.
     """
-    finish = FinishPrediction(settings, masks)
-    waiting: list[tuple[Item, np.ndarray]] = []
-    for pair in pixel_probabilities(network, items, settings, device, threads, among):
-        if settings.crf is None:
-            yield finish(pair)
-        else:
-            waiting.append(pair)
-        if sum(scores.nbytes for _, scores in waiting) >= WAITING:
-            yield from finish.all(waiting, threads)
-            waiting = []
-        run.check_stop()
-    yield from finish.all(waiting, threads)
+    pairs = pixel_probabilities(network, items, settings, device, threads, among)
+    yield from finished(pairs, FinishPrediction(settings, masks), settings.crf is not None, threads, run)
 
 
 @dataclass(frozen=True)
@@ -94,8 +80,3 @@ class FinishPrediction:
         else:
             labels = refine_scores(read_image(item.image), scores, self.settings.crf, keep_above=PRUNE)
         return Written(item.id, self.masks.write(item.id, labels.astype(np.uint8)), None)
-
-    def all(self, pairs: list[tuple[Item, np.ndarray]], threads: int) -> Iterator[Written]:
-        """Finish the images that wait, in processes."""
-        if pairs:
-            yield from over(pairs, self, threads, "masks", lambda pair: pair[0].id)

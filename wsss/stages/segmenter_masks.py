@@ -18,15 +18,13 @@ from wsss.inference.network import open_network
 from wsss.inference.segmentation import mean_probabilities
 from wsss.models.segmenter import load_segmenter
 from wsss.parts.folder import items_of
-from wsss.parts.masks import Written, write_masks
+from wsss.parts.masks import Written, finished, write_masks
 from wsss.refine.crf import prepare
 from wsss.refine.self_training import corrected_mask, labels_of, restrict
 from wsss.runtime.run import Run
 from wsss.settings import SegmenterMasksSettings
-from wsss.stages.predictions import WAITING
 from wsss.store.masks import MaskFolder
 from wsss.system.exit import Stoppable
-from wsss.system.workers import over
 
 UNTOUCHED = (0, 0, 0, None)
 """Tally of an image without tags, which no network sees."""
@@ -70,11 +68,6 @@ class CorrectedWriter:
             raise WsssError(f"{prior.file(item.id)} has the values {strange.tolist()} in it; {allowed}")
         return mask
 
-    def all(self, pairs: list[tuple[Item, np.ndarray]], threads: int) -> Iterator[Written]:
-        """Finish the images that wait, in processes."""
-        if pairs:
-            yield from over(pairs, self, threads, "masks", lambda pair: pair[0].id)
-
 
 def corrected(
     networks: Sequence[torch.nn.Module],
@@ -91,18 +84,9 @@ def corrected(
     Raises:
         Interrupted: A signal asked ``run`` to stop; what is made stays.
     """
-    waiting: list[tuple[Item, np.ndarray]] = []
-    for item, probabilities in mean_probabilities(networks, items, finish.settings, device, threads, among):
-        pair = (item, restrict(probabilities, item.labels))
-        if finish.settings.crf is None:
-            yield finish(pair)
-        else:
-            waiting.append(pair)
-        if sum(q.nbytes for _, q in waiting) >= WAITING:
-            yield from finish.all(waiting, threads)
-            waiting = []
-        run.check_stop()
-    yield from finish.all(waiting, threads)
+    found = mean_probabilities(networks, items, finish.settings, device, threads, among)
+    pairs = ((item, restrict(probabilities, item.labels)) for item, probabilities in found)
+    yield from finished(pairs, finish, finish.settings.crf is not None, threads, run)
 
 
 def make(run: Run) -> None:
@@ -116,12 +100,7 @@ def make(run: Run) -> None:
     """
     settings: SegmenterMasksSettings = run.settings
     index = Index.load(run.inputs["index"])
-    folders, items = run.several("segmenters"), items_of(run, index)
-    if len(folders) != len(settings.segmenters):
-        raise WsssError(
-            f"the settings name {len(settings.segmenters)} networks ({', '.join(settings.segmenters)}) and "
-            f"--segmenters gives {len(folders)} folders; give one a network, in the same order"
-        )
+    folders, items = run.one_each("segmenters", settings.segmenters), items_of(run, index)
     prior = MaskFolder(run.inputs["prior"] / "masks") if "prior" in run.inputs else None
     if (prior is None) != (settings.prior is None):
         named = f"the prior {settings.prior!r}: give its masks with" if settings.prior else "no prior: leave out"

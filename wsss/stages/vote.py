@@ -62,12 +62,7 @@ def make(run: Run) -> None:
     """
     settings: VoteSettings = run.settings
     index = Index.load(run.inputs["index"])
-    folders = run.several("members")
-    if len(folders) != len(settings.members):
-        raise WsssError(
-            f"the settings name {len(settings.members)} members ({', '.join(settings.members)}) and --members gives "
-            f"{len(folders)} folders; give one a member, in the same order"
-        )
+    folders = run.one_each("members", settings.members)
     members = tuple(MaskFolder(folder / "masks") for folder in folders)
     items = items_of(run, index)
 
