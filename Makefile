@@ -15,7 +15,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.built
-PYTEST := python -m pytest -n $(JOBS) --no-loadscope-reorder
+PYTEST := python -m pytest -n $(JOBS) --no-loadscope-reorder --max-worker-restart 0
 export PATH := $(BIN):$(PATH)
 # hundreds of short processes: compiled modules save minutes
 unexport PYTHONDONTWRITEBYTECODE
