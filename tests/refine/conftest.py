@@ -116,3 +116,13 @@ def counted(monkeypatch):
     monkeypatch.setattr(wsss.stages.ensemble, "combine", counting(wsss.stages.ensemble.combine))
     monkeypatch.setattr(wsss.stages.vote, "count_pairs", counting(wsss.stages.vote.count_pairs))
     return seen
+
+
+@pytest.fixture
+def index_and_maps(tmp_path, pictures, make_maps):
+    """An index, maps and saliency of it."""
+    index = pictures(tmp_path / "index")
+    rng = np.random.default_rng(1)
+    cams = make_maps(tmp_path / "cams", index, lambda item: (item.labels, rng.random((len(item.labels), 5, 6))))
+    saliency = make_maps(tmp_path / "saliency", index, lambda item: ((0,), rng.random((1, 9, 11))), relative=0)
+    return index, cams, saliency

@@ -151,18 +151,8 @@ def test_a_default_threshold_may_stand_beside_the_other_rules():
         assert MasksSettings.read({"cams": "x", "crf": {"unary": "scores"}, "threshold": each, **rule})
 
 
-@pytest.fixture
-def chain(tmp_path, pictures, make_maps):
-    """An index, maps and saliency of it."""
-    index = pictures(tmp_path / "index")
-    rng = np.random.default_rng(1)
-    cams = make_maps(tmp_path / "cams", index, lambda item: (item.labels, rng.random((len(item.labels), 5, 6))))
-    saliency = make_maps(tmp_path / "saliency", index, lambda item: ((0,), rng.random((1, 9, 11))), relative=0)
-    return index, cams, saliency
-
-
-def test_manifests_name_what_computed_the_crf(chain, make_run):
-    index, cams, _ = chain
+def test_manifests_name_what_computed_the_crf(index_and_maps, make_run):
+    index, cams, _ = index_and_maps
     inputs = {"index": index.folder, "cams": cams}
     for name, crf in (("none", None), ("some", CrfSettings(iterations=1))):
         masks = make_run("masks", MasksSettings(cams="x", crf=crf), inputs, f"masks-{name}")
@@ -173,8 +163,8 @@ def test_manifests_name_what_computed_the_crf(chain, make_run):
             assert run.recorded.get("crf_backend") == (None if crf is None else "native")
 
 
-def test_saliency_in_the_stage(chain, make_run, tmp_path):
-    index, cams, saliency = chain
+def test_saliency_in_the_stage(index_and_maps, make_run, tmp_path):
+    index, cams, saliency = index_and_maps
     settings = MasksSettings(cams="x", saliency="s", crf=None)
     inputs = {"index": index.folder, "cams": cams}
     with pytest.raises(WsssError, match="give its maps with --saliency"):
@@ -194,8 +184,8 @@ def test_saliency_in_the_stage(chain, make_run, tmp_path):
     np.testing.assert_array_equal(MaskFolder(run.out / "masks").read(item.id), masks.read(item.id))
 
 
-def test_saliency_that_does_not_fit(chain, make_run, make_maps, tmp_path):
-    index, cams, _ = chain
+def test_saliency_that_does_not_fit(index_and_maps, make_run, make_maps, tmp_path):
+    index, cams, _ = index_and_maps
     settings, lost = MasksSettings(cams="x", saliency="s", crf=None), index.items[3]
     assert lost.labels
 
@@ -213,8 +203,8 @@ def test_saliency_that_does_not_fit(chain, make_run, make_maps, tmp_path):
     attempt("unlabelled", lambda item: ((0,), one), leave_out=[i.id for i in index.items if not i.labels])
 
 
-def test_ignore_band_and_thresholds_of_each_class_in_the_stage(chain, make_run, tmp_path):
-    index, cams, _ = chain
+def test_ignore_band_and_thresholds_of_each_class_in_the_stage(index_and_maps, make_run, tmp_path):
+    index, cams, _ = index_and_maps
     inputs = {"index": index.folder, "cams": cams}
     band = IgnoreBand(foreground=0.6, background=0.3)
     run = make_run("masks", MasksSettings(cams="x", ignore=band, crf=None), inputs, "band")

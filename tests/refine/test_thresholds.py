@@ -172,24 +172,14 @@ def test_only_some_policies_look_at_masks():
     assert looked == {"fixed": False, "calibrated": True, "oracle": True, "otsu": False}
 
 
-@pytest.fixture
-def chain(tmp_path, pictures, make_maps):
-    """An index, maps and saliency of it."""
-    index = pictures(tmp_path / "index")
-    rng = np.random.default_rng(1)
-    cams = make_maps(tmp_path / "cams", index, lambda item: (item.labels, rng.random((len(item.labels), 5, 6))))
-    saliency = make_maps(tmp_path / "saliency", index, lambda item: ((0,), rng.random((1, 9, 11))), relative=0)
-    return index, cams, saliency
-
-
 def limits_of(store, items):
     """Otsu's thresholds of all images, by the slow form."""
     return [[slow_otsu(each) for each in store.full(item.id)] for item in items]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_masks_in_the_stage(chain, make_run, threads):
-    index, cams, _ = chain
+def test_masks_in_the_stage(index_and_maps, make_run, threads):
+    index, cams, _ = index_and_maps
     settings = MasksSettings(cams="x", threshold=OTSU, crf=None)
     run = make_run("masks", settings, {"index": index.folder, "cams": cams}, threads=threads)
     write_pseudo_masks(run)  # no scores are given: none are read
@@ -207,9 +197,9 @@ def test_masks_in_the_stage(chain, make_run, threads):
     assert (facts["lowest"], facts["highest"]) == (round(min(flat), 4), round(max(flat), 4))
 
 
-def test_masks_that_were_made_are_kept_with_their_thresholds(chain, make_run, monkeypatch):
+def test_masks_that_were_made_are_kept_with_their_thresholds(index_and_maps, make_run, monkeypatch):
     """Two jobs made them all; the one that joins them has the thresholds from their journals."""
-    index, cams, _ = chain
+    index, cams, _ = index_and_maps
     settings = MasksSettings(cams="x", threshold=OTSU, crf=None)
     inputs = {"index": index.folder, "cams": cams}
     whole = make_run("masks", settings, inputs, "whole")
@@ -224,8 +214,8 @@ def test_masks_that_were_made_are_kept_with_their_thresholds(chain, make_run, mo
     assert joined.facts["threshold"] == whole.facts["threshold"] and joined.digests == whole.digests
 
 
-def test_affinity_labels_in_the_stage(chain, make_run):
-    index, cams, saliency = chain
+def test_affinity_labels_in_the_stage(index_and_maps, make_run):
+    index, cams, saliency = index_and_maps
     inputs, items = {"index": index.folder, "cams": cams}, index.split("train")
     store, salient = MapStore(cams), MapStore(saliency)
     for name, given in (("two", inputs), ("saliency", inputs | {"saliency": saliency})):
@@ -248,8 +238,8 @@ def test_affinity_labels_in_the_stage(chain, make_run):
 
 
 @pytest.mark.parametrize("crf", [None, CrfSettings(iterations=1), CrfSettings(unary="scores", iterations=1)])
-def test_saliency_masks_in_the_stage(chain, make_run, crf):
-    index, _, saliency = chain
+def test_saliency_masks_in_the_stage(index_and_maps, make_run, crf):
+    index, _, saliency = index_and_maps
     inputs = {"index": index.folder, "maps": saliency}
     run = make_run("saliency_masks", SaliencyMaskSettings(threshold="otsu", crf=crf), inputs)
     write_saliency_masks(run)

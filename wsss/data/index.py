@@ -95,6 +95,17 @@ class Index:
         """Those images of a split that have at least one label: what is trained on."""
         return [item for item in self.split(split) if item.labels]
 
+    def training_items(self) -> list[Item]:
+        """The labelled images of the split ``train``.
+
+        Raises:
+            WsssError: There are none.
+        """
+        items = self.labelled("train")
+        if not items:
+            raise WsssError(f"{self.folder}: no training image has a label; see report.json there")
+        return items
+
     def scored(self, split: str) -> list[Item]:
         """Those images of a split whose masks are to be scored."""
         return [item for item in self.split(split) if item.scored]

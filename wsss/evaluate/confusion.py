@@ -40,6 +40,28 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.nda
     return np.bincount(truth * side + prediction, minlength=side * side).reshape(side, side)
 
 
+def mask_confusion(truth: np.ndarray, mask: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Confusion matrix of a mask that may leave pixels out, and what it left out.
+
+    ``truth``, ``mask``: integers (H, W); in both 255 is no label, and pixels whose truth is 255 do not count;
+    ``classes``: number of object classes C. Returns int64 (C+1, C+1) of the pixels with a label in both, and int64
+    (C+1,): the pixels of each true label that the mask left out. Raises :class:`WsssError` as ``confusion`` does.
+
+    Examples:
+        >>> matrix, unlabelled = mask_confusion(np.array([[0, 1, 1, 255]]), np.array([[0, 1, 255, 1]]), classes=1)
+        >>> matrix
+        array([[1, 0],
+               [0, 1]])
+        >>> unlabelled
+        array([0, 1])
+    """
+    left_out = mask == IGNORE
+    matrix = confusion(truth, np.where(left_out, 0, mask), classes)
+    unlabelled = np.bincount(truth[left_out & (truth != IGNORE)], minlength=classes + 1)
+    matrix[:, 0] -= unlabelled
+    return matrix, unlabelled
+
+
 def class_scores(matrix: np.ndarray, unlabelled: np.ndarray | int = 0) -> dict[str, np.ndarray]:
     """Scores of every class from confusion matrices (..., C+1, C+1): float64 (..., C+1), fractions.
 

@@ -13,7 +13,7 @@ from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
 from wsss.evaluate.breakdown import count_sizes, no_sizes
-from wsss.evaluate.confusion import confusion, plain
+from wsss.evaluate.confusion import mask_confusion, plain
 from wsss.evaluate.thresholds import ThresholdCounts
 from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.store.maps import MapStore
@@ -110,10 +110,7 @@ class MaskCounter:
     def add(self, count: tuple[np.ndarray, np.ndarray, np.ndarray], item: Item) -> None:
         """Count one image."""
         truth, mask = true_mask(item, self.any_object), self.masks.read(item.id)
-        left_out = mask == IGNORE
-        matrix = confusion(truth, np.where(left_out, 0, mask), self.classes)
-        unlabelled = np.bincount(truth[left_out & (truth != IGNORE)], minlength=self.classes + 1)
-        matrix[:, 0] -= unlabelled
+        matrix, unlabelled = mask_confusion(truth, mask, self.classes)
         count[0][:] += matrix
         count[1][:] += unlabelled
         count_sizes(count[2], matrix, truth.size, unlabelled)

@@ -10,10 +10,9 @@ import numpy as np
 
 from wsss.data.images import read_mask
 from wsss.data.index import Index, Item
-from wsss.data.palette import IGNORE
 from wsss.evaluate.agreement import Agreement, count_pairs
 from wsss.evaluate.classification import read_predictions
-from wsss.evaluate.confusion import confusion
+from wsss.evaluate.confusion import mask_confusion
 from wsss.evaluate.counting import merged
 from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.report.headline import Source
@@ -72,10 +71,7 @@ class ImageScorer:
             count[2].extend((item.id, c, float(share[c + 1])) for c in item.labels)
             return
         truth = read_mask(item.mask)
-        left_out = mask == IGNORE
-        matrix = confusion(truth, np.where(left_out, 0, mask), self.classes)
-        unlabelled = np.bincount(truth[left_out & (truth != IGNORE)], minlength=self.classes + 1)
-        matrix[:, 0] -= unlabelled
+        matrix, unlabelled = mask_confusion(truth, mask, self.classes)
         count[0][:] += matrix
         count[1][:] += unlabelled
         true, both = matrix.sum(axis=1) + unlabelled, np.diagonal(matrix)

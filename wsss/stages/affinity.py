@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from wsss.data.index import Index, Item
-from wsss.errors import WsssError
 from wsss.models.edge_network import save_edge_network
 from wsss.objectives.affinity import PairAffinity
 from wsss.runtime.run import Run
@@ -25,9 +24,7 @@ def make(run: Run) -> None:
     """
     settings: AffinitySettings = run.settings
     index = Index.load(run.inputs["index"])
-    items = index.labelled("train")
-    if not items:
-        raise WsssError(f"{index.folder}: no training image has a label; see report.json there")
+    items = index.training_items()
     given = given_classifiers(run, settings)
     labels = MaskFolder(run.inputs["labels"] / "masks")
 

@@ -11,7 +11,6 @@ import torch
 from wsss.data.few_masks import few_masks, masks_of
 from wsss.data.index import Index
 from wsss.data.sampling import balanced_chances, class_counts, masked_chances
-from wsss.errors import WsssError
 from wsss.inference.cams import tag_probabilities
 from wsss.models.classifier import save_classifier
 from wsss.objectives import find
@@ -32,9 +31,7 @@ def make(run: Run) -> None:
     """
     settings: ClassifierSettings = run.settings
     index = Index.load(run.inputs["index"])
-    items = index.labelled("train")
-    if not items:
-        raise WsssError(f"{index.folder}: no training image has a label; see report.json there")
+    items = index.training_items()
     given = given_classifiers(run, settings)
     for folder in given.values():
         check_classes(folder, index.classes)
