@@ -9,12 +9,12 @@ Reads the index and a folder of pseudo-labels; writes model.safetensors and metr
 import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
-from wsss.settings import SegmenterSettings
+from wsss.settings import Segmenter
 
 VERSION = 1
 stage = Stage(
     __doc__,
-    settings=SegmenterSettings,
+    settings=Segmenter,
     inputs={"index": "dataset index"},
     optional={"masks": "pseudo-labels to learn from (not with supervision: masks)"},
     distributed=True,

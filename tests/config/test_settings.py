@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from wsss.config.loader import load
 from wsss.config.yaml import read_yaml
+from wsss.errors import WsssError
 from wsss.settings import AffinitySettings, C2amHSettings, C2amSettings
+from wsss.workflow.values import with_variant
 
 CONFIG = """
 dataset: s
@@ -41,3 +44,15 @@ def test_what_has_no_effect_cannot_be_set() -> None:
         C2amSettings.read({"label_smoothing": 0.1})
     assert C2amHSettings.read({"hints": "x"}).label_smoothing == 0.1
     assert C2amHSettings.read({"hints": "x", "label_smoothing": 0.2}).label_smoothing == 0.2
+
+
+def test_a_segmenter_that_names_no_objective_is_what_it_was() -> None:
+    """The choice came later: it stands in what a stage is started with, and not in identities."""
+    segmenters = {"old": {"masks": "m"}, "new": {"masks": "m", "objective": "segmentation"}}
+    config = {**yaml.safe_load(CONFIG), "masks": {"m": {"cams": "plain"}}, "segmenters": segmenters}
+    old, new = load(config).recipes["segmenters"].values()
+    assert old == new and '"objective": "segmentation"' in old.canonical()
+    assert "objective" not in old.counted() and with_variant("segmenter", {}) == {"objective": "segmentation"}
+    config["defaults"]["segmenters"] = {"objective": "segmentatoin"}
+    with pytest.raises(WsssError, match="unknown objective .segmentatoin.; did you mean 'segmentation'?"):
+        load(config)

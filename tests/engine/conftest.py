@@ -69,7 +69,7 @@ def make_run(tmp_path):
     def make(settings, inputs, name="out", seed=0):
         out = tmp_path / name
         out.mkdir(exist_ok=True)
-        stage = STAGES.get(type(settings), "classifier")
+        stage = next((stage for cls, stage in STAGES.items() if isinstance(settings, cls)), "classifier")
         return Run(SimpleNamespace(out=out, state=None, seed=seed, threads=1, device="cpu"), settings, inputs, stage)
 
     return make

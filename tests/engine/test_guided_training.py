@@ -15,7 +15,7 @@ from wsss.data.index import Index, write_index
 from wsss.errors import WsssError
 from wsss.models.classifier import build_classifier, load_classifier, load_judge
 from wsss.report.provenance import supervision
-from wsss.settings import GuidedSettings, SegmenterSettings, VanillaSettings
+from wsss.settings import GuidedSettings, SegmentationSettings, VanillaSettings
 from wsss.stages.classifier import make as train_classifier
 from wsss.stages.segmenter import make as train_segmenter
 from wsss.store.manifest import write_manifest
@@ -48,7 +48,7 @@ def test_both_look_at_the_same_few_masks_and_at_no_other(few_index, make_run):
     assert supervision(finished(run, "classifier")) == ["image tags", "4 ground-truth masks (heatmaps)"]
     assert "pixels" in (run.out / "metrics.jsonl").read_text()
 
-    few = SegmenterSettings(**SHORT, supervision="masks", gt_masks=4)
+    few = SegmentationSettings(**SHORT, supervision="masks", gt_masks=4)
     run = make_run(few, {"index": index}, "few", seed=3)
     train_segmenter(run)
     assert (run.facts["masks_looked_at"], run.facts["gt_masks"], run.facts["images"]) == (4, chosen, 4)
@@ -58,7 +58,7 @@ def test_both_look_at_the_same_few_masks_and_at_no_other(few_index, make_run):
 
 
 def test_a_segmenter_on_all_masks_is_as_it_was(tiny_index, make_run):
-    settings = SegmenterSettings(**SHORT, supervision="masks")
+    settings = SegmentationSettings(**SHORT, supervision="masks")
     run = make_run(settings, {"index": tiny_index})
     train_segmenter(run)
     assert (
@@ -120,7 +120,7 @@ def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_
 def test_more_masks_than_there_are(tiny_index, make_run):
     for settings, train in (
         (GuidedSettings(**SHORT), train_classifier),
-        (SegmenterSettings(**SHORT, supervision="masks", gt_masks=20), train_segmenter),
+        (SegmentationSettings(**SHORT, supervision="masks", gt_masks=20), train_segmenter),
     ):
         with pytest.raises(WsssError, match="'gt_masks: 20' needs .* there are 12; lower it"):
             train(make_run(settings, {"index": tiny_index}))

@@ -21,7 +21,7 @@ from tests.engine.tiny_training import SMALL
 from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.runtime.run import Run
-from wsss.settings import C2amSettings, PNocSettings, SegmenterSettings, VanillaSettings
+from wsss.settings import C2amSettings, PNocSettings, SegmentationSettings, VanillaSettings
 from wsss.stages.classifier import make as train_classifier
 from wsss.stages.saliency import make as train_saliency
 from wsss.stages.segmenter import make as train_segmenter
@@ -49,7 +49,7 @@ TRAINED = {
     ),
     "segmenter": (
         train_segmenter,
-        SegmenterSettings(**{**SMALL, "lr": 0.0005}, supervision="masks", architecture="unet"),
+        SegmentationSettings(**{**SMALL, "lr": 0.0005}, supervision="masks", architecture="unet"),
     ),
     "c2am": (train_saliency, C2amSettings(**SMALL)),
 }

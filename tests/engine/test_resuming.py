@@ -13,7 +13,7 @@ import torch
 
 from tests.engine.process_group import wait_for, world
 from tests.engine.tiny_training import SMALL
-from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
+from wsss.settings import PNocSettings, SegmentationSettings, VanillaSettings
 from wsss.stages.classifier import make as train_classifier
 from wsss.system.exit import Interrupted
 
@@ -68,7 +68,7 @@ def arguments(tiny_index, ordinary, out, stage="classifier"):
     if stage == "classifier":
         settings, given = PNocSettings(**small, ordinary="vanilla"), ("--ordinary", str(ordinary))
     else:
-        settings, given = SegmenterSettings(**small, supervision="masks"), ()
+        settings, given = SegmentationSettings(**small, supervision="masks"), ()
     words = ("--settings", settings.canonical(), "--out", str(out), "--threads", "1", "--device", "cpu")
     return ["--index", str(tiny_index), *given, *words]
 

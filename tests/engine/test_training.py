@@ -12,7 +12,7 @@ from tests.engine.tiny_training import SMALL, Failing, Line, LineObjective, trai
 from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.losses.base import Loss
-from wsss.settings import PNocSettings, SegmenterSettings, VanillaSettings
+from wsss.settings import PNocSettings, SegmentationSettings, VanillaSettings
 from wsss.stages.classifier import make as train_classifier
 from wsss.stages.segmenter import make as train_segmenter
 from wsss.store.weights import load_weights
@@ -116,14 +116,14 @@ def test_a_classifier_learns_the_colours(tiny_index, make_run, precision):
 
 
 def test_segmenter_on_true_masks_and_missing_pseudo_masks(tiny_index, make_run):
-    settings = SegmenterSettings(**{**SMALL, "lr": 0.05, "epochs": 3}, supervision="masks")
+    settings = SegmentationSettings(**{**SMALL, "lr": 0.05, "epochs": 3}, supervision="masks")
     run = make_run(settings, {"index": tiny_index})
     train_segmenter(run)
     records = [json.loads(line) for line in (run.out / "metrics.jsonl").read_text().splitlines()]
     assert records[-1]["loss"] < records[0]["loss"]
     empty = run.out.parent / "empty"
     empty.mkdir()
-    pseudo = make_run(SegmenterSettings(**SMALL, masks="x"), {"index": tiny_index, "masks": empty})
+    pseudo = make_run(SegmentationSettings(**SMALL, masks="x"), {"index": tiny_index, "masks": empty})
     with pytest.raises(WsssError, match="no masks of 12 images: 'p0'"):
         train_segmenter(pseudo)
 

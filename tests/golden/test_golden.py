@@ -28,7 +28,7 @@ def methods() -> dict[str, Path]:
     """All that has to have a case, as ``versions`` calls it -> the file that declares its version."""
     found = {stage: ROOT / "stages" / f"{stage}.py" for stage in stages()}
     names = {path.stem.replace("_", "-") for path in OBJECTIVES.glob("*.py") if isinstance(declared(path), int)}
-    for kind in ("classifiers", "saliency"):
+    for kind in ("classifiers", "saliency", "segmenters"):
         names |= {name for name, cls in variants(kind).items() if not cls.__module__.startswith("wsss.settings.own.")}
     found |= {f"objective {name}": OBJECTIVES / f"{name.replace('-', '_')}.py" for name in sorted(names)}
     files = [path for path in sorted(METHODS.glob("*.py")) if path.stem != "__init__"]

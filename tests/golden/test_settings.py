@@ -9,7 +9,7 @@ import pytest
 from tests.golden import counted
 from tests.golden.counted import complaint, current, entry, keys_of, minimal, on_record, record_settings
 from tests.golden.records import write_record
-from wsss.settings import C2amSettings, CrfSettings, MasksSettings, SegmenterSettings, VanillaSettings
+from wsss.settings import C2amSettings, CrfSettings, MasksSettings, SegmentationSettings, VanillaSettings
 from wsss.settings.base import Neutral
 
 NOW = current()
@@ -78,11 +78,11 @@ def test_what_went_is_seen_too() -> None:
 
 
 def test_fields_of_other_steps_do_not_count() -> None:
-    keys = NOW["segmenter"]["keys"]
+    keys = NOW["segmenter segmentation"]["keys"]
     assert "masks" in keys and "predict" not in keys and "log" not in keys
     assert "maps.flip" in keys_of(minimal(C2amSettings)) and "maps" not in NOW["saliency c2am"]["keys"]
     assert NOW["predictions"]["keys"] == sorted(
-        key.removeprefix("predict.") for key in keys_of(minimal(SegmenterSettings)) if key.startswith("predict.")
+        key.removeprefix("predict.") for key in keys_of(minimal(SegmentationSettings)) if key.startswith("predict.")
     )
     assert "reconstruction.end" in NOW["classifier puzzle"]["keys"]
     assert "ignore.foreground" in NOW["masks"]["keys"]

@@ -11,7 +11,7 @@ from wsss.compute.devices import tune_for
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier, build_classifier, load_classifier, logits
 from wsss.models.segmenter import ARCHITECTURES, Segmenter, build_segmenter
-from wsss.settings import SegmenterSettings, VanillaSettings
+from wsss.settings import SegmentationSettings, VanillaSettings
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import load_weights, save_weights
 
@@ -59,7 +59,7 @@ def test_local_weights_reach_classifier_and_segmenter(imagenet, suffix):
     network = build_classifier(VanillaSettings(backbone="test_resnet", pretrained=path), 4)
     for key, value in network.backbone.state_dict().items():
         assert torch.equal(value, weights[key]), key
-    settings = SegmenterSettings(backbone="test_resnet", pretrained=path, supervision="masks")
+    settings = SegmentationSettings(backbone="test_resnet", pretrained=path, supervision="masks")
     segmenter = build_segmenter(settings, 4)
     encoder = segmenter.network.encoder.model.state_dict()
     assert encoder and all(torch.equal(value, weights[key]) for key, value in encoder.items())
@@ -136,7 +136,7 @@ def test_segmenters_answer_at_any_size(architecture):
 def test_a_stride_without_effect_is_said_at_training(architecture, capsys):
     settings = {"architecture": architecture, "backbone": "test_resnet", "pretrained": False, "supervision": "masks"}
     for stride in (16, 8 if architecture.startswith("deeplab") else 32):
-        network = build_segmenter(SegmenterSettings(**settings, output_stride=stride), 2)
+        network = build_segmenter(SegmentationSettings(**settings, output_stride=stride), 2)
         found = network.network.encoder(torch.zeros(1, 3, 128, 128))[-1].shape[-1]
         told = f"output_stride {stride} has no effect on {architecture}" in capsys.readouterr().err
         assert told == (128 // found != stride)

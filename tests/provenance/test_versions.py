@@ -17,7 +17,8 @@ def files() -> list[Path]:
     """Every file that has to declare a version."""
     found = [f"stages/{stage}.py" for stage in ("index", "scores", *STEPS, *TABLES)]
     found += [f"wsss/data/kinds/{kind}.py" for kind in classes_of(KINDS["datasets"])[1]]
-    objectives = {*classes_of(KINDS["classifiers"])[1], *classes_of(KINDS["saliency"])[1], "affinity", "segmentation"}
+    kinds = ("classifiers", "saliency", "segmenters")
+    objectives = {"affinity"}.union(*(classes_of(KINDS[kind])[1] for kind in kinds))
     found += [f"wsss/objectives/{name.replace('-', '_')}.py" for name in objectives]
     found += [f"wsss/explain/methods/{name.replace('-', '_')}.py" for name in explainers()]
     found += [f"{module.replace('.', '/')}.py" for module in KERNELS.values()]

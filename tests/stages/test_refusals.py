@@ -24,7 +24,7 @@ from wsss.settings import (
     ExplanationSettings,
     SaliencyMapSettings,
     SaliencyMaskSettings,
-    SegmenterSettings,
+    SegmentationSettings,
 )
 from wsss.stages.ablation_table import make as write_ablation_table
 from wsss.stages.affinity import make as train_affinity
@@ -85,10 +85,10 @@ def ablation(at: Path) -> None:
 
 REFUSALS: dict[str, Callable[[Path], object]] = {
     "'supervision: masks' needs ground-truth masks, and no training image has one": lambda at: train_segmenter(
-        run(at, SegmenterSettings(supervision="masks"))
+        run(at, SegmentationSettings(supervision="masks"))
     ),
     "--masks: name the folder of pseudo-labels to learn from": lambda at: train_segmenter(
-        run(at, SegmenterSettings(masks="m"))
+        run(at, SegmentationSettings(masks="m"))
     ),
     "index: no training image has a tag; see report.json": lambda at: train_saliency(run(at, C2amSettings())),
     "index: no training image has a label; see report.json there": lambda at: train_affinity(

@@ -19,7 +19,7 @@ from typing import Any
 from wsss.errors import WsssError
 from wsss.store.artefact import Artefact, below_folder, load
 from wsss.text import count
-from wsss.workflow.values import counted, defaults, differences, literal, references, settings_class
+from wsss.workflow.values import counted, defaults, differences, literal, references, settings_class, with_variant
 
 STARTUP = 4.0
 """Seconds that a stage takes before its first image, mostly to import torch: this part does not grow with the work."""
@@ -85,7 +85,7 @@ def past(made: Artefact) -> Past | None:
         dataset = str(index)
     return Past(
         task=f"scores of {made.folder.parent.name}" if made.stage == "scores" else made.stage,
-        settings=counted(made.stage, made.settings),
+        settings=with_variant(made.stage, counted(made.stage, made.settings)),
         dataset=dataset,
         index=index,
         seconds=float(about["wall_seconds"]) + sum(about.get("shard_seconds", ())),

@@ -14,7 +14,7 @@ from typing import Any
 
 from wsss.config.loader import Config, load, merge
 from wsss.errors import WsssError
-from wsss.settings import KINDS, AblationSettings, FolderSettings, Settings, classes_of, variants
+from wsss.settings import KINDS, AblationSettings, FolderSettings, Settings, classes_of, default_variant, variants
 from wsss.settings.check import check
 from wsss.settings.fields import references
 
@@ -157,6 +157,8 @@ def _settings(kind: str, values: dict[str, Any], low: dict[str, Any]) -> Setting
     """A recipe's settings with the kind's defaults; None where they are refused (``load`` will say why)."""
     merged = merge(low, values)
     key, classes = classes_of(KINDS[kind])
+    if key is not None and (usual := default_variant(KINDS[kind])) is not None:
+        merged.setdefault(key, usual)
     cls = classes["" if key is None else merged[key]]
     settings: Settings | None = check(cls, {k: v for k, v in merged.items() if k in cls.model_fields})[0]
     return settings

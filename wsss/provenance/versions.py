@@ -43,8 +43,8 @@ _ALWAYS = {
     "walk": ("inference", "affinities", "random walk"),
 }
 """Stage -> kernels that it always uses; whether it uses the dense CRF stands in its settings."""
-_OBJECTIVES = {"affinity": "affinity", "segmenter": "segmentation"}
-"""Stage -> its objective, where the settings name none."""
+_OBJECTIVES = {"affinity": "affinity"}
+"""Stage -> its objective, where the settings cannot name one."""
 
 
 def declaring(stage: str, settings: Any) -> dict[str, str]:

@@ -12,7 +12,7 @@ from wsss.store.manifest import NAME, read_manifest
 
 PICTURED = {"cams": "cams", "saliency": "saliency-maps", "masks": "masks", "segmenters": "predictions"}
 """Kind of a score, and the folder that its artefacts lie in."""
-TAGLESS = ("c2am", "c2am-h", "saliency")
+TAGLESS = ("c2am", "c2am-h", "saliency", "segmentation")
 """Objectives that read no tags themselves; hints and masks that they learn from have a lineage of their own."""
 CHOICE = "image tags (whether there are any)"
 """What a training without tags knows that leaves untagged images out."""

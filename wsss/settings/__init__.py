@@ -21,6 +21,7 @@ from wsss.settings.base import (
     Count,
     Fraction,
     Log,
+    Neutral,
     NonNegative,
     Number,
     Positive,
@@ -71,7 +72,12 @@ from wsss.settings.saliency import (
     SaliencyNetSettings,
     SaliencySettings,
 )
-from wsss.settings.segmenters import PredictSettings, SegmenterSettings
+from wsss.settings.segmenters import (
+    PredictSettings,
+    SegmentationSettings,
+    Segmenter,
+    SegmenterSettings,
+)
 from wsss.settings.training import NetworkSettings, Ramp, TrainingSettings
 
 __all__ = [
@@ -111,6 +117,7 @@ __all__ = [
     "Masks",
     "MasksSettings",
     "NetworkSettings",
+    "Neutral",
     "NonNegative",
     "Number",
     "OcCseSettings",
@@ -130,6 +137,8 @@ __all__ = [
     "Scales",
     "ScatteredSettings",
     "ScenesSettings",
+    "SegmentationSettings",
+    "Segmenter",
     "SegmenterMasksSettings",
     "SegmenterSettings",
     "Settings",
@@ -158,7 +167,7 @@ KINDS: dict[str, Any] = {
     "saliency": Saliency,
     "affinity": AffinitySettings,
     "masks": Masks,
-    "segmenters": SegmenterSettings,
+    "segmenters": Segmenter,
     "explanations": ExplanationSettings,
 }
 """Blocks of named recipes in the order of the chain, and what reads each."""
@@ -173,14 +182,18 @@ def classes_of(annotation: Any) -> tuple[str | None, dict[str, type[Settings]]]:
         return None, {"": annotation}
     union, field = get_args(annotation)[:2]
     key = field.discriminator
-    return key, {get_args(cls.model_fields[key].annotation)[0]: cls for cls in get_args(union)}
+    return key, {get_args(cls.model_fields[key].annotation)[0]: cls for cls in get_args(union) or (union,)}
 
 
 def default_variant(annotation: Any) -> str | None:
-    """The variant that is meant where the key that chooses is left out: a union's first class, if that key has a
-    default there and nowhere decides what is trained (``source``, but not ``objective`` or ``kind``)."""
+    """The variant that is meant where the key that chooses is left out: a union's first class where that key is
+    ``source``, and the class that declares its value of the key neutral, since it came before there was a choice; None
+    where the choice decides what is trained (``objective`` of classifiers) or read (``kind``)."""
     key, classes = classes_of(annotation)
-    return next(iter(classes)) if key == "source" else None
+    if key is None or key == "source":
+        return None if key is None else next(iter(classes))
+    marks = {name: cls.model_fields[key].metadata for name, cls in classes.items()}
+    return next((name for name, found in marks.items() if any(isinstance(m, Neutral) for m in found)), None)
 
 
 def variants(kind: str) -> dict[str, type[Settings]]:

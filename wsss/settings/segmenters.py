@@ -1,12 +1,22 @@
-"""Segmentation networks: how they are trained and applied."""
+"""Segmentation networks: one class a training objective, and how they are applied; ``objective`` names the module in
+``wsss.objectives``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Count, NonNegative, Positive, Ref, ScatteredSettings, Splits, as_list
+from wsss.settings.base import (
+    Count,
+    Neutral,
+    NonNegative,
+    Positive,
+    Ref,
+    ScatteredSettings,
+    Splits,
+    as_list,
+)
 from wsss.settings.masks import Crf, InferenceSettings
 from wsss.settings.training import TrainingSettings
 
@@ -23,7 +33,10 @@ class PredictSettings(InferenceSettings, ScatteredSettings):
 
 
 class SegmenterSettings(TrainingSettings):
-    """A segmentation network trained on masks."""
+    """What every segmentation network has, which is trained on masks. Subclasses add what their objective needs."""
+
+    if TYPE_CHECKING:  # a field of the subclasses
+        objective: str
 
     masks: Annotated[str, Ref("masks")] | None = None
     """The pseudo-labels it learns from; needed unless ``supervision: masks``."""
@@ -58,3 +71,12 @@ class SegmenterSettings(TrainingSettings):
         if self.supervision == "pseudo" and self.gt_masks != "all":
             raise ValueError("'gt_masks' has no effect on pseudo-labels; set 'supervision: masks', or leave it out")
         return self
+
+
+class SegmentationSettings(SegmenterSettings):
+    """Cross entropy on the masks as they are: what is meant where a recipe names no objective."""
+
+    objective: Annotated[Literal["segmentation"], Neutral("segmentation")] = "segmentation"
+
+
+Segmenter = Annotated[SegmentationSettings, Field(discriminator="objective")]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from wsss.data.few_masks import few_masks
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.models.segmenter import save_segmenter
-from wsss.objectives.segmentation import Segmentation
+from wsss.objectives import find
+from wsss.objectives.base import Objective
 from wsss.runtime.run import Run
 from wsss.settings import SegmenterSettings
 from wsss.store.masks import MaskFolder
@@ -47,7 +49,10 @@ def make(run: Run) -> None:
             return masks.file(item.id)
 
     device = prepare(run)
-    network = train(run, Segmentation(settings, len(index.classes)), items, len(index.classes), device, mask_of)
+    classes = len(index.classes)
+    goal: Callable[..., Objective] = find(settings.objective)
+    objective = goal(settings, classes)
+    network = objective.kept(train(run, objective, items, classes, device, mask_of))
     if run.world.rank:
         return
     save_segmenter(run.out, network, settings, index.classes)

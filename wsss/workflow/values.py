@@ -50,6 +50,14 @@ def settings_class(stage: str, settings: dict[str, Any]) -> type[Settings] | Non
     return None if chosen is None else classes.get(chosen)
 
 
+def with_variant(stage: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the key that chose their class, also where they are older than the choice."""
+    step = STEPS.get(stage)
+    if step is None or step.part is not None or (usual := default_variant(KINDS[step.kind])) is None:
+        return settings
+    return {str(classes_of(KINDS[step.kind])[0]): step.variants[0] if step.variants else usual, **settings}
+
+
 def counted(stage: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without those that the stage does not read or that change no result."""
     without = WITHOUT_EFFECT | (STEPS[stage].without if stage in STEPS else frozenset())
