@@ -13,8 +13,9 @@ import torch
 
 from tests.engine.process_group import wait_for, world
 from tests.engine.tiny_training import SMALL
-from wsss.settings import PNocSettings, SegmentationSettings, VanillaSettings
+from wsss.settings import EmaTeacherSettings, PNocSettings, SegmentationSettings, VanillaSettings
 from wsss.stages.classifier import make as train_classifier
+from wsss.stages.segmenter import make as train_segmenter
 from wsss.system.exit import Interrupted
 
 
@@ -28,6 +29,17 @@ def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_
     assert whole.read_bytes() == pieces.read_bytes()
     assert (whole.parent / "metrics.jsonl").read_text() == (pieces.parent / "metrics.jsonl").read_text()
     assert (whole.parent / "predictions.csv").read_text() == (pieces.parent / "predictions.csv").read_text()
+
+
+@pytest.mark.parametrize("cls", [EmaTeacherSettings])
+def test_a_segmenter_of_several_networks_goes_on_with_all_of_them(tiny_index, make_run, stopped_at_every_step, cls):
+    """Warm-up, accumulation that does not end with an epoch, and the state of the objective."""
+    settings = cls(**{**SMALL, "batch_size": 2, "epochs": 3}, supervision="masks", architecture="unet", accumulate=5)
+    train_segmenter(make_run(settings, {"index": tiny_index}, "whole"))
+    run = make_run(settings, {"index": tiny_index}, "cut")
+    assert stopped_at_every_step(train_segmenter, run) == 4
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert (run.out.parent / "whole" / name).read_bytes() == (run.out / name).read_bytes()
 
 
 def test_a_checkpoint_of_other_settings_is_not_resumed(tiny_index, make_run, monkeypatch, capsys):

@@ -203,6 +203,16 @@ def test_saliency_is_found_without_scores_of_it(run, tmp_path, index, little):
     assert (tmp_path / "out/panels/s0.png").is_file()
 
 
+def test_tags_are_supervision_where_they_restrict_a_teacher(run):
+    folder = run / "segmenters/taught"
+    for objective, tags in ((None, []), ("segmentation", []), ("ema-teacher", ["image tags"])):
+        settings = {"supervision": "masks", **({"objective": objective} if objective else {})}
+        write_manifest(folder, {"settings": settings, "inputs": {}})
+        assert supervision(folder) == [*tags, "ground-truth masks"]
+        write_manifest(folder, {"settings": {**settings, "supervision": "pseudo"}, "inputs": {}})
+        assert supervision(folder) == tags
+
+
 def test_tags_are_not_supervision_of_c2am(run):
     assert supervision(run / "saliency-maps/c2am") == ["ImageNet"]
 

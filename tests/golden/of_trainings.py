@@ -48,6 +48,8 @@ def classifier(objective: str, name: str = "", inputs: dict[str, str] | None = N
     return training("classifier", name or objective, inputs or {}, objective=objective, **settings)
 
 
+X = {"masks": "external_masks.x"}
+TAUGHT: dict[str, Any] = {"output_stride": 16, "epochs": 2, "batch_size": 6, "lr": 0.002}
 JUDGE = {"ordinary": "classifier"}
 WARM = {"warm_start": "classifier"}
 
@@ -70,7 +72,8 @@ CASES = [
     training("saliency", "poolnet", {"saliency": "saliency_masks.crf"}, objective="saliency", lr=0.04),
     training("saliency", "fpn", {"saliency": "saliency_masks.crf"}, objective="saliency", architecture="fpn", lr=0.002),
     training("affinity", "edges", {"labels": "affinity_labels.saliency", **WARM}, cams="a", radius=4),
-    training("segmenter", "pseudo", {"masks": "external_masks.x"}, output_stride=16, batch_size=6, lr=0.002),
+    training("segmenter", "pseudo", X, output_stride=16, batch_size=6, lr=0.002),
+    training("segmenter", "ema-teacher", X, objective="ema-teacher", **TAUGHT),
     training(
         "segmenter", "supervised", {}, supervision="masks", gt_masks=6, batch_size=3, architecture="fpn", lr=0.002
     ),

@@ -8,8 +8,8 @@ import torch
 from tests.engine.process_group import together
 from wsss.compute.collectives import batch_mean
 from wsss.losses.puzzle import reconstruction_loss
+from wsss.losses.segmentation import segmentation_loss
 from wsss.objectives.saliency import saliency_loss
-from wsss.objectives.segmentation import segmentation_loss
 
 
 def test_one_device_takes_the_plain_mean():

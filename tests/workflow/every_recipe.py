@@ -42,6 +42,7 @@ segmenters:
   pseudo: {masks: voted, predict: {crf: deeplab}}
   other: {masks: plain}
   second: {masks: again}
+  taught: {objective: ema-teacher, masks: plain}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
 """)

@@ -48,6 +48,7 @@ def test_every_artefact_is_there(run: Path) -> None:
         "masks/again",
         "segmenters/p-noc",
         "segmenters/again",
+        "segmenters/taught",
         "predictions/p-noc",
         "explanations/minmax",
         "scores/cams/p-noc",

@@ -28,11 +28,13 @@ class TrainingStep(NamedTuple):
 
     Attributes:
         step: Number of the micro-step, from 0.
-        progress: Share of the training that is done, in [0, 1).
+        progress: Share of the training that is done, in [0, 1); 1 after its last step.
+        epoch: Whole epochs that are done.
     """
 
     step: int
     progress: float
+    epoch: int = 0
 
     def weight(self, ramp: Ramp) -> float:
         """w(t) = start + (end - start) min(1, t / (ramp_fraction T)); with a fraction of 0 always ``end``.

@@ -57,8 +57,12 @@ class Objective(ABC):
         """Learning rate of one of the networks relative to that of the recipe."""
         return 1.0
 
+    def after_step(self, training_step: TrainingStep) -> None:  # noqa: B027 - most objectives do nothing
+        """What follows an optimiser step; ``training_step`` is where the training stands after it."""
+
     def kept(self, product: nn.Module) -> nn.Module:
-        """What the artefact keeps of the trained product: all of it, unless a part served the training alone."""
+        """What the artefact keeps of the trained product: all of it, unless a part served the training alone, or
+        another network took its place."""
         return product
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -4,32 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-from torch.nn import functional as F
-
-from wsss.compute.collectives import batch_mean
 from wsss.data.loading import Batch
-from wsss.data.transforms import IGNORE
 from wsss.losses.base import Loss, TrainingStep
+from wsss.losses.segmentation import segmentation_loss
 from wsss.models.segmenter import build_segmenter
 from wsss.objectives.base import Objective
 from wsss.settings import SegmenterSettings
 
 VERSION = 1
-
-
-def segmentation_loss(scores: torch.Tensor, masks: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-    """Cross entropy, mean over the pixels of the batch (on all devices) that are not 255, in fp32; 0 where all are.
-
-    Args:
-        scores: Logits (B, C + 1, H, W).
-        masks: int64 (B, H, W).
-        label_smoothing: a: the target is (1 - a) one-hot + a / (C + 1).
-    """
-    total = F.cross_entropy(
-        scores.float(), masks, ignore_index=IGNORE, label_smoothing=label_smoothing, reduction="sum"
-    )
-    return batch_mean(total, (masks != IGNORE).sum())
 
 
 class Segmentation(Objective):
@@ -43,5 +25,5 @@ class Segmentation(Objective):
 
     def losses(self, batch: Batch, training_step: TrainingStep) -> Iterator[Loss]:
         scores = self.networks["segmenter"](batch.images)
-        loss = segmentation_loss(scores, batch.targets, self.settings.label_smoothing)
+        loss = segmentation_loss(scores, batch.targets, self.settings.label_smoothing, self.settings.loss_cap)
         yield Loss("segmenter", loss, {"loss": loss.detach()})

@@ -196,13 +196,15 @@ def crf(group: Group, _: str) -> str:
 
 
 def learnt_from(group: Group, _: str) -> str:
-    """Which masks a segmentation network learnt from."""
+    """Which masks a segmentation network learnt from, and by which objective if not by plain cross entropy."""
     for manifest in lineage(group[0][0].artefact).values():
         settings = manifest.get("settings") or {}
         if "architecture" in settings and "supervision" in settings:
             few = settings.get("gt_masks", "all")
             true = "ground-truth masks" if few == "all" else f"{few} ground-truth masks"
-            return true if settings["supervision"] == "masks" else f"pseudo-labels {settings['masks']}"
+            objective = settings.get("objective", "segmentation")
+            how = "" if objective == "segmentation" else f" ({objective})"
+            return (true if settings["supervision"] == "masks" else f"pseudo-labels {settings['masks']}") + how
     return ""
 
 

@@ -73,6 +73,7 @@ from wsss.settings.saliency import (
     SaliencySettings,
 )
 from wsss.settings.segmenters import (
+    EmaTeacherSettings,
     PredictSettings,
     SegmentationSettings,
     Segmenter,
@@ -100,6 +101,7 @@ __all__ = [
     "CrfSettings",
     "Dataset",
     "DatasetSettings",
+    "EmaTeacherSettings",
     "EnsembleSettings",
     "ErasingSettings",
     "EvaluationSettings",

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from wsss.settings.base import (
     Count,
+    Fraction,
     Neutral,
     NonNegative,
     Positive,
@@ -16,6 +17,7 @@ from wsss.settings.base import (
     ScatteredSettings,
     Splits,
     as_list,
+    as_number,
 )
 from wsss.settings.masks import Crf, InferenceSettings
 from wsss.settings.training import TrainingSettings
@@ -57,6 +59,9 @@ class SegmenterSettings(TrainingSettings):
     accumulate_mode: Literal["sum", "mean"] = "mean"
     augment: Annotated[tuple[Literal["colour-jitter"], ...], BeforeValidator(as_list)] = ("colour-jitter",)
     """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from their mask)."""
+    loss_cap: Annotated[Positive | None, Neutral(None)] = None
+    """Once the mean cross entropy of a micro-batch with its masks is below it, pixels above it are taken for wrong
+    labels and have no gradient; measured without label smoothing. PMM's code has 0.5; null: all pixels count."""
     predict: PredictSettings = PredictSettings()
     """How it is applied; a change here does not train again."""
 
@@ -79,4 +84,40 @@ class SegmentationSettings(SegmenterSettings):
     objective: Annotated[Literal["segmentation"], Neutral("segmentation")] = "segmentation"
 
 
-Segmenter = Annotated[SegmentationSettings, Field(discriminator="objective")]
+class EmaTeacherSettings(SegmenterSettings):
+    """A student that learns from the masks and from a teacher, the moving average of its own weights, restricted to the
+    tags; objects are pasted from one image into another (after CSRM and U2PL)."""
+
+    objective: Literal["ema-teacher"] = "ema-teacher"
+    momentum: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 1e-4
+    clip_norm: Positive | None = 1.0
+    teacher_warmup: Annotated[int, Field(ge=0)] = 1
+    """Epochs in which the student learns from the masks alone; the teacher then starts as its copy."""
+    teacher_decay: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.99
+    """Largest d in T <- d T + (1 - d) S, after every optimiser step; d = n / (n + 1) in the first ones."""
+    teacher_weight: NonNegative = 1.0
+    """Weight of the loss on the teacher's labels, beside that on the masks."""
+    teacher_drop: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.2
+    """Share of the pixels, those of the highest entropy of the teacher, that the loss leaves out; it falls to 0 over
+    the training."""
+    class_mix: Fraction = 0.5
+    """Share of the images into which half of the classes of another one are pasted; 0: none."""
+    kept: Literal["teacher", "student"] = "teacher"
+    """Which of the two networks is the result."""
+
+    @model_validator(mode="after")
+    def _teaches(self) -> EmaTeacherSettings:
+        if self.teacher_warmup >= self.epochs:
+            raise ValueError(f"teacher_warmup ({self.teacher_warmup}) must be below epochs ({self.epochs})")
+        if self.class_mix and self.batch_size % (2 * self.processes):
+            raise ValueError(
+                f"class_mix takes images two by two: batch_size ({self.batch_size}) must be a multiple of 2 x "
+                f"processes ({2 * self.processes}), or class_mix 0"
+            )
+        if self.kept == "teacher" and (self.ema is not None or self.average_last is not None):
+            raise ValueError("ema and average_last average the student, and the teacher is kept; set kept: student")
+        return self
+
+
+Segmenter = Annotated[SegmentationSettings | EmaTeacherSettings, Field(discriminator="objective")]

@@ -158,7 +158,7 @@ class Trainer:
         torch.manual_seed((self.run.args.seed * self.micro_steps + self.step) * self.ranks + self.rank)  # dropout
         parts: dict[str, torch.Tensor] = {}
         weight = 1 / s.accumulate if s.accumulate_mode == "mean" else 1.0
-        losses = self.objective.losses(batch, TrainingStep(self.step, self.step / self.micro_steps))
+        losses = self.objective.losses(batch, self._now())
         while True:
             with self.precision.autocast():
                 loss = next(losses, None)
@@ -174,6 +174,9 @@ class Trainer:
         if self.records.add(self.step, parts):
             self._check_finite()
             self.records.write(self.step, s.lr * rate_at((self.step - 1) // s.accumulate, self.steps, s))
+
+    def _now(self) -> TrainingStep:
+        return TrainingStep(self.step, self.step / self.micro_steps, self.step // self.per_epoch)
 
     def _optimiser_step(self) -> None:
         s = self.settings
@@ -194,6 +197,7 @@ class Trainer:
         if s.batch_norm == "per-process":  # the mean over all: a checkpoint, like the product, has one set
             average_or_broadcast(self.statistics, mean=True)
         self.average.after_step(done)
+        self.objective.after_step(self._now())
 
     # --- stopping, saving, resuming -------------------------------------------------------------------------------
 
