@@ -21,7 +21,14 @@ from tests.engine.tiny_training import SMALL
 from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.runtime.run import Run
-from wsss.settings import C2amSettings, EmaTeacherSettings, PNocSettings, SegmentationSettings, VanillaSettings
+from wsss.settings import (
+    C2amSettings,
+    EarlyLearningSettings,
+    EmaTeacherSettings,
+    PNocSettings,
+    SegmentationSettings,
+    VanillaSettings,
+)
 from wsss.stages.classifier import make as train_classifier
 from wsss.stages.saliency import make as train_saliency
 from wsss.stages.segmenter import make as train_segmenter
@@ -55,9 +62,16 @@ TRAINED = {
         train_segmenter,
         EmaTeacherSettings(**{**SMALL, "lr": 0.0005}, supervision="masks", architecture="unet", class_mix=1.0),
     ),
+    "early-learning": (
+        train_segmenter,
+        EarlyLearningSettings(
+            **{**SMALL, "lr": 0.0005, "epochs": 4},
+            **{"supervision": "masks", "architecture": "unet", "correction_start": 0.0, "sure": 0.4},
+        ),
+    ),
     "c2am": (train_saliency, C2amSettings(**SMALL)),
 }
-OBJECTIVES = ["vanilla", "p-noc", "segmenter", "ema-teacher", "c2am"]
+OBJECTIVES = ["vanilla", "p-noc", "segmenter", "ema-teacher", "early-learning", "c2am"]
 
 
 def run_of(name: str, given: dict[str, Path], out: Path, world: World | None = None) -> Run:

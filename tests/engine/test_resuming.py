@@ -13,7 +13,7 @@ import torch
 
 from tests.engine.process_group import wait_for, world
 from tests.engine.tiny_training import SMALL
-from wsss.settings import EmaTeacherSettings, PNocSettings, SegmentationSettings, VanillaSettings
+from wsss.settings import EarlyLearningSettings, EmaTeacherSettings, PNocSettings, SegmentationSettings, VanillaSettings
 from wsss.stages.classifier import make as train_classifier
 from wsss.stages.segmenter import make as train_segmenter
 from wsss.system.exit import Interrupted
@@ -31,13 +31,19 @@ def test_stopping_at_every_step_changes_no_bit(tiny_index, make_run, stopped_at_
     assert (whole.parent / "predictions.csv").read_text() == (pieces.parent / "predictions.csv").read_text()
 
 
-@pytest.mark.parametrize("cls", [EmaTeacherSettings])
-def test_a_segmenter_of_several_networks_goes_on_with_all_of_them(tiny_index, make_run, stopped_at_every_step, cls):
-    """Warm-up, accumulation that does not end with an epoch, and the state of the objective."""
-    settings = cls(**{**SMALL, "batch_size": 2, "epochs": 3}, supervision="masks", architecture="unet", accumulate=5)
+LONG = {**SMALL, "batch_size": 2, "epochs": 4, "supervision": "masks", "architecture": "unet", "accumulate": 5}
+"""24 micro-steps, in which no optimiser step ends with an epoch but the last."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [EmaTeacherSettings(**LONG), EarlyLearningSettings(**LONG, correction_start=0.0, sure=0.4)],
+    ids=lambda settings: settings.objective,
+)
+def test_a_segmenter_goes_on_with_all_that_its_objective_has(tiny_index, make_run, stopped_at_every_step, settings):
     train_segmenter(make_run(settings, {"index": tiny_index}, "whole"))
     run = make_run(settings, {"index": tiny_index}, "cut")
-    assert stopped_at_every_step(train_segmenter, run) == 4
+    assert stopped_at_every_step(train_segmenter, run) == 5
     for name in ("model.safetensors", "metrics.jsonl"):
         assert (run.out.parent / "whole" / name).read_bytes() == (run.out / name).read_bytes()
 

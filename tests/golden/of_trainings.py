@@ -50,6 +50,7 @@ def classifier(objective: str, name: str = "", inputs: dict[str, str] | None = N
 
 X = {"masks": "external_masks.x"}
 TAUGHT: dict[str, Any] = {"output_stride": 16, "epochs": 2, "batch_size": 6, "lr": 0.002}
+BENT: dict[str, Any] = {**TAUGHT, "epochs": 4, "correction_start": 0.0, "sure": 0.4, "loss_cap": 1.2}
 JUDGE = {"ordinary": "classifier"}
 WARM = {"warm_start": "classifier"}
 
@@ -74,6 +75,7 @@ CASES = [
     training("affinity", "edges", {"labels": "affinity_labels.saliency", **WARM}, cams="a", radius=4),
     training("segmenter", "pseudo", X, output_stride=16, batch_size=6, lr=0.002),
     training("segmenter", "ema-teacher", X, objective="ema-teacher", **TAUGHT),
+    training("segmenter", "early-learning", X, objective="early-learning", **BENT),
     training(
         "segmenter", "supervised", {}, supervision="masks", gt_masks=6, batch_size=3, architecture="fpn", lr=0.002
     ),

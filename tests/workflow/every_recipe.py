@@ -43,6 +43,7 @@ segmenters:
   other: {masks: plain}
   second: {masks: again}
   taught: {objective: ema-teacher, masks: plain}
+  early: {objective: early-learning, masks: plain}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
 """)

@@ -49,6 +49,7 @@ def test_every_artefact_is_there(run: Path) -> None:
         "segmenters/p-noc",
         "segmenters/again",
         "segmenters/taught",
+        "segmenters/early",
         "predictions/p-noc",
         "explanations/minmax",
         "scores/cams/p-noc",

@@ -73,6 +73,7 @@ from wsss.settings.saliency import (
     SaliencySettings,
 )
 from wsss.settings.segmenters import (
+    EarlyLearningSettings,
     EmaTeacherSettings,
     PredictSettings,
     SegmentationSettings,
@@ -101,6 +102,7 @@ __all__ = [
     "CrfSettings",
     "Dataset",
     "DatasetSettings",
+    "EarlyLearningSettings",
     "EmaTeacherSettings",
     "EnsembleSettings",
     "ErasingSettings",

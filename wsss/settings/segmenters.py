@@ -120,4 +120,22 @@ class EmaTeacherSettings(SegmenterSettings):
         return self
 
 
-Segmenter = Annotated[SegmentationSettings | EmaTeacherSettings, Field(discriminator="objective")]
+class EarlyLearningSettings(SegmenterSettings):
+    """Masks that are corrected, class by class, from where the network begins to memorise their errors (ADELE)."""
+
+    objective: Literal["early-learning"] = "early-learning"
+    correction_start: Fraction = 0.9
+    """A class is corrected once the curve of its IoU with the masks has lost more than this share of its first slope;
+    looked at after each epoch, from the third on."""
+    sure: Fraction = 0.8
+    """Probability above which a correction takes place."""
+    guard: bool = True
+    """A class that would be left with less than half of its pixels in a crop, and less than 5 % of it, gets its pixels
+    back."""
+    teacher_decay: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.99
+    """Decay of the moving average of the weights that corrects; d = n / (n + 1) in the first steps."""
+
+
+Segmenter = Annotated[
+    SegmentationSettings | EmaTeacherSettings | EarlyLearningSettings, Field(discriminator="objective")
+]
