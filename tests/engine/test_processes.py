@@ -23,6 +23,7 @@ from wsss.errors import WsssError
 from wsss.runtime.run import Run
 from wsss.settings import (
     C2amSettings,
+    CoTrainingSettings,
     EarlyLearningSettings,
     EmaTeacherSettings,
     PNocSettings,
@@ -69,9 +70,13 @@ TRAINED = {
             **{"supervision": "masks", "architecture": "unet", "correction_start": 0.0, "sure": 0.4},
         ),
     ),
+    "co-training": (
+        train_segmenter,
+        CoTrainingSettings(**{**SMALL, "lr": 0.0005}, supervision="masks", architecture="unet"),
+    ),
     "c2am": (train_saliency, C2amSettings(**SMALL)),
 }
-OBJECTIVES = ["vanilla", "p-noc", "segmenter", "ema-teacher", "early-learning", "c2am"]
+OBJECTIVES = ["vanilla", "p-noc", "segmenter", "ema-teacher", "early-learning", "co-training", "c2am"]
 
 
 def run_of(name: str, given: dict[str, Path], out: Path, world: World | None = None) -> Run:

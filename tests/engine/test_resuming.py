@@ -13,7 +13,14 @@ import torch
 
 from tests.engine.process_group import wait_for, world
 from tests.engine.tiny_training import SMALL
-from wsss.settings import EarlyLearningSettings, EmaTeacherSettings, PNocSettings, SegmentationSettings, VanillaSettings
+from wsss.settings import (
+    CoTrainingSettings,
+    EarlyLearningSettings,
+    EmaTeacherSettings,
+    PNocSettings,
+    SegmentationSettings,
+    VanillaSettings,
+)
 from wsss.stages.classifier import make as train_classifier
 from wsss.stages.segmenter import make as train_segmenter
 from wsss.system.exit import Interrupted
@@ -37,7 +44,11 @@ LONG = {**SMALL, "batch_size": 2, "epochs": 4, "supervision": "masks", "architec
 
 @pytest.mark.parametrize(
     "settings",
-    [EmaTeacherSettings(**LONG), EarlyLearningSettings(**LONG, correction_start=0.0, sure=0.4)],
+    [
+        EmaTeacherSettings(**LONG),
+        EarlyLearningSettings(**LONG, correction_start=0.0, sure=0.4),
+        CoTrainingSettings(**{**LONG, "lr": 0.001}),
+    ],
     ids=lambda settings: settings.objective,
 )
 def test_a_segmenter_goes_on_with_all_that_its_objective_has(tiny_index, make_run, stopped_at_every_step, settings):

@@ -76,6 +76,7 @@ CASES = [
     training("segmenter", "pseudo", X, output_stride=16, batch_size=6, lr=0.002),
     training("segmenter", "ema-teacher", X, objective="ema-teacher", **TAUGHT),
     training("segmenter", "early-learning", X, objective="early-learning", **BENT),
+    training("segmenter", "co-training", {"masks": "masks.ignore"}, objective="co-training", **{**TAUGHT, "epochs": 1}),
     training(
         "segmenter", "supervised", {}, supervision="masks", gt_masks=6, batch_size=3, architecture="fpn", lr=0.002
     ),

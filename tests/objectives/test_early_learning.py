@@ -37,9 +37,7 @@ def test_the_fit_is_that_of_a_search_over_all_parameters():
     x = np.arange(1.0, 9.0)
     curve = rise(x, 0.55, 0.8, 1.2) + rng.normal(0, 0.01, 8)
     sigma = np.geomspace(1, 0.1, 8)
-    grid = [
-        (a, b, g) for a in np.linspace(0, 1, 41) for b in np.linspace(0.02, 1, 50) for g in np.geomspace(0.1, 20, 60)
-    ]
+    grid = product(np.linspace(0, 1, 21), np.linspace(0.04, 1, 25), np.geomspace(0.1, 20, 30))
     best = min(grid, key=lambda one: (((rise(x, *one) - curve) / sigma) ** 2).sum())
     assert slope_fall(list(curve)) == pytest.approx(fall(8, *best[1:]), abs=0.05)
 

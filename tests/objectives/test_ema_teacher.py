@@ -130,6 +130,9 @@ def test_before_the_teacher_there_are_masks_alone(batch):
 
 def test_which_network_is_kept():
     teacher, student = objective(), objective(kept="student")
+    assert teacher.kept(teacher.networks["segmenter"]) is teacher.networks["segmenter"], "none has begun yet"
+    for each in (teacher, student):
+        each.after_step(TrainingStep(4, 0.1, epoch=1))
     assert teacher.kept(teacher.networks["segmenter"]) is teacher.fixed["teacher"]
     assert student.kept(student.networks["segmenter"]) is student.networks["segmenter"]
 

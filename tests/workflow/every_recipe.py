@@ -44,6 +44,7 @@ segmenters:
   second: {masks: again}
   taught: {objective: ema-teacher, masks: plain}
   early: {objective: early-learning, masks: plain}
+  pair: {objective: co-training, masks: band}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
 """)

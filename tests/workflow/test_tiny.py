@@ -50,6 +50,7 @@ def test_every_artefact_is_there(run: Path) -> None:
         "segmenters/again",
         "segmenters/taught",
         "segmenters/early",
+        "segmenters/pair",
         "predictions/p-noc",
         "explanations/minmax",
         "scores/cams/p-noc",

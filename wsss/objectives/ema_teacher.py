@@ -93,7 +93,8 @@ class EmaTeacher(Objective):
             self.teacher.follow(self.networks["segmenter"])
 
     def kept(self, product: nn.Module) -> nn.Module:
-        return self.teacher.network if self.settings.kept == "teacher" else product
+        began = self.teacher.updates > 0  # not if no optimiser step came after the warm-up
+        return self.teacher.network if began and self.settings.kept == "teacher" else product
 
     def state(self) -> dict[str, torch.Tensor]:
         return self.teacher.state()

@@ -73,6 +73,7 @@ from wsss.settings.saliency import (
     SaliencySettings,
 )
 from wsss.settings.segmenters import (
+    CoTrainingSettings,
     EarlyLearningSettings,
     EmaTeacherSettings,
     PredictSettings,
@@ -95,6 +96,7 @@ __all__ = [
     "CamsSettings",
     "Classifier",
     "ClassifierSettings",
+    "CoTrainingSettings",
     "CocoSettings",
     "ContrastSettings",
     "Count",

@@ -20,7 +20,7 @@ from wsss.settings.base import (
     as_number,
 )
 from wsss.settings.masks import Crf, InferenceSettings
-from wsss.settings.training import TrainingSettings
+from wsss.settings.training import Ramp, TrainingSettings
 
 
 class PredictSettings(InferenceSettings, ScatteredSettings):
@@ -136,6 +136,19 @@ class EarlyLearningSettings(SegmenterSettings):
     """Decay of the moving average of the weights that corrects; d = n / (n + 1) in the first steps."""
 
 
+class CoTrainingSettings(SegmenterSettings):
+    """Two networks that learn from the masks where these have a label, and from each other elsewhere (BECO); the first
+    is kept."""
+
+    objective: Literal["co-training"] = "co-training"
+    lr: Positive = 0.01
+    momentum: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 1e-4
+    mutual: Ramp = Ramp(start=1.0, end=1.0, ramp_fraction=0.0)
+    """Weight of the pixels without a label; published: constant."""
+
+
 Segmenter = Annotated[
-    SegmentationSettings | EmaTeacherSettings | EarlyLearningSettings, Field(discriminator="objective")
+    SegmentationSettings | EmaTeacherSettings | EarlyLearningSettings | CoTrainingSettings,
+    Field(discriminator="objective"),
 ]
