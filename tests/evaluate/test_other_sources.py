@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from wsss.refine.ensembles import reduced
 from wsss.report.panels import paint_saliency
 from wsss.report.provenance import find_artefacts, lineage, read_scored, supervision
+from wsss.report.tables import learnt_from
 from wsss.store.manifest import read_manifest, write_manifest
 from wsss.store.maps import MapStore, MapWriter, shard_name
 from wsss.store.masks import MaskFolder
@@ -211,6 +213,15 @@ def test_tags_are_supervision_where_they_restrict_a_teacher(run):
         assert supervision(folder) == [*tags, "ground-truth masks"]
         write_manifest(folder, {"settings": {**settings, "supervision": "pseudo"}, "inputs": {}})
         assert supervision(folder) == tags
+
+
+def test_what_a_network_learnt_from_names_its_objective(run):
+    settings = {"architecture": "fpn", "supervision": "pseudo", "masks": "x"}
+    group = [(SimpleNamespace(artefact=run / "segmenters/taught"), {})]
+    for objective, words in ((None, ""), ("segmentation", ""), ("co-training", " (co-training)")):
+        named = settings if objective is None else {**settings, "objective": objective}
+        write_manifest(run / "segmenters/taught", {"settings": named, "inputs": {}})
+        assert learnt_from(group, "") == f"pseudo-labels x{words}"
 
 
 def test_tags_are_not_supervision_of_c2am(run):

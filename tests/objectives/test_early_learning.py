@@ -11,7 +11,8 @@ import torch
 
 from wsss.data.loading import Batch
 from wsss.losses.base import TrainingStep
-from wsss.losses.early_learning import corrected_masks, pixel_counts, rise, slope_fall
+from wsss.losses.early_learning import corrected_masks, rise, slope_fall
+from wsss.losses.segmentation import pixel_counts
 from wsss.objectives.early_learning import EarlyLearning
 from wsss.settings import EarlyLearningSettings
 

@@ -10,6 +10,7 @@ import torch
 
 from wsss.data.transforms import IGNORE
 from wsss.errors import WsssError
+from wsss.losses.segmentation import pixel_counts
 
 
 def pasted_from_partner(masks: torch.Tensor, draws: torch.Tensor, classes: int, share: float) -> torch.Tensor:
@@ -39,7 +40,7 @@ def pasted_from_partner(masks: torch.Tensor, draws: torch.Tensor, classes: int, 
             "multiple of twice the number of processes"
         )
     partners = of_partners(masks)
-    seen = torch.stack([(partners == c + 1).flatten(1).any(dim=1) for c in range(classes)], dim=1)
+    seen = pixel_counts(partners)[:, 1 : classes + 1] > 0
     table = torch.zeros(len(masks), IGNORE + 1, dtype=torch.bool)
     for image, chosen in enumerate(_chosen(seen.cpu().numpy(), draws.tolist(), share)):
         table[image, chosen + 1] = True

@@ -10,6 +10,7 @@ import torch
 from scipy.optimize import curve_fit
 
 from wsss.data.transforms import IGNORE
+from wsss.losses.segmentation import pixel_counts
 from wsss.refine.self_training import KEPT, SMALL
 
 POINTS = 3
@@ -89,10 +90,3 @@ def corrected_masks(
     lost[:, 0] = lost[:, IGNORE] = False
     back = lost.gather(1, masks.flatten(1)).view_as(masks)
     return torch.where(back, masks, found)
-
-
-def pixel_counts(masks: torch.Tensor) -> torch.Tensor:
-    """How many pixels of each image have each value: int64 (B, 256) of int64 (B, H, W)."""
-    values = IGNORE + 1
-    own = torch.arange(len(masks), device=masks.device)[:, None] * values
-    return (masks.flatten(1) + own).flatten().bincount(minlength=len(masks) * values).view(-1, values)

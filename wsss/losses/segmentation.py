@@ -106,3 +106,10 @@ def vouched(masks: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     shows = ((masks > 0) & (masks != IGNORE)).flatten(1).any(dim=1)
     silent = labels.gt(0).any(dim=1) & ~shows
     return masks.masked_fill(silent[:, None, None], IGNORE)
+
+
+def pixel_counts(masks: torch.Tensor) -> torch.Tensor:
+    """How many pixels of each image have each value: int64 (B, 256) of int64 (B, H, W)."""
+    values = IGNORE + 1
+    own = torch.arange(len(masks), device=masks.device)[:, None] * values
+    return (masks.flatten(1) + own).flatten().bincount(minlength=len(masks) * values).view(-1, values)
