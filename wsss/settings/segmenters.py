@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
-from wsss.settings.base import Count, NonNegative, Positive, Ref, ScatteredSettings, Splits, as_list
+from wsss.settings.base import Count, MaskAugment, NonNegative, Positive, Ref, ScatteredSettings, Splits
 from wsss.settings.masks import Crf, InferenceSettings
 from wsss.settings.training import TrainingSettings
 
@@ -42,8 +42,10 @@ class SegmenterSettings(TrainingSettings):
     lr: Positive = 0.007
     weight_decay: NonNegative = 4e-5
     accumulate_mode: Literal["sum", "mean"] = "mean"
-    augment: Annotated[tuple[Literal["colour-jitter"], ...], BeforeValidator(as_list)] = ("colour-jitter",)
-    """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from their mask)."""
+    augment: MaskAugment = ("colour-jitter",)
+    """Besides resize, flip and crop: nothing, or a list of ``colour-jitter``, ``strong-jitter``, ``grey``, ``blur`` and
+    ``cutout`` (RandAugment moves pixels away from their mask). The last four are ST++'s strong set for a network that
+    learns from another one's labels."""
     predict: PredictSettings = PredictSettings()
     """How it is applied; a change here does not train again."""
 

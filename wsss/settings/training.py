@@ -60,7 +60,8 @@ class TrainingSettings(NetworkSettings):
     label_smoothing: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.1
     """a in y' = (1 - a) y + a/2 (classifiers), or of the cross entropy (segmenters)."""
     augment: Augment = ()
-    """Besides resize, flip and crop: ``colour-jitter``, ``randaugment``, or a list of both."""
+    """Besides resize, flip and crop: ``colour-jitter``, ``randaugment``, ``strong-jitter``, ``grey``, ``blur``,
+    ``cutout``, or a list of several."""
     batch_norm: Literal["normal", "per-process", "fixed"] = "normal"
     """``normal``: statistics of the micro-batch, of all processes together; ``per-process``: of each process's own part
     of it, which is faster, but then the result depends on their number; ``fixed``: running statistics are used and not
