@@ -96,6 +96,17 @@ def test_warm_up_rises_and_then_decays_to_the_end():
     assert rates[10] == 1 and all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
 
 
+@pytest.mark.parametrize("warmup", [0, 20])
+def test_cosine_is_its_closed_form(warmup):
+    settings = VanillaSettings(lr=0.1, lr_schedule="cosine", warmup=warmup / 100, poly_power=7.0)
+    rates = [rate_at(t, 100, settings) for t in range(100)]
+    assert rates[:warmup] == pytest.approx([(t + 1) / warmup for t in range(warmup)])
+    decay = [0.5 + 0.5 * np.cos(np.pi * t / (100 - warmup)) for t in range(100 - warmup)]
+    assert rates[warmup:] == pytest.approx(decay)
+    assert rates[warmup] == 1 and rates[(100 + warmup) // 2] == pytest.approx(0.5) and 0 < rates[-1] < 1e-3
+    assert rate_at(0, 1, settings) == 1
+
+
 def test_each_epoch_is_a_permutation_without_the_last_incomplete_batch():
     visits = [v for batch in Order(10, 4, 3, seed=5) for v in batch]
     for epoch in range(3):

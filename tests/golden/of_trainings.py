@@ -30,6 +30,12 @@ INPUT: dict[str, Any] = {
     **{"guidance_layer": "input", "batch_norm": "fixed", "absent_classes": 0, "heatmap_scale": 0.01},
     **{"gt_masks": 4, "pixel": {"start": 1.0, "end": 1.0, "ramp_fraction": 0.0}},
 }
+HARDER = {
+    "architecture": "fpn",
+    "augment": ["strong-jitter", "grey", "blur", "cutout"],
+    "lr_schedule": "cosine",
+    "epochs": 2,
+}
 RISING = {"start": 0.5, "end": 1.0, "ramp_fraction": 1.0}
 C2AM_LONG = {"resize": "square", "long_side": [56, 56]}
 SEEDS = {"again": 1, "c2am": 1}
@@ -77,6 +83,7 @@ CASES = [
     training("segmenter", "ema-teacher", X, objective="ema-teacher", **TAUGHT),
     training("segmenter", "early-learning", X, objective="early-learning", **BENT),
     training("segmenter", "co-training", {"masks": "masks.ignore"}, objective="co-training", **{**TAUGHT, "epochs": 1}),
+    training("segmenter", "strong", X, batch_size=6, lr=0.002, **HARDER),
     training(
         "segmenter", "supervised", {}, supervision="masks", gt_masks=6, batch_size=3, architecture="fpn", lr=0.002
     ),

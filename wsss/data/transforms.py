@@ -1,4 +1,4 @@
-"""Training views of an image: random size, flip, colour, RandAugment, crop.
+"""Training views of an image: random size, flip, colour, RandAugment, crop, cutout.
 
 Every draw comes from a generator that the caller made from (seed, epoch, index), so a view does not depend on the
 number of loader processes, on the order of the others, or on where a training was resumed.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
-from torchvision.transforms.v2 import functional as F
+
+from wsss.data.strong_augmentations import RECOLOUR, cutout_region, jitter
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -42,17 +43,7 @@ RESIZE = {"long-side": resize_long_side, "square": resize_square}
 
 def colour_jitter(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Brightness, contrast and saturation by up to 30 %, hue by up to 0.1 of the circle, in random order."""
-    factors = rng.uniform(0.7, 1.3, 3)
-    hue = rng.uniform(-0.1, 0.1)
-    steps = (
-        lambda i: F.adjust_brightness(i, factors[0]),
-        lambda i: F.adjust_contrast(i, factors[1]),
-        lambda i: F.adjust_saturation(i, factors[2]),
-        lambda i: F.adjust_hue(i, hue),
-    )
-    for k in rng.permutation(4):
-        image = steps[k](image)
-    return image
+    return jitter(image, rng, 0.3, 0.1)
 
 
 def _affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
@@ -137,7 +128,9 @@ def training_view(
         rng: Source of every draw.
         crop: Side S of the result in pixels.
         long_side: Range of the longer side after the random resize, in pixels, both ends included.
-        augment: ``colour-jitter`` and ``randaugment`` (the latter moves pixels, so not together with a mask).
+        augment: Any of ``colour-jitter``, ``strong-jitter``, ``grey``, ``blur``, ``randaugment`` (which moves pixels,
+            so not together with a mask) and ``cutout``; they are applied in this order, in whatever order they are
+            listed. What is cut out is 0 (the mean colour) in the image and 255 in the mask.
         resize: ``long-side`` keeps the aspect, ``square`` does not.
         soft: The mask holds strengths 0 to 254 in place of labels: it is resized bilinearly, not to the nearest.
 
@@ -158,6 +151,14 @@ def training_view(
         target = None if target is None else ImageOps.mirror(target)
     if "colour-jitter" in augment:
         picture = colour_jitter(picture, rng)
+    for name, recolour in RECOLOUR.items():
+        if name in augment:
+            picture = recolour(picture, rng)
     if "randaugment" in augment:
         picture = randaugment(picture, rng)
-    return crop_pair(normalise(np.asarray(picture)), None if target is None else np.asarray(target), crop, rng)
+    view, seen = crop_pair(normalise(np.asarray(picture)), None if target is None else np.asarray(target), crop, rng)
+    if "cutout" in augment and (region := cutout_region(crop, crop, rng)) is not None:
+        view[:, *region] = 0
+        if seen is not None:
+            seen[region] = IGNORE
+    return view, seen

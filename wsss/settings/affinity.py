@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsss.settings.base import Count, Fraction, Neutral, Positive, Precision, Recolouring, Ref, ScatteredSettings
+from wsss.settings.base import Count, Fraction, MaskAugment, Neutral, Positive, Precision, Ref, ScatteredSettings
 from wsss.settings.masks import Crf, CrfSettings
 from wsss.settings.training import TrainingSettings
 
@@ -63,8 +63,9 @@ class AffinitySettings(TrainingSettings):
     label_smoothing: Literal[0] = 0
     batch_norm: Literal["fixed"] = "fixed"
     """Its backbone is frozen."""
-    augment: Recolouring = ()
-    """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from labels)."""
+    augment: MaskAugment = ()
+    """Besides resize, flip and crop: nothing, or a list of ``colour-jitter``, ``strong-jitter``, ``grey``, ``blur`` and
+    ``cutout``, which leaves its pixels without a label (RandAugment moves pixels away from labels)."""
     precision: Precision = "fp32"
 
     @model_validator(mode="after")

@@ -53,10 +53,14 @@ NonNegative = Annotated[float, BeforeValidator(as_number), Field(ge=0)]
 Positive = Annotated[float, BeforeValidator(as_number), Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Scales = Annotated[tuple[Annotated[float, BeforeValidator(as_number), Field(gt=0, le=4)], ...], Field(min_length=1)]
-Augmentation = Literal["colour-jitter", "randaugment"]
+Augmentation = Literal["colour-jitter", "randaugment", "strong-jitter", "grey", "blur", "cutout"]
 Augment = Annotated[tuple[Augmentation, ...], BeforeValidator(as_list)]
-Recolouring = Annotated[tuple[Literal["colour-jitter"], ...], BeforeValidator(as_list)]
-"""Augmentation that leaves every pixel where it is: what trainings on masks or hints can have."""
+MaskAugmentation = Literal["colour-jitter", "strong-jitter", "grey", "blur", "cutout"]
+MaskAugment = Annotated[tuple[MaskAugmentation, ...], BeforeValidator(as_list)]
+"""Augmentation that leaves every pixel where it is, or out of the mask: what trainings on masks can have."""
+Recolour = Literal["colour-jitter", "strong-jitter", "grey", "blur"]
+Recolouring = Annotated[tuple[Recolour, ...], BeforeValidator(as_list)]
+"""Augmentation that leaves every pixel where it is: what trainings on hints, or on few masks, can have."""
 Split = Literal["train", "val"]
 Splits = Annotated[tuple[Split, ...], BeforeValidator(as_list), Field(min_length=1)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

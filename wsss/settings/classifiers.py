@@ -164,7 +164,8 @@ class GuidedSettings(ClassifierSettings):
 
     objective: Literal["guided"] = "guided"
     augment: Recolouring = ("colour-jitter",)
-    """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from their mask)."""
+    """Besides resize, flip and crop: nothing, or a list of ``colour-jitter``, ``strong-jitter``, ``grey`` and ``blur``
+    (RandAugment moves pixels away from their mask)."""
     gt_masks: Annotated[int, Field(ge=0)] | Literal["all"] = 20
     """Ground-truth masks of training images that the pixel loss learns from: so many, chosen by the seed and evenly
     over the tagged classes (a segmenter with the same number and seed has the same ones); ``all``; or 0, none."""

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from wsss.settings.base import (
     Count,
     Fraction,
+    MaskAugment,
     NonNegative,
     Positive,
     Recolouring,
@@ -65,8 +66,8 @@ class SaliencySettings(TrainingSettings):
     """A classifier whose backbone it starts from, for backbones without pretrained weights; null: ``pretrained``."""
     label_smoothing: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.0
     augment: Recolouring = ()
-    """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from hints and
-    masks)."""
+    """Besides resize, flip and crop: nothing, or a list of ``colour-jitter``, ``strong-jitter``, ``grey`` and ``blur``
+    (RandAugment moves pixels away from hints and masks)."""
     maps: SaliencyMapSettings = SaliencyMapSettings()
     """How it is applied; a change here does not train again."""
     refine: SaliencyMaskSettings = SaliencyMaskSettings()
@@ -126,6 +127,9 @@ class SaliencyNetSettings(SaliencySettings):
     head_lr_mult: Positive = 1.0
     bias_factor: Positive = 1.0
     long_side: tuple[Count, Count] = (500, 500)
+    augment: MaskAugment = ()
+    """Besides resize, flip and crop: nothing, or a list of ``colour-jitter``, ``strong-jitter``, ``grey``, ``blur`` and
+    ``cutout`` (RandAugment moves pixels away from masks)."""
     maps: SaliencyNetMapSettings = SaliencyNetMapSettings()
     refine: SaliencyNetMaskSettings = SaliencyNetMaskSettings()
 

@@ -10,13 +10,13 @@ from pydantic import BeforeValidator, Field, model_validator
 from wsss.settings.base import (
     Count,
     Fraction,
+    MaskAugment,
     Neutral,
     NonNegative,
     Positive,
     Ref,
     ScatteredSettings,
     Splits,
-    as_list,
     as_number,
 )
 from wsss.settings.masks import Crf, InferenceSettings
@@ -57,8 +57,10 @@ class SegmenterSettings(TrainingSettings):
     lr: Positive = 0.007
     weight_decay: NonNegative = 4e-5
     accumulate_mode: Literal["sum", "mean"] = "mean"
-    augment: Annotated[tuple[Literal["colour-jitter"], ...], BeforeValidator(as_list)] = ("colour-jitter",)
-    """Besides resize, flip and crop: ``colour-jitter`` or nothing (RandAugment moves pixels away from their mask)."""
+    augment: MaskAugment = ("colour-jitter",)
+    """Besides resize, flip and crop: nothing, or a list of ``colour-jitter``, ``strong-jitter``, ``grey``, ``blur`` and
+    ``cutout`` (RandAugment moves pixels away from their mask). The last four are ST++'s strong set for a network that
+    learns from another one's labels."""
     loss_cap: Annotated[Positive | None, Neutral(None)] = None
     """Once the mean cross entropy of a micro-batch with its masks is below it, pixels above it are taken for wrong
     labels and have no gradient; measured without label smoothing. PMM's code has 0.5; null: all pixels count."""

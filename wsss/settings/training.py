@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Augment, Count, Fraction, Log, NonNegative, Positive, Precision, Settings, as_number
+from wsss.settings.base import (
+    Augment,
+    Count,
+    Fraction,
+    Log,
+    Neutral,
+    NonNegative,
+    Positive,
+    Precision,
+    Settings,
+    as_number,
+)
 
 
 class NetworkSettings(Settings):
@@ -51,8 +62,11 @@ class TrainingSettings(NetworkSettings):
     ``warm_start`` brings the head along."""
     bias_factor: Positive = 2.0
     """Rate of biases relative to weights."""
+    lr_schedule: Annotated[Literal["poly", "cosine"], Neutral("poly")] = "poly"
+    """How the rate falls after the warm-up. ``poly``: polynomial decay, published for these methods; ``cosine``: half a
+    cosine (Loshchilov and Hutter 2017, without restarts), rate(t) = rate(0) (1 + cos(pi t/T)) / 2."""
     poly_power: NonNegative = 0.9
-    """Exponent of the polynomial decay: rate(t) = rate(0) (1 - t/T)^poly_power."""
+    """Exponent of the polynomial decay: rate(t) = rate(0) (1 - t/T)^poly_power. Without effect for ``cosine``."""
     warmup: Fraction = 0.0
     """Share of the optimiser steps over which the rate rises linearly from 0."""
     clip_norm: Positive | None = None
@@ -60,7 +74,8 @@ class TrainingSettings(NetworkSettings):
     label_smoothing: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.1
     """a in y' = (1 - a) y + a/2 (classifiers), or of the cross entropy (segmenters)."""
     augment: Augment = ()
-    """Besides resize, flip and crop: ``colour-jitter``, ``randaugment``, or a list of both."""
+    """Besides resize, flip and crop: ``colour-jitter``, ``randaugment``, ``strong-jitter``, ``grey``, ``blur``,
+    ``cutout``, or a list of several."""
     batch_norm: Literal["normal", "per-process", "fixed"] = "normal"
     """``normal``: statistics of the micro-batch, of all processes together; ``per-process``: of each process's own part
     of it, which is faster, but then the result depends on their number; ``fixed``: running statistics are used and not

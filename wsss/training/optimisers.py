@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -41,11 +42,18 @@ def build_optimiser(network: Trainable, settings: TrainingSettings) -> torch.opt
 
 
 def rate_at(step: int, steps: int, settings: TrainingSettings) -> float:
-    """Factor of the learning rate at an optimiser step: linear warm-up, then (1 - t/T)^power."""
+    """Factor of the learning rate at an optimiser step: linear warm-up, then the decay of ``lr_schedule``.
+
+    With t steps since the warm-up of the T that remain after it: ``poly`` (1 - t/T)^power, ``cosine``
+    (1 + cos(pi t/T)) / 2.
+    """
     warmup = int(settings.warmup * steps)
     if step < warmup:
         return (step + 1) / warmup
-    factor: float = (1 - (step - warmup) / max(1, steps - warmup)) ** settings.poly_power
+    done = (step - warmup) / max(1, steps - warmup)
+    if settings.lr_schedule == "cosine":
+        return (1 + math.cos(math.pi * done)) / 2
+    factor: float = (1 - done) ** settings.poly_power
     return factor
 
 
