@@ -22,6 +22,7 @@ cams:
   heat: {classifier: guided}
   walk: {source: walk, cams: p-noc, affinity: edges}
   longer: {source: walk, cams: plain, affinity: other}
+  alike: {source: feature-walk, cams: walk, warm_start: vanilla}
   both: {source: ensemble, members: [plain, walk], rule: calibrated}
   theirs: {source: external, path: maps.h5}
 saliency:

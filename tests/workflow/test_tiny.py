@@ -36,6 +36,7 @@ def test_every_artefact_is_there(run: Path) -> None:
         "classifiers/p-noc",
         "cams/p-noc",
         "cams/walk",
+        "cams/alike",
         "cams/both",
         "saliency/c2am-h",
         "saliency-maps/c2am-h",

@@ -32,7 +32,14 @@ from wsss.settings.base import (
     Split,
     Splits,
 )
-from wsss.settings.cams import Cams, CamsSettings, EnsembleSettings, ExternalCamsSettings, WalkSettings
+from wsss.settings.cams import (
+    Cams,
+    CamsSettings,
+    EnsembleSettings,
+    ExternalCamsSettings,
+    FeatureWalkSettings,
+    WalkSettings,
+)
 from wsss.settings.classifiers import (
     Classifier,
     ClassifierSettings,
@@ -101,6 +108,7 @@ __all__ = [
     "ExplanationSettings",
     "ExternalCamsSettings",
     "ExternalMasksSettings",
+    "FeatureWalkSettings",
     "FolderSettings",
     "Fraction",
     "GuidedSettings",
