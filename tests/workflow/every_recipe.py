@@ -16,6 +16,7 @@ classifiers:
   p-oc: {objective: p-oc, ordinary: vanilla}
   p-noc: {objective: p-noc, ordinary: vanilla}
   guided: {objective: guided}
+  linear: {objective: linear, warm_start: puzzle}
 cams:
   plain: {classifier: vanilla}
   p-noc: {classifier: p-noc}

@@ -34,6 +34,7 @@ def test_every_artefact_is_there(run: Path) -> None:
     for folder in (
         "classifiers/vanilla",
         "classifiers/p-noc",
+        "classifiers/linear",
         "cams/p-noc",
         "cams/walk",
         "cams/alike",

@@ -7,8 +7,8 @@ Two cells i, j closer than a radius R are a pair, with the weight
 (1 on the diagonal). A map x takes t steps x <- T x with T = A / its row sums. A is symmetric, so this is the walk of
 ``wsss.refine.random_walk`` with other weights, and the same kernel.
 
-A walk over similar features in place of a trained affinity is usual with transformers trained without labels (the graph
-of TokenCut, Wang et al. 2022; ProxyCLIP, Lan et al. 2024). The mean over the stages of an ordinary ImageNet network, fine
+Similar features in place of a trained affinity are usual with transformers trained without labels (the graph of
+TokenCut, Wang et al. 2022; ProxyCLIP, Lan et al. 2024). The mean over the stages of an ordinary ImageNet network, fine
 ones included, is this project's own.
 """
 
