@@ -31,14 +31,8 @@ INPUT: dict[str, Any] = {
     **{"gt_masks": 4, "pixel": {"start": 1.0, "end": 1.0, "ramp_fraction": 0.0}},
 }
 LINEAR: dict[str, Any] = {
-    **{
-        "objective": "linear",
-        "warm_start": "by-hand",
-        "backbone": "resnet10t",
-        "output_stride": 8,
-        "pretrained": False,
-    },
-    **{"size": 40, "penalty": 0.01, "positive_weight": "balanced"},
+    **{"objective": "linear", "warm_start": "by-hand", "backbone": "resnet10t", "output_stride": 8},
+    **{"pretrained": False, "size": 40, "penalty": 0.01, "positive_weight": "balanced"},
 }
 RISING = {"start": 0.5, "end": 1.0, "ramp_fraction": 1.0}
 C2AM_LONG = {"resize": "square", "long_side": [56, 56]}

@@ -1,4 +1,4 @@
-"""The fit of a linear layer: its minimum against Newton's method by loops. The stage: ``tests/engine/test_linear.py``."""
+"""The fit of a linear layer against Newton's method by loops; its stage: ``tests/engine/test_linear.py``."""
 
 from __future__ import annotations
 
