@@ -33,6 +33,7 @@ STEPS: dict[str, Step] = {
     "classifier": Step("classifiers", "classifiers"),
     "cams": Step("cams", "cams", ("classifier",)),
     "walk": Step("cams", "cams", ("walk",)),
+    "feature_walk": Step("cams", "cams", ("feature-walk",)),
     "ensemble": Step("cams", "cams", ("ensemble",)),
     "external_cams": Step("cams", "cams", ("external",)),
     "saliency": Step("saliency", "saliency", without=frozenset({"maps", "refine"})),

@@ -134,6 +134,9 @@ def jobs() -> list[Job]:
     edges = add("affinity", f"{RUN}/affinity/p-noc", edges, "--labels", labels)
     walk = {"source": "walk", "cams": "p-noc", "affinity": "p-noc", "steps": 8}
     walk = add("walk", f"{RUN}/cams/walk", walk, "--cams", second, "--affinity", edges)
+    alike = {"source": "feature-walk", "cams": "p-noc", "backbone": "resnet10t", "pretrained": False, "steps": 8}
+    alike |= {"output_stride": 16, "grid_stride": 4, "warm_start": "vanilla"}
+    add("feature_walk", f"{RUN}/cams/alike", alike, "--cams", second, "--warm-start", vanilla)
     together = {"source": "ensemble", "members": ["vanilla", "p-noc"]}
     add("ensemble", f"{RUN}/cams/both", together, "--members", first, second, threads=2)
     taken = {"source": "external", "path": f"{ELSEWHERE}/maps"}

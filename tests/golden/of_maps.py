@@ -41,6 +41,12 @@ def elsewhere(name: str) -> Case:
 
 
 WALK = {"source": "walk", "cams": "a", "affinity": "edges", "steps": 16, "radius": 3, **VAL}
+ALIKE = {
+    **{"source": "feature-walk", "cams": "a", "warm_start": "by-hand", "backbone": "resnet10t", "output_stride": 8},
+    **{"pretrained": False, "grid_stride": 4, "steps": 16, "radius": 3, **VAL},
+}
+OTHERWISE = {"stages": [2, 8, 16], "grid_stride": 8, "flip": True, "normalise": "class", "temperature": 0.3}
+WARM = {"warm_start": "classifier"}
 SCORES = ("scores.cams-a", "scores.cams-b")
 
 CASES = [
@@ -63,6 +69,8 @@ CASES = [
         {**WALK, "normalise": "class", "flip": False},
         {"cams": "external_cams.a", "affinity": "affinity.edges"},
     ),
+    Case("feature_walk", "features", ALIKE, {"cams": "external_cams.a", **WARM}),
+    Case("feature_walk", "mirrored", {**ALIKE, **OTHERWISE}, {"cams": "external_cams.a", **WARM}),
     *(ensemble(rule) for rule in ("mean", "max", "geometric", "noisy-or")),
     ensemble("calibrated", scores=SCORES),
     Case("saliency_maps", "c2am-h", {"scales": [0.5, 1.0], **VAL}, {"saliency": "saliency.c2am-h"}),

@@ -30,11 +30,15 @@ INPUT: dict[str, Any] = {
     **{"guidance_layer": "input", "batch_norm": "fixed", "absent_classes": 0, "heatmap_scale": 0.01},
     **{"gt_masks": 4, "pixel": {"start": 1.0, "end": 1.0, "ramp_fraction": 0.0}},
 }
-HARDER = {
+HARDER: dict[str, Any] = {
     "architecture": "fpn",
     "augment": ["strong-jitter", "grey", "blur", "cutout"],
     "lr_schedule": "cosine",
     "epochs": 2,
+}
+LINEAR: dict[str, Any] = {
+    **{"objective": "linear", "warm_start": "by-hand", "backbone": "resnet10t", "output_stride": 8},
+    **{"pretrained": False, "size": 40, "penalty": 0.01, "positive_weight": "balanced"},
 }
 RISING = {"start": 0.5, "end": 1.0, "ramp_fraction": 1.0}
 C2AM_LONG = {"resize": "square", "long_side": [56, 56]}
@@ -72,6 +76,7 @@ CASES = [
     classifier(
         "p-noc", inputs=JUDGE, erase_class="balanced", adversary={"start": 0.5, "end": 1.0, "ramp_fraction": 1.0}
     ),
+    Case("classifier", "linear", LINEAR, WARM),
     classifier("guided", gt_masks=4),
     classifier("guided", "guided-input", **INPUT),
     training("saliency", "c2am", WARM, objective="c2am", **C2AM_LONG),

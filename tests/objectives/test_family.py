@@ -69,7 +69,7 @@ def gradients(network):
 def test_names_lead_to_objectives():
     for name, (kind, _) in RECIPES.items():
         assert find(name) is kind and kind.product == "generator"
-    assert list(variants("classifiers")) == ["vanilla", "puzzle", "p-oc", "p-noc", "oc-cse", "guided"]
+    assert list(variants("classifiers")) == ["vanilla", "puzzle", "p-oc", "p-noc", "oc-cse", "guided", "linear"]
 
 
 # --- a plain second writing, image by image ---------------------------------------------------------------------------

@@ -16,12 +16,14 @@ classifiers:
   p-oc: {objective: p-oc, ordinary: vanilla}
   p-noc: {objective: p-noc, ordinary: vanilla}
   guided: {objective: guided}
+  linear: {objective: linear, warm_start: puzzle}
 cams:
   plain: {classifier: vanilla}
   p-noc: {classifier: p-noc}
   heat: {classifier: guided}
   walk: {source: walk, cams: p-noc, affinity: edges}
   longer: {source: walk, cams: plain, affinity: other}
+  alike: {source: feature-walk, cams: walk, warm_start: vanilla}
   both: {source: ensemble, members: [plain, walk], rule: calibrated}
   theirs: {source: external, path: maps.h5}
 saliency:

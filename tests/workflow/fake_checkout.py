@@ -11,6 +11,7 @@ FILES = {
     "classifier": ["model.safetensors", "metrics.jsonl", "predictions.csv"],
     "cams": ["shard-00000-of-00001.h5"],
     "walk": ["shard-00000-of-00001.h5"],
+    "feature_walk": ["shard-00000-of-00001.h5"],
     "ensemble": ["shard-00000-of-00001.h5", "agreement.csv"],
     "external_cams": ["shard-00000-of-00001.h5"],
     "saliency": ["model.safetensors", "metrics.jsonl"],

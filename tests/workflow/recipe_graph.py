@@ -31,6 +31,7 @@ READ = {
     ("cams", "classifier"): ("cams", "classifiers"),
     ("cams", "cams"): ("cams", "cams"),
     ("cams", "affinity"): ("cams", "affinity"),
+    ("cams", "warm_start"): ("cams", "classifiers"),
     ("cams", "members"): ("cams", "cams"),
     ("saliency", "warm_start"): ("saliency", "classifiers"),
     ("saliency", "hints"): ("saliency", "cams"),

@@ -26,6 +26,7 @@ ON_GPU = {
         "saliency_maps",
         "affinity",
         "walk",
+        "feature_walk",
         "segmenter",
         "predictions",
         "segmenter_masks",
@@ -111,7 +112,10 @@ def test_slurm_profile() -> None:
     lines = text[text.index("# set-resources:") :].splitlines()
     models = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines))["set-resources"]
     shards = {
-        f"{name}_shard" for name in ("cams", "saliency_maps", "walk", "predictions", "segmenter_masks", "explanation")
+        f"{name}_shard"
+        for name in (
+            *("cams", "saliency_maps", "walk", "feature_walk", "predictions", "segmenter_masks", "explanation"),
+        )
     }
     assert models == dict.fromkeys(ON_GPU | shards, {"gpu_model": "a100"})
 

@@ -34,8 +34,10 @@ def test_every_artefact_is_there(run: Path) -> None:
     for folder in (
         "classifiers/vanilla",
         "classifiers/p-noc",
+        "classifiers/linear",
         "cams/p-noc",
         "cams/walk",
+        "cams/alike",
         "cams/both",
         "saliency/c2am-h",
         "saliency-maps/c2am-h",

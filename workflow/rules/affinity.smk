@@ -1,4 +1,4 @@
-# From maps to pixels that belong together, and maps that walk along them.
+# From maps to pixels that belong together, and maps that walk along them, or along features that are alike.
 
 
 use rule classifier as affinity_labels with:
@@ -29,3 +29,13 @@ use rule classifier as walk with:
         affinity=stage.reads("affinity"),
     output:
         stage.artefact("walk"),
+
+
+use rule classifier as feature_walk with:
+    input:
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        cams=stage.reads("cams"),
+        warm_start=stage.reads("warm_start"),
+    output:
+        stage.artefact("feature_walk"),

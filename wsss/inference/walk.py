@@ -83,10 +83,15 @@ def walk_together(starts: list[Start], settings: WalkSettings) -> Iterator[Maps]
     edges = torch.stack([start.edges for start in starts])
     walked = random_walk(maps, edges, radius=settings.radius, beta=settings.beta, steps=settings.steps)
     for start, result in zip(starts, walked, strict=True):
-        item, found = start.item, result[: len(start.classes)]
-        full = F.interpolate(found[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)
-        largest = full[..., : item.height, : item.width].amax()
-        yield item, start.classes, [(found / (largest + EPSILON)).cpu().numpy()]
+        yield start.item, start.classes, [over_common_maximum(result[: len(start.classes)], start.item, STRIDE)]
+
+
+def over_common_maximum(maps: torch.Tensor, item: Item, stride: int) -> np.ndarray:
+    """The maps of an image, (n, h, w) with ``stride`` pixels a cell, divided by the largest value that any of them has
+    at image size (+ 1e-5), so that classes keep their order."""
+    full = F.interpolate(maps[None], scale_factor=stride, mode="bilinear", align_corners=False)
+    largest = full[..., : item.height, : item.width].amax()
+    return (maps / (largest + EPSILON)).cpu().numpy()
 
 
 def walked_maps(

@@ -12,7 +12,8 @@ from torch import nn
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable, channels_of, create_backbone, feature_maps, load_pretrained
 from wsss.models.kernel_usage import KernelUsageHead
-from wsss.settings import ClassifierSettings, GuidedSettings
+from wsss.settings import Classifier as AnySettings
+from wsss.settings import GuidedSettings
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights, save_weights
 
@@ -86,7 +87,7 @@ def logits(maps: torch.Tensor) -> torch.Tensor:
     return maps.float().mean((2, 3))
 
 
-def build_classifier(settings: ClassifierSettings, classes: int, warm_start: Path | None = None) -> Classifier:
+def build_classifier(settings: AnySettings, classes: int, warm_start: Path | None = None) -> Classifier:
     """A classifier with the weights that the settings (or another classifier's folder) say."""
     pretrained = settings.pretrained is True and warm_start is None
     scale = settings.heatmap_scale if isinstance(settings, GuidedSettings) else None
@@ -100,7 +101,7 @@ def build_classifier(settings: ClassifierSettings, classes: int, warm_start: Pat
     return network
 
 
-def save_classifier(folder: Path, network: nn.Module, settings: ClassifierSettings, classes: Sequence[str]) -> None:
+def save_classifier(folder: Path, network: nn.Module, settings: AnySettings, classes: Sequence[str]) -> None:
     """Write the weights of a trained classifier, and what ``load_classifier`` has to know of it."""
     about: dict[str, Any] = {
         "kind": "classifier",

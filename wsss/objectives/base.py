@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
 import torch
 from torch import nn
 
+from wsss.data.index import Item
 from wsss.data.loading import Batch
 from wsss.losses.base import Loss, TrainingStep
 from wsss.models.backbone import Trainable
@@ -29,7 +30,34 @@ def frozen(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-class Objective(ABC):
+class Learner(ABC):  # noqa: B024 - each of its kinds has a method of its own
+    """What a module of ``wsss.objectives`` defines: an ``Objective``, or a ``Fitted``."""
+
+
+class Fitted(Learner):
+    """A network whose weights are computed at once: the engine, its steps and its checkpoints have no part in it.
+
+    Attributes:
+        network: The network that is fitted.
+    """
+
+    network: Trainable
+
+    @abstractmethod
+    def fit(
+        self, items: list[Item], device: torch.device, threads: int, heed: Callable[[], None]
+    ) -> tuple[nn.Module, tuple[float, float]]:
+        """The network that the artefact keeps, in eval mode, and the loss before and after the fit.
+
+        Args:
+            items: Training images.
+            device: Where networks run.
+            threads: Cores for everything.
+            heed: To be called between images; raises where a signal has asked to stop.
+        """
+
+
+class Objective(Learner):
     """Networks and their losses.
 
     The engine calls ``losses`` once a micro-step and differentiates each loss before it asks for the next one, so an

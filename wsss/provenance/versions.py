@@ -25,6 +25,7 @@ KERNELS = {
     "inference": "wsss.inference.batches",
     "dense CRF": "wsss.refine.crf",
     "random walk": "wsss.refine.random_walk",
+    "feature walk": "wsss.refine.feature_walk",
     "affinities": "wsss.refine.affinities",
     "dilated ResNeSt": "wsss.models.resnest",
     "PoolNet": "wsss.models.poolnet",
@@ -41,6 +42,7 @@ _ALWAYS = {
     "segmenter_masks": ("inference",),
     "explanation": ("inference",),
     "walk": ("inference", "affinities", "random walk"),
+    "feature_walk": ("inference", "random walk", "feature walk"),
 }
 """Stage -> kernels that it always uses; whether it uses the dense CRF stands in its settings."""
 _OBJECTIVES = {"affinity": "affinity"}

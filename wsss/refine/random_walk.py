@@ -80,26 +80,32 @@ def chebyshev(steps: int, tolerance: float = TOLERANCE) -> tuple[float, ...]:
     return tuple(c / sum(coefficients) for c in coefficients)
 
 
-class Transition:
-    """T for a batch of images of one size, as a stencil in fp32.
+Stencil = list[tuple[int, torch.Tensor]]
+"""Weights of pairs of neighbours: the distance o of partners in a map laid out as h w values, and (B, 1, h w - o)
+non-negative, where entry i belongs to the cells i and i + o and is 0 if they are no pair. Each pair stands there once,
+and every cell has weight 1 with itself."""
+
+
+class SymmetricWalk:
+    """T = A / s for a batch of images of one size, of symmetric weights A given as a stencil in fp32.
 
     Args:
-        edges: (B, h, w) in [0, 1]: the probability of an edge at each cell; any float type, CPU or GPU.
-        radius: Reach R of one step in cells: neighbours closer than R.
-        beta: Exponent of the affinities.
+        stencil: A, on ``device``.
+        shape: (B, h, w).
+        device: Where maps walk.
 
     Examples:
-        >>> transition = Transition(torch.tensor([[[0.0, 0.5, 0.0]]]), radius=2, beta=1.0)
-        >>> transition.steps(torch.ones(1, 1, 3), steps=10)  # a constant map stays constant
-        tensor([[[1., 1., 1.]]])
+        >>> stencil = [(1, torch.tensor([[[1.0, 0.5]]]))]  # three cells in a row
+        >>> walk = SymmetricWalk(stencil, torch.Size((1, 1, 3)), torch.device("cpu"))
+        >>> walk.steps(torch.tensor([[[1.0, 0.0, 0.0]]]), steps=1)  # the sums s are 2, 2.5 and 1.5
+        tensor([[[0.5000, 0.4000, 0.0000]]])
     """
 
-    def __init__(self, edges: torch.Tensor, radius: int, beta: float) -> None:
-        self.shape = edges.shape
-        batch, height, width = edges.shape
-        self.stencil = [(o, w.pow_(beta)) for o, w in neighbour_affinities(edges.float(), radius)]
+    def __init__(self, stencil: Stencil, shape: torch.Size, device: torch.device) -> None:
+        self.shape, self.stencil = shape, stencil
+        batch, height, width = shape
         # in double: an error here acts the same way in every step
-        total = torch.ones((batch, 1, height * width), dtype=torch.float64, device=edges.device)
+        total = torch.ones((batch, 1, height * width), dtype=torch.float64, device=device)
         for offset, weights in self.stencil:
             total[..., :-offset] += weights
             total[..., offset:] += weights
@@ -147,6 +153,25 @@ class Transition:
             inverse = self.inverse[number, 0].numpy()
             found[number] = torch.from_numpy(built().power(maps[number].numpy(), stencil, inverse, coefficients))
         return found
+
+
+class Transition(SymmetricWalk):
+    """T of the affinities between edges.
+
+    Args:
+        edges: (B, h, w) in [0, 1]: the probability of an edge at each cell; any float type, CPU or GPU.
+        radius: Reach R of one step in cells: neighbours closer than R.
+        beta: Exponent of the affinities.
+
+    Examples:
+        >>> transition = Transition(torch.tensor([[[0.0, 0.5, 0.0]]]), radius=2, beta=1.0)
+        >>> transition.steps(torch.ones(1, 1, 3), steps=10)  # a constant map stays constant
+        tensor([[[1., 1., 1.]]])
+    """
+
+    def __init__(self, edges: torch.Tensor, radius: int, beta: float) -> None:
+        stencil = [(o, w.pow_(beta)) for o, w in neighbour_affinities(edges.float(), radius)]
+        super().__init__(stencil, edges.shape, edges.device)
 
 
 @torch.inference_mode()

@@ -23,7 +23,8 @@ BEFORE = {"cams": ("cams",), "saliency-masks": ("saliency",), "masks": ("cams", 
 """Kind of a result, and of what it may be compared with among what it was made from."""
 THINGS = {"cams": "maps", "saliency": "saliency maps", "saliency-masks": "saliency masks", "masks": "pseudo-labels",
           "segmenters": "network"}  # fmt: skip
-NAMED = {"walk": "random walk", "ensemble": "ensemble", "vote": "vote", "segmenter": "self-training"}
+NAMED = {"walk": "random walk", "feature-walk": "feature walk", "ensemble": "ensemble", "vote": "vote",
+         "segmenter": "self-training"}  # fmt: skip
 """Sources whose step has a name of its own."""
 WORDS = {"train": "training", "val": "validation"}
 """Splits as one speaks of them."""

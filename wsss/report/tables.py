@@ -161,6 +161,8 @@ def origin(group: Group, _: str) -> str:
         return f"{settings['rule']} of {', '.join(settings['members'])}"
     if source == "walk":
         return f"{settings['cams']}, walk with {settings['affinity']}"
+    if source == "feature-walk":
+        return f"{settings['cams']}, walk over features of {settings['warm_start'] or settings['backbone']}"
     if source == "segmenter":
         networks = f"networks {', '.join(settings['segmenters'])}"
         return f"{networks}, prior {settings['prior']}" if settings.get("prior") else networks

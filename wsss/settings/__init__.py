@@ -33,12 +33,20 @@ from wsss.settings.base import (
     Split,
     Splits,
 )
-from wsss.settings.cams import Cams, CamsSettings, EnsembleSettings, ExternalCamsSettings, WalkSettings
+from wsss.settings.cams import (
+    Cams,
+    CamsSettings,
+    EnsembleSettings,
+    ExternalCamsSettings,
+    FeatureWalkSettings,
+    WalkSettings,
+)
 from wsss.settings.classifiers import (
     Classifier,
     ClassifierSettings,
     ErasingSettings,
     GuidedSettings,
+    LinearSettings,
     OcCseSettings,
     PNocSettings,
     POcSettings,
@@ -113,12 +121,14 @@ __all__ = [
     "ExplanationSettings",
     "ExternalCamsSettings",
     "ExternalMasksSettings",
+    "FeatureWalkSettings",
     "FolderSettings",
     "Fraction",
     "GuidedSettings",
     "IgnoreBand",
     "InferenceSettings",
     "KINDS",
+    "LinearSettings",
     "Log",
     "Masks",
     "MasksSettings",

@@ -1,4 +1,5 @@
-"""Maps of the tagged classes: of a classifier, spread by a random walk, of several together, or made elsewhere.
+"""Maps of the tagged classes: of a classifier, spread by a random walk over edges or features, of several together, or
+made elsewhere.
 
 All of them are stored in the same format, so whatever reads maps (hints, affinity, masks, scores, ensembles) takes any.
 """
@@ -12,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from wsss.settings.base import Count, Positive, Ref, ScatteredSettings, Splits, as_list
 from wsss.settings.explaining import ExplainedSettings
 from wsss.settings.masks import InferenceSettings
+from wsss.settings.training import NetworkSettings
 
 
 class CamsSettings(InferenceSettings, ExplainedSettings, ScatteredSettings):
@@ -64,6 +66,40 @@ class WalkSettings(ScatteredSettings):
     """Which images get maps."""
 
 
+class FeatureWalkSettings(NetworkSettings, ScatteredSettings):
+    """Maps spread by a random walk over how alike the features of neighbours are, of a backbone as it is: nothing is
+    trained for it (this project's own; with transformers trained without labels such walks are usual)."""
+
+    source: Literal["feature-walk"] = "feature-walk"
+    cams: Annotated[str, Ref("cams")]
+    """The maps that are spread."""
+    output_stride: Literal[8, 16, 32] = 32
+    """Input pixels per cell of the last stage. With ``warm_start``: as the classifier has it."""
+    warm_start: Annotated[str, Ref("classifiers")] | None = None
+    """A trained classifier whose backbone is read in place of ``pretrained``; name one where that is ``false``, for
+    random features tell little."""
+    stages: Annotated[tuple[Literal[2, 4, 8, 16, 32], ...], Field(min_length=1)] = (4, 8, 16, 32)
+    """The stages whose features are compared, by their strides (those that they have without dilation). Coarse ones
+    alone know objects and not their borders."""
+    grid_stride: Literal[4, 8, 16] = 8
+    """Input pixels per cell of the walk's grid."""
+    radius: Annotated[int, Field(ge=2, le=20)] = 5
+    """Reach R of one step, in cells of the grid: neighbours closer than R."""
+    temperature: Positive = 0.1
+    """tau in exp((mean cosine - 1) / tau): smaller walks leave a neighbourhood of like features less."""
+    steps: Count = 64
+    """Length t of the walk. It spreads over about sqrt(t) steps of the radius; 64 is for photos of 320 pixels."""
+    normalise: Literal["image", "class"] = "image"
+    """``image``: all maps of an image are divided by their common maximum; ``class``: each by its own, so that a small
+    object is not lost beside a large one."""
+    flip: bool = False
+    """Also compare the features of the mirrored image."""
+    max_side: Annotated[int, Field(ge=32)] = 1024
+    """Longest side in pixels that the backbone sees."""
+    splits: Splits = ("train", "val")
+    """Which images get maps."""
+
+
 class EnsembleSettings(ScatteredSettings):
     """Maps of several recipes put together, pixel by pixel, at stride 4: those of classifiers each divided by its
     maximum, those that are meant absolutely (walks) as they are."""
@@ -90,4 +126,7 @@ class ExternalCamsSettings(ScatteredSettings):
     """Which images have maps there."""
 
 
-Cams = Annotated[CamsSettings | WalkSettings | EnsembleSettings | ExternalCamsSettings, Field(discriminator="source")]
+Cams = Annotated[
+    CamsSettings | WalkSettings | FeatureWalkSettings | EnsembleSettings | ExternalCamsSettings,
+    Field(discriminator="source"),
+]

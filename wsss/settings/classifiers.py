@@ -11,13 +11,13 @@ from functools import reduce
 from importlib import import_module
 from operator import or_
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from wsss.settings import own
 from wsss.settings.base import Augment, Count, Fraction, Neutral, NonNegative, Positive, Recolouring, Ref, as_number
-from wsss.settings.training import Ramp, TrainingSettings
+from wsss.settings.training import NetworkSettings, Ramp, TrainingSettings
 
 
 class ClassifierSettings(TrainingSettings):
@@ -41,6 +41,11 @@ class ClassifierSettings(TrainingSettings):
     """Weight of the positive half of the classification loss; ``balanced``: of each class, its images without over its
     images with (within 1/100 and 100); null: 1."""
 
+    @property
+    def validation_side(self) -> int:
+        """Longest side in pixels at which the network sees validation images."""
+        return self.long_side[1]
+
     @model_validator(mode="after")
     def _alpha_has_a_head(self) -> ClassifierSettings:
         if self.kur_alpha is not None and self.head != "kur":
@@ -53,6 +58,31 @@ class VanillaSettings(ClassifierSettings):
 
     objective: Literal["vanilla"] = "vanilla"
     augment: Augment = ("randaugment",)
+
+
+class LinearSettings(NetworkSettings):
+    """A linear layer fitted to the features of a frozen backbone (a linear probe, Alain and Bengio 2017), in one go:
+    there are no epochs, and no rate."""
+
+    objective: Literal["linear"] = "linear"
+    warm_start: Annotated[str, Ref("classifiers")] | None = None
+    """Another classifier whose backbone is frozen and read; null: the backbone's own weights."""
+    size: Annotated[int, Field(ge=32, le=2048)] = 512
+    """Longest side in pixels that the backbone sees; larger images are reduced to it, smaller ones stay."""
+    flip: bool = True
+    """Learn from the mirrored images, too."""
+    penalty: Positive = 1e-3
+    """lambda of the penalty lambda/2 |w|^2 of a class, for features scaled to a mean squared norm of 1."""
+    positive_weight: Literal["balanced"] | Positive | None = None
+    """As for other objectives."""
+
+    head: ClassVar[Literal["linear"]] = "linear"
+    kur_alpha: ClassVar[None] = None
+
+    @property
+    def validation_side(self) -> int:
+        """Longest side in pixels at which the network sees validation images."""
+        return self.size
 
 
 class TiledSettings(ClassifierSettings):
@@ -218,6 +248,7 @@ for _one in iter_modules(own.__path__):
     import_module(f"{own.__name__}.{_one.name}")
 
 if TYPE_CHECKING:
-    Classifier = ClassifierSettings
+    Classifier = ClassifierSettings | LinearSettings
 else:
-    Classifier = Annotated[reduce(or_, dict.fromkeys(_recipes(ClassifierSettings))), Field(discriminator="objective")]
+    _every = dict.fromkeys((*_recipes(ClassifierSettings), LinearSettings))
+    Classifier = Annotated[reduce(or_, _every), Field(discriminator="objective")]

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import json
 
 import numpy as np
 import torch
+from torch import nn
 
 from wsss.data.few_masks import few_masks, masks_of
-from wsss.data.index import Index
+from wsss.data.index import Index, Item
 from wsss.data.sampling import balanced_chances, class_counts, masked_chances
 from wsss.inference.cams import tag_probabilities
+from wsss.models.backbone import hub_weights
 from wsss.models.classifier import save_classifier
-from wsss.objectives import find
-from wsss.objectives.base import Objective
+from wsss.objectives import find_learner
+from wsss.objectives.base import Fitted, Objective
 from wsss.runtime.run import Run
-from wsss.settings import ClassifierSettings, GuidedSettings, InferenceSettings
+from wsss.settings import Classifier, ClassifierSettings, GuidedSettings, InferenceSettings, LinearSettings
 from wsss.system.files import atomic_path
 from wsss.training.checkpoint import keep_product
+from wsss.training.records import METRICS
 from wsss.training.train import check_classes, given_classifiers, looked_at, prepare, train
 
 
@@ -29,7 +32,7 @@ def make(run: Run) -> None:
         WsssError: No labelled training image, fewer ground-truth masks than the recipe asks for, or a classifier that
             the objective needs was not given or has other classes.
     """
-    settings: ClassifierSettings = run.settings
+    settings: Classifier = run.settings
     index = Index.load(run.inputs["index"])
     items = index.training_items()
     given = given_classifiers(run, settings)
@@ -38,23 +41,19 @@ def make(run: Run) -> None:
     device = prepare(run)
     classes = len(index.classes)
     frequencies = torch.from_numpy(class_counts(items, classes) / len(items))
-    goal: Callable[..., Objective] = find(run.settings.objective)
-    objective = goal(settings, classes, given, frequencies)
-    chances = balanced_chances(items, classes) if settings.sampling == "balanced" else None
-    mask_of = None
-    if isinstance(settings, GuidedSettings) and settings.gt_masks:
-        shown = looked_at(run, few_masks(index, settings.gt_masks, run.args.seed), settings.gt_masks)
-        mask_of = masks_of(shown)
-        if settings.masked_share is not None:
-            ids = {item.id for item in shown}
-            chances = masked_chances(np.array([item.id in ids for item in items]), settings.masked_share, chances)
-    network = objective.kept(train(run, objective, items, classes, device, mask_of, chances))
+    learner = find_learner(settings.objective)(settings, classes, given, frequencies)
+    if isinstance(settings, LinearSettings):
+        assert isinstance(learner, Fitted)
+        network = fitted(run, learner, items, device)
+    else:
+        assert isinstance(learner, Objective)
+        network = trained(run, settings, learner, index, items, device)
     if run.world.rank:
         return
     save_classifier(run.out, network, settings, index.classes)
     validation = index.split("val")
     if validation:
-        view = InferenceSettings(scales=(1.0,), flip=False, max_side=settings.long_side[1])
+        view = InferenceSettings(scales=(1.0,), flip=False, max_side=settings.validation_side)
         probabilities = tag_probabilities(network, validation, view, device, run.args.threads)
         with atomic_path(run.out / "predictions.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -63,3 +62,36 @@ def make(run: Run) -> None:
                 writer.writerow([item.id, item.split, *(f"{p:.9g}" for p in row)])
     keep_product(run)
     run.note(images=len(items), validation_images=len(validation))
+
+
+def trained(
+    run: Run,
+    settings: ClassifierSettings,
+    objective: Objective,
+    index: Index,
+    items: list[Item],
+    device: torch.device,
+) -> nn.Module:
+    """What the engine makes of an objective on images and tags, and with few masks where the recipe wants that."""
+    classes = len(index.classes)
+    chances = balanced_chances(items, classes) if settings.sampling == "balanced" else None
+    mask_of = None
+    if isinstance(settings, GuidedSettings) and settings.gt_masks:
+        shown = looked_at(run, few_masks(index, settings.gt_masks, run.args.seed), settings.gt_masks)
+        mask_of = masks_of(shown)
+        if settings.masked_share is not None:
+            ids = {item.id for item in shown}
+            chances = masked_chances(np.array([item.id in ids for item in items]), settings.masked_share, chances)
+    return objective.kept(train(run, objective, items, classes, device, mask_of, chances))
+
+
+def fitted(run: Run, learner: Fitted, items: list[Item], device: torch.device) -> nn.Module:
+    """What is fitted at once, without checkpoints: a fit that is killed begins anew."""
+    if run.settings.pretrained is True and "warm_start" not in run.inputs:
+        run.record(hub_weights=hub_weights(learner.network))
+    network, losses = learner.fit(items, device, run.args.threads, run.check_stop)
+    lines = [json.dumps({"step": n, "epoch": n, "loss": round(loss, 6)}) for n, loss in enumerate(losses)]
+    if run.world.rank == 0:
+        with atomic_path(run.out / METRICS) as path:
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return network

@@ -16,7 +16,7 @@ from wsss.errors import WsssError
 from wsss.models.backbone import hub_weights
 from wsss.objectives.base import Objective
 from wsss.runtime.run import Run
-from wsss.settings import TrainingSettings
+from wsss.settings import Settings
 from wsss.store.weights import load_weights
 from wsss.system.log import log
 from wsss.training.engine import Trainer
@@ -31,7 +31,7 @@ def looked_at(run: Run, items: list[Item], wanted: int | str) -> list[Item]:
     return items
 
 
-def given_classifiers(run: Run, settings: TrainingSettings) -> dict[str, Path]:
+def given_classifiers(run: Run, settings: Settings) -> dict[str, Path]:
     """The folders of the classifiers that the recipe refers to."""
     given = {}
     for name in ("ordinary", "warm_start"):

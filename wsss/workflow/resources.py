@@ -64,6 +64,7 @@ NEEDS: dict[str, Need] = {
     # From one pass an image (cam) to thousands (score-cam, curves): 480 minutes are for the latter over 1,000 photos.
     "explanation": Need(*_INFERENCE, 480, gpu=True),
     "walk": Need(*_INFERENCE, 480, gpu=True),
+    "feature_walk": Need(*_INFERENCE, 480, gpu=True),
     # A dense CRF takes 0.13 s of a core for a photo, labels with two readings 0.25. COCO's 80,000 photos have four
     # times the area: 1.5 and 3 hours on 8 cores.
     "affinity_labels": Need(*_WORKERS, 480),

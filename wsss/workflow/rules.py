@@ -229,6 +229,7 @@ TITLES = {
     "ensemble": "Ensemble of maps",
     "external_cams": "Importing maps",
     "walk": "Random walk",
+    "feature_walk": "Random walk over features",
     "saliency": "Training saliency",
     "saliency_maps": "Saliency maps",
     "saliency_masks": "Saliency masks",
