@@ -36,12 +36,14 @@ masks:
   salient: {cams: walk, saliency: net}
   band: {cams: plain, ignore: {foreground: 0.5, background: 0.2}}
   voted: {source: vote, members: [plain, salient]}
+  best: {source: choice, members: [plain, salient, theirs], by: masks}
   again: {source: segmenter, segmenters: [pseudo, other], prior: voted, splits: [train, val]}
   theirs: {source: external, path: masks}
 segmenters:
   pseudo: {masks: voted, predict: {crf: deeplab}}
   other: {masks: plain}
   second: {masks: again}
+  third: {masks: best}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
 """)
