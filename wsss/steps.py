@@ -46,6 +46,7 @@ STEPS: dict[str, Step] = {
     ),
     "masks": Step("masks", "masks", ("cams",)),
     "vote": Step("masks", "masks", ("vote",)),
+    "choice": Step("masks", "masks", ("choice",)),
     "segmenter_masks": Step("masks", "masks", ("segmenter",)),
     "external_masks": Step("masks", "masks", ("external",)),
     "segmenter": Step("segmenters", "segmenters", without=frozenset({"predict"})),

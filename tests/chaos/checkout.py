@@ -153,6 +153,8 @@ def jobs() -> list[Job]:
     walked = add("masks", f"{RUN}/masks/walk", plain, "--cams", walk, "--saliency", maps, threads=2)
     ballot = {"source": "vote", "members": ["vanilla", "walk"], "rule": "agreement"}
     add("vote", f"{RUN}/masks/voted", ballot, "--members", masks, walked, threads=2)
+    choice = {"source": "choice", "members": ["vanilla", "walk"], "by": "masks", "calibration_images": 4}
+    add("choice", f"{RUN}/masks/best", choice, "--members", masks, walked, threads=2)
     taken = {"source": "external", "path": f"{ELSEWHERE}/masks"}
     add("external_masks", f"{RUN}/masks/elsewhere", taken, threads=2)
     segmenter = {"masks": "vanilla", **SMALL}

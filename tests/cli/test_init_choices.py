@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cli.photo_folder import CPU, GPU, NONE, TRAINED, PhotoFolder, written
 from wsss.cli.hardware import Machine, Weights, choose_weights, model_of
 from wsss.cli.recommend import choose, power, split
 from wsss.cli.scan import survey
+from wsss.cli.template import config_text
+from wsss.config.loader import load
 from wsss.data.kinds.folder import draw_splits
 from wsss.errors import WsssError
 
@@ -48,6 +51,31 @@ class TestChoices:
         assert chosen.crop % 32 == 0 and chosen.crop // 4 >= 2 * chosen.radius
         assert chosen.long_side[0] <= chosen.long_side[1] == side
         assert any("photos are large" in note for note in chosen.notes) == (max(size) > 2000)
+
+    @pytest.mark.parametrize(("size", "machine", "scales"), [
+        ((320, 240), CPU, [0.5, 1, 1.5, 2]), ((320, 240), GPU, [0.5, 1, 1.5, 2, 2.5, 3]),
+        ((399, 300), GPU, [0.5, 1, 1.5, 2, 2.5, 3]), ((300, 400), CPU, [0.5, 1, 1.5]),
+        ((300, 400), GPU, [0.5, 1, 1.5, 2]), ((4000, 3000), CPU, [0.5, 1, 1.5]), ((128, 96), GPU, [1]),
+    ])  # fmt: skip
+    def test_small_photos_are_seen_larger(self, pets: PhotoFolder, size, machine: Machine, scales: list[float]) -> None:
+        found = survey(Path("photos"))
+        found = replace(found, sizes={id: size for id in found.files})
+        chosen = choose(found, machine, TRAINED)
+        text = config_text("pets", found, chosen, "fail", "wsss init photos")
+        config = load(yaml.safe_load(text))
+        assert [list(recipe.scales) for recipe in config.recipes["cams"].values() if recipe.source == "classifier"] == [
+            scales, scales,
+        ]  # fmt: skip
+        assert ("Small photos gain" in text) == (128 < max(size) < 400)
+        assert ("6 times the time" in text) == (machine is GPU and 128 < max(size) < 400)
+        usual = {"cpu": (0.5, 1, 1.5), "cuda": (0.5, 1, 1.5, 2)}[machine.device]  # saliency was not measured
+        assert config.recipes["saliency"]["c2am-h"].maps.scales == (usual if max(size) > 128 else (1,))
+        assert choose(found, machine, TRAINED, quick=True).scales == (1.0,)
+
+    def test_the_median_counts(self, pets: PhotoFolder) -> None:
+        found = survey(Path("photos"))
+        sizes = {id: (3000, 2000) if k == 0 else (350, 200) for k, id in enumerate(found.files)}
+        assert len(sizes) > 2 and choose(replace(found, sizes=sizes), CPU, TRAINED).scales == (0.5, 1.0, 1.5, 2.0)
 
     def test_quick_is_small_and_short(self, pets: PhotoFolder, wsss) -> None:
         assert wsss("init", "photos", "--quick")[0] == 0

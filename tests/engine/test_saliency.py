@@ -22,6 +22,7 @@ from wsss.models.disentangler import Disentangled, Disentangler
 from wsss.models.poolnet import PoolNet
 from wsss.models.saliency_net import Oriented, load_saliency
 from wsss.refine.pseudo_masks import pseudo_mask
+from wsss.refine.thresholds import otsu
 from wsss.runtime.shard import Shard
 from wsss.settings import (
     C2amHSettings,
@@ -119,13 +120,15 @@ def view_of(item, scale=1.0):
 def test_hints_follow_the_image(index_folder, hints):
     index = Index.load(index_folder)
     item = index.items[0]
-    strength = Hints(MapStore(hints))(item)
+    strength = Hints(MapStore(hints), 0.4)(item)
     q = MapStore(hints).full(item.id).max(0)
     assert strength.dtype == np.uint8 and strength.shape == (56, 64) and strength.max() == 254
     np.testing.assert_allclose(strength / 254, q, atol=0.5 / 254 + 1e-6)
-    assert not Hints(MapStore(hints))(index.item("p8")).any()
+    by_otsu = Hints(MapStore(hints), "otsu")
+    np.testing.assert_array_equal(by_otsu(item) >= 127, q > otsu(MapStore(hints).full(item.id)))
+    assert not Hints(MapStore(hints), 0.4)(index.item("p8")).any() and not by_otsu(index.item("p8")).any()
     settings = C2amHSettings(**{**SMALL, "long_side": (48, 80)}, hints="x")
-    views = TrainingViews(index.labelled("train"), 1, settings, 0, Hints(MapStore(hints)))
+    views = TrainingViews(index.labelled("train"), 1, settings, 0, Hints(MapStore(hints), 0.4))
     for epoch in range(5):
         view = views[(epoch, 0)]
         bright = view.images[0] > 1.0  # the square
@@ -190,8 +193,9 @@ def test_plain_c2am_records_its_sign_and_an_inverted_one_is_turned(index_folder,
         assert not (plain * turned).any() and (plain + turned > 0).all()  # ReLU(P) and ReLU(-P)
 
 
-def test_a_stopped_training_ends_with_the_same_bits(index_folder, hints, at, monkeypatch):
-    settings = C2amHSettings(**SMALL, hints="x")
+@pytest.mark.parametrize("hint_threshold", [0.4, "otsu"])
+def test_a_stopped_training_ends_with_the_same_bits(index_folder, hints, at, monkeypatch, hint_threshold):
+    settings = C2amHSettings(**SMALL, hints="x", hint_threshold=hint_threshold)
     inputs = {"index": index_folder, "hints": hints}
     whole = at("saliency", settings, inputs, "whole")
     train_saliency(whole)

@@ -37,7 +37,7 @@ def minimal(cls: type[Settings]) -> Settings:
 def _sample(annotation: Any) -> Any:
     if annotation in (str, float):
         return "x" if annotation is str else 0.5
-    return ["a", "b"]
+    return ["a", "b", "c"]
 
 
 def keys_of(settings: Settings, exclude: Set[str] = frozenset()) -> list[str]:

@@ -39,6 +39,11 @@ def vote(rule: str) -> Case:
     return Case("vote", rule, settings, {"members": members}, exact=True)
 
 
+def choice(by: str, inputs: tuple[str, ...], **settings: Any) -> Case:
+    settings = {"source": "choice", "members": [name.partition(".")[2] for name in inputs], "by": by, **settings}
+    return Case("choice", by, settings, {"members": inputs}, exact=True)
+
+
 def again(name: str, networks: int, **settings: Any) -> Case:
     settings = {"source": "segmenter", "segmenters": ["by-hand"] * networks, "prior": "x", **settings}
     inputs = {"segmenters": ("segmenter",) * networks, "prior": "external_masks.x"}
@@ -57,6 +62,8 @@ CASES = [
     ),
     *map(elsewhere, "xyz"),
     *map(vote, ("majority", "agreement")),
+    choice("agreement", ("external_masks.x", "external_masks.y", "external_masks.z")),
+    choice("masks", ("external_masks.z", "external_masks.y", "external_masks.x"), calibration_images=3),
     again("corrected", 1, sure=0.6),
     again("two-networks", 2, crf=None, ignore=None, guard=False, prior_weight=0.25, flip=False),
     masks("fixed", A, threshold={"policy": "fixed", "value": 0.4}),

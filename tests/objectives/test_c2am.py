@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from tests.engine.process_group import together
 from wsss.data.loading import Batch
@@ -13,6 +15,7 @@ from wsss.losses.base import TrainingStep
 from wsss.models.disentangler import Disentangled
 from wsss.objectives import c2am, c2am_h, find
 from wsss.objectives.saliency import saliency_loss
+from wsss.refine.thresholds import otsu_of_each
 from wsss.settings import C2amHSettings, C2amSettings, SaliencyNetSettings
 
 TINY = {"backbone": "test_resnet", "pretrained": False, "crop": 64, "long_side": (64, 64), "batch_size": 4}
@@ -134,6 +137,65 @@ def test_parts_add_up_and_all_parameters_learn():
     assert parts["loss"] == pytest.approx(parts["foreground"] + parts["negative"] + parts["background"])
     loss.value.backward()
     assert all(p.grad is not None for p in goal.networks["disentangler"].parameters())
+
+
+def slow_strength(values, otsu):
+    """One pixel: its values in the maps, and the thresholds of these maps."""
+    bent = [126 * v / t if v <= t else 127 + 127 * (v - t) / (1 - t) for v, t in zip(values, otsu, strict=True)]
+    return max(bent, default=0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_strengths_by_otsu_are_those_of_each_pixel(seed):
+    rng = np.random.default_rng(seed)
+    maps = rng.beta(1, 3, (1 + seed, 9, 11)).astype(np.float32)
+    maps[0, :2] = np.float32(0.25)  # values at a border of a bin
+    limits = otsu_of_each(maps)
+    found = c2am_h.strengths(maps, "otsu")
+    assert found.dtype == np.uint8 and found.shape == (9, 11)
+    for y, x in np.ndindex(9, 11):
+        assert abs(int(found[y, x]) - slow_strength(maps[:, y, x].tolist(), limits.tolist())) <= 0.5 + 1e-4
+    exceeds = (maps > limits[:, None, None]).any(axis=0)
+    assert exceeds.any() and not exceeds.all()
+    sure = c2am_h.hinted(torch.from_numpy(found.astype(np.int64))[None], (9, 11), c2am_h.MIDDLE)
+    np.testing.assert_array_equal(sure[0, 0].numpy(), exceeds)  # its own size: nothing is resized
+
+
+def test_strengths_do_not_depend_on_otsu_where_a_number_is_set():
+    maps = np.float32([[[-0.1, 0.25, 0.5]], [[0.1, 0.3, 1.5]]])
+    assert c2am_h.strengths(maps, 0.4).tolist() == c2am_h.strengths(maps, 0.9).tolist() == [[25, 76, 254]]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_a_map_that_cannot_be_parted_hints_at_nothing(value):
+    flat = c2am_h.strengths(np.full((1, 4, 5), value, np.float32), "otsu")
+    assert flat.max() <= 126
+    assert not c2am_h.hinted(torch.from_numpy(flat.astype(np.int64))[None], (2, 2), c2am_h.MIDDLE).any()
+    assert not c2am_h.strengths(np.zeros((0, 4, 5), np.float32), "otsu").any()
+
+
+def test_a_weak_map_hints_by_otsu_and_not_by_a_constant():
+    weak = np.zeros((1, 64, 64), np.float32)
+    weak[:, :32, :32] = 0.2  # far from 0.4, and all there is
+    expected = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    expected[..., :2, :2] = True
+    fixed, otsu = (torch.from_numpy(c2am_h.strengths(weak, t).astype(np.int64))[None] for t in (0.4, "otsu"))
+    assert not c2am_h.hinted(fixed, (4, 4), 0.4).any()
+    assert torch.equal(c2am_h.hinted(otsu, (4, 4), c2am_h.MIDDLE), expected)
+    torch.manual_seed(0)
+    goal = find("c2am-h")(C2amHSettings(**TINY, hints="x", hint_threshold="otsu", label_smoothing=0.0))
+    logits = goal.networks["disentangler"].train()(batch().images).logits
+    corner = torch.nn.functional.softplus(-logits[:, :, :2, :2]).mean().item()
+    assert logits.shape[-2:] == (4, 4)
+    (loss,) = goal.losses(batch(otsu[0].expand(4, 64, 64)), TrainingStep(0, 0.0))
+    assert loss.parts["hints"].item() == pytest.approx(corner, rel=1e-3)
+
+
+def test_hints_by_otsu_change_no_identity_of_hints_by_a_number():
+    plain = C2amHSettings(hints="x").counted()
+    assert plain == {**C2amHSettings(hints="x", hint_threshold="otsu").counted(), "hint_threshold": 0.4}
+    with pytest.raises(ValidationError, match="hint_threshold"):
+        C2amHSettings.read({"objective": "c2am-h", "hints": "x", "hint_threshold": "ostu"})
 
 
 def test_hints_are_added_to_c2am():

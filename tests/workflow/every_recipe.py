@@ -38,6 +38,7 @@ masks:
   salient: {cams: walk, saliency: net}
   band: {cams: plain, ignore: {foreground: 0.5, background: 0.2}}
   voted: {source: vote, members: [plain, salient]}
+  best: {source: choice, members: [plain, salient, theirs], by: masks}
   again: {source: segmenter, segmenters: [pseudo, other], prior: voted, splits: [train, val]}
   theirs: {source: external, path: masks}
 segmenters:
@@ -47,6 +48,7 @@ segmenters:
   taught: {objective: ema-teacher, masks: plain}
   early: {objective: early-learning, masks: plain}
   pair: {objective: co-training, masks: band}
+  third: {masks: best}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
 """)

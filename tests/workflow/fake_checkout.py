@@ -21,6 +21,7 @@ FILES = {
     "affinity": ["model.safetensors", "metrics.jsonl"],
     "masks": ["masks/a.png"],
     "vote": ["masks/a.png", "agreement.csv"],
+    "choice": ["masks/a.png"],
     "segmenter_masks": ["masks/a.png"],
     "external_masks": ["masks/a.png"],
     "segmenter": ["model.safetensors", "metrics.jsonl"],

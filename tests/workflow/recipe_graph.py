@@ -98,6 +98,11 @@ def chosen_by_scores(kind: str, recipe: Any) -> Iterator[str]:
             yield recipe.cams
 
 
+def counts_masks(recipe: Any) -> bool:
+    """Whether a choice looks at as many ground-truth masks as ``evaluation`` says."""
+    return recipe.source == "choice" and recipe.by == "masks" and recipe.calibration_images is None
+
+
 def changed_by(kind: str, name: str | None, path: tuple[str, ...], config: Config) -> set[str]:
     """The artefacts that a key itself is a setting of, in the configuration as it is after the change."""
     run = "scenes/s0"
@@ -107,7 +112,10 @@ def changed_by(kind: str, name: str | None, path: tuple[str, ...], config: Confi
         return {f"{name}/index"}
     if kind == "evaluation":
         kinds = ("cams",) if path == ("threshold",) else AT_THRESHOLDS  # saliency has its own, the recipe's
-        return {f"{run}/scores/{scores}/{recipe}" for scores in kinds for recipe in config.recipes[scores]}
+        changed = {f"{run}/scores/{scores}/{recipe}" for scores in kinds for recipe in config.recipes[scores]}
+        if path == ("calibration_images",):
+            changed |= {f"{run}/masks/{name}" for name, made in config.recipes["masks"].items() if counts_masks(made)}
+        return changed
     parts = OWN[kind]
     reader, _ = READ.get((kind, path[0]), (parts.get(path[0], parts[""]), None))
     made = {f"{run}/{reader}/{name}"}

@@ -47,6 +47,7 @@ def test_every_artefact_is_there(run: Path) -> None:
         "masks/p-noc",
         "masks/walk",
         "masks/voted",
+        "masks/best",
         "masks/again",
         "segmenters/p-noc",
         "segmenters/again",
@@ -65,6 +66,7 @@ def test_every_artefact_is_there(run: Path) -> None:
         assert {"versions", "device", "wall_seconds", "code", "host"} <= set(run), folder
         assert not set(manifest) & set(run), folder
     assert len(list((base / "masks/p-noc/masks").glob("*.png"))) == 32
+    assert len(list((base / "masks/best/masks").glob("*.png"))) == 32
     assert len(list((base / "masks/again/masks").glob("*.png"))) == 24
     assert len(list((base / "predictions/p-noc/masks").glob("*.png"))) == 8
     with Image.open(next((base / "masks/p-noc/masks").glob("*.png"))) as mask:

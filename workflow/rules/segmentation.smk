@@ -21,6 +21,15 @@ use rule classifier as vote with:
         stage.artefact("vote"),
 
 
+use rule classifier as choice with:
+    input:
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        members=stage.reads("members"),
+    output:
+        stage.artefact("choice"),
+
+
 use rule classifier as segmenter_masks with:
     input:
         unpack(stage.waits),

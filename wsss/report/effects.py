@@ -23,8 +23,14 @@ BEFORE = {"cams": ("cams",), "saliency-masks": ("saliency",), "masks": ("cams", 
 """Kind of a result, and of what it may be compared with among what it was made from."""
 THINGS = {"cams": "maps", "saliency": "saliency maps", "saliency-masks": "saliency masks", "masks": "pseudo-labels",
           "segmenters": "network"}  # fmt: skip
-NAMED = {"walk": "random walk", "feature-walk": "feature walk", "ensemble": "ensemble", "vote": "vote",
-         "segmenter": "self-training"}  # fmt: skip
+NAMED = {
+    "walk": "random walk",
+    "feature-walk": "feature walk",
+    "ensemble": "ensemble",
+    "vote": "vote",
+    "choice": "choice",
+    "segmenter": "self-training",
+}
 """Sources whose step has a name of its own."""
 WORDS = {"train": "training", "val": "validation"}
 """Splits as one speaks of them."""
@@ -75,8 +81,8 @@ class Effect:
 
 
 def effects(scored: Sequence[Scored]) -> list[Effect]:
-    """Every step between two scored results, in the order of the chain; those of ensembles and votes beside the best
-    of their members."""
+    """Every step between two scored results, in the order of the chain; those of ensembles, votes and choices beside
+    the best of their members."""
     by_folder = {one.artefact: one for one in scored}
     found: dict[tuple[str, Name, Name, str], list[tuple[float, float, Path]]] = {}
     for kind in BEFORE:

@@ -14,6 +14,7 @@ from wsss.report.tables import (
     Table,
     agreement_table,
     blind_table,
+    choices_table,
     classes_table,
     cost_table,
     counts,
@@ -38,8 +39,12 @@ NO_TRUTH = (
 )
 EFFECTS = (
     "mIoU of a result beside that of what it was made from, differences in points. Maps stand at the threshold of the "
-    "masks that were made of them, beside other maps at the calibrated one; ensembles and votes beside the best "
-    "member. *Whole path*: pseudo-labels beside the best ones that fewer artefacts led to, networks likewise."
+    "masks that were made of them, beside other maps at the calibrated one; ensembles, votes and choices beside the "
+    "best member. *Whole path*: pseudo-labels beside the best ones that fewer artefacts led to, networks likewise."
+)
+CHOICES = (
+    "Which member a choice passed on, and why. Agreement with the others: mean of the mIoU with each of them, on "
+    "training images; it looks at no mask. Tags with a pixel: the share of the tags that have one; it does not count."
 )
 AGREEMENT = "Share of the pixels that both label alike; mIoU of one against the other."
 
@@ -55,6 +60,7 @@ def page(dataset: str, index: Index, scored: list[Scored], pictures: Sequence[st
         written(effects_table([*effects(scored), *paths(scored)]), EFFECTS, "What each step brought"),
         written(uneven_table(scored), uneven_words(index), "Uneven data"),
         written(agreement_table(scored), AGREEMENT, "Agreement of members"),
+        written(choices_table(scored), CHOICES, "Choice of pseudo-labels"),
         written(classes_table(index, scored), title="IoU of every class"),
         written(cost_table(index, scored), title="Run times"),
     ]

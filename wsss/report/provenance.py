@@ -107,6 +107,8 @@ def supervision(artefact: Path) -> list[str]:
             supplied[f"all {threshold['masks_looked_at']} scored training masks (threshold)"] = None
         if looked_at := (manifest.get("weighting") or {}).get("masks_looked_at"):
             supplied[f"{looked_at} ground-truth masks (weights of the ensemble)"] = None
+        if looked_at := (manifest.get("choice") or {}).get("masks_looked_at"):
+            supplied[f"{looked_at} ground-truth masks (choice of pseudo-labels)"] = None
     if "image tags" in supplied:
         supplied.pop(CHOICE, None)
     return sorted(supplied, key=lambda s: (s != "image tags", s))

@@ -59,6 +59,8 @@ ORDER = (
     "masks", "segmenters", "predictions",
 )  # fmt: skip
 """Folders of artefacts, as one follows from another."""
+CHOSEN_BY = {"agreement": "agreement with the others", "masks": "mIoU on the masks looked at"}
+FIGURES = {"score": "value", "tags_with_a_pixel": "tags with a pixel"}
 BLIND = {"coverage": "coverage", "tagged_present": "tags with a pixel", "untagged": "untagged foreground"}
 
 
@@ -157,6 +159,9 @@ def origin(group: Group, _: str) -> str:
     """What maps or masks were made from, by the names of recipes."""
     settings = _settings(group)
     source = settings.get("source", "")
+    if source == "choice":
+        taken = dict.fromkeys((read_manifest(one.artefact).get("choice") or {}).get("chosen", "?") for one, _ in group)
+        return f"{' or '.join(taken)}, chosen by {settings['by']}"
     if "members" in settings:
         return f"{settings['rule']} of {', '.join(settings['members'])}"
     if source == "walk":
@@ -244,6 +249,22 @@ def agreement_table(scored: list[Scored]) -> Table:
             found.setdefault((one.kind, one.recipe, row["a"], row["b"]), []).append(row)
     table = [[*key, *(spread([row[m] for row in rows]) for m in ("agreement", "miou"))] for key, rows in found.items()]
     return Table(["kind", "recipe", "a", "b", "agreement", "mIoU"], table)
+
+
+def choices_table(scored: list[Scored]) -> Table:
+    """What was chosen among pseudo-labels, and by which figures: a row for every member."""
+    found: dict[tuple[str, str, str], list[tuple[bool, dict[str, Any]]]] = {}
+    for one in {one.artefact: one for one in scored}.values():
+        choice = read_manifest(one.artefact).get("choice")
+        for row in choice["members"] if choice else ():
+            key = (one.recipe, choice["by"], row["member"])
+            found.setdefault(key, []).append((row["member"] == choice["chosen"], row))
+    table = [
+        [recipe, CHOSEN_BY[by], member, *(spread([row.get(m) for _, row in rows]) for m in FIGURES),
+         f"{sum(taken for taken, _ in rows)} of {len(rows)}"]
+        for (recipe, by, member), rows in found.items()
+    ]  # fmt: skip
+    return Table(["recipe", "figure", "member", *FIGURES.values(), "chosen with so many seeds"], table)
 
 
 def classes_table(index: Index, scored: list[Scored]) -> Table:

@@ -58,6 +58,7 @@ from wsss.settings.datasets import CocoSettings, Dataset, DatasetSettings, Folde
 from wsss.settings.explaining import ExplainedSettings, ExplanationSettings, explained_by, explainers
 from wsss.settings.masks import (
     CRF_PRESETS,
+    ChoiceSettings,
     Crf,
     CrfSettings,
     ExternalMasksSettings,
@@ -102,6 +103,7 @@ __all__ = [
     "CRF_PRESETS",
     "Cams",
     "CamsSettings",
+    "ChoiceSettings",
     "Classifier",
     "ClassifierSettings",
     "CoTrainingSettings",

@@ -162,6 +162,32 @@ class VoteSettings(ScatteredSettings):
     """Which images get masks."""
 
 
+class ChoiceSettings(Settings):
+    """The pseudo-labels of the best of several recipes, chosen on the training images by what may be looked at."""
+
+    source: Literal["choice"] = "choice"
+    members: Annotated[tuple[Annotated[str, Ref("masks")], ...], BeforeValidator(as_list), Field(min_length=2)]
+    """The masks to choose from; the first is taken among equals."""
+    by: Literal["agreement", "masks"] = "agreement"
+    """``agreement``: best mean of the mIoU with each of the others, at least two, which looks at no mask; ``masks``:
+    best mIoU on a few ground-truth masks, those that calibrated thresholds look at (reported as such)."""
+    calibration_images: Annotated[int, Field(ge=1)] | None = None
+    """For ``by: masks``: number of training images whose masks may be looked at; null:
+    ``evaluation.calibration_images``."""
+    splits: Splits = ("train", "val")
+    """Which images get masks. Training images are always compared."""
+    keep: bool = True
+    """``false``: the files are deleted once all that reads them is made, as of other masks."""
+
+    @model_validator(mode="after")
+    def _judges(self) -> ChoiceSettings:
+        if self.by == "agreement" and len(self.members) < 3:
+            raise ValueError(
+                "two members agree with each other alike, which chooses none; name a third member, or set by to masks"
+            )
+        return self
+
+
 class SegmenterMasksSettings(InferenceSettings, ScatteredSettings):
     """Labels from trained segmentation networks, restricted to the tags and mixed with the masks that they correct:
     self-training, or a teacher of several networks."""
@@ -203,5 +229,6 @@ class ExternalMasksSettings(ScatteredSettings):
 
 
 Masks = Annotated[
-    MasksSettings | VoteSettings | SegmenterMasksSettings | ExternalMasksSettings, Field(discriminator="source")
+    MasksSettings | VoteSettings | ChoiceSettings | SegmenterMasksSettings | ExternalMasksSettings,
+    Field(discriminator="source"),
 ]

@@ -101,8 +101,9 @@ class C2amHSettings(ContrastSettings):
     objective: Literal["c2am-h"] = "c2am-h"
     hints: Annotated[str, Ref("cams")]
     """Maps whose strong activations hint at the foreground."""
-    hint_threshold: Fraction = 0.4
-    """A pixel is a hint where the maximum over the tagged classes' maps is at least this."""
+    hint_threshold: Literal["otsu"] | Fraction = 0.4
+    """A pixel is a hint where the maximum over the tagged classes' maps is at least this; ``otsu``: where a map exceeds
+    the threshold that parts its own values best (Otsu 1979)."""
     hint_weight: NonNegative = 1.0
     """Weight of the hint loss."""
     label_smoothing: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from wsss.inference.saliency import border_test
 from wsss.models.saliency_net import save_saliency
 from wsss.objectives import find
 from wsss.objectives.base import Objective
-from wsss.objectives.c2am_h import STRONGEST
+from wsss.objectives.c2am_h import strengths
 from wsss.runtime.run import Run
 from wsss.settings import C2amHSettings, SaliencyNetSettings, SaliencySettings
 from wsss.store.maps import MapStore
@@ -73,7 +74,7 @@ def _target(
     if isinstance(settings, C2amHSettings):
         if "hints" not in run.inputs:
             raise WsssError(f"--hints: the recipe takes hints from {settings.hints!r}; give the folder of these maps")
-        hints = Hints(MapStore(run.inputs["hints"]))
+        hints = Hints(MapStore(run.inputs["hints"]), settings.hint_threshold)
         hints.store.require(items)
         return hints
     return None
@@ -81,14 +82,13 @@ def _target(
 
 @dataclass(frozen=True)
 class Hints:
-    """Strength of the hints of an image: its largest map, uint8 (H, W), 0 to 254 for 0 to 1. Call with an item.
+    """Strength of the hints of an image, uint8 (H, W), as ``strengths`` of its maps. Call with an item.
 
     Raises :class:`WsssError` when the maps are of an image of another size.
     """
 
     store: MapStore
+    threshold: float | Literal["otsu"]
 
     def __call__(self, item: Item) -> np.ndarray:
-        maps = self.store.full_of(item)
-        strength: np.ndarray = (np.clip(maps.max(axis=0, initial=0), 0, 1) * STRONGEST).round().astype(np.uint8)
-        return strength
+        return strengths(self.store.full_of(item), self.threshold)

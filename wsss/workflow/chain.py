@@ -227,6 +227,9 @@ class Chain:
         else:
             recipe, part = self.recipe(job.rule, job.name), STEPS[job.rule].part
             given = recipe if part is None else getattr(recipe, part)
+            if job.rule == "choice" and recipe.by == "masks" and recipe.calibration_images is None:
+                number = self.config.evaluation.calibration_images
+                given = given.model_copy(update={"calibration_images": number})
         return given
 
     def counted_flags(self, job: Job) -> dict[str, str]:

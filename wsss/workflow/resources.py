@@ -74,6 +74,7 @@ NEEDS: dict[str, Need] = {
     "ensemble": Need(*_WORKERS, 240),
     "external_cams": Need(*_WORKERS, 240, cores=4),
     "vote": Need(*_WORKERS, 240, cores=4),
+    "choice": Need(*_WORKERS, 240, cores=4),
     "external_masks": Need(*_WORKERS, 240, cores=4),
     # 0.6 GB, 3 to 6 s for 225 photos on one core: 36 minutes for 80,000.
     "scores": Need(*_WORKERS, 120, cores=4),

@@ -237,6 +237,7 @@ TITLES = {
     "affinity": "Training affinity",
     "masks": "Pseudo-labels",
     "vote": "Pseudo-labels by vote",
+    "choice": "Choosing pseudo-labels",
     "segmenter_masks": "Pseudo-labels from segmentation networks",
     "external_masks": "Importing masks",
     "segmenter": "Training segmentation network",

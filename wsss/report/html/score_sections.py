@@ -15,7 +15,7 @@ from wsss.report.headline import figure, recipes, scores_of, upper_bound
 from wsss.report.html.charts import Bar, Bars, Dots, Line, Mark, heat_map, line_chart
 from wsss.report.html.render import Content
 from wsss.report.image_scores import MOST_COMPARED, ImageScores
-from wsss.report.markdown import AGREEMENT, EFFECTS, NO_TRUTH
+from wsss.report.markdown import AGREEMENT, CHOICES, EFFECTS, NO_TRUTH
 from wsss.report.paths import paths
 from wsss.report.provenance import Scored, lineage, supervision
 from wsss.report.tables import (
@@ -23,6 +23,7 @@ from wsss.report.tables import (
     Table,
     agreement_table,
     blind_table,
+    choices_table,
     classes_table,
     counts,
     scores_table,
@@ -207,8 +208,8 @@ def agreement(
         title = "Percentage of the pixels on which two results give the same label"
         columns = [str(k) for k in range(1, len(names) + 1)]
         matrix = heat_map(numbered, columns, cells, title, low=low - 0.2 * (1 - low))
-    members = agreement_table(list(scored))
-    if not matrix and not members:
+    members, choices = agreement_table(list(scored)), choices_table(list(scored))
+    if not matrix and not members and not choices:
         return None
     return {
         "images": count(images, f"{WORDS[split]} image"),
@@ -216,6 +217,8 @@ def agreement(
         "matrix": matrix,
         "members": members,
         "explanation": AGREEMENT,
+        "choices": choices,
+        "how": CHOICES,
     }
 
 
