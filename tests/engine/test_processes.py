@@ -66,7 +66,7 @@ TRAINED = {
     "early-learning": (
         train_segmenter,
         EarlyLearningSettings(
-            **{**SMALL, "lr": 0.0005, "epochs": 4},
+            **{**SMALL, "lr": 0.0001, "epochs": 4},
             **{"supervision": "masks", "architecture": "unet", "correction_start": 0.0, "sure": 0.4},
         ),
     ),

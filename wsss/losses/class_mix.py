@@ -57,7 +57,7 @@ def _chosen(seen: np.ndarray, draws: list[float], share: float) -> Iterator[np.n
 
 def of_partners(values: torch.Tensor) -> torch.Tensor:
     """What the partner of each image has: rows 2k and 2k + 1 of a tensor (B, ...) exchanged."""
-    return values.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+    return values.reshape(-1, 2, *values.shape[1:]).flip(1).flatten(0, 1)
 
 
 def paste(values: torch.Tensor, pasted: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.optimize import curve_fit
+from scipy.optimize import least_squares
 
 from wsss.data.transforms import IGNORE
 from wsss.losses.segmentation import pixel_counts
@@ -33,8 +33,8 @@ def slope_fall(curve: Sequence[float]) -> float:
         curve: IoU at the ends of the epochs 1 to n, in [0, 1].
 
     Returns:
-        A number in [0, 1]; 0 where there are fewer than ``POINTS`` points, where the last one is 0 (nothing was learnt
-        early), and where no curve fits.
+        A number in [0, 1]; 0 where there are fewer than ``POINTS`` points, and where the last one is 0: nothing was
+        learnt early.
 
     Examples:
         >>> import math
@@ -45,17 +45,13 @@ def slope_fall(curve: Sequence[float]) -> float:
     count = len(curve)
     if count < POINTS or not curve[-1] > 0:
         return 0.0
-    try:
-        (_, b, g), _ = curve_fit(
-            rise,
-            np.arange(1.0, count + 1),
-            np.asarray(curve, np.float64),
-            p0=(1.0, 1.0, 1.0),
-            sigma=np.geomspace(1, 0.1, count),
-            bounds=([0.0, 1e-3, 1e-3], [1.0, 1.0, np.inf]),
-        )
-    except RuntimeError:  # no convergence
-        return 0.0
+    x, deviations = np.arange(1.0, count + 1), np.geomspace(1, 0.1, count)
+    fitted = least_squares(
+        lambda parameters: (rise(x, *parameters) - curve) / deviations,
+        (1.0, 1.0, 1.0),
+        bounds=([0.0, 1e-3, 1e-3], [1.0, 1.0, np.inf]),
+    )
+    _, b, g = fitted.x
     return 1 - float(count ** (b - 1) * np.exp((1 - count**b) / g))
 
 

@@ -65,7 +65,8 @@ def tagged_probabilities(scores: torch.Tensor, labels: torch.Tensor) -> torch.Te
 
 def entropies(probabilities: torch.Tensor) -> torch.Tensor:
     """Entropy at each pixel over the largest possible one, log(C + 1): (B, H, W) in [0, 1] of (B, C + 1, H, W)."""
-    return torch.special.entr(probabilities).sum(dim=1) / math.log(probabilities.shape[1])
+    found: torch.Tensor = torch.special.entr(probabilities).sum(dim=1) / math.log(probabilities.shape[1])
+    return found
 
 
 def surest(entropy: torch.Tensor, known: torch.Tensor, share: float) -> torch.Tensor:

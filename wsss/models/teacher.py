@@ -35,8 +35,8 @@ class Teacher:
         moved = 1 - min(1 - 1 / (1 + self.updates), self.decay)
         for own, new in zip(self.network.parameters(), student.parameters(), strict=True):
             own.lerp_(new, moved)
-        for own, new in zip(self.network.buffers(), student.buffers(), strict=True):
-            own.copy_(new)
+        for buffer, now in zip(self.network.buffers(), student.buffers(), strict=True):
+            buffer.copy_(now)
         self.updates += 1
 
     def state(self) -> dict[str, torch.Tensor]:
