@@ -6,6 +6,7 @@ direction; one case has it all the same.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.golden.cases import Case
@@ -78,6 +79,10 @@ CASES = [
     training("affinity", "edges", {"labels": "affinity_labels.saliency", **WARM}, cams="a", radius=4),
     training("segmenter", "pseudo", {"masks": "external_masks.x"}, output_stride=16, batch_size=6, lr=0.002),
     training("segmenter", "strong", {"masks": "external_masks.x"}, batch_size=6, lr=0.002, **HARDER),
+    replace(
+        training("segmenter", "soft", {"masks": "segmenter_masks.soft"}, soft_weight=0.5, batch_size=6, lr=0.002),
+        within=1e-2,  # a pixel of the masks may be another with other instructions
+    ),
     training(
         "segmenter", "supervised", {}, supervision="masks", gt_masks=6, batch_size=3, architecture="fpn", lr=0.002
     ),

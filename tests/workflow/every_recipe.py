@@ -36,7 +36,7 @@ masks:
   salient: {cams: walk, saliency: net}
   band: {cams: plain, ignore: {foreground: 0.5, background: 0.2}}
   voted: {source: vote, members: [plain, salient]}
-  again: {source: segmenter, segmenters: [pseudo, other], prior: voted, splits: [train, val]}
+  again: {source: segmenter, segmenters: [pseudo, other], prior: voted, splits: [train, val], keep_probabilities: true}
   theirs: {source: external, path: masks}
 segmenters:
   pseudo: {masks: voted, predict: {crf: deeplab}}

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from wsss.settings.base import Count, MaskAugment, NonNegative, Positive, Ref, ScatteredSettings, Splits
+from wsss.settings.base import (
+    Count,
+    Fraction,
+    MaskAugment,
+    Neutral,
+    NonNegative,
+    Positive,
+    Ref,
+    ScatteredSettings,
+    Splits,
+)
 from wsss.settings.masks import Crf, InferenceSettings
 from wsss.settings.training import TrainingSettings
 
@@ -39,6 +49,11 @@ class SegmenterSettings(TrainingSettings):
     dilate; the others take no notice of it."""
     atrous_rates: tuple[Count, Count, Count] = (6, 12, 18)
     """Dilations of the ASPP, for the two DeepLabs."""
+    soft_weight: Annotated[Fraction, Neutral(0.0)] = 0.0
+    """w in L = (1 - w) CE(mask) + w T^2 KL(q^(1/T), p^(1/T)): share of the probabilities q of the networks that made
+    the masks (``source: segmenter`` with ``keep_probabilities: true``); 0: masks alone."""
+    soft_temperature: Annotated[Positive, Neutral(2.0)] = 2.0
+    """T: above 1, labels that q holds less likely count more. Without effect for ``soft_weight: 0``."""
     lr: Positive = 0.007
     weight_decay: NonNegative = 4e-5
     accumulate_mode: Literal["sum", "mean"] = "mean"
@@ -57,6 +72,11 @@ class SegmenterSettings(TrainingSettings):
             )
         if self.supervision == "masks" and self.masks is not None:
             raise ValueError("'supervision: masks' learns from the ground-truth masks; leave 'masks' out")
+        if self.supervision == "masks" and self.soft_weight:
+            raise ValueError(
+                "'soft_weight' learns from networks' probabilities beside their masks, and 'supervision: "
+                "masks' has none; leave it out"
+            )
         if self.supervision == "pseudo" and self.gt_masks != "all":
             raise ValueError("'gt_masks' has no effect on pseudo-labels; set 'supervision: masks', or leave it out")
         return self
