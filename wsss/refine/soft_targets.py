@@ -25,13 +25,14 @@ def on_grid(q: np.ndarray) -> np.ndarray:
     the pixels that a cell covers when the grid is stretched to exactly (H, W).
 
     Examples:
-        >>> on_grid(np.float32([[[0.2, 0.4]], [[0.8, 0.6]]]))
-        array([[[0.7]]], dtype=float32)
+        >>> on_grid(np.float32([[[0.25, 0.75]], [[0.75, 0.25]]]))
+        array([[[0.5]]], dtype=float32)
     """
     height, width = q.shape[1:]
     size = -(-height // STRIDE), -(-width // STRIDE)
     tags = np.ascontiguousarray(q[1:])
-    return np.minimum(F.adaptive_avg_pool2d(torch.from_numpy(tags), size).numpy(), np.float32(1))
+    means: np.ndarray = F.adaptive_avg_pool2d(torch.from_numpy(tags), size).numpy()
+    return np.minimum(means, np.float32(1))
 
 
 def soft_levels(classes: np.ndarray, maps: np.ndarray) -> np.ndarray:
