@@ -228,6 +228,14 @@ REFUSALS = {
         "segmenters: {p-noc: {masks: p-noc, gt_masks: 20}}",
         ["segmenters.p-noc: 'gt_masks' has no effect on pseudo-labels; set 'supervision: masks', or leave it out"],
     ),
+    "a teacher of true masks": (
+        "segmenters: {p-noc: {supervision: masks, soft_weight: 0.5}}",
+        ["segmenters.p-noc: 'soft_weight' learns from networks' probabilities", "'supervision: masks' has none"],
+    ),
+    "soft targets of masks of CAMs": (
+        "segmenters: {p-noc: {masks: p-noc, soft_weight: 0.5}}",
+        ["segmenters.p-noc.soft_weight: 0.5 learns from probabilities, and masks.p-noc keeps none; name masks of"],
+    ),
     "heatmaps that batch normalisation mixes": (
         "classifiers: {g: {objective: guided, guidance_layer: input}}",
         ["classifiers.g: guidance_layer ('input') has batch normalisation after it", "set batch_norm: fixed, or"],

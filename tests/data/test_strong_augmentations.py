@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from torchvision.transforms.v2 import functional as F
 
 from wsss.data.strong_augmentations import blur, cutout_region, grey, jitter, strong_jitter
-from wsss.data.transforms import colour_jitter, crop_pair, normalise, resize_long_side, training_view
+from wsss.data.transforms import colour_jitter, crop_together, normalise, resize_long_side, training_view
 from wsss.settings import AffinitySettings, C2amSettings, SaliencyNetSettings, SegmenterSettings, VanillaSettings
 
 STRONG = ("cutout", "blur", "grey", "strong-jitter")
@@ -137,7 +137,7 @@ def test_a_view_is_its_steps_one_after_the_other(augment, seed):
         picture = jitter(picture, rng, 0.3, 0.1)
     if "grey" in augment:
         picture = blur(grey(strong_jitter(picture, rng), rng), rng)
-    view, labels = crop_pair(normalise(np.asarray(picture)), np.asarray(target), 48, rng)
+    view, labels, _ = crop_together(normalise(np.asarray(picture)), np.asarray(target), None, 48, rng)
     points = region_by_hand(48, rng) if "cutout" in augment else None
     if points is not None:
         for y in range(points[0], points[2]):

@@ -11,7 +11,7 @@ from wsss.data.transforms import (
     MEAN,
     STD,
     colour_jitter,
-    crop_pair,
+    crop_together,
     normalise,
     randaugment,
     resize_long_side,
@@ -38,7 +38,7 @@ def test_crop_takes_a_window_or_places_the_image_in_a_canvas(height, width):
     mask = (np.arange(height * width).reshape(height, width) % 7).astype(np.uint8)
     seen = set()
     for seed in range(30):
-        crop, target = crop_pair(image, mask, 32, np.random.default_rng(seed))
+        crop, target, _ = crop_together(image, mask, None, 32, np.random.default_rng(seed))
         assert crop.shape == (3, 32, 32) and target.shape == (32, 32)
         inside = crop[0] > 0
         assert inside.sum() == min(height, 32) * min(width, 32)
@@ -54,7 +54,7 @@ def test_mask_follows_the_image():
     image[10:30, 5:25] = 255
     mask = (image[..., 0] > 0).astype(np.uint8)
     for seed in range(10):
-        view, target = training_view(image, mask, np.random.default_rng(seed), crop=64, long_side=(50, 70))
+        view, target, _ = training_view(image, mask, np.random.default_rng(seed), crop=64, long_side=(50, 70))
         white = view[0] > 1.5
         inside = target != 255
         assert (white == (target == 1))[inside].mean() > 0.97
@@ -104,11 +104,11 @@ def test_square_ignores_the_aspect_and_soft_targets_are_interpolated():
     strength = np.where(image[..., 0] > 0, 254, 0).astype(np.uint8)
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        view, target = training_view(image, strength, rng, crop=64, long_side=(48, 48), resize="square", soft=True)
+        view, target, _ = training_view(image, strength, rng, crop=64, long_side=(48, 48), resize="square", soft=True)
         inside = target != 255
         assert inside.sum() == 48 * 48 and (view[:, ~inside] == 0).all()
         assert ((view[0] > 0) == (target > 127))[inside].mean() > 0.95
     bigger = np.array([[0, 254]], np.uint8)
-    _, hard = training_view(image[:1, :2], bigger, np.random.default_rng(0), crop=32, long_side=(32, 32))
-    _, soft = training_view(image[:1, :2], bigger, np.random.default_rng(0), crop=32, long_side=(32, 32), soft=True)
+    _, hard, _ = training_view(image[:1, :2], bigger, np.random.default_rng(0), crop=32, long_side=(32, 32))
+    _, soft, _ = training_view(image[:1, :2], bigger, np.random.default_rng(0), crop=32, long_side=(32, 32), soft=True)
     assert set(np.unique(hard)) <= {0, 254, 255} and len(np.unique(soft)) > 10

@@ -66,6 +66,7 @@ CASES = [
     choice("masks", ("external_masks.z", "external_masks.y", "external_masks.x"), calibration_images=3),
     again("corrected", 1, sure=0.6),
     again("two-networks", 2, crf=None, ignore=None, guard=False, prior_weight=0.25, flip=False),
+    again("soft", 1, crf=None, keep_probabilities=True),
     masks("fixed", A, threshold={"policy": "fixed", "value": 0.4}),
     masks("calibrated", SCORED, threshold=CALIBRATED, crf=FEW),
     masks("per-class", SCORED, threshold={"policy": "oracle", "per_class": True}),

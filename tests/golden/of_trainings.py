@@ -6,6 +6,7 @@ direction; one case has it all the same.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.golden.cases import Case
@@ -97,6 +98,10 @@ CASES = [
     training("segmenter", "early-learning", X, objective="early-learning", **BENT),
     training("segmenter", "co-training", {"masks": "masks.ignore"}, objective="co-training", **{**TAUGHT, "epochs": 1}),
     training("segmenter", "strong", X, batch_size=6, lr=0.002, **HARDER),
+    replace(
+        training("segmenter", "soft", {"masks": "segmenter_masks.soft"}, soft_weight=0.5, batch_size=6, lr=0.002),
+        within=1e-2,  # a pixel of the masks may be another with other instructions
+    ),
     training(
         "segmenter", "supervised", {}, supervision="masks", gt_masks=6, batch_size=3, architecture="fpn", lr=0.002
     ),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import wsss.parts.maps
 import wsss.parts.masks
 import wsss.stages.segmenter_masks
 from tests.engine.plain import seen
@@ -19,10 +20,12 @@ from wsss.inference.segmentation import mean_probabilities
 from wsss.models.segmenter import Segmenter, load_segmenter
 from wsss.refine.crf import DenseCRF, score_unary
 from wsss.refine.self_training import corrected_mask, labels_of, restrict, soft_prior, vanishing
+from wsss.refine.soft_targets import on_grid
 from wsss.runtime.shard import Shard
 from wsss.settings import CrfSettings, InferenceSettings, SegmenterMasksSettings
 from wsss.stages.segmenter_masks import make as write_masks
 from wsss.store.manifest import write_manifest
+from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import save_weights
 from wsss.system.exit import Interrupted
@@ -350,3 +353,76 @@ def test_what_does_not_fit_is_refused(chain, make_run, tmp_path):
     other = {**inputs, "segmenters.0": network(tmp_path / "other", 0, ("cat", "dog", "bird"))}
     with pytest.raises(WsssError, match="trained on the classes cat, dog, bird"):
         write_masks(make_run("segmenter_masks", settings_of(), other, "n"))
+
+
+# --- probabilities beside the masks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("crf", [None, CRF])
+def test_kept_probabilities(chain, make_run, crf):
+    """They are q before the CRF, on a grid and in levels; the masks are those that are made without."""
+    index, inputs = chain
+    plain = make_run("segmenter_masks", settings_of(crf=crf), inputs, "plain")
+    write_masks(plain)
+    run = make_run("segmenter_masks", settings_of(crf=crf, keep_probabilities=True), inputs)
+    write_masks(run)
+    assert run.facts == plain.facts and run.digests == plain.digests and run.identity != plain.identity
+    assert sorted(path.name for path in run.out.iterdir()) == ["masks", "parts", "shard-00000-of-00001.h5"]
+    write_manifest(run.out, {})
+    store, items = MapStore(run.out), index.split("train")
+    assert store.ids == [item.id for item in items] and not store.relative
+    means = by_hand(items, [inputs["segmenters.0"], inputs["segmenters.1"]], run.settings)
+    for item in items:
+        record = store[item.id]
+        assert record.classes.tolist() == list(item.labels) and record.size == (item.height, item.width)
+        if item.labels:
+            wanted = on_grid(restrict(means[item.id], item.labels))
+            np.testing.assert_allclose(record.maps[0], wanted, atol=0.5 / 255 + 1e-4)
+            assert store.full(item.id).shape == (len(item.labels), item.height, item.width)
+    size = (run.out / "shard-00000-of-00001.h5").stat().st_size
+    assert size < 40_000 and store.attributes["levels"] == 255 and store.attributes["version"] == 2
+
+
+def test_the_same_probabilities_for_any_number_of_shards_and_threads(chain, make_run, monkeypatch):
+    _, inputs = chain
+    monkeypatch.setattr(wsss.parts.maps, "IMAGES_A_FILE", 4)
+    monkeypatch.setattr(wsss.parts.maps, "IMAGES_A_PART", 2)
+    made = []
+    for jobs, threads in ((1, 1), (3, 1), (2, 2), (20, 1)):
+        name = f"by {jobs} with {threads}"
+        for shard in (*(Shard(n, jobs) for n in range(jobs if jobs > 1 else 0)), None):
+            settings = settings_of(keep_probabilities=True)
+            run = make_run("segmenter_masks", settings, inputs, name, shard=shard, threads=threads)
+            write_masks(run)
+        made.append((content(run.out), run.facts))
+    assert len(made[0][0]) == 6 + 2 and all(one == made[0] for one in made)
+
+
+def test_an_image_is_made_again_where_its_mask_or_its_probabilities_are_missing(chain, make_run, monkeypatch):
+    """After each image the run is stopped and started again; in between, what is kept is damaged once."""
+    index, inputs = chain
+    settings = settings_of(crf=None, keep_probabilities=True)
+    whole = make_run("segmenter_masks", settings, inputs, "whole")
+    write_masks(whole)
+    written, write = [], MaskFolder.write
+    monkeypatch.setattr(MaskFolder, "write", lambda self, id, mask: (written.append(id), write(self, id, mask))[1])
+    run = make_run("segmenter_masks", settings, inputs, "cut")
+    for attempt in range(7):
+        run.stop = "a test"
+        with pytest.raises(Interrupted):
+            write_masks(run)
+        assert not (run.out / "masks").exists() and not list(run.out.glob("shard-*"))
+        if attempt == 2:
+            next((run.out / "parts" / run.identity).glob("*.h5")).write_bytes(b"damaged")
+    run.stop = None
+    write_masks(run)
+    assert content(run.out) == content(whole.out)
+    assert len(written) == len(index.split("train")) + 1
+
+
+def test_no_images_at_all(chain, make_run):
+    _, inputs = chain
+    run = make_run("segmenter_masks", settings_of(splits=(), keep_probabilities=True), inputs)
+    write_masks(run)
+    write_manifest(run.out, {})
+    assert len(MapStore(run.out)) == 0

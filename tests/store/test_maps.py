@@ -260,3 +260,24 @@ def test_absolute_maps_are_averaged_and_not_divided(tmp_path, images):
             for k, map_ in enumerate(view):
                 mean = sum(bilinear(m[k], *target) for m in maps) / len(maps)
                 np.testing.assert_allclose(map_, mean[: size[0], : size[1]], atol=1e-5)
+
+
+def test_shares_are_kept_in_levels(tmp_path):
+    """Every level comes back as itself, so that copies of copies are equal; other programs' version is not theirs."""
+    maps = (np.arange(256, dtype=np.float32) / np.float32(255)).reshape(1, 16, 16)
+    attributes = {"relative": 0, "levels": 255}
+    options = {"scales": (1.0,), "flip": False, "stride": 4, "round_to": 1, "attributes": attributes}
+    given = np.minimum(maps + np.float32(0.001), 1)
+    for name in ("a.h5", "b.h5"):
+        with MapWriter(tmp_path / name, **options) as writer:
+            writer.add("x", [3], (64, 64), [given])
+        shard = MapShard(tmp_path / name)
+        first = given = shard.record(0).maps[0]
+        np.testing.assert_array_equal(first, maps)
+        assert first.dtype == np.float32 and shard.attributes["version"] == 2
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["data"].dtype == np.uint8 and (file["data"][:] == np.arange(256)).all()
+    with pytest.raises(WsssError, match="'y' are to be stored as shares, and exceed 1"):
+        with MapWriter(tmp_path / "c.h5", **options) as writer:
+            writer.add("y", [3], (64, 64), [maps * 2])

@@ -39,7 +39,7 @@ masks:
   band: {cams: plain, ignore: {foreground: 0.5, background: 0.2}}
   voted: {source: vote, members: [plain, salient]}
   best: {source: choice, members: [plain, salient, theirs], by: masks}
-  again: {source: segmenter, segmenters: [pseudo, other], prior: voted, splits: [train, val]}
+  again: {source: segmenter, segmenters: [pseudo, other], prior: voted, splits: [train, val], keep_probabilities: true}
   theirs: {source: external, path: masks}
 segmenters:
   pseudo: {masks: voted, predict: {crf: deeplab}}

@@ -13,6 +13,8 @@ from wsss.settings import (
     FolderSettings,
     GuidedSettings,
     MasksSettings,
+    SegmentationSettings,
+    SegmenterMasksSettings,
     Settings,
 )
 from wsss.settings.fields import named, references
@@ -33,6 +35,7 @@ def inconsistencies(recipes: Recipes, datasets: tuple[str, ...]) -> Iterator[Pro
         for name, settings in recipes[kind].items():
             yield from uncovered(recipes, kind, name, settings)
             yield from unguided(recipes, kind, name, settings)
+            yield from untaught(recipes, kind, name, settings)
             for path, value, _, remedy in looks_at_masks(kind, name, settings):
                 for d in blind:
                     yield (
@@ -68,6 +71,24 @@ def unguided(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iter
                 f"'softmax' is for classifiers of the objective guided, and classifiers.{settings.classifier} is "
                 f"{classifier.objective!r}; use 'class', or a guided classifier",
             )
+
+
+def untaught(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
+    """Probabilities that are to be learnt from, of masks that keep none."""
+    if isinstance(settings, SegmentationSettings) and settings.soft_weight and settings.masks is not None:
+        masks = recipes["masks"].get(settings.masks)
+        if masks is None or getattr(masks, "keep_probabilities", False):
+            return
+        remedy = (
+            f"set masks.{settings.masks}.keep_probabilities to true"
+            if isinstance(masks, SegmenterMasksSettings)
+            else "name masks of 'source: segmenter' with 'keep_probabilities: true'"
+        )
+        yield (
+            (kind, name, "soft_weight"),
+            f"{settings.soft_weight:g} learns from probabilities, and masks.{settings.masks} keeps none; {remedy}, or "
+            "set soft_weight to 0",
+        )
 
 
 def uncovered(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from wsss.data.images import read_image, read_mask
@@ -44,12 +45,15 @@ class Batch:
         labels: float32 (B, C) in {0, 1}.
         draws: float32 (B,) in [0, 1): one uniform number per image, for objectives that choose at random.
         masks: int64 (B, S, S), 255 = ignore; None for trainings on tags. Labels, or strengths 0 to 254.
+        soft: uint8 (B, M, S, S), or None: probabilities in levels, of the background and then of the classes in
+            ``labels`` in ascending order; 0 beyond an image's own, and where no image is.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     draws: torch.Tensor
     masks: torch.Tensor | None = None
+    soft: torch.Tensor | None = None
 
     @property
     def targets(self) -> torch.Tensor:
@@ -60,15 +64,15 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, from where copies to a GPU overlap with its work; the loader calls this."""
-        masks = None if self.masks is None else self.masks.pin_memory()
-        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.draws.pin_memory(), masks)
+        masks, soft = (None if t is None else t.pin_memory() for t in (self.masks, self.soft))
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.draws.pin_memory(), masks, soft)
 
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``, images in channels-last layout."""
         images = self.images.to(device, non_blocking=True, memory_format=torch.channels_last)
         labels, draws = (t.to(device, non_blocking=True) for t in (self.labels, self.draws))
-        masks = None if self.masks is None else self.masks.to(device, non_blocking=True)
-        return Batch(images, labels, draws, masks)
+        masks, soft = (None if t is None else t.to(device, non_blocking=True) for t in (self.masks, self.soft))
+        return Batch(images, labels, draws, masks, soft)
 
 
 class TrainingViews(Dataset[Batch]):
@@ -81,6 +85,8 @@ class TrainingViews(Dataset[Batch]):
         seed: Seed of every draw.
         mask_of: An item's target: the path of its mask of labels, or strengths 0 to 254, uint8 (H, W), of the image's
             size; both become 255 outside the image. None for trainings on tags, which never open one.
+        soft_of: An item's soft targets, uint8 (number of its labels + 1, h, w) as in ``Batch.soft``, of the whole image
+            at any size; None: there are none.
 
     Raises:
         WsssError: (when a view is asked for) an image or a mask cannot be read, or they differ in size.
@@ -93,8 +99,10 @@ class TrainingViews(Dataset[Batch]):
         settings: TrainingSettings,
         seed: int,
         mask_of: Callable[[Item], Path | np.ndarray] | None = None,
+        soft_of: Callable[[Item], np.ndarray] | None = None,
     ) -> None:
         self.items, self.classes, self.settings, self.seed, self.mask_of = items, classes, settings, seed, mask_of
+        self.soft_of = soft_of
 
     def __len__(self) -> int:
         return len(self.items)
@@ -114,7 +122,7 @@ class TrainingViews(Dataset[Batch]):
                 f"{'target' if soft else target} of {item.id!r}: it is {given.shape[0]} x {given.shape[1]}, the image "
                 f"{item.image} is {picture.shape[0]} x {picture.shape[1]}; make the one from the other again"
             )
-        image, mask = training_view(
+        image, mask, shares = training_view(
             picture,
             given,
             rng,
@@ -123,18 +131,25 @@ class TrainingViews(Dataset[Batch]):
             augment=s.augment,
             resize=s.resize,
             soft=soft,
+            soft_targets=None if self.soft_of is None else self.soft_of(item),
         )
         labels = torch.zeros(self.classes)
         labels[list(item.labels)] = 1
         masks = None if mask is None else torch.from_numpy(mask).long()
-        return Batch(torch.from_numpy(image), labels, torch.tensor(draw, dtype=torch.float32), masks)
+        drawn = torch.tensor(draw, dtype=torch.float32)
+        return Batch(
+            torch.from_numpy(image), labels, drawn, masks, None if shares is None else torch.from_numpy(shares)
+        )
 
 
 def collate(views: list[Batch]) -> Batch:
-    """Stack views into a batch."""
+    """Stack views into a batch; soft targets get layers of 0 up to the most that one has."""
     masks = None if views[0].masks is None else torch.stack([v.targets for v in views])
     images, labels, draws = (torch.stack([getattr(v, k) for v in views]) for k in ("images", "labels", "draws"))
-    return Batch(images, labels, draws, masks)
+    layers = [v.soft for v in views if v.soft is not None]
+    most = max(map(len, layers), default=0)
+    soft = torch.stack([F.pad(one, (0, 0, 0, 0, 0, most - len(one))) for one in layers]) if layers else None
+    return Batch(images, labels, draws, masks, soft)
 
 
 def _begin_worker(_: int) -> None:

@@ -85,28 +85,30 @@ def randaugment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image
 
 
-def crop_pair(
-    image: np.ndarray, mask: np.ndarray | None, side: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """A random square of a normalised image (3, H, W) and of its mask (H, W).
+def crop_together(
+    image: np.ndarray, mask: np.ndarray | None, layers: np.ndarray | None, side: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """A random square of a normalised image (3, H, W), of its mask (H, W) and of further layers (M, H, W).
 
     Where the image is smaller than the square it lies at a random place in a canvas of 0 (the mean colour); the mask's
-    canvas is 255 (ignore). Returns float32 (3, side, side) and uint8 (side, side) or None.
+    canvas is 255 (ignore), that of layers 0. Returns float32 (3, side, side), uint8 (side, side) or None, and uint8
+    (M, side, side) or None.
     """
-    _, height, width = image.shape
-    canvas = np.zeros((3, side, side), np.float32)
-    target = np.full((side, side), IGNORE, np.uint8) if mask is not None else None
     source, place = [], []
-    for length in (height, width):
+    for length in image.shape[1:]:
         free = length - side
         start = int(rng.integers(abs(free) + 1))
         n = min(length, side)
         source.append(slice(start, start + n) if free > 0 else slice(0, n))
         place.append(slice(0, n) if free > 0 else slice(start, start + n))
-    canvas[:, place[0], place[1]] = image[:, source[0], source[1]]
-    if mask is not None and target is not None:
-        target[place[0], place[1]] = mask[source[0], source[1]]
-    return canvas, target
+
+    def cropped(array: np.ndarray, fill: int) -> np.ndarray:
+        canvas = np.full((*array.shape[:-2], side, side), fill, array.dtype)
+        canvas[..., place[0], place[1]] = array[..., source[0], source[1]]
+        return canvas
+
+    labels = None if mask is None else cropped(mask, IGNORE)
+    return cropped(image, 0), labels, None if layers is None else cropped(layers, 0)
 
 
 def training_view(
@@ -119,8 +121,9 @@ def training_view(
     augment: tuple[str, ...] = (),
     resize: str = "long-side",
     soft: bool = False,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """One random training view.
+    soft_targets: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """One random training view and its targets.
 
     Args:
         image: RGB uint8 (H, W, 3).
@@ -133,9 +136,12 @@ def training_view(
             listed. What is cut out is 0 (the mean colour) in the image and 255 in the mask.
         resize: ``long-side`` keeps the aspect, ``square`` does not.
         soft: The mask holds strengths 0 to 254 in place of labels: it is resized bilinearly, not to the nearest.
+        soft_targets: uint8 (M, h, w) or None: maps of any size of the whole image (``wsss.refine.soft_targets``); they
+            are resized bilinearly and follow its geometry.
 
     Returns:
-        float32 (3, S, S), normalised, and uint8 (S, S) or None.
+        float32 (3, S, S), normalised; uint8 (S, S) or None; uint8 (M, S, S) or None, which are all 0 where no image is:
+        around it, and where it is cut out. The draws are the same with and without targets.
 
     Raises:
         ValueError: ``randaugment`` together with a mask.
@@ -146,9 +152,11 @@ def training_view(
     picture = RESIZE[resize](Image.fromarray(image), side, Image.Resampling.BICUBIC)
     near = Image.Resampling.BILINEAR if soft else Image.Resampling.NEAREST
     target = None if mask is None else RESIZE[resize](Image.fromarray(mask), side, near)
+    layers = None if soft_targets is None else resized_layers(soft_targets, picture.size)
     if rng.random() < 0.5:
         picture = ImageOps.mirror(picture)
         target = None if target is None else ImageOps.mirror(target)
+        layers = None if layers is None else layers[..., ::-1]
     if "colour-jitter" in augment:
         picture = colour_jitter(picture, rng)
     for name, recolour in RECOLOUR.items():
@@ -156,9 +164,18 @@ def training_view(
             picture = recolour(picture, rng)
     if "randaugment" in augment:
         picture = randaugment(picture, rng)
-    view, seen = crop_pair(normalise(np.asarray(picture)), None if target is None else np.asarray(target), crop, rng)
+    view, labels, shares = crop_together(
+        normalise(np.asarray(picture)), None if target is None else np.asarray(target), layers, crop, rng
+    )
     if "cutout" in augment and (region := cutout_region(crop, crop, rng)) is not None:
         view[:, *region] = 0
-        if seen is not None:
-            seen[region] = IGNORE
-    return view, seen
+        if labels is not None:
+            labels[region] = IGNORE
+        if shares is not None:
+            shares[:, *region] = 0
+    return view, labels, shares
+
+
+def resized_layers(layers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Maps uint8 (M, h, w) at another size (W, H), bilinear and one by one; uint8 (M, H, W)."""
+    return np.stack([np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)) for one in layers])

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from wsss.data.index import Item
 from wsss.errors import WsssError
@@ -88,15 +90,15 @@ def write_maps(
     run.note(images=len(mine))
     if run.shard is not None:
         return None
-    _gather(run, items, parts)
+    gather(run, items, parts, parts.format())
     return [parts.tally(item.id) for item in items]
 
 
-def _gather(run: Run, items: list[Item], parts: Parts) -> None:
-    """Copy the parts into shards, images in the order of the list."""
+def gather(run: Run, items: list[Item], parts: Parts, form: Format) -> None:
+    """Copy the parts into shards of ``run.out``, images in the order of the list."""
     for left in (*run.out.glob("shard-*.h5"), *run.out.glob(".shard-*.tmp")):
         left.unlink()
-    form, total = parts.format(), max(1, -(-len(items) // IMAGES_A_FILE))
+    total = max(1, -(-len(items) // IMAGES_A_FILE))
     for number in range(total):
         with form.writer(run.out / shard_name(number, total)) as writer:
             for item in items[number * IMAGES_A_FILE : (number + 1) * IMAGES_A_FILE]:
@@ -172,17 +174,29 @@ class Parts:
 
     def write(self, run: Run, form: Format, produced: Iterable[Maps]) -> None:
         """Write parts. What is made stays, whatever happens; ``Interrupted`` after a signal."""
+        with self.adding(form) as add:
+            for maps in produced:
+                add(*maps)
+                run.check_stop()
+
+    @contextlib.contextmanager
+    def adding(self, form: Format) -> Iterator[Callable[..., None]]:
+        """Yield a function that adds the maps of an image, as in ``Maps``; what it has taken stays, whatever
+        happens."""
         writer: MapWriter | None = None
         begun = 0.0
+
+        def add(item: Item, classes: Iterable[int], maps: Sequence[np.ndarray], *tally: str) -> None:
+            nonlocal writer, begun
+            if writer is None:
+                writer, begun = form.writer(self._free(), self.key), time.monotonic()
+            writer.add(item.id, classes, (item.height, item.width), maps, *tally)
+            if writer.count >= IMAGES_A_PART or time.monotonic() - begun > SECONDS_A_PART:
+                self._close(writer)
+                writer = None
+
         try:
-            for item, classes, maps, *tally in produced:
-                if writer is None:
-                    writer, begun = form.writer(self._free(), self.key), time.monotonic()
-                writer.add(item.id, classes, (item.height, item.width), maps, *tally)
-                run.check_stop()
-                if writer.count >= IMAGES_A_PART or time.monotonic() - begun > SECONDS_A_PART:
-                    self._close(writer)
-                    writer = None
+            yield add
             if writer is None and not self._shards:  # no images at all
                 writer = form.writer(self._free(), self.key)
         except (Interrupted, WsssError):

@@ -1,4 +1,5 @@
 """Inference stages that write masks: each image appears whole while the stage runs, and the folder when all are there.
+Maps may be kept beside the masks (``wsss.parts.maps``).
 
 Beside the masks a journal holds a line per image: its id, the CRC-32 of its file, and what was counted on it. A mask is
 kept if its bytes are those that the journal tells of.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ import numpy as np
 
 from wsss.data.index import Item
 from wsss.parts.folder import check_complete, find_parts, log_resumed, open_parts, own_items
+from wsss.parts.maps import Format, Parts, gather
 from wsss.provenance.outputs import tree_digest
 from wsss.runtime.run import Run
 from wsss.store.masks import MaskFolder
@@ -34,19 +36,24 @@ WAITING = 512 << 20
 
 class Written(NamedTuple):
     """A mask that lies in its folder: the image's id, the CRC-32 of the file, and what was counted on it: numbers, and
-    lists of them."""
+    lists of them. Where maps are kept beside masks, also those: classes (n,) and float (n, h, w) for each scale."""
 
     id: str
     crc: int
     tally: Any
+    maps: tuple[Sequence[int], Sequence[np.ndarray]] | None = None
 
 
 def write_masks(
     run: Run,
     items: list[Item],
     begin: Callable[[MaskFolder], Callable[[list[Item]], Iterable[Written]]],
+    form: Format | None = None,
 ) -> list[Any] | None:
     """Write the masks of ``items`` into ``run.out/masks``, or this job's share of them beside those of the others.
+
+    With ``form`` each image comes with maps of that format, which become shards of ``run.out``; an image is made again
+    where either is missing.
 
     ``begin(masks)`` prepares what makes masks, and is called only if some are missing: a function that writes the masks
     of a list of images into ``masks`` and yields each once. Masks of a killed run or of other jobs are kept if
@@ -63,17 +70,24 @@ def write_masks(
     masks.path.mkdir(exist_ok=True)
     mine = own_items(run, items)
     checksums: dict[str, int] = {}
-    found = find_parts(
-        lambda: whole_masks(masks, mine, read_journal(folder), checksums),
-        lambda found: len(found) < len(mine),
-        promised,
-    )
+
+    def look() -> tuple[dict[str, Any], Parts | None]:
+        parts = None if form is None else Parts(folder, alone=run.shard is None, tag=str(run.shard or "rest"))
+        whole = whole_masks(masks, mine, read_journal(folder), checksums)
+        return {id: tally for id, tally in whole.items() if parts is None or id in parts}, parts
+
+    found, parts = find_parts(look, lambda seen: len(seen[0]) < len(mine), promised)
     missing = [item for item in mine if item.id not in found]
     log_resumed(len(found), mine)
     if missing:
         produce = begin(masks)
-        with journal_at(folder / f"{run.shard or 'rest'}.jsonl") as note:
+        by_id = {item.id: item for item in missing}
+        adding = contextlib.nullcontext() if parts is None or form is None else parts.adding(form)
+        with adding as add, journal_at(folder / f"{run.shard or 'rest'}.jsonl") as note:
             for written in produce(missing):
+                if add is not None:
+                    assert written.maps is not None  # of a stage that keeps maps
+                    add(by_id[written.id], *written.maps)
                 note(written)
                 found[written.id], checksums[written.id] = written.tally, written.crc
                 run.check_stop()
@@ -81,6 +95,8 @@ def write_masks(
     run.note(images=len(mine))
     if run.shard is not None:
         return None
+    if parts is not None and form is not None:
+        gather(run, items, parts, form)
     _settle(masks, items)
     replace_folder(masks.path, run.out / "masks")
     run.digests["masks"] = tree_digest({f"{id}.png": crc for id, crc in checksums.items()})
@@ -140,7 +156,7 @@ def journal_at(path: Path) -> Iterator[Callable[[Written], None]]:
         file.write("\n")  # ends a line that a killed run left half written
 
         def note(written: Written) -> None:
-            file.write(json.dumps(written) + "\n")
+            file.write(json.dumps(written[:3]) + "\n")
             file.flush()
 
         yield note

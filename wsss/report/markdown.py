@@ -9,6 +9,7 @@ from wsss.data.index import Index
 from wsss.report.effects import effects, effects_table
 from wsss.report.paths import paths
 from wsss.report.provenance import Scored
+from wsss.report.rounds import settled
 from wsss.report.tables import (
     TITLES,
     Table,
@@ -59,7 +60,7 @@ def page(dataset: str, index: Index, scored: list[Scored], pictures: Sequence[st
     parts += [
         written(effects_table([*effects(scored), *paths(scored)]), EFFECTS, "What each step brought"),
         written(uneven_table(scored), uneven_words(index), "Uneven data"),
-        written(agreement_table(scored), AGREEMENT, "Agreement of members"),
+        written(agreement_table(scored), "\n\n".join([AGREEMENT, *settled(scored)]), "Agreement of members"),
         written(choices_table(scored), CHOICES, "Choice of pseudo-labels"),
         written(classes_table(index, scored), title="IoU of every class"),
         written(cost_table(index, scored), title="Run times"),

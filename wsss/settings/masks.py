@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from wsss.settings.base import (
     Fraction,
+    Neutral,
     Positive,
     Ref,
     Scales,
@@ -210,6 +211,9 @@ class SegmenterMasksSettings(InferenceSettings, ScatteredSettings):
     guard: bool = True
     """A tag that would be left with less than half of its pixels in the prior, and less than 5 % of the image, gets its
     pixels of the prior back."""
+    keep_probabilities: Annotated[bool, Neutral(False)] = False
+    """Also keep the networks' probabilities of the tags, at a quarter of the resolution in 255 levels, for segmenters
+    with a ``soft_weight``: some kilobytes an image and tag."""
     scales: Scales = (0.75, 1.0, 1.25)
     splits: Splits = ("train",)
     """Which images get masks."""

@@ -65,9 +65,9 @@ class SaliencySettings(TrainingSettings):
     warm_start: Annotated[str, Ref("classifiers")] | None = None
     """A classifier whose backbone it starts from, for backbones without pretrained weights; null: ``pretrained``."""
     label_smoothing: Annotated[float, BeforeValidator(as_number), Field(ge=0, lt=1)] = 0.0
-    augment: Recolouring = ()
-    """Besides resize, flip and crop: nothing, or a list of ``colour-jitter``, ``strong-jitter``, ``grey`` and ``blur``
-    (RandAugment moves pixels away from hints and masks)."""
+    augment: MaskAugment = ()
+    """Besides resize, flip and crop: nothing, or a list of ``colour-jitter``, ``strong-jitter``, ``grey``, ``blur`` and
+    ``cutout`` (RandAugment moves pixels away from masks)."""
     maps: SaliencyMapSettings = SaliencyMapSettings()
     """How it is applied; a change here does not train again."""
     refine: SaliencyMaskSettings = SaliencyMaskSettings()
@@ -85,6 +85,9 @@ class ContrastSettings(SaliencySettings):
     resize: Literal["long-side", "square"] = "square"
     crop: Annotated[int, Field(ge=32, le=2048)] = 448
     long_side: tuple[Count, Count] = (515, 515)
+    augment: Recolouring = ()
+    """Besides resize, flip and crop: nothing, or a list of ``colour-jitter``, ``strong-jitter``, ``grey`` and ``blur``
+    (RandAugment moves pixels away from hints and masks)."""
 
 
 class C2amSettings(ContrastSettings):
@@ -128,9 +131,6 @@ class SaliencyNetSettings(SaliencySettings):
     head_lr_mult: Positive = 1.0
     bias_factor: Positive = 1.0
     long_side: tuple[Count, Count] = (500, 500)
-    augment: MaskAugment = ()
-    """Besides resize, flip and crop: nothing, or a list of ``colour-jitter``, ``strong-jitter``, ``grey``, ``blur`` and
-    ``cutout`` (RandAugment moves pixels away from masks)."""
     maps: SaliencyNetMapSettings = SaliencyNetMapSettings()
     refine: SaliencyNetMaskSettings = SaliencyNetMaskSettings()
 

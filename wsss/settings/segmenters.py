@@ -84,6 +84,20 @@ class SegmentationSettings(SegmenterSettings):
     """Cross entropy on the masks as they are: what is meant where a recipe names no objective."""
 
     objective: Annotated[Literal["segmentation"], Neutral("segmentation")] = "segmentation"
+    soft_weight: Annotated[Fraction, Neutral(0.0)] = 0.0
+    """w in L = (1 - w) CE(mask) + w T^2 KL(q^(1/T), p^(1/T)): share of the probabilities q of the networks that made
+    the masks (``source: segmenter`` with ``keep_probabilities: true``); 0: masks alone."""
+    soft_temperature: Annotated[Positive, Neutral(2.0)] = 2.0
+    """T: above 1, labels that q holds less likely count more. Without effect for ``soft_weight: 0``."""
+
+    @model_validator(mode="after")
+    def _soft(self) -> SegmentationSettings:
+        if self.supervision == "masks" and self.soft_weight:
+            raise ValueError(
+                "'soft_weight' learns from networks' probabilities beside their masks, and 'supervision: "
+                "masks' has none; leave it out"
+            )
+        return self
 
 
 class EmaTeacherSettings(SegmenterSettings):

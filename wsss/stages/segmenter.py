@@ -5,28 +5,65 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from wsss.data.few_masks import few_masks
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.models.segmenter import save_segmenter
 from wsss.objectives import find
 from wsss.objectives.base import Objective
+from wsss.refine.soft_targets import LEVELS, soft_levels
 from wsss.runtime.run import Run
-from wsss.settings import SegmenterSettings
+from wsss.settings import SegmentationSettings, SegmenterSettings
+from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.training.checkpoint import keep_product
 from wsss.training.train import looked_at, prepare, train
+
+
+class SoftTargets:
+    """The probabilities beside the masks of a folder: called with an item, uint8 (n + 1, h, w) as in ``Batch.soft``.
+
+    Raises:
+        WsssError: (at once) there are none, or none of some items; those of an item are of other classes than its tags,
+            or of another size.
+    """
+
+    def __init__(self, folder: Path, items: list[Item]) -> None:
+        if not any(folder.glob("shard-*.h5")):
+            raise WsssError(
+                f"{folder}: no probabilities lie beside these masks, and 'soft_weight' learns from them; make them "
+                "with 'source: segmenter' and 'keep_probabilities: true', or set soft_weight to 0"
+            )
+        self.store = MapStore(folder)
+        self.store.require(items)
+        for item in items:
+            self.store.check_size(item)
+            if set(self.store[item.id].classes) != set(item.labels):
+                raise WsssError(
+                    f"{folder}: the probabilities of {item.id!r} are of other classes than its labels in the index; "
+                    "make the masks again"
+                )
+
+    def __call__(self, item: Item) -> np.ndarray:
+        record = self.store[item.id]
+        if not len(record.classes):
+            return np.full((1, 1, 1), LEVELS, np.uint8)
+        return soft_levels(record.classes, record.maps[0])
 
 
 def make(run: Run) -> None:
     """Train the segmentation network of ``run.settings``; write weights and metrics.
 
     Raises:
-        WsssError: A training image has no mask, or there are fewer than the recipe asks for.
+        WsssError: A training image has no mask, or no probabilities where the recipe learns from them, or there are
+            fewer masks than the recipe asks for.
     """
     settings: SegmenterSettings = run.settings
     index = Index.load(run.inputs["index"])
     items = index.split("train")
+    soft_of = None
     if settings.supervision == "masks":
         items = [item for item in items if item.mask is not None]
         if not items:
@@ -48,11 +85,14 @@ def make(run: Run) -> None:
         def mask_of(item: Item) -> Path:
             return masks.file(item.id)
 
+        if isinstance(settings, SegmentationSettings) and settings.soft_weight:
+            soft_of = SoftTargets(run.inputs["masks"], items)
+
     device = prepare(run)
     classes = len(index.classes)
     goal: Callable[..., Objective] = find(settings.objective)
     objective = goal(settings, classes)
-    network = objective.kept(train(run, objective, items, classes, device, mask_of))
+    network = objective.kept(train(run, objective, items, classes, device, mask_of, soft_of=soft_of))
     if run.world.rank:
         return
     save_segmenter(run.out, network, settings, index.classes)

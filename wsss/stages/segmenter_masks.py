@@ -18,14 +18,18 @@ from wsss.inference.network import open_network
 from wsss.inference.segmentation import mean_probabilities
 from wsss.models.segmenter import load_segmenter
 from wsss.parts.folder import items_of
+from wsss.parts.maps import Format
 from wsss.parts.masks import Written, finished, write_masks
 from wsss.refine.crf import prepare
 from wsss.refine.self_training import corrected_mask, labels_of, restrict
+from wsss.refine.soft_targets import LEVELS, STRIDE, on_grid
 from wsss.runtime.run import Run
 from wsss.settings import SegmenterMasksSettings
 from wsss.store.masks import MaskFolder
 from wsss.system.exit import Stoppable
 
+PROBABILITIES = Format((1.0,), False, STRIDE, 1, {"relative": 0, "levels": LEVELS})
+"""How probabilities are kept; a view of them is stretched to exactly the size of the image."""
 UNTOUCHED = (0, 0, 0, None)
 """Tally of an image without tags, which no network sees."""
 
@@ -55,7 +59,8 @@ class CorrectedWriter:
             changed = int(((mask != prior) & (mask != IGNORE)).sum())
             counted = count_pairs([labels_of(item.labels)[q.argmax(axis=0)], prior])
         tally = (int((mask == IGNORE).sum()), changed, guarded, counted)
-        return Written(item.id, self.masks.write(item.id, mask), tally)
+        maps = (item.labels, [on_grid(q)]) if self.settings.keep_probabilities else None
+        return Written(item.id, self.masks.write(item.id, mask), tally, maps)
 
     def _read(self, prior: MaskFolder, item: Item) -> np.ndarray:
         mask = prior.read(item.id)
@@ -90,9 +95,11 @@ def corrected(
 
 
 def make(run: Run) -> None:
-    """Write the mask of every image of the splits; facts for the manifest: ``ignored_share``, and with a prior
-    ``changed_share`` (pixels with another label than the prior's, of all pixels), ``guarded_tags``, and ``agreement``
-    of the networks' most probable labels with the prior on the tagged images, in the form of a vote's.
+    """Write the mask of every image of the splits, and q where it is kept.
+
+    Facts for the manifest: ``ignored_share``, and with a prior ``changed_share`` (pixels with another label than the
+    prior's, of all pixels), ``guarded_tags``, and ``agreement`` of the networks' most probable labels with the prior on
+    the tagged images, in the form of a vote's.
 
     Raises:
         WsssError: A network was trained on other classes than the index has; images have no fitting mask in the prior;
@@ -118,12 +125,12 @@ def make(run: Run) -> None:
         def produce(part: list[Item]) -> Iterator[Written]:
             for item in (one for one in part if not one.labels):
                 nothing = np.zeros((item.height, item.width), np.uint8)
-                yield Written(item.id, masks.write(item.id, nothing), UNTOUCHED)
+                yield Written(item.id, masks.write(item.id, nothing), UNTOUCHED, ((), ()))
             yield from corrected(networks, [i for i in part if i.labels], device, threads, among, finish, run)
 
         return produce
 
-    tallies = write_masks(run, items, begin)
+    tallies = write_masks(run, items, begin, PROBABILITIES if settings.keep_probabilities else None)
     if tallies is None:
         return
     total = max(1, sum(item.height * item.width for item in items))

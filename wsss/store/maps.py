@@ -24,7 +24,8 @@ values in all:
 
 Attributes: ``format``, ``version``, ``scales``, ``flip``, ``stride``, ``round_to``, ``relative`` (1, also where it is
 absent: views divide each map by its own maximum; 0: the values are meant as they are), ``signed`` (1: values may be
-negative, as explanations are) and whatever the writer adds.
+negative, as explanations are), ``levels`` (L: values are shares in [0, 1], ``data`` is uint8 and holds L times them;
+such files have version 2) and whatever the writer adds.
 The file is written under a temporary name and renamed when it is whole, so a killed writer leaves nothing that could
 be taken for a shard; it uses the default library version (no SWMR, no virtual datasets), because those turn a crash
 into an unreadable file and a missing shard into zeros.
@@ -51,6 +52,8 @@ from wsss.system.files import flush_to_disk
 
 FORMAT = "wsss-maps"
 VERSION = 1
+IN_LEVELS = 2
+"""Version of files with ``levels``, which programs that do not know them must not read."""
 AGAIN = "delete the folder and make the maps again"
 _NAME = re.compile(r"shard-(\d{5})-of-(\d{5})\.h5")
 _FLUSH = 1 << 20  # values held in memory before they are appended to the file: 4 MiB
@@ -96,6 +99,8 @@ class MapWriter:
         self.path = Path(path)
         self._scales = len(scales)
         self._least = -np.inf if (attributes or {}).get("signed") else 0
+        self._levels = int((attributes or {}).get("levels", 0))
+        dtype = "uint8" if self._levels else "float32"
         self._ids: dict[str, None] = {}
         self._rows: dict[str, list[Any]] = {"size": [], "shape": [], "class_end": [], "classes": [], "data_end": []}
         self._tallies: list[str] = []
@@ -104,12 +109,12 @@ class MapWriter:
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         with writing(self.path):
             self._file = h5py.File(self._temporary, "w")
-            self._data = self._file.create_dataset("data", (0,), "float32", maxshape=(None,), chunks=(8192,))
+            self._data = self._file.create_dataset("data", (0,), dtype, maxshape=(None,), chunks=(8192,))
         self._file.attrs.update(
             {
                 **(attributes or {}),
                 "format": FORMAT,
-                "version": VERSION,
+                "version": IN_LEVELS if self._levels else VERSION,
                 "scales": np.asarray(scales, np.float64),
                 "flip": bool(flip),
                 "stride": int(stride),
@@ -145,6 +150,10 @@ class MapWriter:
                 f"{self.path}: the maps of image {id!r} hold NaN, infinite or negative values; apply the ReLU before, "
                 "and check that the training of the classifier did not diverge"
             )
+        if self._levels:
+            if any((a > 1).any() for a in arrays):
+                raise WsssError(f"{self.path}: the maps of image {id!r} are to be stored as shares, and exceed 1")
+            arrays = [np.rint(a * self._levels).astype(np.uint8) for a in arrays]
         self._ids[id] = None
         self._tallies.append(tally)
         self._rows["size"].append(size)
@@ -225,7 +234,7 @@ class MapShard:
         self._handles: dict[int, h5py.File] = {}
         try:
             with self._open() as file:
-                if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
+                if file.attrs.get("format") != FORMAT or file.attrs.get("version") not in (VERSION, IN_LEVELS):
                     raise WsssError(f"{self.path} is no map shard of version {VERSION}; make the maps again")
                 self.attributes: dict[str, Any] = dict(file.attrs)
                 self.ids: list[str] = [value.decode("utf-8") for value in file["id"][:]]
@@ -254,6 +263,8 @@ class MapShard:
         first = int(self._class_end[row - 1]) if row else 0
         classes = self._classes[first : self._class_end[row]]
         values = self._handles[pid]["data"][start:end]
+        if levels := self.attributes.get("levels"):
+            values = values.astype(np.float32) / np.float32(levels)
         maps, position = [], 0
         for height, width in self._shape[row].tolist():
             count = len(classes) * height * width
@@ -285,7 +296,7 @@ class MapStore:
         self.attributes: dict[str, Any] = self.shards[0].attributes
         self._where: dict[str, tuple[int, int]] = {}
         for number, shard in enumerate(self.shards):
-            for key in ("scales", "flip", "stride", "round_to", "relative"):
+            for key in ("scales", "flip", "stride", "round_to", "relative", "levels"):
                 first: Any = self.attributes.get(key)
                 other: Any = shard.attributes.get(key)
                 if not np.array_equal(first, other):

@@ -72,16 +72,17 @@ def train(
     device: torch.device,
     mask_of: Callable[[Item], Path | np.ndarray] | None = None,
     chances: np.ndarray | None = None,
+    soft_of: Callable[[Item], np.ndarray] | None = None,
 ) -> Any:
     """Train an objective's networks on ``items`` and return its product in eval mode, whatever the stage.
 
     With several processes all train it and all have it; what comes of it is for the first one to write.
 
-    ``mask_of`` is as for ``TrainingViews``, ``chances`` as for ``Order``.
+    ``mask_of`` and ``soft_of`` are as for ``TrainingViews``, ``chances`` as for ``Order``.
 
     A checkpoint is resumed only if it is of the artefact that is to be made: of the same identity, that is.
     """
-    views = TrainingViews(items, classes, run.settings, run.args.seed, mask_of)
+    views = TrainingViews(items, classes, run.settings, run.args.seed, mask_of, soft_of)
     trainer = Trainer(objective, views, run.settings, run, device, chances)
     if run.world.rank == 0:
         if run.settings.pretrained is True and "warm_start" not in run.inputs:

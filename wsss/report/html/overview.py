@@ -10,6 +10,7 @@ from wsss.report.effects import WORDS, harm, missed
 from wsss.report.headline import figure, recipes, upper_bound
 from wsss.report.html.render import Content
 from wsss.report.provenance import Scored, lineage, supervision
+from wsss.report.rounds import settled
 from wsss.report.tables import costs, spread
 from wsss.text import count, duration, listed
 
@@ -32,7 +33,7 @@ def overview(dataset: str, index: Index, scored: Sequence[Scored], leading: Sequ
             "of them needs none."
         )
     rests_on = [folder for one in leading for folder in (one.artefact, *lineage(one.artefact))]
-    notes += [*harm(scored, rests_on), *missed(scored, rests_on)]
+    notes += [*harm(scored, rests_on), *missed(scored, rests_on), *settled(scored)]
     if index.dropped:
         notes.append(f"Left out as broken: {count(len(index.dropped), 'image')} of the dataset's lists.")
     return {
