@@ -41,7 +41,7 @@ def inputs(tiny_index, tmp_path_factory):
 
 def settings(**more):
     given = {"cams": "x", "warm_start": "net", "backbone": "test_resnet", "output_stride": 16, "pretrained": False}
-    return FeatureWalkSettings(**{**given, "steps": 8, "radius": 3, **more})
+    return FeatureWalkSettings(**{**given, "steps": 8, "radius": 3, "normalise": "image", **more})
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def elsewhere(name: str) -> Case:
 WALK = {"source": "walk", "cams": "a", "affinity": "edges", "steps": 16, "radius": 3, **VAL}
 ALIKE = {
     **{"source": "feature-walk", "cams": "a", "warm_start": "by-hand", "backbone": "resnet10t", "output_stride": 8},
-    **{"pretrained": False, "grid_stride": 4, "steps": 16, "radius": 3, **VAL},
+    **{"pretrained": False, "grid_stride": 4, "steps": 16, "radius": 3, "normalise": "image", **VAL},
 }
 OTHERWISE = {"stages": [2, 8, 16], "grid_stride": 8, "flip": True, "normalise": "class", "temperature": 0.3}
 WARM = {"warm_start": "classifier"}

@@ -52,10 +52,9 @@ class StageFeatures(nn.Module):
         self.encoder, self.grid_stride = encoder.requires_grad_(False), grid_stride
         self.strides = stages_of(encoder).strides
         known = plain_strides(self.strides)
-        if unknown := [stride for stride in stages if stride not in known]:
-            raise WsssError(
-                f"stages: this backbone has none of stride {listed(unknown)}; allowed: {listed(dict.fromkeys(known))}"
-            )
+        if unknown := [str(stride) for stride in stages if stride not in known]:
+            allowed = listed(dict.fromkeys(map(str, known)))
+            raise WsssError(f"stages: this backbone has none of stride {listed(unknown)}; allowed: {allowed}")
         self.read = [number for number, stride in enumerate(known) if stride in stages]
         self.multiple = lcm(grid_stride, *self.strides)
 
@@ -77,4 +76,5 @@ class StageFeatures(nn.Module):
             elif stride > self.grid_stride:
                 centred = F.interpolate(centred, size=size, mode="bilinear", align_corners=False)
             found.append(F.normalize(centred[..., :rows, :columns], dim=1))
-        return torch.cat(found, 1) / len(found) ** 0.5
+        scale: float = len(found) ** -0.5
+        return torch.cat(found, 1) * scale

@@ -38,6 +38,8 @@ TOLERANCE = 1e-6
 class Linear(Fitted):
     """L = mean l(GAP(A), y) + lambda/2 |w|^2, over the weights of the head."""
 
+    network: Classifier
+
     def __init__(
         self,
         settings: LinearSettings,

@@ -89,9 +89,9 @@ class FeatureWalkSettings(NetworkSettings, ScatteredSettings):
     """tau in exp((mean cosine - 1) / tau): smaller walks leave a neighbourhood of like features less."""
     steps: Count = 64
     """Length t of the walk. It spreads over about sqrt(t) steps of the radius; 64 is for photos of 320 pixels."""
-    normalise: Literal["image", "class"] = "image"
-    """``image``: all maps of an image are divided by their common maximum; ``class``: each by its own, so that a small
-    object is not lost beside a large one."""
+    normalise: Literal["image", "class"] = "class"
+    """``class``: each map of an image is divided by its own maximum, as the maps of classifiers are; ``image``: all by
+    their common one, which was worse on photos."""
     flip: bool = False
     """Also compare the features of the mirrored image."""
     max_side: Annotated[int, Field(ge=32)] = 1024
