@@ -212,6 +212,22 @@ REFUSALS = {
         "{dataset: photos, masks: {p-noc: {cams: p-noc, threshold: {policy: oracle}}}}",
         ["masks.p-noc.threshold.policy: 'oracle' needs ground-truth masks, but datasets.photos has none"],
     ),
+    "choice by masks where there are none": (
+        "{dataset: photos, masks: {a: {cams: p-noc}, b: {source: choice, members: [a, p-noc], by: masks}}}",
+        ["masks.b.by: 'masks' needs ground-truth masks, but datasets.photos has none", "or use 'agreement'"],
+    ),
+    "choice on masks of the validation images": (
+        "masks: {a: {cams: p-noc, splits: val}, c: {source: choice, members: [a, p-noc], by: masks, splits: val}}",
+        ["masks.c.splits: masks.a holds images of val only; add train to masks.a.splits"],
+    ),
+    "choice by agreement of two": (
+        "masks: {a: {cams: p-noc}, b: {source: choice, members: [a, p-noc]}}",
+        ["masks.b: two members agree with each other alike", "name a third member, or set by to masks"],
+    ),
+    "choice of one thing twice": (
+        "masks: {a: {cams: p-noc}, b: {source: choice, members: [a, p-noc, a]}}",
+        ["masks.b: members names 'a' twice"],
+    ),
     "upper bound without ground-truth masks": (
         "{dataset: [scenes, photos], segmenters: {best: {supervision: masks}}}",
         ["segmenters.best.supervision: 'masks' needs ground-truth masks, but datasets.photos has none"],

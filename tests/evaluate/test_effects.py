@@ -132,7 +132,9 @@ def test_walks_ensembles_and_votes(run: Run) -> None:
         ("vote", "b", "vote", "val", 0.52, 0.51, "hurts"),
     ]
     run.masks("again", 0.55, "segmenters/net", "masks/vote", facts={}, source="segmenter")
-    assert said(effects(run.scored))[-1] == ("self-training", "vote", "again", "val", 0.51, 0.55, "helps")
+    run.masks("best", 0.51, "masks/vote", "masks/b", facts={}, source="choice")
+    assert said(effects(run.scored))[-1] == ("choice", "b", "best", "val", 0.52, 0.51, "hurts")
+    assert said(effects(run.scored))[-2] == ("self-training", "vote", "again", "val", 0.51, 0.55, "helps")
     assert [e.split for e in effects(run.scored) if e.after[1] == "walk"] == ["val", "train"]
 
 

@@ -80,6 +80,20 @@ def test_a_chosen_threshold_needs_the_scores_of_the_maps() -> None:
     assert f"--scores {folder} " in said(made, at("masks", "best"))
 
 
+def test_a_choice_by_masks_looks_at_as_many_as_thresholds() -> None:
+    made = rules(
+        "{evaluation: {calibration_images: 7}, masks: {a: {cams: p-noc}, "
+        "best: {source: choice, members: [a, p-noc], by: masks}, "
+        "own: {source: choice, members: [a, p-noc], by: masks, calibration_images: 3}, "
+        "blind: {source: choice, members: [a, p-noc, best]}}}"
+    )
+    jobs = {name: Job("choice", "scenes", "0", name) for name in ("best", "own", "blind")}
+    numbers = {name: made.chain.settings(job).calibration_images for name, job in jobs.items()}
+    assert numbers == {"best": 7, "own": 3, "blind": None}
+    run = "results/scenes/s0"
+    assert f"--members {run}/masks/a {run}/masks/p-noc --settings " in said(made, at("masks", "best"))
+
+
 def test_settings_are_one_string_without_what_does_not_matter() -> None:
     chain = rules().chain
     trained, applied, masks, maps = (

@@ -170,7 +170,7 @@ def manifests(chain: Chain, rule: str, name: str | None) -> list[str]:
 
 
 RULES = ("index", *STEPS, "scores", *sorted(TABLES))
-SHARDED = frozenset(STEPS) - {"classifier", "saliency", "affinity", "segmenter"}
+SHARDED = frozenset(STEPS) - {"classifier", "saliency", "affinity", "segmenter", "choice"}
 """Stages whose images jobs may share."""
 
 

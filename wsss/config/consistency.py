@@ -102,7 +102,8 @@ def uncovered(recipes: Recipes, kind: str, name: str, settings: Settings) -> Ite
             if held is None or not (lacking := [split for split in own or ("train",) if split not in held]):
                 continue
             block = f"{target}.{other}" + (".maps" if target == "saliency" else "")
-            remedy = f"add {listed(lacking)} to {block}.splits" + (", or leave it out here" if own else "")
+            here = own and not isinstance(settings, ChoiceSettings)
+            remedy = f"add {listed(lacking)} to {block}.splits" + (", or leave it out here" if here else "")
             yield (kind, name, "splits" if own else key), f"{block} holds images of {listed(held)} only; {remedy}"
     for path, value, maps, _ in looks_at_masks(kind, name, settings):
         for cams in maps:

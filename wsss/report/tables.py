@@ -255,8 +255,8 @@ def choices_table(scored: list[Scored]) -> Table:
     """What was chosen among pseudo-labels, and by which figures: a row for every member."""
     found: dict[tuple[str, str, str], list[tuple[bool, dict[str, Any]]]] = {}
     for one in {one.artefact: one for one in scored}.values():
-        choice = read_manifest(one.artefact).get("choice")
-        for row in choice["members"] if choice else ():
+        choice: dict[str, Any] = read_manifest(one.artefact).get("choice") or {}
+        for row in choice.get("members", ()):
             key = (one.recipe, choice["by"], row["member"])
             found.setdefault(key, []).append((row["member"] == choice["chosen"], row))
     table = [

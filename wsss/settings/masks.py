@@ -182,6 +182,9 @@ class ChoiceSettings(Settings):
 
     @model_validator(mode="after")
     def _judges(self) -> ChoiceSettings:
+        for name in self.members:
+            if self.members.count(name) > 1:
+                raise ValueError(f"members names {name!r} twice; a copy agrees with itself")
         if self.by == "agreement" and len(self.members) < 3:
             raise ValueError(
                 "two members agree with each other alike, which chooses none; name a third member, or set by to masks"
