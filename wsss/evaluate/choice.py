@@ -13,8 +13,8 @@ nearest to all others tends to be a good one. Errors that most share are taken f
 other agree without being right: offer recipes that differ, and of near-copies one. Two members are each other's only
 judge and have the same figure, so there must be three.
 
-Tried in its place on 120 photos with twelve recipes of linear probes, and not better in their triples, fours and fives:
-the consensus of the others (per tag or in all), the median or the least of the others, weights that let near-copies
+Tried in its place on 120 photos with twelve recipes of linear probes, and not better in their triples: the
+consensus of the others (per tag or in all), the median or the least of the others, weights that let near-copies
 count less, and errors taken for independent (least squares of log mIoU). A member's share of tags that have a pixel
 says even less; it is told as a warning only. ``python -m benchmarks.choice`` measures how often the rule is right.
 """
