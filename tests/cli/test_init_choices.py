@@ -89,7 +89,7 @@ class TestChoices:
         monkeypatch.setattr("wsss.cli.init.this_machine", lambda: GPU)
         said = wsss("init", "photos")[1]
         config = written()
-        assert config.recipes["cams"]["walk"].steps == 8 and config.recipes["segmenters"]["walk"].masks == "walk"
+        assert config.recipes["cams"]["walk"].steps == 8 and config.recipes["segmenters"]["agree"].masks == "agree"
         assert {
             r.pretrained for k in ("classifiers", "affinity", "segmenters") for r in config.recipes[k].values()
         } == {"w.safetensors"}

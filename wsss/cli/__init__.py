@@ -24,11 +24,11 @@ Segmentation masks from image tags: from a folder of photos and a table of tags 
     wsss init photos                     look at a folder of photos, write config.yaml for it
     wsss check                           everything that is wrong with photos and tags
     wsss run                             train, make masks, score: whatever is missing or out of date
-    wsss predict results/photos/s0/segmenters/walk other-photos --out masks
+    wsss predict results/photos/s0/segmenters/agree other-photos --out masks
                                          masks of photos that have no tags
     wsss explain results/photos/s0/classifiers/p-noc photo.jpg
                                          where in a photo a trained network sees a class
-    wsss export results/photos/s0/segmenters/walk --to onnx --out walk.onnx
+    wsss export results/photos/s0/segmenters/agree --to onnx --out agree.onnx
                                          a trained network for other software
     wsss accept | adopt | clean          keep results as they are, take some in, tidy up
     wsss show results/photos/s0/masks/walk

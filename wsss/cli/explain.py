@@ -23,7 +23,7 @@ EXAMPLES = """\
 examples:
   wsss explain results/photos/s0/classifiers/p-noc photo.jpg
   wsss explain results/photos/s0/classifiers/p-noc photo.jpg --explainer minmax-cam --classes cat dog
-  wsss explain results/photos/s0/segmenters/walk photo.jpg --explainer seg-hires-grad-cam"""
+  wsss explain results/photos/s0/segmenters/agree photo.jpg --explainer seg-hires-grad-cam"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

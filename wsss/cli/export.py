@@ -10,7 +10,7 @@ Write a trained segmentation network or classifier as an ONNX file or a torch.ex
 name it is compared with the network on a drawn picture; the largest difference is printed."""
 EXAMPLES = """\
 examples:
-  wsss export results/photos/s0/segmenters/walk --to onnx --out walk.onnx --normalise
+  wsss export results/photos/s0/segmenters/agree --to onnx --out agree.onnx --normalise
   wsss export results/photos/s0/classifiers/p-noc --to torch.export --out p-noc.pt2"""
 
 

@@ -30,8 +30,8 @@ Apply a trained segmentation network to a folder of photos; no tags are needed. 
 of a class, as compressed RLE with area and box. Started again after a stop, it keeps what is made."""
 EXAMPLES = """\
 examples:
-  wsss predict results/photos/s0/segmenters/walk new-photos --out new-masks
-  wsss predict results/photos/s0/segmenters/walk new-photos --out fast --scales 1 --crf none"""
+  wsss predict results/photos/s0/segmenters/agree new-photos --out new-masks
+  wsss predict results/photos/s0/segmenters/agree new-photos --out fast --scales 1 --crf none"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

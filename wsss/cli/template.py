@@ -36,7 +36,7 @@ def scalar(value: object) -> str:
 
 def last(chosen: Choices) -> str:
     """Name of the masks and of the segmentation network at the end of the chain."""
-    return "vanilla" if chosen.quick else "walk" if chosen.trained else "p-noc"
+    return "vanilla" if chosen.quick else "agree" if chosen.trained else "p-noc"
 
 
 def config_text(name: str, found: Survey, chosen: Choices, broken: str, command: str) -> str:
@@ -107,7 +107,7 @@ def _chain(chosen: Choices) -> Iterator[str]:
     yield "  vanilla: {classifier: vanilla}"
     if not chosen.quick:
         yield "  p-noc: {classifier: p-noc}"
-    if last(chosen) == "walk":
+    if last(chosen) == "agree":
         yield "  walk:                  # p-noc's maps, spread over pixels that belong together"
         yield "    source: walk"
         yield "    cams: p-noc"
@@ -126,8 +126,13 @@ def _chain(chosen: Choices) -> Iterator[str]:
         yield "  vanilla: {cams: vanilla, crf: labels}"
     else:
         yield "  p-noc: {cams: p-noc, crf: labels}"
-    if last(chosen) == "walk":
+    if last(chosen) == "agree":
         yield "  walk: {cams: walk, crf: labels-1}"
+        yield "  salient: {cams: p-noc, saliency: c2am-h, crf: labels}     # saliency tells what is background"
+        yield "  agree:                 # pixels on which the two agree; the others are left out of the training"
+        yield "    source: vote"
+        yield "    members: [salient, walk]"
+        yield "    rule: agreement"
     yield ""
     yield "segmenters:              # learns from the pseudo-labels, and needs no tags any more"
     yield f"  {last(chosen)}: {{masks: {last(chosen)}}}"
@@ -172,7 +177,7 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
     if chosen.small:
         yield f"  # Small photos gain from scales above 1.5: {_gain(chosen)}"
     yield f"  cams: {{scales: {scalar(chosen.scales)}, max_side: {chosen.side}}}     # larger photos are reduced to it"
-    if last(chosen) == "walk":
+    if last(chosen) == "agree":
         batch, epochs = chosen.saliency
         square = max(chosen.crop, round(0.8 * chosen.side / 32) * 32)
         yield "  saliency:"
