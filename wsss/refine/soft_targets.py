@@ -31,8 +31,8 @@ def on_grid(q: np.ndarray) -> np.ndarray:
     height, width = q.shape[1:]
     size = -(-height // STRIDE), -(-width // STRIDE)
     tags = np.ascontiguousarray(q[1:])
-    means: np.ndarray = F.adaptive_avg_pool2d(torch.from_numpy(tags), size).numpy()
-    return np.minimum(means, np.float32(1))
+    means: np.ndarray = F.adaptive_avg_pool2d(torch.from_numpy(tags), size).clamp(max=1).numpy()
+    return means
 
 
 def soft_levels(classes: np.ndarray, maps: np.ndarray) -> np.ndarray:
