@@ -41,7 +41,7 @@ def vote(rule: str) -> Case:
 
 def choice(by: str, inputs: tuple[str, ...], **settings: Any) -> Case:
     settings = {"source": "choice", "members": [name.partition(".")[2] for name in inputs], "by": by, **settings}
-    return Case("choice", by, settings, {"members": inputs}, exact=True)
+    return Case("choice", f"by-{by}", settings, {"members": inputs}, exact=True)
 
 
 def again(name: str, networks: int, **settings: Any) -> Case:

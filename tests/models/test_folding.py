@@ -61,7 +61,7 @@ def test_outputs_stay(name):
     assert norms(network) == before - folded
     assert left is None or norms(network) == left
     for one, other in zip(plain, leaves(network(images)), strict=True):
-        assert (one - other).abs().max() <= 2e-5 * one.abs().max()
+        assert (one - other).abs().max() <= 4e-5 * one.abs().max()
 
 
 class Net(nn.Module):

@@ -43,7 +43,7 @@ class EarlyLearning(Objective):
 
     Attributes:
         counts: Pixels of this epoch by label in the mask and label predicted, int64 (C + 1, C + 1), of all devices.
-        curves: IoU of each label at the end of each epoch that is done, [epoch][label].
+        curves: IoU of each label at the end of each epoch that is done, a list an epoch.
         started: Which labels are corrected.
         epoch: The one that ``counts`` is of, from 0.
     """

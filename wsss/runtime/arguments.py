@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import yaml
@@ -78,19 +79,25 @@ def _apply(values: dict[str, Any], change: str) -> None:
 
 
 def settings_help(kind: Any) -> str | None:
-    """The settings, which close ``--help``: those that all variants share once, then what each adds."""
+    """The settings, which close ``--help``: those that most variants share once, then what each adds or lacks."""
     if kind is None:
         return None
     key, classes = classes_of(kind)
     fields = {name: {field: _field(cls, field) for field in cls.model_fields} for name, cls in classes.items()}
-    first, *others = fields.values()
-    shared = {name: text for name, text in first.items() if name != key and all(o.get(name) == text for o in others)}
     if key is None:
-        return "\n".join(["settings:", *shared.values()])
+        (only,) = fields.values()
+        return "\n".join(["settings:", *only.values()])
+    shared: dict[str, str] = {}
+    for name in dict.fromkeys(name for every in fields.values() for name in every if name != key):
+        texts = [every[name] for every in fields.values() if name in every]
+        if len(set(texts)) == 1 and 2 * len(texts) > len(fields):
+            shared[name] = texts[0]
     parts = [f"settings whatever '{key}' is:", *shared.values()] if shared else []
     for variant, every in fields.items():
         own = [text for name, text in every.items() if name != key and name not in shared]
         parts += [f"\nsettings with {key}: {variant}" + ("" if own else " (no further ones)"), *own]
+        if lacking := [name for name in shared if name not in every]:
+            parts += wrap(f"without {', '.join(lacking)}", 116, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(parts)
 
 
