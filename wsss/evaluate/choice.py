@@ -1,9 +1,9 @@
-r"""Which of several masks of the same images is best, by what may be looked at.
+"""Which of several masks of the same images is best, by what may be looked at.
 
 *By masks*: mIoU on a few ground-truth masks, as in every score. *By agreement*: no mask is looked at. Every member is
 scored as if another one were the truth, for each of the others in turn, and the mean is its figure:
 
-.. math:: s_m = \frac{1}{M - 1} \sum_{j \ne m} \mathrm{mIoU}(m, j)
+    s_m = sum over j != m of mIoU(m, j) / (M - 1)
 
 with the background, over the pixels of all tagged training images that j labels; what m leaves out (255) counts as
 missed. The largest figure wins. This is this project's rule, no published one.

@@ -35,12 +35,11 @@ MIDDLE = (HALF - 0.5) / STRONGEST
 
 
 def strengths(maps: np.ndarray, threshold: float | Literal["otsu"]) -> np.ndarray:
-    r"""Strengths of an image's hints, uint8 (H, W): the largest of its maps, 0 to 254 for 0 to 1.
+    """Strengths of an image's hints, uint8 (H, W): the largest of its maps, 0 to 254 for 0 to 1.
 
     With ``otsu``, every map v is first bent so that its own threshold t (Otsu 1979) comes to lie in the middle:
 
-    .. math:: b(v) = 126 \frac{v}{t} \text{ for } v \le t, \qquad
-              b(v) = 127 + 127 \frac{v - t}{1 - t} \text{ for } v > t
+        b(v) = 126 v / t for v <= t,    b(v) = 127 + 127 (v - t) / (1 - t) for v > t.
 
     What is at or below its threshold is so at most 126, and what exceeds it at least 127: ``MIDDLE`` parts the pixels
     at which a map exceeds its threshold from the others. A map that cannot be parted hints at nothing.

@@ -24,13 +24,13 @@ class Band(NamedTuple):
 
 
 def otsu(values: np.ndarray) -> np.float32:
-    r"""Otsu's threshold of one map: a value above it belongs to the object, one that equals it to the background.
+    """Otsu's threshold of one map: a value above it belongs to the object, one that equals it to the background.
 
     Bin k holds the values with k / 64 < v <= (k + 1) / 64, the first one also 0. A threshold t = k / 64 parts the
-    pixels into a share :math:`w_0` at or below it and a share :math:`w_1` above it, with means :math:`m_0` and
-    :math:`m_1` of the numbers of their bins, and the variance between the two is
+    pixels into a share w0 at or below it and a share w1 above it, with means m0 and m1 of the numbers of their bins,
+    and the variance between the two is
 
-    .. math:: \sigma^2(t) = w_0(t) \, w_1(t) \, (m_1(t) - m_0(t))^2
+        w0 w1 (m1 - m0)^2.
 
     The largest variance wins, the lowest threshold among equals. A map that lies in one bin cannot be parted: its
     threshold is the upper border of this bin, so that the map claims nothing.
