@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -51,8 +52,7 @@ class Aim:
         if self.goal == "top-k":
             return found[top(self.clean)].sum()
         moved = centre(found) - centre(self.clean)
-        height, width = found.shape
-        return -(moved.square().sum() + 1e-12).sqrt() / (height**2 + width**2) ** 0.5
+        return -(moved.square().sum() + 1e-12).sqrt() / math.hypot(*found.shape)
 
 
 def aim_of(goal: Goal, clean: torch.Tensor, other: torch.Tensor | None = None) -> Aim:

@@ -155,8 +155,8 @@ class Auditor:
         def reference(step: int) -> torch.Tensor:
             return clean.logits if output_alone else self.viewer.scores(clean.colours, self.beta(step))
 
-        # where a distance is flat at the clean image, an attack has to begin beside it
-        start = noise_of(clean.colours, how.rate, self._generator(name)) if aim.goal in ("centre", "output") else None
+        # a distance may be flat at the clean image, so an attack begins a step beside it (Madry et al. 2018)
+        start = noise_of(clean.colours, how.rate, self._generator(name))
         return perturb(looks, clean.colours, aim, how, reference, start, hide if hidden else None, self.check)
 
     def _detection(self, clean: _Clean, attacked: torch.Tensor) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ fragility of each explainer, what attacks did to prediction and seeds, detectors
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -134,10 +134,10 @@ def steered(recipes: dict[str, list[Audited]]) -> str:
     for recipe, group in recipes.items():
         row = [recipe, group[0].explainer]
         for size in sizes:
-            attack, noise = (_over(group, size, lambda at, c=c: at[c]["success"]) for c in ("attack", "noise"))
+            attack, noise = (_over(group, size, condition, "success") for condition in ("attack", "noise"))
             row.append(f"{_told(attack, 100)} ({_told(noise, 100)})")
-        row += [_told(_over(group, size, lambda at: at["fragility"]), 1, 2) for size in sizes]
-        row.append(_told(_over(group, sizes[-1], lambda at: at["clean"]["zero_map_rate"]), 100))
+        row += [_told(_over(group, size, "fragility"), 1, 2) for size in sizes]
+        row.append(_told(_over(group, sizes[-1], "clean", "zero_map_rate"), 100))
         row.append(f"{mean(one.seconds for one in group):.1f}")
         rows.append(row)
     return markdown(heads, rows)
@@ -148,7 +148,7 @@ def ranking(recipes: dict[str, list[Audited]]) -> list[str]:
     common = [size for size in _sizes(recipes) if all(one.at(size) for group in recipes.values() for one in group)]
     if len(recipes) < 2 or not common:
         return []
-    values = {name: _over(group, common[-1], lambda at: at["fragility"]) for name, group in recipes.items()}
+    values = {name: _over(group, common[-1], "fragility") for name, group in recipes.items()}
     known = {name: mean(of) for name, of in values.items() if of}
     order = sorted(known, key=lambda name: -known[name])
     told = " > ".join(f"{name} ({known[name]:.2f})" for name in order)
@@ -184,10 +184,7 @@ def done(recipes: dict[str, list[Audited]]) -> str:
             rows.append([recipe, "", "clean", *told, *([_seed(group, "clean")] if seeds else [])])
         for size in [one["eps"] for one in group[0].metrics["sizes"]] if first else ():
             for condition in ("attack", "noise", "shuffled"):
-                told = [
-                    _told(_over(group, size, lambda at, c=condition, n=name: at[c][n]), factor, digits)
-                    for name, factor, digits in heads.values()
-                ]
+                told = [_told(_over(group, size, condition, n), f, d) for n, f, d in heads.values()]
                 seed = [_seed(group, f"{condition} {size:g}")] if seeds else []
                 rows.append([recipe, f"{size:g}", condition, *told, *seed])
     return markdown(["recipe", "eps", "condition", *heads, *(["seed mIoU %"] if seeds else [])], rows)
@@ -213,10 +210,15 @@ def _sizes(recipes: dict[str, list[Audited]]) -> list[float]:
     return sorted({size["eps"] for group in recipes.values() for one in group for size in one.metrics["sizes"]})
 
 
-def _over(group: Sequence[Audited], size: float, of: Callable[[dict[str, Any]], float | None]) -> list[float]:
-    """A figure at a size, of each seed that has it."""
-    values = [of(at) for one in group if (at := one.at(size)) is not None]
-    return [value for value in values if value is not None]
+def _over(group: Sequence[Audited], size: float, *path: str) -> list[float]:
+    """The figure at a path of keys, at a size, of each seed that has it."""
+    found = []
+    for one in group:
+        value: Any = one.at(size)
+        for key in path:
+            value = None if value is None else value[key]
+        found += [] if value is None else [float(value)]
+    return found
 
 
 def _seed(group: Sequence[Audited], key: str) -> str:
