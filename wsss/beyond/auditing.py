@@ -200,7 +200,8 @@ class Auditor:
     def _row(self, found: Audit, clean: _Clean, colours: torch.Tensor, condition: str, size: float) -> dict[str, Any]:
         look = self._judged(clean, colours)
         before, after = labels_of(clean.logits), labels_of(look.output)
-        change, number = (colours - clean.colours).double(), clean.question.number
+        change = (255 * colours).round().double() - (255 * clean.colours).round()  # whole numbers
+        number = clean.question.number
         told = against(look.map, clean.look.map, clean.aim.target)
         pixels = torch.tensor(colours.shape[2:]) / torch.tensor(look.map.shape)
         moved = (centre(look.map) - centre(clean.look.map)).cpu() * pixels
@@ -218,8 +219,8 @@ class Auditor:
             "agreement": agreement(before, after),
             "region_iou": region_iou(before, after, number),
             "miou_change": miou,
-            "linf": float(change.abs().max()) * 255,
-            "rms": float(change.square().mean().sqrt()) * 255,
+            "linf": float(change.abs().max()),
+            "rms": float(change.square().mean().sqrt()),
             "psnr": None if condition == "clean" else psnr(clean.colours, colours),
             "ssim": ssim(clean.colours[0], colours[0]),
             **told,
