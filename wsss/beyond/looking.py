@@ -68,8 +68,8 @@ class Viewer:
         self.network, self.explainer, self.grid, self.smooth_beta = network.eval(), explainer, grid, smooth_beta
         network.requires_grad_(False)
         for module in network.modules():  # what is overwritten cannot be differentiated twice
-            if getattr(module, "inplace", False) is True:
-                module.inplace = False
+            if vars(module).get("inplace") is True:
+                vars(module)["inplace"] = False
         self.subjects = [subject_of(network, layer) for layer in layers or (None,)]
         self.segments = isinstance(network, Segmenter)
         subject = self.subjects[0]
