@@ -24,6 +24,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {
     "explain": "Explanations of classifiers and segmentation networks, and what they are worth.",
+    "beyond": "What explanations are good for, and whether they can be trusted.",
     "refine": "From CAMs to pseudo-labels: dense CRF, random walk, affinity labels, ensembles and votes.",
     "store": "Files of maps, masks and weights, and the manifests that make a folder an artefact.",
     "evaluate": "Confusion matrices, thresholds and scores.",

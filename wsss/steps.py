@@ -52,6 +52,7 @@ STEPS: dict[str, Step] = {
     "segmenter": Step("segmenters", "segmenters", without=frozenset({"predict"})),
     "predictions": Step("segmenters", "predictions", part="predict", reads=(("segmenter", "segmenters"),), refs=()),
     "explanation": Step("explanations", "explanations"),
+    "audit": Step("audits", "audits"),
 }  # fmt: skip
 """Rule -> what it makes. A rule, its stage program and its entry here carry the same name."""
 READ_FROM = {"hints": "cams", "saliency": "saliency-maps"}
@@ -69,7 +70,9 @@ SCORED = {
 """Kind of scores -> folder of the artefacts that are scored."""
 OF_RECIPES = {"saliency-masks": "saliency"}
 """Kind of scores -> kind of recipe, where the two differ."""
-TABLES = frozenset({"summary", "report", "ablation_table", "explanations"})
-"""Stages that put scores or explanations together; made in seconds, so old ones are not kept."""
+COMPARED = {"explanations": "explanations", "audits": "audits"}
+"""Table of a dataset, of its folder's name -> kind of the recipes that it puts side by side."""
+TABLES = frozenset({"summary", "report", "ablation_table", *COMPARED})
+"""Stages that put scores, explanations or audits together; made in seconds, so old ones are not kept."""
 PIXEL_SCORES = ("cams", "saliency")
 """Kinds that are scored at thresholds; for the rest the evaluation's settings make no difference."""

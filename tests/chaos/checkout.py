@@ -178,6 +178,9 @@ def jobs() -> list[Job]:
     minmax = add("explanation", out, minmax, "--classifier", vanilla, threads=2)
     tables = ("explanations.md", "explanations.csv", "pictures")
     add("explanations", "results/explanations", None, "--explanations", minmax, outputs=tables)
+    box = {"segmenter": "vanilla", "explainer": "seg-grad-cam", "eps": [8], "steps": 2, "images": 4, "pictures": 1}
+    box = add("audit", f"{RUN}/audits/box", box, "--segmenter", segmenter, threads=2)
+    add("audits", "results/audits", None, "--audits", box, outputs=("audits.md", "audits.csv"))
     tables, given = ("ablation.md", "ablation.csv"), ("--scores", *scores[:2])
     add("ablation_table", "results/ablation", None, "--layout", json.dumps(LAYOUT), *given, outputs=tables)
     given = ("--scores", *scores, "--results", "results/scenes")

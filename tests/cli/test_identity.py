@@ -30,7 +30,7 @@ from wsss.workflow.jobs import Job
 from wsss.workflow.rules import Rules
 from wsss.workflow.staleness import Staleness, changed_settings
 
-TARGETS = ("all", "explain", "ablation")
+TARGETS = ("all", "explain", "beyond", "ablation")
 TRUE = {"images": "photos", "labels": "tags.csv", "masks": "truth"}
 
 

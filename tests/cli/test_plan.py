@@ -155,7 +155,7 @@ def test_rules_that_ask_for_too_little(results, wsss) -> None:
 
 def test_what_the_rules_ask_for() -> None:
     asked = asked_by_rules()
-    assert set(asked) == {"index", "scores", "summary", "report", "ablation_table", "explanations", *STEPS}
+    assert set(asked) == {"index", "scores", "summary", "report", "ablation_table", "explanations", "audits", *STEPS}
     assert all(one.megabytes and one.minutes for one in asked.values())
     assert asked["classifier"].gpus == 1 and asked["masks"].gpus is None
     assert str(Asked()) == "-"
@@ -313,7 +313,7 @@ def test_every_job_of_the_family_has_its_place(results, wsss) -> None:
     raw = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
     chain = results.configure(raw, "tiny.yaml")
     jobs = chain.wanted()
-    elsewhere = {"external_cams", "external_masks", "explanation"}
+    elsewhere = {"external_cams", "external_masks", "explanation", "audit"}
     assert {job.rule for job in jobs} == {*STEPS, "index", "scores", "summary", "report"} - elsewhere
     for job in jobs:
         assert chain.at(chain.folder(job)) == job

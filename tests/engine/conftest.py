@@ -12,6 +12,7 @@ from tests.engine.tiny_training import SMALL
 from wsss.data.index import Item, write_index
 from wsss.runtime.run import Run
 from wsss.settings import (
+    AuditSettings,
     CamsSettings,
     ExplanationSettings,
     PredictSettings,
@@ -26,6 +27,7 @@ from wsss.system.files import write_json
 from wsss.training.engine import Trainer
 
 STAGES = {
+    AuditSettings: "audit",
     CamsSettings: "cams",
     ExplanationSettings: "explanation",
     PredictSettings: "predictions",

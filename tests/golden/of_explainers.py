@@ -1,4 +1,5 @@
-"""Cases of explanations that are measured, and of explainers that no stage offers: those of segmentation networks."""
+"""Cases of explanations that are measured, of audits, and of explainers that no stage offers: those of segmentation
+networks."""
 
 from __future__ import annotations
 
@@ -15,6 +16,12 @@ def explanation(name: str, explainer: str, needs: str | None = None, **settings:
     return Case("explanation", name, values, {"classifier": "classifier"}, needs=needs)
 
 
+def audit(name: str, kind: str, explainer: str, **settings: Any) -> Case:
+    """Few steps: where a gradient is nearly 0 its sign hangs on rounding, and every step adds such signs."""
+    values = {kind: "by-hand", "explainer": explainer, "eps": [8], "steps": 2, "images": 3, "pictures": 1, **settings}
+    return Case("audit", name, values, {kind: kind}, within=5e-2)
+
+
 def of_regions(name: str, within: float | None = None) -> Case:
     return Case(DIRECT, name, {}, {"segmenter": "segmenter"}, within=within)
 
@@ -25,6 +32,8 @@ CASES = [
     explanation("cam", "cam", policy="pred", fill="image_mean"),
     explanation("train", "grad-cam", policy="gt_and_pred", split="train"),
     explanation("road", "gradient", "pytorch_grad_cam", policy="gt", images=2, road=[50], pictures=0),
+    audit("box", "segmenter", "seg-grad-cam", optimizer="adam", detector=True),
+    audit("gradient", "classifier", "gradient", optimizer="adam", goal="top-k"),
     of_regions("seg-grad-cam"),
     of_regions("seg-hires-grad-cam"),
     of_regions("seg-ablation-cam", within=3e-2),

@@ -36,4 +36,5 @@ CASES = [
     Case("report", "scenes", None, {"scores": SHOWN}),
     Case("ablation_table", "scenes", None, {"scores": FIXED}, ("--layout", json.dumps(LAYOUT))),
     Case("explanations", "scenes", None, {"explanations": EXPLAINED}),
+    Case("audits", "scenes", None, {"audits": ("audit.box", "audit.gradient")}, within=5e-2),
 ]

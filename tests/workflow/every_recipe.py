@@ -51,8 +51,11 @@ segmenters:
   third: {masks: best}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
+audits:
+  box: {classifier: vanilla, explainer: grad-cam}
+  regions: {segmenter: pseudo, explainer: seg-grad-cam}
 """)
-TARGETS = ("all", "explain")
+TARGETS = ("all", "explain", "beyond")
 """What makes everything of ``RECIPES``."""
 DATASETS: dict[str, Any] = yaml.safe_load("""
 dataset: [scenes, photos, voc, coco]

@@ -28,6 +28,8 @@ FILES = {
     "predictions": ["masks/a.png"],
     "explanation": ["shard-00000-of-00001.h5", "metrics.json"],
     "explanations": ["explanations.md", "explanations.csv", "pictures/a.png"],
+    "audit": ["audit.csv", "metrics.json"],
+    "audits": ["audits.md", "audits.csv"],
     "scores": ["scores.json", "scores.csv"],
     "ablation_table": ["ablation.md", "ablation.csv"],
     "summary": ["summary.md", "summary.csv", "panels/a.png"],

@@ -16,6 +16,7 @@ OWN = {
     "masks": {"": "masks"},
     "segmenters": {"": "segmenters", "predict": "predictions"},
     "explanations": {"": "explanations"},
+    "audits": {"": "audits"},
 }
 """Kind of recipe -> its artefacts, by the block of the recipe that says how they are made ('': what is in no block)."""
 WITHIN = {
@@ -46,6 +47,8 @@ READ = {
     ("masks", "prior"): ("masks", "masks"),
     ("segmenters", "masks"): ("segmenters", "masks"),
     ("explanations", "classifier"): ("explanations", "classifiers"),
+    ("audits", "classifier"): ("audits", "classifiers"),
+    ("audits", "segmenter"): ("audits", "segmenters"),
 }
 """(kind, key that names a recipe) -> (artefact that reads, artefact that is read)."""
 SCORED = {
@@ -83,9 +86,10 @@ def edges(config: Config, dataset: str = "scenes", seed: int = 0) -> Iterator[tu
                     yield f"{run}/scores/{scores}/{name}", dataset
                     yield f"{run}/scores/{scores}/{name}", f"{dataset}/report"
     yield f"{dataset}/index", dataset
-    for name in config.recipes["explanations"]:
-        yield f"{dataset}/index", f"{dataset}/explanations"
-        yield f"{run}/explanations/{name}", f"{dataset}/explanations"
+    for kind in ("explanations", "audits"):
+        for name in config.recipes[kind]:
+            yield f"{dataset}/index", f"{dataset}/{kind}"
+            yield f"{run}/{kind}/{name}", f"{dataset}/{kind}"
     yield f"{dataset}/index", f"{dataset}/report"
 
 

@@ -31,9 +31,10 @@ ON_GPU = {
         "predictions",
         "segmenter_masks",
         "explanation",
+        "audit",
     ),
 }
-LAST = ("summary.md", "report.html", "ablation/manifest.json", "explanations/manifest.json")
+LAST = ("summary.md", "report.html", *(f"{name}/manifest.json" for name in ("ablation", "explanations", "audits")))
 IN_A_JOB = WorkflowSettings(exec_mode=ExecMode.REMOTE)
 
 
@@ -111,12 +112,8 @@ def test_slurm_profile() -> None:
     # what a site may uncomment names every rule that wants a GPU
     lines = text[text.index("# set-resources:") :].splitlines()
     models = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines))["set-resources"]
-    shards = {
-        f"{name}_shard"
-        for name in (
-            *("cams", "saliency_maps", "walk", "feature_walk", "predictions", "segmenter_masks", "explanation"),
-        )
-    }
+    shared = ("cams", "saliency_maps", "walk", "feature_walk", "predictions", "segmenter_masks", "explanation", "audit")
+    shards = {f"{name}_shard" for name in shared}
     assert models == dict.fromkeys(ON_GPU | shards, {"gpu_model": "a100"})
 
 

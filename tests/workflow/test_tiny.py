@@ -23,7 +23,7 @@ def snakemake(folder: Path, config: Path, *args: str) -> subprocess.CompletedPro
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny run")  # a space in the path: every command has to quote it
-    done = snakemake(folder, ROOT / "tests" / "tiny.yaml", "all", "explain")
+    done = snakemake(folder, ROOT / "tests" / "tiny.yaml", "all", "explain", "beyond")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -56,6 +56,7 @@ def test_every_artefact_is_there(run: Path) -> None:
         "segmenters/pair",
         "predictions/p-noc",
         "explanations/minmax",
+        "audits/box",
         "scores/cams/p-noc",
         "scores/saliency/c2am-h",
         "scores/saliency-masks/c2am-h",
@@ -74,6 +75,7 @@ def test_every_artefact_is_there(run: Path) -> None:
     assert list((scenes / "panels").glob("*.png"))
     assert "p-noc" in (scenes / "summary.md").read_text()
     assert "minmax-cam" in (scenes / "explanations" / "explanations.md").read_text()
+    assert "seg-grad-cam" in (scenes / "audits" / "audits.md").read_text()
     page = (scenes / "report.html").read_text()
     assert page.startswith("<!doctype html>") and "p-noc" in page and page.count("<img ") >= 20
 
@@ -90,7 +92,7 @@ def test_summary_has_its_columns_and_every_stage(run: Path) -> None:
 
 
 def test_second_run_has_nothing_to_do(run: Path) -> None:
-    done = snakemake(run, ROOT / "tests" / "tiny.yaml", "all", "explain")
+    done = snakemake(run, ROOT / "tests" / "tiny.yaml", "all", "explain", "beyond")
     assert "Nothing to be done" in done.stdout + done.stderr
 
 

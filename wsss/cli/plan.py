@@ -13,8 +13,8 @@ from wsss.cli.flags import add_configfile
 from wsss.cli.forecast import Forecast, History, Past, dataset_key, images_key, past
 from wsss.errors import WsssError
 from wsss.provenance.versions import ROOT
-from wsss.settings import ExplanationSettings, ScenesSettings, Settings
-from wsss.steps import STEPS
+from wsss.settings import AuditSettings, ExplanationSettings, ScenesSettings, Settings
+from wsss.steps import COMPARED, STEPS
 from wsss.store.artefact import load
 from wsss.text import count, duration, memory, table, wrapped
 from wsss.workflow.chain import Chain
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``wsss plan``."""
     add_configfile(parser)
     parser.add_argument("--jobs", action="store_true", help="list every job to do, with the reason")
-    for target in ("ablation", "explain"):
+    for target in ("ablation", "explain", "beyond"):
         parser.add_argument(
             f"--{target}", action="store_const", dest="target", const=target, default="all",
             help=f"plan the target '{target}' in place of the default run",
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 CORES = 8
 """Cores of a job on a cluster, where nobody says otherwise (``max-threads`` of the profile)."""
-TOGETHER = ("summary", "report", "ablation_table", "explanations")
+TOGETHER = ("summary", "report", "ablation_table", *COMPARED)
 """Stages whose work is the number of scores they put together."""
 
 
@@ -155,7 +155,9 @@ def images_of(chain: Chain, job: Job, settings: Any, history: History) -> int | 
     if splits is None:
         return None
     images = sum(splits[split] for split in splits_of(chain, job, settings))
-    return min(images, settings.images or images) if isinstance(settings, ExplanationSettings) else images
+    return (
+        min(images, settings.images or images) if isinstance(settings, ExplanationSettings | AuditSettings) else images
+    )
 
 
 def splits_of(chain: Chain, job: Job, settings: Any) -> tuple[str, ...]:
@@ -167,7 +169,7 @@ def splits_of(chain: Chain, job: Job, settings: Any) -> tuple[str, ...]:
             return ("val",)
         artefact = chain.at(chain.inputs(job)["artefact"])
         return splits_of(chain, artefact, chain.settings(artefact))
-    if job.rule == "explanation":
+    if job.rule in ("explanation", "audit"):
         return (settings.split,)
     if job.rule == "saliency_masks":
         settings = chain.recipe(job.rule, job.of_recipe[1]).maps

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 from wsss.errors import WsssError
+from wsss.steps import TABLES
 from wsss.store.artefact import Artefact
 from wsss.store.manifest import NAME
 from wsss.text import nice
@@ -20,10 +21,9 @@ LINE = 110
 
 def stage_command(made: Artefact) -> str | None:
     """The stage program with the flags that the manifest tells: the same settings, seed and inputs as then. None for
-    what puts all together (summary, report, ablation_table, explanations), whose layout the workflow alone knows."""
+    what puts all together (``TABLES``), whose layout the workflow alone knows."""
     root = checkout()
-    together = ("summary", "report", "ablation_table", "explanations")
-    if root is None or made.stage in together or not (root / "stages" / f"{made.stage}.py").is_file():
+    if root is None or made.stage in TABLES or not (root / "stages" / f"{made.stage}.py").is_file():
         return None
     parts = [f"python {shlex.quote(nice(root / 'stages' / f'{made.stage}.py'))}"]
     if made.stage == "index":

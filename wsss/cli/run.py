@@ -12,7 +12,7 @@ from pathlib import Path
 from wsss.cli.confirm import confirmed
 from wsss.cli.flags import add_configfile
 from wsss.errors import WsssError
-from wsss.steps import SCORED, STEPS, TABLES
+from wsss.steps import COMPARED, SCORED, STEPS, TABLES
 from wsss.text import listed, nearest, nice
 from wsss.workflow.chain import LAST, USUAL, Chain
 from wsss.workflow.checkout import checkout
@@ -158,8 +158,9 @@ def manifests(chain: Chain, rule: str, name: str | None) -> list[str]:
     """Manifests of a stage's artefacts, over datasets and seeds; without a name, of the configuration's own recipes.
     Raises ``WsssError`` where there is none."""
     if name is None:
-        target = next((target for target, rules in LAST.items() if rule in rules), "all")
-        wanted = chain.wanted("explain" if rule == "explanation" else target)
+        table = next((table for table, kind in COMPARED.items() if rule in STEPS and STEPS[rule].kind == kind), rule)
+        target = next((target for target, rules in LAST.items() if table in rules), "all")
+        wanted = chain.wanted(target)
         found = [f"{chain.folder(job)}/manifest.json" for job in wanted if job.rule == rule]
         if not found:
             raise WsssError(f"{chain.title} has nothing for the stage {rule!r} to make")

@@ -29,6 +29,7 @@ KERNELS = {
     "affinities": "wsss.refine.affinities",
     "dilated ResNeSt": "wsss.models.resnest",
     "PoolNet": "wsss.models.poolnet",
+    "attack": "wsss.beyond.attack",
 }
 """What several stages compute with -> the module that declares its version."""
 _ALWAYS = {
@@ -41,6 +42,7 @@ _ALWAYS = {
     "predictions": ("inference",),
     "segmenter_masks": ("inference",),
     "explanation": ("inference",),
+    "audit": ("attack",),
     "walk": ("inference", "affinities", "random walk"),
     "feature_walk": ("inference", "random walk", "feature walk"),
 }
@@ -68,7 +70,7 @@ def declaring(stage: str, settings: Any) -> dict[str, str]:
         found[f"objective {objective}"] = _file(f"wsss.objectives.{objective.replace('-', '_')}")
     if type(settings).__module__.startswith("wsss.settings.own."):
         found[f"settings of {objective}"] = _file(type(settings).__module__)
-    if stage == "explanation" or stage == "cams" and getattr(settings, "explainer", "cam") != "cam":
+    if stage in ("explanation", "audit") or stage == "cams" and getattr(settings, "explainer", "cam") != "cam":
         for module in explained_by(settings.explainer, settings.explainer_options):
             found[f"explainer {module.rpartition('.')[2].replace('_', '-')}"] = _file(module)
     return found

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from wsss.settings.affinity import AffinityLabelSettings, AffinitySettings
+from wsss.settings.audits import AuditSettings, AuditWeights, Softening
 from wsss.settings.base import (
     WITHOUT_EFFECT,
     Augment,
@@ -96,6 +97,8 @@ __all__ = [
     "AblationSettings",
     "AffinityLabelSettings",
     "AffinitySettings",
+    "AuditSettings",
+    "AuditWeights",
     "Augment",
     "Augmentation",
     "C2amHSettings",
@@ -160,6 +163,7 @@ __all__ = [
     "SegmenterMasksSettings",
     "SegmenterSettings",
     "Settings",
+    "Softening",
     "Split",
     "Splits",
     "Threshold",
@@ -187,6 +191,7 @@ KINDS: dict[str, Any] = {
     "masks": Masks,
     "segmenters": Segmenter,
     "explanations": ExplanationSettings,
+    "audits": AuditSettings,
 }
 """Blocks of named recipes in the order of the chain, and what reads each."""
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from wsss.errors import WsssError
 from wsss.provenance.outputs import PARTS
+from wsss.steps import COMPARED
 from wsss.store.manifest import NAME, read_manifest
 from wsss.text import nice
 
 OF_SUMMARY = ("summary.md", "summary.csv", "panels", NAME)
 """What belongs to the summary of a dataset, whose folder holds all other artefacts too."""
-_INSIDE = re.compile(r"index|report|ablation|explanations|s\d+")
+_INSIDE = re.compile(rf"index|report|ablation|{'|'.join(COMPARED)}|s\d+")
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,20 @@ from wsss.config.loader import Config, load, merge
 from wsss.config.yaml import read_yaml
 from wsss.errors import WsssError
 from wsss.settings import KINDS, Settings, TrainingSettings, classes_of
-from wsss.steps import LEARNT_FROM, OF_RECIPES, PIXEL_SCORES, READ_FROM, SCORED, STEPS, TABLES
+from wsss.steps import COMPARED, LEARNT_FROM, OF_RECIPES, PIXEL_SCORES, READ_FROM, SCORED, STEPS, TABLES
 from wsss.text import nearest
 from wsss.workflow.jobs import Job
 
 USUAL = "config.yaml"
-OF_DATASET = {"index": "index", "report": "report", "ablation": "ablation_table", "explanations": "explanations"}
+OF_DATASET = {"index": "index", "report": "report", "ablation": "ablation_table", **{rule: rule for rule in COMPARED}}
 """Folder below ``results/DATASET`` -> the rule that makes it."""
-LAST = {"all": ("summary", "report"), "ablation": ("ablation_table",), "explain": ("explanations",)}
-"""Target -> the rules that end it."""
+LAST = {
+    "all": ("summary", "report"),
+    "ablation": ("ablation_table",),
+    "explain": ("explanations",),
+    "beyond": ("audits",),
+}
+"""Target -> the rules that end it; of those that compare recipes (``COMPARED``), the ones that have some."""
 
 
 class Chain:
@@ -185,8 +190,8 @@ class Chain:
 
     def _put_together(self, job: Job) -> tuple[str, list[str]]:
         """What a table shows: the name of its inputs, and their folders."""
-        if job.rule == "explanations":
-            return "explanations", [f"{run}/explanations/{n}" for run, n in self._every("explanations", [job.dataset])]
+        if (kind := COMPARED.get(job.rule)) is not None:
+            return kind, [f"{run}/{kind}/{name}" for run, name in self._every(kind, [job.dataset])]
         if job.rule == "ablation_table":
             pairs = self.study.recipes if isinstance(self.study, Study) else ()
             runs = [self.base(job.dataset, seed) for seed in self.config.seeds]
@@ -214,7 +219,7 @@ class Chain:
     def _given(self, job: Job) -> Settings | None:
         """The settings that a job is about, with what its stage does not read."""
         given: Settings
-        if job.rule in ("report", "ablation_table", "explanations"):
+        if job.rule in ("report", "ablation_table", *COMPARED):
             return None
         if job.rule == "index":
             given = self.config.recipes["datasets"][job.dataset]
@@ -254,10 +259,11 @@ class Chain:
     # --- targets --------------------------------------------------------------------------------------------------
 
     def wanted(self, target: str = "all") -> list[Job]:
-        """Every job of a target (``all``, ``ablation``, ``explain``), each after those it needs."""
+        """Every job of a target (``all``, ``ablation``, ``explain``, ``beyond``), each after those it needs."""
         last = self.last(target)
-        if target == "explain" and not last:
-            raise WsssError(f"{self.title} has no 'explanations'")
+        if not last:
+            kinds = " and no ".join(f"'{COMPARED[rule]}'" for rule in LAST[target])
+            raise WsssError(f"{self.title} has no {kinds}")
         return self._with_what_they_need(last)
 
     def last(self, target: str) -> list[Job]:
@@ -265,9 +271,8 @@ class Chain:
         configuration."""
         if target == "ablation" and not isinstance(self.study, Study):
             raise WsssError(self.study)
-        if target == "explain" and not self.own.recipes["explanations"]:
-            return []
-        return [Job(rule, dataset) for dataset in self.config.dataset for rule in LAST[target]]
+        rules = [rule for rule in LAST[target] if rule not in COMPARED or self.own.recipes[COMPARED[rule]]]
+        return [Job(rule, dataset) for dataset in self.config.dataset for rule in rules]
 
     def everything(self) -> list[Job]:
         """Every job of every target that the configuration has, each after those it needs."""

@@ -63,6 +63,9 @@ NEEDS: dict[str, Need] = {
     "segmenter_masks": Need(*_INFERENCE, 480, gpu=True),
     # From one pass an image (cam) to thousands (score-cam, curves): 480 minutes are for the latter over 1,000 photos.
     "explanation": Need(*_INFERENCE, 480, gpu=True),
+    # About seven passes a step, 100 steps and three sizes: 2,100 passes an image, and again as many with a detector.
+    # 24 photos of 224 pixels take 1.5 hours on two cores (DeepLabV3+ on MobileNetV2).
+    "audit": Need(*_INFERENCE, 720, gpu=True),
     "walk": Need(*_INFERENCE, 480, gpu=True),
     "feature_walk": Need(*_INFERENCE, 480, gpu=True),
     # A dense CRF takes 0.13 s of a core for a photo, labels with two readings 0.25. COCO's 80,000 photos have four
@@ -84,6 +87,7 @@ NEEDS: dict[str, Need] = {
     "report": Need(*_WORKERS, 120, cores=4),
     "ablation_table": Need(2000, 0, 30, cores=1),
     "explanations": Need(2000, 0, 30, cores=1),
+    "audits": Need(2000, 0, 30, cores=1),
 }
 """Rule -> what its jobs ask for."""
 # 0.4 GB; copying is a matter of seconds, but what a job left undone is made here.

@@ -243,11 +243,13 @@ TITLES = {
     "segmenter": "Training segmentation network",
     "predictions": "Predicting with segmentation network",
     "explanation": "Explaining",
+    "audit": "Auditing explanations",
     "scores": "Scoring",
     "summary": "Summary",
     "report": "Report",
     "ablation_table": "Tables of the ablation study",
     "explanations": "Tables of the explanations",
+    "audits": "Tables of the audits",
 }
 """Rule -> what Snakemake says when one of its jobs begins."""
 

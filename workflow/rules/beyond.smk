@@ -1,0 +1,27 @@
+# What explanations are good for, and whether they can be trusted: their own target, 'beyond'. Each system is a rule for
+# its recipes and a rule for the table that compares them; which tables end the target stands in wsss.workflow.chain.
+
+
+use rule classifier as audit with:
+    input:
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        classifier=stage.reads("classifier"),
+        segmenter=stage.reads("segmenter"),
+    output:
+        stage.artefact("audit"),
+
+
+use rule index as audits with:
+    input:
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        audits=stage.reads("audits"),
+    output:
+        f"{BASE}/{{folder,audits}}/manifest.json",
+        report(
+            f"{BASE}/{{folder}}/audits.md",
+            caption="../report/audits.rst",
+            category="Results",
+        ),
+        f"{BASE}/{{folder}}/audits.csv",
