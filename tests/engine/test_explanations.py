@@ -120,7 +120,7 @@ def test_noise_follows_the_seed_and_the_image_whoever_makes_it(make_run, tiny_in
     ("settings", "said"),
     [
         ({"explainer": "gradcam"}, "did you mean 'grad-cam'"),
-        ({"explainer": "seg-grad-cam"}, "unknown explainer"),
+        ({"explainer": "seg-grad-cam"}, "is for regions of segmentation networks"),
         ({"explainer": "score-cam", "explainer_options": {"top_channel": 3}}, "did you mean 'top_channels'"),
         ({"explainer": "external:lime"}, "external:captum:NAME"),
         ({"explainer": "cam", "explainer_options": {"a": 1}}, "no option 'a'"),
