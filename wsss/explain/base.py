@@ -20,8 +20,8 @@ class Explanation:
     """Maps of pairs of an image and a class, those of an image together.
 
     Attributes:
-        maps: Raw signed fp32 on the network's device: (R, h, w) at the layer's resolution, (R, H, W) of methods that
-            perturb or add up pixels, (R, 3, H, W) of gradients of pixels.
+        maps: Raw signed fp32 on the network's device: (R, h, w) at the layer's resolution (the cells that the image
+            covers), (R, H, W) of methods that perturb or add up pixels, (R, 3, H, W) of gradients of pixels.
         rows: ``image_idx`` and ``class_idx`` int64 (R,), the classes considered present, the regions.
         output: Class scores (B, C) or pixel scores (B, C', H', W') of the same pass, before sigmoid or softmax; with
             their graph if the explanation is differentiable.
@@ -111,7 +111,7 @@ class Explainer(ABC):
             images = images.clone() if images.is_inference() else images
             images = images.to(subject.device or images.device)
             forward = ForwardPass(subject, images, target, None if ids is None else list(ids), seed, differentiable)
-            maps = self.explain(forward).float()
+            maps = subject.covering(self.explain(forward).float(), images.shape[2:])
             output = forward.output
             if not differentiable:
                 maps, output = maps.detach(), output.detach()

@@ -77,11 +77,15 @@ class Segmenter(Trainable):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, C + 1, H, W) of normalised images (B, 3, H, W) of any size."""
         height, width = images.shape[-2:]
-        stride = 32  # every encoder's deepest stage, before dilation
-        right, below = (max(-n % stride, self.smallest - n) for n in (width, height))
-        padding = (0, right, 0, below)
-        logits: torch.Tensor = self.network(nn.functional.pad(images, padding))
+        tall, wide = self.padded((height, width))
+        logits: torch.Tensor = self.network(nn.functional.pad(images, (0, wide - width, 0, tall - height)))
         return logits[..., :height, :width]
+
+    def padded(self, size: Sequence[int]) -> tuple[int, int]:
+        """Height and width to which images of this size are padded with zeros, below and on the right."""
+        stride = 32  # every encoder's deepest stage, before dilation
+        height, width = (n + max(-n % stride, self.smallest - n) for n in size)
+        return height, width
 
     def encoder(self) -> nn.Module:
         """The timm network in it."""
