@@ -22,6 +22,8 @@ from wsss.steps import STEPS
 FILE = VALUES / f"{SETTINGS}.json"
 MASKS = {"masks": "x"}
 """What a segmenter cannot do without, by default."""
+CLASSIFIER = {"classifier": "x"}
+"""The same of explanations."""
 Entry = dict[str, Any]
 
 
@@ -30,6 +32,8 @@ def minimal(cls: type[Settings]) -> Settings:
     values = {name: _sample(field.annotation) for name, field in cls.model_fields.items() if field.is_required()}
     if "gt_masks" in cls.model_fields and "supervision" in cls.model_fields:
         values |= MASKS
+    if "classifier" in cls.model_fields and "segmenter" in cls.model_fields:
+        values |= CLASSIFIER
     found: Settings = cls.read(values)
     return found
 

@@ -44,6 +44,7 @@ segmenters:
   second: {masks: again}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
+  regions: {segmenter: pseudo, explainer: seg-grad-cam}
 """)
 TARGETS = ("all", "explain")
 """What makes everything of ``RECIPES``."""

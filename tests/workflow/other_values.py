@@ -18,6 +18,8 @@ TOGETHER: dict[str, list[Raw]] = {
     "SegmenterSettings.gt_masks": [{"supervision": "masks", "masks": None, "gt_masks": 5}],
     "ExplainedSettings.explainer": [{"explainer": "grad-cam"}],
     "ExplainedSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],
+    "ExplanationSettings.at": [{"region": "pixel", "at": [0.5, 0.5]}],
+    "ExplanationSettings.classes": [{"classes": ["cat"]}],
     "GuidedSettings.guidance_layer": [{"guidance_layer": "input", "batch_norm": "fixed"}],
     "ClassifierSettings.kur_alpha": [{"head": "kur", "kur_alpha": 2.0}],
 }

@@ -45,6 +45,7 @@ READ = {
     ("masks", "prior"): ("masks", "masks"),
     ("segmenters", "masks"): ("segmenters", "masks"),
     ("explanations", "classifier"): ("explanations", "classifiers"),
+    ("explanations", "segmenter"): ("explanations", "segmenters"),
 }
 """(kind, key that names a recipe) -> (artefact that reads, artefact that is read)."""
 SCORED = {

@@ -21,7 +21,7 @@ _MEANING = {
     "affinity": "Networks that tell which neighbouring pixels belong together.",
     "masks": "Pseudo-labels made from maps, from a vote of other masks, by trained networks, or elsewhere.",
     "segmenters": "Segmentation networks trained on masks.",
-    "explanations": "Explanations of classifiers, measured; snakemake explain makes them.",
+    "explanations": "Explanations of classifiers and segmentation networks, measured; snakemake explain makes them.",
 }
 
 

@@ -164,7 +164,9 @@ class ExplanationSettings(ExplainedSettings, ScatteredSettings):
     ``image``: all."""
     at: Annotated[tuple[Fraction, ...], BeforeValidator(as_list), Neutral(())] = ()
     """The place of ``region: pixel`` (y, x) or ``box`` (top, left, bottom, right), as shares of height and width."""
-    classes: Annotated[Annotated[tuple[str, ...], BeforeValidator(as_list)] | None, Neutral(None)] = None
+    classes: Annotated[
+        Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)] | None, Neutral(None)
+    ] = None
     """Of a segmentation network: names of the classes to explain in every image; null: those predicted there (within
     the place of ``pixel`` and ``box``; with ``given``, those of the ground truth)."""
     policy: Literal["gt", "pred", "gt_and_pred", "gt_or_pred"] = "pred"
