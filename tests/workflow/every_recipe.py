@@ -42,6 +42,7 @@ segmenters:
   pseudo: {masks: voted, predict: {crf: deeplab}}
   other: {masks: plain}
   second: {masks: again}
+  heat: {supervision: classifier, classifier: guided}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
   regions: {segmenter: pseudo, explainer: seg-grad-cam}

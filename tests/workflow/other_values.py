@@ -15,6 +15,7 @@ from wsss.settings.fields import block, hints, marks, options, reference
 Raw = dict[str, Any]
 TOGETHER: dict[str, list[Raw]] = {
     "SegmenterSettings.supervision": [{"supervision": "masks", "masks": None}],
+    "SegmenterSettings.classifier": [{"supervision": "classifier", "classifier": "guided", "masks": None}],
     "SegmenterSettings.gt_masks": [{"supervision": "masks", "masks": None, "gt_masks": 5}],
     "ExplainedSettings.explainer": [{"explainer": "grad-cam"}],
     "ExplainedSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],

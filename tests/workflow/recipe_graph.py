@@ -44,6 +44,7 @@ READ = {
     ("masks", "segmenters"): ("masks", "segmenters"),
     ("masks", "prior"): ("masks", "masks"),
     ("segmenters", "masks"): ("segmenters", "masks"),
+    ("segmenters", "classifier"): ("segmenters", "classifiers"),
     ("explanations", "classifier"): ("explanations", "classifiers"),
     ("explanations", "segmenter"): ("explanations", "segmenters"),
 }

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from wsss.settings import KINDS, CamsSettings, EnsembleSettings, FolderSettings, GuidedSettings, MasksSettings, Settings
+from wsss.settings import (
+    KINDS,
+    CamsSettings,
+    EnsembleSettings,
+    FolderSettings,
+    GuidedSettings,
+    MasksSettings,
+    SegmenterSettings,
+    Settings,
+)
 from wsss.settings.fields import named, references
 from wsss.text import listed
 
@@ -49,6 +58,14 @@ def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[P
 
 def unguided(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
     """Maps that are to be read as logits, of a classifier that has none of the background."""
+    if isinstance(settings, SegmenterSettings) and settings.classifier is not None:
+        classifier = recipes["classifiers"].get(settings.classifier)
+        if classifier is not None and not isinstance(classifier, GuidedSettings):
+            yield (
+                (kind, name, "classifier"),
+                f"only heatmaps of the objective guided are trained as segmentation, and "
+                f"classifiers.{settings.classifier} is {classifier.objective!r}; name a guided classifier",
+            )
     if isinstance(settings, CamsSettings) and settings.normalise == "softmax":
         classifier = recipes["classifiers"].get(settings.classifier)
         if classifier is not None and not isinstance(classifier, GuidedSettings):

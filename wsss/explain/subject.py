@@ -16,7 +16,8 @@ from torch import nn
 from wsss.data.transforms import MEAN, STD
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier, logits
-from wsss.models.segmenter import Segmenter
+from wsss.models.heatmaps import LAST
+from wsss.models.segmenter import Heatmaps, Segmenter
 
 
 def plain_output(output: Any) -> torch.Tensor:
@@ -141,16 +142,24 @@ class Subject:
 
 
 def subject_of(network: nn.Module, layer: str | None = None) -> Subject:
-    """A subject for the project's own networks: the features before a classifier's head, the deepest features of a
-    segmentation network's encoder (or another ``layer``'s output).
+    """A subject for the project's own networks: the features before a classifier's head, also of a guided one in the
+    place of a segmentation network; the deepest features of a segmentation network's encoder (or another ``layer``'s
+    output).
 
     Raises:
-        WsssError: Another network.
+        WsssError: Another network, or heatmaps that are gradients themselves.
     """
     if isinstance(network, Classifier):
         if layer is None:
             return Subject(network, "head", "head", "input", logits)
         return Subject(network, layer, read=logits)
+    if isinstance(network, Heatmaps):
+        if network.guidance_layer != LAST:
+            raise WsssError(
+                f"the heatmaps of this classifier are gradients at {network.guidance_layer!r}: they explain "
+                "already, and gradients of them are not to be had; explain the classifier"
+            )
+        return Subject(network, layer or "classifier.head", at="output" if layer else "input")
     if isinstance(network, Segmenter):
         return Subject(network, layer or "network.encoder", padded=network.padded)
     raise WsssError(

@@ -93,7 +93,8 @@ def supervision(artefact: Path) -> list[str]:
                 supplied[f"{few} ground-truth masks (heatmaps)"] = None
         elif manifest.get("untagged_left_out"):
             supplied[CHOICE] = None
-        weights = None if settings.get("warm_start") else settings.get("pretrained")
+        taken = settings.get("warm_start") or settings.get("supervision") == "classifier"
+        weights = None if taken else settings.get("pretrained")
         if weights is True:
             supplied["ImageNet"] = None
         elif isinstance(weights, str):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from wsss.settings.base import Count, NonNegative, Positive, Ref, ScatteredSettings, Splits, as_list
+from wsss.settings.base import Count, Neutral, NonNegative, Positive, Ref, ScatteredSettings, Splits, as_list
 from wsss.settings.masks import Crf, InferenceSettings
 from wsss.settings.training import TrainingSettings
 
@@ -27,8 +27,13 @@ class SegmenterSettings(TrainingSettings):
 
     masks: Annotated[str, Ref("masks")] | None = None
     """The pseudo-labels it learns from; needed unless ``supervision: masks``."""
-    supervision: Literal["pseudo", "masks"] = "pseudo"
-    """``masks``: learn from the ground-truth masks (fully supervised upper bound)."""
+    supervision: Literal["pseudo", "masks", "classifier"] = "pseudo"
+    """``masks``: learn from the ground-truth masks (fully supervised upper bound); ``classifier``: learn nothing, the
+    heatmaps of a guided classifier are the network."""
+    classifier: Annotated[Annotated[str, Ref("classifiers")] | None, Neutral(None)] = None
+    """The guided classifier with ``supervision: classifier``: its heatmaps of the background and of all classes, at the
+    layer where they were trained, are the logits of the pixels. No tags are used; all that concerns training has no
+    effect."""
     gt_masks: Count | Literal["all"] = "all"
     """From how many with ``supervision: masks``: that many training images, chosen by the seed and evenly over the
     tagged classes, are all that it sees. ``objective: guided`` with the same number has the same ones."""
@@ -49,6 +54,10 @@ class SegmenterSettings(TrainingSettings):
 
     @model_validator(mode="after")
     def _one_source(self) -> SegmenterSettings:
+        if (self.supervision == "classifier") != (self.classifier is not None):
+            raise ValueError("'supervision: classifier' and 'classifier: NAME' go together; set both or neither")
+        if self.supervision == "classifier" and (self.masks is not None or self.gt_masks != "all"):
+            raise ValueError("'supervision: classifier' learns from no masks; leave 'masks' and 'gt_masks' out")
         if self.supervision == "pseudo" and self.masks is None:
             raise ValueError(
                 "name the pseudo-labels ('masks: NAME'), or set 'supervision: masks' to learn from the true ones"

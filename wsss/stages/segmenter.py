@@ -1,4 +1,4 @@
-"""Training a segmentation network on pseudo-labels or ground truth."""
+"""Training a segmentation network on pseudo-labels or ground truth, or taking a guided classifier for one."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from pathlib import Path
 from wsss.data.few_masks import few_masks
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
-from wsss.models.segmenter import save_segmenter
+from wsss.models.segmenter import save_heatmaps, save_segmenter
 from wsss.objectives.segmentation import Segmentation
 from wsss.runtime.run import Run
 from wsss.settings import SegmenterSettings
 from wsss.store.masks import MaskFolder
 from wsss.training.checkpoint import keep_product
-from wsss.training.train import looked_at, prepare, train
+from wsss.training.train import check_classes, looked_at, prepare, train
 
 
 def make(run: Run) -> None:
     """Train the segmentation network of ``run.settings``; write weights and metrics.
 
     Raises:
-        WsssError: A training image has no mask, or there are fewer than the recipe asks for.
+        WsssError: A training image has no mask, or there are fewer than the recipe asks for; a classifier that is no
+            guided one, or has other classes.
     """
     settings: SegmenterSettings = run.settings
     index = Index.load(run.inputs["index"])
+    if settings.supervision == "classifier":
+        if not run.world.rank:
+            take_heatmaps(run, index)
+        return
     items = index.split("train")
     if settings.supervision == "masks":
         items = [item for item in items if item.mask is not None]
@@ -53,3 +58,13 @@ def make(run: Run) -> None:
     save_segmenter(run.out, network, settings, index.classes)
     keep_product(run)
     run.note(images=len(items))
+
+
+def take_heatmaps(run: Run, index: Index) -> None:
+    """Write a guided classifier as a segmentation network. Nothing is trained."""
+    if "classifier" not in run.inputs:
+        raise WsssError("--classifier: name the folder of the guided classifier")
+    folder = run.inputs["classifier"]
+    check_classes(folder, index.classes)
+    save_heatmaps(run.out, folder)
+    run.note(images=0)
