@@ -1,7 +1,7 @@
 r"""Train a segmentation network on pseudo-labels, or on the true ones (the upper bound); or take a guided classifier.
 
-Reads the index and a folder of pseudo-labels or a classifier; writes model.safetensors and metrics.jsonl. Resumes like the
-classifiers.
+Reads the index and a folder of pseudo-labels or a classifier; writes model.safetensors and metrics.jsonl. Resumes like
+the classifiers.
 
     python stages/segmenter.py --index results/scenes/index --masks results/scenes/s0/masks/p-noc \
         --out results/scenes/s0/segmenters/p-noc --settings '{"masks": "p-noc", "backbone": "resnet10t", ...}'

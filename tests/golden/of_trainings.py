@@ -74,4 +74,10 @@ CASES = [
     training(
         "segmenter", "supervised", {}, supervision="masks", gt_masks=6, batch_size=3, architecture="fpn", lr=0.002
     ),
+    Case(
+        "segmenter",
+        "heatmaps",
+        {"supervision": "classifier", "classifier": "x"},
+        {"classifier": "classifier.guided-input"},
+    ),
 ]
