@@ -168,7 +168,7 @@ def numbers_of(settings: ExplanationSettings, classes: Sequence[str]) -> list[in
     for name in settings.classes or ():
         if name not in classes:
             raise WsssError(f"classes: there is no class {name!r}{near(name, classes)} ({listed(classes)})")
-    return None if settings.classes is None else [list(classes).index(name) + 1 for name in settings.classes]
+    return None if settings.classes is None else sorted(list(classes).index(name) + 1 for name in settings.classes)
 
 
 def placed(at: Sequence[float], size: Sequence[int]) -> tuple[int, ...] | None:

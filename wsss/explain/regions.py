@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from wsss.errors import WsssError
-from wsss.explain.targets import Rows, Target
+from wsss.explain.targets import Rows, Target, of_every
 from wsss.settings.explaining import REGIONS
 
 SCORES = ("logit", "probability", "iou", "f1")
@@ -28,7 +28,7 @@ class Regions(Target):
     Args:
         classes: Output channels that are explained: ``predicted`` for those that the prediction of the image has,
             ``inside`` for those that it has within the region (with masks of classes: those that the masks have), or
-            numbers, the same for all images.
+            numbers, the same for all images and in this order.
         where: M. ``predicted``: argmax is c; ``confident``: and its probability is at least 0.5; ``given``: ``masks``;
             ``largest``, ``smallest``: that 8-connected component of the prediction; ``pixel``: the pixel ``at``;
             ``box``: the box ``at``; ``image``: every pixel.
@@ -63,13 +63,12 @@ class Regions(Target):
             there = labels if self.classes == "predicted" else self._inside(output, labels)
             wanted = torch.stack([(there == c).flatten(1).any(1) for c in range(output.shape[1])], 1)
             wanted[:, 0] &= self.background
+            image_idx, class_idx = wanted.nonzero(as_tuple=True)
         else:
             outside = [c for c in self.classes if not 0 <= c < output.shape[1]]
             if outside:
                 raise WsssError(f"class {outside[0]} is asked for, the network has classes 0 to {output.shape[1] - 1}")
-            wanted = torch.zeros(len(output), output.shape[1], dtype=torch.bool, device=output.device)
-            wanted[:, list(self.classes)] = True
-        image_idx, class_idx = wanted.nonzero(as_tuple=True)
+            image_idx, class_idx = of_every(len(output), self.classes, output.device)
         masks, valid = self._regions(output, labels, image_idx, class_idx)
         return Rows(image_idx, class_idx, None, masks, valid)
 

@@ -198,6 +198,9 @@ class ExplanationSettings(ExplainedSettings, ScatteredSettings):
     calibration_images: Annotated[int, Field(ge=0)] = 20
     """Masks of the training split that the threshold of the seeds' mIoU is chosen on; 0, or no masks: no mIoU. Maps of
     segmentation networks are no seeds, so for them there is none either."""
+    weights: Annotated[bool, Neutral(False)] = False
+    """Also how alike the weights of a classifier's classes are: the mean size of their correlations, which kernel usage
+    regularisation is to bring down."""
     pictures: Annotated[int, Field(ge=0, le=1000)] = 12
     """Images to picture, those with most explained classes first."""
 
@@ -217,10 +220,10 @@ class ExplanationSettings(ExplainedSettings, ScatteredSettings):
             for name in ("region", "at", "classes"):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name!r} is for segmentation networks; name a segmenter, or leave it out")
-        elif self.policy != "pred" or self.fill != "mean":
+        elif self.policy != "pred" or self.fill != "mean" or self.weights:
             raise ValueError(
-                "'policy' and 'fill' are for classifiers; a segmentation network has 'region', 'classes' and "
-                "'curve_fills'"
+                "'policy', 'fill' and 'weights' are for classifiers; a segmentation network has 'region', 'classes' "
+                "and 'curve_fills'"
             )
         numbers = {"pixel": 2, "box": 4}.get(self.region, 0)
         if len(self.at) != numbers:

@@ -29,8 +29,10 @@ from wsss.evaluate.thresholds import ThresholdCounts
 from wsss.explain.metrics.confidence import Others
 from wsss.explain.metrics.localisation import THRESHOLDS, seed_scores
 from wsss.explain.metrics.tables import FLAGS, DetectionTable, Tally, write_table
+from wsss.explain.metrics.weights import weight_correlation
 from wsss.explain.recipes import OfClasses, OfRegions, numbers_of
 from wsss.explain.seeds import SeedMaker, explainer_of
+from wsss.explain.subject import subject_of
 from wsss.inference.batches import views_of
 from wsss.inference.network import open_network
 from wsss.models.classifier import load_classifier
@@ -157,6 +159,9 @@ def write_tables(
         "calibration": [item.id for item in calibrating],
         "curves": tally.mean_curves(),
     }
+    if settings.weights:
+        weight = subject_of(load_classifier(run.inputs["classifier"])[0]).class_weights()[0]
+        result["weight_correlation"] = weight_correlation(weight.detach())
     if settings.of_regions:
         del result["policy"], result["seeds"], result["calibration"]
         result |= {"region": settings.region, "at": settings.at, "curve_fills": settings.curve_fills}

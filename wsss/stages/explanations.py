@@ -73,7 +73,8 @@ explained region. **Seed mIoU**: maps of the tags at one scale, threshold from a
 brackets the best threshold on the scored images themselves. **Deletion** and **insertion** are areas under curves of
 the class's probability, or of the IoU of what a segmentation network predicts with the explained region, while pixels
 go or come, those first that a map has highest; the fill stands for pixels that are away, **spread** is how far the
-areas lie apart over the fills, and in brackets stands the area of a random map. Cost is that of explaining, for all
+areas lie apart over the fills, and in brackets stands the area of a random map. **Weights**: mean size of the
+correlations between the weights of the classes. Cost is that of explaining, for all
 classes of an image.
 """
 
@@ -156,6 +157,8 @@ def long_form(dataset: str, one: Explained) -> list[tuple[Any, ...]]:
     rates = ("several_share", "zero_map_rate", "nan_rate", "improbable_rate", "images", "detections")
     rows += [(*head, "", "", name, one.metrics["summary"]["reference"][name]) for name in (*rates, *costs)]
     rows.append((*head, "", "", "seconds_per_image", one.seconds))
+    if "weight_correlation" in one.metrics:
+        rows.append((*head, "", "", "weight_correlation", one.metrics["weight_correlation"]))
     rows += [(*head, "", "", name, value) for name, value in (one.metrics.get("seeds") or {}).items()]
     return [(*row, one.network if one.of_regions else "") for row in rows]
 
@@ -195,12 +198,14 @@ def table(recipes: dict[str, list[Explained]]) -> str:
     known = OF_REGIONS if every[0].of_regions else METRICS
     shown = {head: metric for head, metric in known.items() if any(one.value(metric) is not None for one in every)}
     seeds = any(one.metrics.get("seeds") for one in every)
+    weights = any("weight_correlation" in one.metrics for one in every)
     cost: dict[str, Callable[[Explained], float]] = {
         "passes": lambda one: one.metrics["summary"]["reference"]["forwards_per_image"],
         "backward": lambda one: one.metrics["summary"]["reference"]["backwards_per_image"],
         "ms an image": lambda one: 1000 * one.seconds,
     }
-    heads = ["recipe", "explainer", *shown, *(["seed mIoU (best)"] if seeds else []), "zero maps", *cost]
+    further = [*(["seed mIoU (best)"] if seeds else []), *(["weights"] if weights else []), "zero maps"]
+    heads = ["recipe", "explainer", *shown, *further, *cost]
     rows = []
     for recipe, group in recipes.items():
         row = [recipe, group[0].explainer, *(_cell(group, metric) for metric in shown.values())]
@@ -208,6 +213,8 @@ def table(recipes: dict[str, list[Explained]]) -> str:
             told = [one.metrics.get("seeds") or {} for one in group]
             both = [_told([_percent(each.get(f"seed_{kind}miou")) for each in told]) for kind in ("", "oracle_")]
             row.append(f"{both[0]} ({both[1]})")
+        if weights:
+            row.append(_told([_percent(one.metrics.get("weight_correlation")) for one in group]))
         row.append(_told([_percent(one.metrics["summary"]["reference"]["zero_map_rate"]) for one in group]))
         row += [f"{mean(of(one) for one in group):.1f}" for of in cost.values()]
         rows.append(row)

@@ -231,7 +231,6 @@ def timed(
 ) -> tuple[Explanation, float, float | None]:
     """An explanation, the seconds it took, and the most memory on the device meanwhile in MiB (None on the CPU)."""
     cuda = subject.device if subject.device is not None and subject.device.type == "cuda" else None
-    subject.model_hash  # noqa: B018 - made once a subject, and no part of explaining an image
     if cuda is not None:
         torch.cuda.synchronize(cuda)
         torch.cuda.reset_peak_memory_stats(cuda)
