@@ -16,6 +16,7 @@ classifiers:
   p-oc: {objective: p-oc, ordinary: vanilla}
   p-noc: {objective: p-noc, ordinary: vanilla}
   guided: {objective: guided}
+  heated: {objective: guided}
 cams:
   plain: {classifier: vanilla}
   p-noc: {classifier: p-noc}
@@ -42,7 +43,7 @@ segmenters:
   pseudo: {masks: voted, predict: {crf: deeplab}}
   other: {masks: plain}
   second: {masks: again}
-  heat: {supervision: classifier, classifier: guided}
+  heat: {supervision: classifier, classifier: heated}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
   regions: {segmenter: pseudo, explainer: seg-grad-cam}
