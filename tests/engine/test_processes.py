@@ -51,9 +51,15 @@ TRAINED = {
         train_segmenter,
         SegmenterSettings(**{**SMALL, "lr": 0.0005}, supervision="masks", architecture="unet"),
     ),
+    "tagged": (
+        train_segmenter,
+        SegmenterSettings(
+            **{**SMALL, "lr": 0.0005}, supervision="masks", architecture="unet", gt_masks=4, tags=0.5, masked_share=None
+        ),
+    ),
     "c2am": (train_saliency, C2amSettings(**SMALL)),
 }
-OBJECTIVES = ["vanilla", "p-noc", "segmenter", "c2am"]
+OBJECTIVES = ["vanilla", "p-noc", "segmenter", "tagged", "c2am"]
 
 
 def run_of(name: str, given: dict[str, Path], out: Path, world: World | None = None) -> Run:

@@ -74,6 +74,9 @@ CASES = [
     training(
         "segmenter", "supervised", {}, supervision="masks", gt_masks=6, batch_size=3, architecture="fpn", lr=0.002
     ),
+    training(
+        "segmenter", "tagged", {}, supervision="masks", gt_masks=4, tags=0.5, batch_size=4, architecture="fpn", lr=0.002
+    ),
     Case(
         "segmenter",
         "heatmaps",

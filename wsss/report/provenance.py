@@ -87,6 +87,8 @@ def supervision(artefact: Path) -> list[str]:
         elif settings.get("supervision") == "masks":
             few = settings.get("gt_masks", "all")
             supplied["ground-truth masks" if few == "all" else f"{few} ground-truth masks, chosen by tags"] = None
+            if settings.get("tags"):
+                supplied["image tags"] = None
         elif settings.get("objective", TAGLESS[0]) not in TAGLESS:
             supplied["image tags"] = None
             if few := manifest.get("masks_looked_at"):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Count, Neutral, NonNegative, Positive, Ref, ScatteredSettings, Splits, as_list
+from wsss.settings.base import Count, Neutral, NonNegative, Positive, Ref, ScatteredSettings, Splits, as_list, as_number
 from wsss.settings.masks import Crf, InferenceSettings
 from wsss.settings.training import TrainingSettings
 
@@ -37,6 +37,13 @@ class SegmenterSettings(TrainingSettings):
     gt_masks: Count | Literal["all"] = "all"
     """From how many with ``supervision: masks``: that many training images, chosen by the seed and evenly over the
     tagged classes, are all that it sees. ``objective: guided`` with the same number has the same ones."""
+    tags: Annotated[NonNegative, Neutral(0.0)] = 0.0
+    """With ``supervision: masks``, weight of a classification loss on the tags of all training images: a linear layer
+    on the encoder's pooled features learns them beside the pixels of the images whose mask is shown, and is left out in
+    the end. What ``objective: guided`` learns from, too. 0: tags are not used."""
+    masked_share: Annotated[Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] | None, Neutral(0.5)] = 0.5
+    """With ``tags``: share of the views of an epoch that are of images with a shown mask, drawn with repetition; null:
+    every image once an epoch."""
     architecture: Literal["deeplabv3plus", "deeplabv3", "unet", "fpn", "pan", "upernet"] = "deeplabv3plus"
     """Architecture of segmentation-models-pytorch."""
     output_stride: Literal[8, 16, 32] = 16
@@ -58,6 +65,10 @@ class SegmenterSettings(TrainingSettings):
             raise ValueError("'supervision: classifier' and 'classifier: NAME' go together; set both or neither")
         if self.supervision == "classifier" and (self.masks is not None or self.gt_masks != "all"):
             raise ValueError("'supervision: classifier' learns from no masks; leave 'masks' and 'gt_masks' out")
+        if self.tags and self.supervision != "masks":
+            raise ValueError("'tags' stand beside ground-truth masks; set 'supervision: masks', or leave it out")
+        if self.masked_share != 0.5 and not self.tags:
+            raise ValueError("'masked_share' has no effect without 'tags'; set it, or leave it out")
         if self.supervision == "pseudo" and self.masks is None:
             raise ValueError(
                 "name the pseudo-labels ('masks: NAME'), or set 'supervision: masks' to learn from the true ones"

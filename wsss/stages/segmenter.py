@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from wsss.data.few_masks import few_masks
+import numpy as np
+
+from wsss.data.few_masks import few_masks, masks_of
 from wsss.data.index import Index, Item
+from wsss.data.sampling import masked_chances
 from wsss.errors import WsssError
 from wsss.models.segmenter import save_heatmaps, save_segmenter
 from wsss.objectives.segmentation import Segmentation
+from wsss.objectives.tagged_segmentation import TaggedSegmentation
 from wsss.runtime.run import Run
 from wsss.settings import SegmenterSettings
 from wsss.store.masks import MaskFolder
@@ -30,7 +35,16 @@ def make(run: Run) -> None:
             take_heatmaps(run, index)
         return
     items = index.split("train")
-    if settings.supervision == "masks":
+    chances: np.ndarray | None = None
+    mask_of: Callable[[Item], Path | np.ndarray]
+    if settings.tags:
+        items = index.training_items()
+        shown = looked_at(run, few_masks(index, settings.gt_masks, run.args.seed), settings.gt_masks)
+        mask_of = masks_of(shown)
+        if settings.masked_share is not None:
+            ids = {item.id for item in shown}
+            chances = masked_chances(np.array([item.id in ids for item in items]), settings.masked_share)
+    elif settings.supervision == "masks":
         items = [item for item in items if item.mask is not None]
         if not items:
             raise WsssError(
@@ -39,9 +53,7 @@ def make(run: Run) -> None:
         if settings.gt_masks != "all":
             items = looked_at(run, few_masks(index, settings.gt_masks, run.args.seed), settings.gt_masks)
 
-        def mask_of(item: Item) -> Path:
-            assert item.mask is not None  # as chosen above
-            return item.mask
+        mask_of = masks_of(items)
     else:
         if "masks" not in run.inputs:
             raise WsssError("--masks: name the folder of pseudo-labels to learn from")
@@ -52,7 +64,9 @@ def make(run: Run) -> None:
             return masks.file(item.id)
 
     device = prepare(run)
-    network = train(run, Segmentation(settings, len(index.classes)), items, len(index.classes), device, mask_of)
+    goal = TaggedSegmentation if settings.tags else Segmentation
+    objective = goal(settings, len(index.classes))
+    network = objective.kept(train(run, objective, items, len(index.classes), device, mask_of, chances))
     if run.world.rank:
         return
     save_segmenter(run.out, network, settings, index.classes)
