@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from wsss.cli.flags import positive
 from wsss.errors import WsssError
@@ -204,7 +204,8 @@ class _Network:
 
             from wsss.data.images import read_mask
 
-            usual = "inside" if self.args.region in ("pixel", "box", "given") else "predicted"
+            inside = self.args.region in ("pixel", "box", "given")
+            usual: Literal["inside", "predicted"] = "inside" if inside else "predicted"
             mask = None if self.args.mask is None else torch.from_numpy(read_mask(self.args.mask)).long()[None]
             return Regions(
                 [c + 1 for c in self.only] if self.only else usual,

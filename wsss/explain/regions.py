@@ -59,7 +59,7 @@ class Regions(Target):
     def rows(self, output: torch.Tensor, single_label: bool = False) -> Rows:
         self._check(output)
         labels = output.argmax(1)
-        if self.classes in ("predicted", "inside"):
+        if isinstance(self.classes, str):
             there = labels if self.classes == "predicted" else self._inside(output, labels)
             wanted = torch.stack([(there == c).flatten(1).any(1) for c in range(output.shape[1])], 1)
             wanted[:, 0] &= self.background

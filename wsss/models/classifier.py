@@ -107,10 +107,12 @@ def logits(maps: torch.Tensor) -> torch.Tensor:
 def build_classifier(settings: ClassifierSettings, classes: int, warm_start: Path | None = None) -> Classifier:
     """A classifier with the weights that the settings (or another classifier's folder) say."""
     pretrained = settings.pretrained is True and warm_start is None
-    guided = isinstance(settings, GuidedSettings)
+    scale, layer = None, LAST
+    if isinstance(settings, GuidedSettings):
+        scale, layer = settings.heatmap_scale, settings.guidance_layer
     network = Classifier(
         settings.backbone, classes, settings.output_stride, pretrained, settings.head, settings.kur_alpha,
-        settings.heatmap_scale if guided else None, settings.guidance_layer if guided else LAST,
+        scale, layer,
     )  # fmt: skip
     if warm_start is not None:
         return _fill(network, warm_start)
