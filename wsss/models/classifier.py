@@ -107,7 +107,8 @@ def logits(maps: torch.Tensor) -> torch.Tensor:
 def build_classifier(settings: ClassifierSettings, classes: int, warm_start: Path | None = None) -> Classifier:
     """A classifier with the weights that the settings (or another classifier's folder) say."""
     pretrained = settings.pretrained is True and warm_start is None
-    scale, layer = None, LAST
+    scale: float | None = None
+    layer = LAST
     if isinstance(settings, GuidedSettings):
         scale, layer = settings.heatmap_scale, settings.guidance_layer
     network = Classifier(
