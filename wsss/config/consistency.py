@@ -9,6 +9,7 @@ from wsss.settings import (
     KINDS,
     CamsSettings,
     EnsembleSettings,
+    ExplanationSettings,
     FolderSettings,
     GuidedSettings,
     MasksSettings,
@@ -52,6 +53,8 @@ def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[P
         yield (kind, name, "rule"), settings.rule, settings.members, "use 'mean'"
     if getattr(settings, "supervision", None) == "masks" and kind == "segmenters":
         yield (kind, name, "supervision"), "masks", (), "leave this recipe out"
+    if isinstance(settings, ExplanationSettings) and settings.region == "given":
+        yield (kind, name, "region"), "given", (), "take another region"
     if isinstance(settings, GuidedSettings) and settings.gt_masks:
         yield (kind, name, "gt_masks"), settings.gt_masks, (), "set it to 0"
 
