@@ -54,7 +54,7 @@ TRAINED = {
     "tagged": (
         train_segmenter,
         SegmenterSettings(
-            **{**SMALL, "lr": 0.0005}, supervision="masks", architecture="unet", gt_masks=4, tags=0.5, masked_share=None
+            **{**SMALL, "lr": 0.0002}, supervision="masks", architecture="unet", gt_masks=4, tags=0.5, masked_share=None
         ),
     ),
     "c2am": (train_saliency, C2amSettings(**SMALL)),
