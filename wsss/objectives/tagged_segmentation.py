@@ -37,7 +37,8 @@ class Tagged(Trainable):
     def __init__(self, segmenter: Segmenter, classes: int) -> None:
         super().__init__()
         self.segmenter = segmenter
-        self.tags = nn.Linear(segmenter.network.encoder.out_channels[-1], classes)
+        encoder: Any = segmenter.network.get_submodule("encoder")
+        self.tags = nn.Linear(encoder.out_channels[-1], classes)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of pixels (B, C + 1, H, W) and of tags (B, C) of normalised images (B, 3, H, W)."""
@@ -46,7 +47,7 @@ class Tagged(Trainable):
         def catch(_: nn.Module, __: Any, features: list[torch.Tensor]) -> None:
             caught.append(features[-1])
 
-        handle = self.segmenter.network.encoder.register_forward_hook(catch)
+        handle = self.segmenter.network.get_submodule("encoder").register_forward_hook(catch)
         try:
             pixels = self.segmenter(images)
         finally:

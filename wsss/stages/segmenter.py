@@ -64,7 +64,7 @@ def make(run: Run) -> None:
             return masks.file(item.id)
 
     device = prepare(run)
-    goal = TaggedSegmentation if settings.tags else Segmentation
+    goal: type[Segmentation | TaggedSegmentation] = TaggedSegmentation if settings.tags else Segmentation
     objective = goal(settings, len(index.classes))
     network = objective.kept(train(run, objective, items, len(index.classes), device, mask_of, chances))
     if run.world.rank:
