@@ -1,6 +1,6 @@
-"""Explain a classifier's decisions, and measure the explanations.
+"""Explain what a classifier or a segmentation network predicts, and measure the explanations.
 
-Reads the index and a classifier; writes HDF5 shards of raw signed maps, metrics.json, classes.csv, detections.csv and
+Reads the index and a network; writes HDF5 shards of raw signed maps, metrics.json, classes.csv, detections.csv and
 pictures.png (see wsss.stages.explanation). What is made is kept when a killed run is started again. Several jobs may
 share the images (--shard I/N).
 """
@@ -14,7 +14,11 @@ VERSION = 1
 stage = Stage(
     __doc__,
     settings=ExplanationSettings,
-    inputs={"index": "dataset index", "classifier": "classifier to look into"},
+    inputs={"index": "dataset index"},
+    optional={
+        "classifier": "classifier to look into",
+        "segmenter": "segmentation network to look into, instead of a classifier",
+    },
     scattered=True,
 )
 

@@ -1,7 +1,7 @@
-r"""Train a segmentation network on pseudo-labels, or on the true ones (the upper bound).
+r"""Train a segmentation network on pseudo-labels, or on the true ones (the upper bound); or take a guided classifier.
 
-Reads the index and a folder of pseudo-labels, with soft_weight also the probabilities beside them; writes
-model.safetensors and metrics.jsonl. Resumes like the classifiers.
+Reads the index and a folder of pseudo-labels, with soft_weight also the probabilities beside them, or a classifier;
+writes model.safetensors and metrics.jsonl. Resumes like the classifiers.
 
     python stages/segmenter.py --index results/scenes/index --masks results/scenes/s0/masks/p-noc \
         --out results/scenes/s0/segmenters/p-noc --settings '{"masks": "p-noc", "backbone": "resnet10t", ...}'
@@ -17,7 +17,10 @@ stage = Stage(
     __doc__,
     settings=Segmenter,
     inputs={"index": "dataset index"},
-    optional={"masks": "pseudo-labels to learn from (not with supervision: masks)"},
+    optional={
+        "masks": "pseudo-labels to learn from (with supervision: pseudo)",
+        "classifier": "guided classifier that is the network (with supervision: classifier)",
+    },
     distributed=True,
 )
 

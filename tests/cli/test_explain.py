@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from wsss.explain import Regions
 from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
 from wsss.store.manifest import write_manifest
@@ -80,10 +81,74 @@ def test_options_and_places(wsss, photo, classifier):
 
 def test_a_segmentation_network(wsss, photo, segmenter):
     code, said, _ = wsss("explain", segmenter, photo, "--classes", "red")
-    assert code == 0 and (photo.parent / "photo-seg-grad-cam.png").is_file()
+    assert code == 0 and (photo.parent / "photo-seg-hires-grad-cam.png").is_file()
     assert said.count("yes") == 1
     code, _, error = wsss("explain", segmenter, photo, "--option", "windw=3")
-    assert code == 2 and "options of seg-grad-cam: " in error and "'windw'" in error
+    assert code == 2 and "seg-hires-grad-cam has no option 'windw'" in error
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Regions]:
+    """The targets that a segmentation network was asked about, and the maps' classes."""
+    found: list[Regions] = []
+    rows = Regions.rows
+
+    def seen(self, output, single_label=False):
+        made = rows(self, output, single_label)
+        found.append((self, made, output))
+        return made
+
+    monkeypatch.setattr(Regions, "rows", seen)
+    return found
+
+
+def test_a_pixel_and_a_box_of_the_photo(wsss, photo, segmenter, asked):
+    """In pixels of the photo, however small the network sees it; the class is the one that is predicted there."""
+    assert wsss("explain", segmenter, photo, "--at", "24", "40", "--max-side", "32")[0] == 0
+    target, rows, output = asked[-1]
+    assert (target.where, target.at, output.shape[2:]) == ("pixel", (12, 20), (24, 32))
+    label = int(output.argmax(1)[0, 12, 20])
+    assert rows.class_idx.tolist() == ([label] if label else [])
+    assert (
+        wsss("explain", segmenter, photo, "--at", "3", "4", "21", "64", "--max-side", "32", "--classes", "red")[0] == 0
+    )
+    target, rows, _ = asked[-1]
+    assert (target.where, target.at, rows.class_idx.tolist()) == ("box", (1, 2, 11, 32), [1])
+    assert int(rows.masks.sum()) == 10 * 30
+
+
+def test_a_part_of_the_prediction_and_a_mask(wsss, photo, segmenter, asked):
+    assert wsss("explain", segmenter, photo, "--region", "largest", "--classes", "red")[0] == 0
+    assert asked[-1][0].where == "largest"
+    mask = np.zeros((48, 64), np.uint8)
+    mask[10:20, 10:30] = 2
+    Image.fromarray(mask).save(photo.parent / "mask.png")
+    code, said, _ = wsss("explain", segmenter, photo, "--mask", "mask.png")
+    assert code == 0 and asked[-1][1].class_idx.tolist() == [2] and int(asked[-1][1].masks.sum()) == 200
+    assert next(line for line in said.splitlines() if "yes" in line).startswith("green")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--at", "1"), "needs no numbers after --at"),
+        (("--at", "48", "2"), "the photo has 48 rows and 64 columns"),
+        (("--at", "5", "2", "5", "9"), "the photo has 48 rows"),
+        (("--region", "box", "--at", "1", "2"), "needs 4 numbers"),
+        (("--region", "given"), "--mask go together"),
+        (("--explainer", "minmax-cam"), "is for classifiers"),
+    ],
+)
+def test_regions_that_are_none(wsss, photo, segmenter, args, said):
+    code, _, error = wsss("explain", segmenter, photo, *args)
+    assert code == 2 and said in error and error.count("\n") == 1
+
+
+def test_a_classifier_has_no_regions(wsss, photo, classifier):
+    code, _, error = wsss("explain", classifier, photo, "--at", "1", "2")
+    assert code == 2 and "are for segmentation networks" in error
+    code, _, error = wsss("explain", classifier, photo, "--explainer", "seg-grad-cam")
+    assert code == 2 and "is for regions of segmentation networks" in error and "grad-cam" in error
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,17 @@ REFUSALS = {
         "{dataset: [scenes, photos], segmenters: {best: {supervision: masks}}}",
         ["segmenters.best.supervision: 'masks' needs ground-truth masks, but datasets.photos has none"],
     ),
+    "regions of masks where there are none": (
+        "{dataset: [scenes, photos], classifiers: {v: {objective: vanilla}, g: {objective: guided, gt_masks: 0}}, "
+        "segmenters: {g: {supervision: classifier, classifier: g}, v: {supervision: classifier, classifier: v}}, "
+        "explanations: {e: {segmenter: g, region: given}}}",
+        [
+            "explanations.e.region: 'given' needs ground-truth masks, but datasets.photos has none; set "
+            "datasets.photos.masks, or take another region",
+            "segmenters.v.classifier: only heatmaps of the objective guided are trained as segmentation, and "
+            "classifiers.v is 'vanilla'; name a guided classifier",
+        ],
+    ),
     "few masks where there are none": (
         "{dataset: [scenes, photos], classifiers: {few: {objective: guided, gt_masks: 5}, no: {objective: guided, "
         "gt_masks: 0}}}",

@@ -109,7 +109,7 @@ def test_heatmaps_as_logits_against_one_view_at_a_time(tiny_index, tmp_path, mak
 
 def test_heatmaps_as_logits_want_a_guided_classifier(tiny_index, classifier, make_run):
     settings = CamsSettings(classifier="x", normalise="softmax")
-    with pytest.raises(WsssError, match="no map of the background; 'normalise: softmax' is for"):
+    with pytest.raises(WsssError, match="no map of the background; 'normalise: softmax' and"):
         write_cams(make_run(settings, {"index": tiny_index, "classifier": classifier[1]}))
 
 

@@ -17,6 +17,7 @@ from wsss.data.index import Index
 from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find
 from wsss.explain.metrics import ExplainedBatch, Metrics, measure, measure_seeds, seed_scores
+from wsss.explain.metrics.weights import weight_correlation
 from wsss.models.classifier import Classifier, load_classifier, logits
 from wsss.runtime.shard import Shard
 from wsss.settings import CamsSettings, ExplanationSettings
@@ -120,7 +121,7 @@ def test_noise_follows_the_seed_and_the_image_whoever_makes_it(make_run, tiny_in
     ("settings", "said"),
     [
         ({"explainer": "gradcam"}, "did you mean 'grad-cam'"),
-        ({"explainer": "seg-grad-cam"}, "unknown explainer"),
+        ({"explainer": "seg-grad-cam"}, "is for regions of segmentation networks"),
         ({"explainer": "score-cam", "explainer_options": {"top_channel": 3}}, "did you mean 'top_channels'"),
         ({"explainer": "external:lime"}, "external:captum:NAME"),
         ({"explainer": "cam", "explainer_options": {"a": 1}}, "no option 'a'"),
@@ -232,6 +233,27 @@ def test_killed_and_shared_explanations_are_those_of_one_run(make_run, tiny_inde
 
     for name in ("metrics.json", "classes.csv", "detections.csv", "pictures.png"):
         assert (whole / name).read_bytes() == (shared / name).read_bytes() == (run.out / name).read_bytes()
+
+
+def test_correlations_of_the_weights_of_classes(make_run, tiny_index, classifier):
+    out = explain(make_run, tiny_index, classifier, policy="gt", weights=True)
+    weight = load_classifier(classifier)[0].head.weight.detach().flatten(1).numpy()
+    told = json.loads((out / "metrics.json").read_text())["weight_correlation"]
+    assert told == pytest.approx(abs(np.corrcoef(weight)[0, 1]), abs=1e-6)
+    run = make_run(None, {"index": tiny_index, "explanations.0": out}, "table")
+    run.args.dataset = "tiny"
+    write_comparison(run)
+    assert "| weights |" in (run.out / "explanations.md").read_text()
+
+
+def test_the_mean_over_pairs_of_classes():
+    weight = torch.randn(4, 9, generator=torch.Generator().manual_seed(0))
+    pairs = [abs(np.corrcoef(weight[a], weight[b])[0, 1]) for a in range(4) for b in range(a)]
+    assert weight_correlation(weight) == pytest.approx(np.mean(pairs))
+    weight[2] = 0.5  # constant: it correlates with nothing
+    left = [abs(np.corrcoef(weight[a], weight[b])[0, 1]) for a, b in ((0, 1), (0, 3), (1, 3))]
+    assert weight_correlation(weight) == pytest.approx(np.mean(left))
+    assert weight_correlation(weight[:1]) is None and weight_correlation(torch.ones(3, 2)) is None
 
 
 def test_a_few_images_evenly_spaced():

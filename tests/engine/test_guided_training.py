@@ -12,8 +12,12 @@ import torch
 from tests.engine.tiny_training import SMALL
 from wsss.data.few_masks import few_masks
 from wsss.data.index import Index, write_index
+from wsss.data.loading import Batch
 from wsss.errors import WsssError
+from wsss.losses.base import TrainingStep
 from wsss.models.classifier import build_classifier, load_classifier, load_judge
+from wsss.models.segmenter import load_segmenter
+from wsss.objectives.tagged_segmentation import TaggedSegmentation
 from wsss.report.provenance import supervision
 from wsss.settings import GuidedSettings, SegmentationSettings, VanillaSettings
 from wsss.stages.classifier import make as train_classifier
@@ -55,6 +59,53 @@ def test_both_look_at_the_same_few_masks_and_at_no_other(few_index, make_run):
     assert supervision(finished(run, "segmenter")) == ["4 ground-truth masks, chosen by tags"]
     others = few_masks(Index.load(index), 4, 4)
     assert any(not item.mask.exists() for item in others), "another seed has other masks"
+
+
+def test_a_segmenter_learns_tags_of_all_beside_the_same_few_masks(few_index, make_run, stopped_at_every_step):
+    index, chosen = few_index
+    settings = SegmentationSettings(**SHORT, supervision="masks", gt_masks=4, tags=0.5, architecture="unet")
+    run = make_run(settings, {"index": index}, "tagged", seed=3)
+    train_segmenter(run)
+    assert (run.facts["masks_looked_at"], run.facts["gt_masks"], run.facts["images"]) == (4, chosen, 12)
+    assert supervision(finished(run, "segmenter")) == ["image tags", "4 ground-truth masks, chosen by tags"]
+    lines = [json.loads(line) for line in (run.out / "metrics.jsonl").read_text().splitlines()]
+    assert any(line["pixels"] > 0 for line in lines) and all(line["tags"] > 0 for line in lines)  # some show no mask
+    assert not [name for name in load_segmenter(run.out)[0].state_dict() if "tags" in name]
+    cut = make_run(settings, {"index": index}, "cut", seed=3)
+    assert stopped_at_every_step(train_segmenter, cut) == 3
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert (cut.out / name).read_bytes() == (run.out / name).read_bytes()
+
+
+def test_pixels_and_tags_against_a_plain_second_writing():
+    torch.manual_seed(0)
+    settings = SegmentationSettings(**SHORT, supervision="masks", tags=0.25, architecture="unet")
+    made = TaggedSegmentation(settings, 2)
+    network = made.networks["segmenter"].eval()
+    masks = torch.full((3, 64, 64), 255)
+    masks[1, :20], masks[1, 20:30, 5:] = 2, 0
+    labels = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    images = torch.randn(3, 3, 64, 64)
+    (loss,) = made.losses(Batch(images, labels, torch.zeros(3), masks), TrainingStep(0, 0.0))
+    scores = made.kept(network)(images)
+    features = network.segmenter.network.encoder(images)[-1].mean((2, 3))
+    guessed = features @ network.tags.weight.T + network.tags.bias
+    pixels = []
+    for y in range(64):
+        for x in range(64):
+            if masks[1, y, x] != 255:
+                target = torch.full((3,), settings.label_smoothing / 3)
+                target[masks[1, y, x]] += 1 - settings.label_smoothing
+                pixels.append(-(target * scores[1, :, y, x].log_softmax(0)).sum())
+    p = guessed.sigmoid()
+    tags = -(labels * p.log() + (1 - labels) * (1 - p).log()).mean()
+    torch.testing.assert_close(loss.value, torch.stack(pixels).mean() + 0.25 * tags, atol=1e-5, rtol=1e-4)
+    new = {name for name, _ in network.named_parameters() if network.is_new(name)}
+    assert {"tags.weight", "tags.bias"} <= new and not [name for name in new if ".encoder." in name]
+    refused = (({"tags": 1.0, "masks": "x"}, "stand beside"), ({"masks": "x", "masked_share": None}, "has no effect"))
+    for wrong, said in refused:
+        with pytest.raises(ValueError, match=said):
+            SegmentationSettings(**wrong)
 
 
 def test_a_segmenter_on_all_masks_is_as_it_was(tiny_index, make_run):

@@ -74,9 +74,15 @@ TRAINED = {
         train_segmenter,
         CoTrainingSettings(**{**SMALL, "lr": 0.0001}, supervision="masks", architecture="unet"),
     ),
+    "tagged": (
+        train_segmenter,
+        SegmentationSettings(
+            **{**SMALL, "lr": 0.0002}, supervision="masks", architecture="unet", gt_masks=4, tags=0.5, masked_share=None
+        ),
+    ),
     "c2am": (train_saliency, C2amSettings(**SMALL)),
 }
-OBJECTIVES = ["vanilla", "p-noc", "segmenter", "ema-teacher", "early-learning", "co-training", "c2am"]
+OBJECTIVES = ["vanilla", "p-noc", "segmenter", "ema-teacher", "early-learning", "co-training", "tagged", "c2am"]
 
 
 def run_of(name: str, given: dict[str, Path], out: Path, world: World | None = None) -> Run:

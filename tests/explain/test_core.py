@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.explain.nets import Deep, Pooled, images, pooled, seeded
 from wsss.errors import WsssError
-from wsss.explain import Classes, Subject, find, names, subject_of
+from wsss.explain import Classes, Regions, Subject, find, names, subject_of
 from wsss.explain.forward_pass import ranks
 from wsss.explain.targets import chosen
 from wsss.models.classifier import Classifier
@@ -272,3 +272,40 @@ def test_half_precision_gives_fp32_maps(name):
     torch.testing.assert_close(exact, usual)
     if name not in ("ablation-cam", "seg-ablation-cam"):  # scores near zero divide there
         assert (made - usual).abs().max() < 0.15 * usual.abs().max()
+
+
+def test_the_hash_of_the_weights_is_made_when_it_is_asked_for(monkeypatch):
+    subject = deep()
+    asked = []
+    made_of = type(subject).model_hash.func
+    monkeypatch.setattr(type(subject), "model_hash", property(lambda self: (asked.append(1), made_of(self))[1]))
+    about = find("grad-cam")()(subject, images(2), EVERY).about
+    assert not asked and "model" not in about
+    assert len(about["model"]) == 64 and about["model"] == about["model"] and len(asked) == 1 and "model" in about
+    with pytest.raises(KeyError, match="colour"):
+        about["colour"]
+
+
+def test_rows_are_in_the_order_of_the_classes_that_are_asked_for():
+    subject, x = deep(), images(2)
+    made = find("grad-cam")()(subject, x, Classes("pred", only=[3, 0, 2, 3]))
+    assert made.class_idx.tolist() == [3, 0, 2] * 2 and made.image_idx.tolist() == [0, 0, 0, 1, 1, 1]
+    for row, c in enumerate(made.class_idx.tolist()):
+        alone = find("grad-cam")()(subject, x, Classes("pred", only=[c])).maps[row // 3]
+        torch.testing.assert_close(made.maps[row], alone)
+    rows = Regions([2, 1], "image").rows(torch.zeros(2, 3, 4, 4))
+    assert rows.class_idx.tolist() == [2, 1, 2, 1] and rows.masks.all()
+
+
+def test_gradients_that_are_constant_around_an_image_say_so(caplog):
+    x = images(1).requires_grad_()
+    for act, warns in ((None, True), (nn.Softplus(), False)):
+        caplog.clear()
+        made = find("gradient")()(Subject(seeded(Pooled, act=act)), x, EVERY, differentiable=True)
+        assert ("with respect to the images is zero" in caplog.text) == warns
+        (second,) = torch.autograd.grad(made.maps.square().sum(), x)
+        assert (second.abs().max() == 0) == warns
+    caplog.clear()
+    find("gradient")()(Subject(seeded(Pooled)), images(1), EVERY, differentiable=True)  # by the weights
+    find("gradient")()(Subject(seeded(Pooled)), x, EVERY)
+    assert not caplog.text

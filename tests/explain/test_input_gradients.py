@@ -9,7 +9,7 @@ from torch import nn
 from tests.explain.nets import Affine, Pooled, images, pooled, seeded
 from wsss.errors import WsssError
 from wsss.explain import Classes, Subject, find
-from wsss.explain.postprocess import resize
+from wsss.explain.methods.full_grad import FullGrad
 
 EVERY = Classes("pred", only=range(4))
 THREE = Classes("pred", only=range(3))
@@ -136,8 +136,53 @@ def test_full_grad_by_hand():
     norm = network.body[1]
     shift = norm.bias - norm.running_mean * norm.weight / (norm.running_var + norm.eps).sqrt()
     terms = [slope1[0] * network.body[0].bias[:, None, None], slope2[0] * shift[:, None, None]]
-    expected = scaled(gradient * x[0]) + sum(resize(scaled(t)[None], (8, 8))[0] for t in terms)
+    expected = scaled(gradient * x[0]) + sum(enlarged(scaled(t)) for t in terms)
     torch.testing.assert_close(maps("full-grad", Subject(network), x=x)[1], expected.detach(), **CLOSE)
+
+
+def enlarged(term: torch.Tensor, size: int = 8) -> torch.Tensor:
+    """A map (h, h) at (size, size) as the authors resize: the centres of the corners' cells stay in the corners."""
+    found = torch.empty(size, size)
+    at = [n * (len(term) - 1) / (size - 1) for n in range(size)]
+    for y, v in enumerate(at):
+        for x, u in enumerate(at):
+            top, left = min(int(v), len(term) - 2), min(int(u), len(term) - 2)
+            a, b = v - top, u - left
+            upper = (1 - b) * term[top, left] + b * term[top, left + 1]
+            found[y, x] = (1 - a) * upper + a * ((1 - b) * term[top + 1, left] + b * term[top + 1, left + 1])
+    return found
+
+
+@pytest.mark.parametrize("act", [nn.ReLU6(inplace=True), nn.ReLU6(), nn.Hardtanh(-0.4, 0.7)])
+def test_clipping_layers_add_constants(act):
+    """Where such a layer is saturated its output is a constant, which is one more bias of the score."""
+    network, x = seeded(Pooled, act=act).eval(), 9 * images(2, 8)
+    with torch.no_grad():
+        shown = network.body[:3](x)
+    high, low = getattr(act, "max_val", 6.0), act.min_val
+    assert 0.05 < float((shown >= high).float().mean()) < 0.95
+    terms, seen = [], FullGrad._complete
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FullGrad, "_complete", lambda self, t, s: (terms.append((t, s)), seen(self, t, s)))
+        made = maps("full-grad", Subject(network), Classes("pred", only=[1]), x)
+    assert made.shape == (2, 8, 8)
+    ((found, scores),) = terms
+    total = sum(term.flatten(1).sum(1) for term in found)
+    torch.testing.assert_close(total, scores, atol=1e-4, rtol=1e-4)
+    leaf = shown.clone().requires_grad_()
+    score = network.fc(network.body[3:](leaf.clone()).mean((2, 3)))[:, 1]
+    (slope,) = torch.autograd.grad(score.sum(), leaf)
+    constant = torch.where(shown >= high, high, torch.where(shown <= low, low, 0.0))
+    assert any(torch.allclose(term, slope * constant, atol=1e-5) for term in found if term.shape == slope.shape)
+
+
+def test_full_grad_of_a_photo_backbone():
+    """MobileNetV2 has ReLU6 within its batch normalisations."""
+    import timm
+
+    network = seeded(timm.create_model, "mobilenetv2_035", num_classes=3)
+    made = maps("full-grad", Subject(network), Classes("pred", only=[1]), 20 * images(1, 32))
+    assert made.isfinite().all() and made.max() > 0
 
 
 def test_full_grad_of_the_projects_classifier_and_refusals():

@@ -105,4 +105,13 @@ CASES = [
     training(
         "segmenter", "supervised", {}, supervision="masks", gt_masks=6, batch_size=3, architecture="fpn", lr=0.002
     ),
+    training(
+        "segmenter", "tagged", {}, supervision="masks", gt_masks=4, tags=0.5, batch_size=4, architecture="fpn", lr=0.002
+    ),
+    Case(
+        "segmenter",
+        "heatmaps",
+        {"supervision": "classifier", "classifier": "x"},
+        {"classifier": "classifier.guided-input"},
+    ),
 ]

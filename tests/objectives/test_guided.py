@@ -18,10 +18,12 @@ from wsss.explain.subject import Subject
 from wsss.explain.targets import Classes
 from wsss.losses.base import TrainingStep
 from wsss.models.backbone import feature_maps
-from wsss.models.classifier import logits
+from wsss.models.classifier import load_classifier, logits, save_classifier
+from wsss.models.heatmaps import heatmap
 from wsss.objectives import find
-from wsss.objectives.guided import LEAST, GuidedObjective, class_subset, heatmap, pixel_loss
+from wsss.objectives.guided import LEAST, GuidedObjective, class_subset, pixel_loss
 from wsss.settings import GuidedSettings, Ramp
+from wsss.store.manifest import write_manifest
 
 START = TrainingStep(0, 0.0)
 LAYERS = ["last", "backbone.layer3", "backbone.layer1", "input"]
@@ -317,6 +319,31 @@ def test_it_is_found_by_its_name_and_keeps_a_classifier_with_a_background(batch)
     kept = made.kept(trained)
     assert kept(batch.images).shape[1] == 3
     torch.testing.assert_close(kept.pixel_logits(batch.images), trained(batch.images).maps * 0.5)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_what_is_read_is_what_was_trained(batch, layer, tmp_path):
+    """Heatmaps of the stored classifier, also within inference mode, against those of the training."""
+    made = goal(layer, heatmap_scale=0.5, batch_norm="fixed")
+    expected, _ = heatmaps_of(made, batch.images)
+    save_classifier(tmp_path, made.kept(made.networks["classifier"]), made.settings, ["a", "b", "c"])
+    write_manifest(tmp_path, {"settings": made.settings.model_dump(mode="json")})
+    network = load_classifier(tmp_path)[0].eval()
+    with torch.inference_mode():
+        found = network.pixel_logits(batch.images.clone())
+    torch.testing.assert_close(found, 0.5 * expected.detach(), atol=1e-4, rtol=1e-4)
+    assert found.shape[:2] == (4, 4) and not found.requires_grad
+    assert (found.shape[-1] == SIDE) == (layer == "input")
+
+
+def test_a_layer_that_was_not_written_down_is_refused(tmp_path):
+    made = goal("input")
+    kept = made.kept(made.networks["classifier"])
+    settings = made.settings.model_copy(update={"guidance_layer": "last"})
+    save_classifier(tmp_path, kept, settings, ["a", "b", "c"])  # as versions did that wrote no layer
+    write_manifest(tmp_path, {"settings": made.settings.model_dump(mode="json")})
+    with pytest.raises(WsssError, match="wsss run --again classifier"):
+        load_classifier(tmp_path)[0].pixel_logits(torch.zeros(1, 3, SIDE, SIDE))
 
 
 def test_the_head_and_the_background_are_new():

@@ -17,6 +17,7 @@ classifiers:
   p-noc: {objective: p-noc, ordinary: vanilla}
   guided: {objective: guided}
   linear: {objective: linear, warm_start: puzzle}
+  heated: {objective: guided}
 cams:
   plain: {classifier: vanilla}
   p-noc: {classifier: p-noc}
@@ -49,8 +50,10 @@ segmenters:
   early: {objective: early-learning, masks: plain}
   pair: {objective: co-training, masks: band}
   third: {masks: best}
+  heat: {supervision: classifier, classifier: heated}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
+  regions: {segmenter: pseudo, explainer: seg-grad-cam}
 audits:
   box: {classifier: vanilla, explainer: grad-cam}
   regions: {segmenter: pseudo, explainer: seg-grad-cam}

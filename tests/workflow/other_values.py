@@ -15,11 +15,16 @@ from wsss.settings.fields import block, hints, marks, options, reference
 Raw = dict[str, Any]
 TOGETHER: dict[str, list[Raw]] = {
     "SegmenterSettings.supervision": [{"supervision": "masks", "masks": None}],
+    "SegmenterSettings.classifier": [{"supervision": "classifier", "classifier": "guided", "masks": None}],
+    "SegmenterSettings.tags": [{"supervision": "masks", "masks": None, "tags": 0.5}],
+    "SegmenterSettings.masked_share": [{"supervision": "masks", "masks": None, "tags": 0.5, "masked_share": 0.25}],
     "SegmenterSettings.gt_masks": [{"supervision": "masks", "masks": None, "gt_masks": 5}],
     "ExplainedSettings.explainer": [{"explainer": "grad-cam"}],
     "ExplainedSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],
     "AuditSettings.explainer": [{"explainer": "hires-cam"}],
     "AuditSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],
+    "ExplanationSettings.at": [{"region": "pixel", "at": [0.5, 0.5]}],
+    "ExplanationSettings.classes": [{"classes": ["cat"]}],
     "GuidedSettings.guidance_layer": [{"guidance_layer": "input", "batch_norm": "fixed"}],
     "ClassifierSettings.kur_alpha": [{"head": "kur", "kur_alpha": 2.0}],
 }

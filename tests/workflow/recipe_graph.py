@@ -46,9 +46,11 @@ READ = {
     ("masks", "segmenters"): ("masks", "segmenters"),
     ("masks", "prior"): ("masks", "masks"),
     ("segmenters", "masks"): ("segmenters", "masks"),
+    ("segmenters", "classifier"): ("segmenters", "classifiers"),
     ("explanations", "classifier"): ("explanations", "classifiers"),
     ("audits", "classifier"): ("audits", "classifiers"),
     ("audits", "segmenter"): ("audits", "segmenters"),
+    ("explanations", "segmenter"): ("explanations", "segmenters"),
 }
 """(kind, key that names a recipe) -> (artefact that reads, artefact that is read)."""
 SCORED = {

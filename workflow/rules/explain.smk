@@ -1,4 +1,4 @@
-# Explanations of classifiers, measured and pictured: their own target, 'explain'.
+# Explanations of classifiers and segmentation networks, measured and pictured: their own target, 'explain'.
 
 
 use rule classifier as explanation with:
@@ -6,6 +6,7 @@ use rule classifier as explanation with:
         unpack(stage.waits),
         index=stage.reads("index"),
         classifier=stage.reads("classifier"),
+        segmenter=stage.reads("segmenter"),
     output:
         stage.artefact("explanation"),
 

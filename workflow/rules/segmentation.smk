@@ -53,6 +53,7 @@ use rule classifier as segmenter with:
         unpack(stage.waits),
         index=stage.reads("index"),
         masks=stage.reads("masks"),
+        classifier=stage.reads("classifier"),
     output:
         stage.artefact("segmenter"),
 

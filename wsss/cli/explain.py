@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from wsss.cli.flags import positive
 from wsss.errors import WsssError
 from wsss.settings.check import check
-from wsss.settings.explaining import ExplainedSettings
+from wsss.settings.explaining import REGIONS, USUAL_OF_REGIONS, ExplanationSettings
 from wsss.store.manifest import read_manifest
 from wsss.system.files import atomic_path
 from wsss.system.log import add_verbosity, set_verbosity
@@ -23,7 +24,9 @@ EXAMPLES = """\
 examples:
   wsss explain results/photos/s0/classifiers/p-noc photo.jpg
   wsss explain results/photos/s0/classifiers/p-noc photo.jpg --explainer minmax-cam --classes cat dog
-  wsss explain results/photos/s0/segmenters/agree photo.jpg --explainer seg-hires-grad-cam"""
+  wsss explain results/photos/s0/segmenters/agree photo.jpg
+  wsss explain results/photos/s0/segmenters/agree photo.jpg --at 120 85
+  wsss explain results/photos/s0/segmenters/agree photo.jpg --region largest --classes cat"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,9 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", type=Path, metavar="NETWORK", help="folder of a classifier or a segmenter")
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="pictures to explain")
     parser.add_argument("--explainer", metavar="NAME", help="cam, grad-cam, minmax-cam, score-cam, occlusion, ...; "
-                         "seg-grad-cam, seg-ablation-cam, ... (default: cam, seg-grad-cam)")  # fmt: skip
+                         "seg-grad-cam, seg-ablation-cam, ... (default: cam, seg-hires-grad-cam)")  # fmt: skip
     parser.add_argument("--option", action="append", metavar="NAME=VALUE", help="an option of the explainer")
     parser.add_argument("--classes", nargs="+", metavar="CLASS", help="explain these classes, whatever is predicted")
+    parser.add_argument("--region", metavar="NAME", choices=get_args(REGIONS), help="of a segmentation network, the "
+                        "pixels whose scores are explained: predicted (default), confident, largest, smallest (part "
+                        "of the prediction), pixel, box, image, given (by --mask)")  # fmt: skip
+    parser.add_argument("--at", type=int, nargs="+", metavar="N", help="a pixel of the photo (Y X), or a box (TOP LEFT "
+                        "BOTTOM RIGHT): --region pixel, box")  # fmt: skip
+    parser.add_argument("--mask", type=Path, metavar="PNG", help="mask of class numbers for --region given")
     parser.add_argument("--layer", metavar="NAME", help="layer to look at (default: the last features)")
     parser.add_argument("--out", type=Path, metavar="PNG|DIR", help="(default: PHOTO-EXPLAINER.png here)")
     parser.add_argument("--max-side", type=positive, default=1024, metavar="N", help="larger photos are reduced (1024)")
@@ -48,7 +57,7 @@ if TYPE_CHECKING:
 
     from wsss.explain import Explanation, Subject, Target
 
-USUAL = {"classifier": "cam", "segmenter": "seg-grad-cam"}
+USUAL = {"classifier": "cam", "segmenter": USUAL_OF_REGIONS}
 """Stage that trained the network -> the explainer that is taken if none is named."""
 
 
@@ -57,7 +66,7 @@ def explain(args: argparse.Namespace) -> int:
 
     Raises:
         WsssError: The folder is no trained classifier or segmentation network, a photo cannot be read, there is no such
-            explainer, option or class, or the explainer cannot be used on this network.
+            explainer, option, class or region, or the explainer cannot be used on this network.
     """
     set_verbosity(args)
     stage = read_manifest(args.network).get("stage")
@@ -67,7 +76,8 @@ def explain(args: argparse.Namespace) -> int:
             "(results/DATASET/sSEED/classifiers/NAME) or of a segmentation network (.../segmenters/NAME)"
         )
     name = args.explainer or USUAL[stage]
-    explainer = _explainer(name, args.option)
+    explainer = _explainer(name, args.option, stage)
+    _check_region(args, stage)
     photos = {path: _output(path, name, args) for path in args.photos}
     if len(set(photos.values())) < len(photos):
         raise WsssError("two photos have the same name; explain them one after the other, with different --out")
@@ -89,8 +99,25 @@ def explain(args: argparse.Namespace) -> int:
     return 0
 
 
-def _explainer(name: str, given: list[str] | None) -> Any:
-    """The explainer of a name with options ``KEY=VALUE``, values in YAML."""
+def _check_region(args: argparse.Namespace, stage: str) -> None:
+    """Fill in the region that ``--at`` and ``--mask`` mean. Raises ``WsssError`` where the flags do not go together."""
+    if stage != "segmenter":
+        if args.region or args.at or args.mask:
+            raise WsssError("--region, --at and --mask are for segmentation networks, and this is a classifier")
+        return
+    meant = {2: "pixel", 4: "box"}.get(len(args.at or ()), "given" if args.mask else "predicted")
+    args.region = args.region or meant
+    numbers = {"pixel": 2, "box": 4}.get(args.region, 0)
+    if len(args.at or ()) != numbers:
+        raise WsssError(f"--region {args.region} needs {numbers or 'no'} numbers after --at; a pixel has 2, a box 4")
+    if (args.region == "given") != (args.mask is not None):
+        raise WsssError("--region given and --mask go together")
+    if args.mask is not None and len(args.photos) > 1:
+        raise WsssError(f"--mask {args.mask}: there are {len(args.photos)} photos; explain them one after the other")
+
+
+def _explainer(name: str, given: list[str] | None, stage: str) -> Any:
+    """The explainer of a name with options ``KEY=VALUE``, values in YAML, for a network of this stage."""
     import yaml
 
     options = {}
@@ -99,10 +126,10 @@ def _explainer(name: str, given: list[str] | None) -> Any:
         if not sign:
             raise WsssError(f"--option {text}: give it as NAME=VALUE, like top_channels=64")
         options[key] = yaml.safe_load(value)
-    if not name.startswith("seg-"):
-        _, problems = check(ExplainedSettings, {"explainer": name, "explainer_options": options})
-        if problems:
-            raise WsssError("; ".join(text for _, text in problems))
+    recipe = {stage: "this", "explainer": name, "explainer_options": options}
+    _, problems = check(ExplanationSettings, recipe)
+    if problems:
+        raise WsssError("; ".join(text for _, text in problems))
 
     from wsss.explain.seeds import built
 
@@ -139,7 +166,7 @@ class _Network:
     @property
     def nothing(self) -> str:
         """Why there may be no map."""
-        few = "no class has a probability above 0.5" if not self.pixels else "all pixels are predicted as background"
+        few = "no class has a probability above 0.5" if not self.pixels else "only background is predicted there"
         return f"{few}; name the classes to explain with --classes ({listed(self.classes)})"
 
     def _class(self, name: str) -> int:
@@ -160,18 +187,32 @@ class _Network:
         item = Item(str(path), "val", path, None, height, width, (), False)
         size = scaled_size(item, 1.0, self.args.max_side)
         view = torch.from_numpy(normalise(resized(torch.from_numpy(picture), size).numpy()))[None]
-        made = explainer(self.subject, view, self._target(), ids=[path.name], seed=self.args.seed)
+        target = self._target((height, width), (view.shape[2], view.shape[3]))
+        made = explainer(self.subject, view, target, ids=[path.name], seed=self.args.seed)
         output = made.output.float()
         if not self.pixels:
             return output.sigmoid()[0].cpu(), made
         labels = output.argmax(1).flatten()
         return torch.bincount(labels, minlength=output.shape[1]).float()[1:].cpu() / len(labels), made
 
-    def _target(self) -> Target:
+    def _target(self, photo: tuple[int, int], view: tuple[int, int]) -> Target:
+        """What is asked of a photo of (height, width) pixels, which the network sees at the size ``view``."""
         from wsss.explain import Classes, Regions
 
         if self.pixels:
-            return Regions([c + 1 for c in self.only] if self.only else "predicted")
+            import torch
+
+            from wsss.data.images import read_mask
+
+            inside = self.args.region in ("pixel", "box", "given")
+            usual: Literal["inside", "predicted"] = "inside" if inside else "predicted"
+            mask = None if self.args.mask is None else torch.from_numpy(read_mask(self.args.mask)).long()[None]
+            return Regions(
+                [c + 1 for c in self.only] if self.only else usual,
+                self.args.region,
+                mask,
+                None if self.args.at is None else seen_at(self.args.at, photo, view),
+            )
         if not self.only:
             return Classes("pred")
         import torch
@@ -186,6 +227,21 @@ class _Network:
         order = sorted(range(len(self.classes)), key=lambda c: -float(scores[c]))
         lines = [(self.classes[c], f"{100 * float(scores[c]):.1f} %", "yes" if c in asked else "") for c in order]
         return lines, [f"{self.classes[c]} {100 * float(scores[c]):.0f} %" for c in asked]
+
+
+def seen_at(at: Sequence[int], photo: tuple[int, int], view: tuple[int, int]) -> tuple[int, ...]:
+    """A pixel (y, x) or a box (top, left, bottom, right) of a photo, in pixels of the photo as the network sees it.
+
+    Raises:
+        WsssError: It is not within the photo, or the box is empty.
+    """
+    sizes = (*photo, *photo)
+    end = at[2:] or [v + 1 for v in at]
+    if any(not 0 <= low < high <= size for low, high, size in zip(at[:2], end, photo, strict=True)):
+        raise WsssError(f"--at {' '.join(map(str, at))}: the photo has {photo[0]} rows and {photo[1]} columns")
+    first = [v * new // old for v, new, old in zip(at[:2], view, sizes, strict=False)]
+    last = [-(-v * new // old) for v, new, old in zip(at[2:], view, sizes, strict=False)]
+    return (*first, *last)
 
 
 def _draw(picture: Any, made: Explanation, explainer: Any, titles: list[str], out: Path) -> None:

@@ -10,6 +10,7 @@ from wsss.settings import (
     CamsSettings,
     ChoiceSettings,
     EnsembleSettings,
+    ExplanationSettings,
     FolderSettings,
     GuidedSettings,
     MasksSettings,
@@ -57,12 +58,22 @@ def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[P
         yield (kind, name, "by"), settings.by, (), "use 'agreement'"
     if getattr(settings, "supervision", None) == "masks" and kind == "segmenters":
         yield (kind, name, "supervision"), "masks", (), "leave this recipe out"
+    if isinstance(settings, ExplanationSettings) and settings.region == "given":
+        yield (kind, name, "region"), "given", (), "take another region"
     if isinstance(settings, GuidedSettings) and settings.gt_masks:
         yield (kind, name, "gt_masks"), settings.gt_masks, (), "set it to 0"
 
 
 def unguided(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
     """Maps that are to be read as logits, of a classifier that has none of the background."""
+    if isinstance(settings, SegmentationSettings) and settings.classifier is not None:
+        classifier = recipes["classifiers"].get(settings.classifier)
+        if classifier is not None and not isinstance(classifier, GuidedSettings):
+            yield (
+                (kind, name, "classifier"),
+                f"only heatmaps of the objective guided are trained as segmentation, and "
+                f"classifiers.{settings.classifier} is {classifier.objective!r}; name a guided classifier",
+            )
     if isinstance(settings, CamsSettings) and settings.normalise == "softmax":
         classifier = recipes["classifiers"].get(settings.classifier)
         if classifier is not None and not isinstance(classifier, GuidedSettings):

@@ -21,7 +21,7 @@ _MEANING = {
     "affinity": "Networks that tell which neighbouring pixels belong together.",
     "masks": "Pseudo-labels from maps, a vote of or a choice among other masks, trained networks, or elsewhere.",
     "segmenters": "Segmentation networks trained on masks.",
-    "explanations": "Explanations of classifiers, measured; snakemake explain makes them.",
+    "explanations": "Explanations of classifiers and segmentation networks, measured; snakemake explain makes them.",
     "audits": "Attacks on the explanations of one's own networks, measured; snakemake beyond makes them.",
 }
 

@@ -15,24 +15,39 @@ from wsss.explain.subject import Subject, undisturbed
 from wsss.explain.targets import Rows, Target
 
 
+class About(dict[str, Any]):
+    """How maps were made, as plain values. ``model`` stands in it once it was asked for."""
+
+    def __init__(self, subject: Subject, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self._subject = subject
+
+    def __missing__(self, key: str) -> Any:
+        if key != "model":
+            raise KeyError(key)
+        found = self[key] = self._subject.model_hash
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """Maps of pairs of an image and a class, those of an image together.
 
     Attributes:
-        maps: Raw signed fp32 on the network's device: (R, h, w) at the layer's resolution, (R, H, W) of methods that
-            perturb or add up pixels, (R, 3, H, W) of gradients of pixels.
+        maps: Raw signed fp32 on the network's device: (R, h, w) at the layer's resolution (the cells that the image
+            covers), (R, H, W) of methods that perturb or add up pixels, (R, 3, H, W) of gradients of pixels.
         rows: ``image_idx`` and ``class_idx`` int64 (R,), the classes considered present, the regions.
         output: Class scores (B, C) or pixel scores (B, C', H', W') of the same pass, before sigmoid or softmax; with
             their graph if the explanation is differentiable.
         about: Method and its options, target, layer, explained classes, score, size of the input in pixels, seed,
-            hash of the network's weights (None if differentiable, for then they are in flux), and the cost in images.
+            and the cost in images; under ``model`` the hash of the network's weights (None if differentiable, for then
+            they are in flux), which is made when it is asked for, since that takes as long as many an explanation.
     """
 
     maps: torch.Tensor
     rows: Rows
     output: torch.Tensor
-    about: dict[str, Any]
+    about: About
 
     @property
     def image_idx(self) -> torch.Tensor:
@@ -94,7 +109,9 @@ class Explainer(ABC):
             ids: Names of the images, for methods with noise: an image's noise follows from its name and ``seed``
                 alone. None: its pixels are its name.
             seed: The run's seed.
-            differentiable: Keep the graph of the maps and of the output, for losses on explanations.
+            differentiable: Keep the graph of the maps and of the output, for losses on explanations. Gradients of
+                pixels are piecewise constant in the pixels of a network of ReLUs: their gradient with respect to the
+                images is zero there (that with respect to the weights is not), and a warning says so.
 
         Raises:
             WsssError: The method cannot be used on this network or target, or is not differentiable.
@@ -111,7 +128,7 @@ class Explainer(ABC):
             images = images.clone() if images.is_inference() else images
             images = images.to(subject.device or images.device)
             forward = ForwardPass(subject, images, target, None if ids is None else list(ids), seed, differentiable)
-            maps = self.explain(forward).float()
+            maps = subject.covering(self.explain(forward).float(), images.shape[2:])
             output = forward.output
             if not differentiable:
                 maps, output = maps.detach(), output.detach()
@@ -135,8 +152,8 @@ class Explainer(ABC):
             for key, value in named.items()
         }
 
-    def _about(self, forward: ForwardPass) -> dict[str, Any]:
-        return {
+    def _about(self, forward: ForwardPass) -> About:
+        values = {
             "method": self.name,
             "options": self.options(),
             "normalised": self.normalised,
@@ -147,6 +164,8 @@ class Explainer(ABC):
             "score": self.score or forward.target.perturbed,
             "input": tuple(forward.images.shape[-2:]),
             "seed": forward.seed,
-            "model": None if forward.differentiable else forward.subject.model_hash,
             "cost": dict(forward.cost),
         }
+        if forward.differentiable:
+            values["model"] = None
+        return About(forward.subject, values)

@@ -13,7 +13,8 @@ from wsss.explain.forward_pass import ForwardPass
 Fill = Literal["black", "white", "gray", "mean", "image_mean", "window_mean", "noise", "blur"]
 FLAT = {"black": 0.0, "white": 1.0, "gray": 0.5}
 KERNEL, SIGMA = 11, 5.0
-"""Of the blur, in pixels (Petsiuk et al. 2018)."""
+"""Of the blur, in pixels, after Petsiuk et al. (2018), whose code has another kernel of this size (a Gaussian filter
+reflected at the border of the kernel) and zeros beyond the border: 0.05 apart on noise of standard deviation 1."""
 
 
 def filled(forward: ForwardPass, image: int, fill: Fill) -> torch.Tensor:

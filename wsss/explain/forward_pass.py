@@ -18,6 +18,10 @@ from torch import nn
 from wsss.errors import WsssError
 from wsss.explain.subject import Subject
 from wsss.explain.targets import Rows, Target
+from wsss.system.log import log
+
+KINKED = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh)
+SMOOTH = (nn.Softplus, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.ELU, nn.CELU, nn.Mish, nn.MultiheadAttention)
 
 
 class ForwardPass:
@@ -85,6 +89,15 @@ class ForwardPass:
         self.cost["forwards"] += len(images)
         with torch.no_grad():
             return self.subject.read(self.subject.network(images))
+
+    def warn_of_flat_gradients(self) -> None:
+        """Say so where gradients of pixels are to be differentiated by the pixels, and are constant around them."""
+        kinds = {type(module) for module in self.subject.network.modules()}
+        if self.differentiable and self.images.requires_grad and kinds & set(KINKED) and not kinds & set(SMOOTH):
+            log.warning(
+                "gradients of pixels are constant around an image in a network of ReLUs, so their own gradient with "
+                "respect to the images is zero; replace the ReLUs by nn.Softplus to follow it"
+            )
 
     def plain(self) -> None:
         """The forward pass alone."""

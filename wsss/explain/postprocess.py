@@ -1,7 +1,8 @@
 """From raw maps to maps that are looked at or cut at a threshold. Sources differ, so each way has its name.
 
 All take maps (..., h, w) of any sign and give fp32; a map that is nowhere positive becomes all zero. Resizing is
-bilinear with ``align_corners=False``. Order matters: a map that is resized after it was normalised may stay below 1.
+bilinear, with ``align_corners=False`` unless it says otherwise. Order matters: a map that is resized after it was
+normalised may stay below 1.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ def abs_minmax(maps: torch.Tensor) -> torch.Tensor:
     return _minmax(maps.float().abs())
 
 
-def resize(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def resize(maps: torch.Tensor, size: Sequence[int], align_corners: bool = False) -> torch.Tensor:
     """Maps (R, h, w) at (R, H, W)."""
-    return F.interpolate(maps.float()[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
+    return F.interpolate(maps.float()[None], size=tuple(size), mode="bilinear", align_corners=align_corners)[0]
 
 
 def strongest(maps: torch.Tensor, share: float) -> torch.Tensor:

@@ -12,9 +12,9 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from wsss.errors import WsssError
-from wsss.explain.targets import Rows, Target
+from wsss.explain.targets import Rows, Target, of_every
+from wsss.settings.explaining import REGIONS
 
-Where = Literal["predicted", "confident", "given", "largest", "smallest", "pixel", "box", "image"]
 SCORES = ("logit", "probability", "iou", "f1")
 
 
@@ -26,8 +26,9 @@ class Regions(Target):
     has T = 0 and a zero map; ``predicted`` classes always have some.
 
     Args:
-        classes: Output channels that are explained: ``predicted`` for those that the prediction of the image has, or
-            numbers, the same for all images.
+        classes: Output channels that are explained: ``predicted`` for those that the prediction of the image has,
+            ``inside`` for those that it has within the region (with masks of classes: those that the masks have), or
+            numbers, the same for all images and in this order.
         where: M. ``predicted``: argmax is c; ``confident``: and its probability is at least 0.5; ``given``: ``masks``;
             ``largest``, ``smallest``: that 8-connected component of the prediction; ``pixel``: the pixel ``at``;
             ``box``: the box ``at``; ``image``: every pixel.
@@ -35,11 +36,11 @@ class Regions(Target):
             (ground truth or pseudo-labels), or bool (B, H, W), the same pixels for every class.
         at: (y, x), or (top, left, bottom, right) with the last two outside the box, in pixels of the output.
         reduction: ``mean`` divides T by the number of pixels: for comparisons between images.
-        background: Whether ``predicted`` classes include channel 0.
+        background: Whether ``predicted`` and ``inside`` classes include channel 0.
     """
 
-    classes: Sequence[int] | Literal["predicted"] = "predicted"
-    where: Where = "predicted"
+    classes: Sequence[int] | Literal["predicted", "inside"] = "predicted"
+    where: REGIONS = "predicted"
     masks: torch.Tensor | None = None
     at: tuple[int, ...] | None = None
     reduction: Literal["sum", "mean"] = "sum"
@@ -47,8 +48,8 @@ class Regions(Target):
     perturbed = "iou"
 
     def __post_init__(self) -> None:
-        if self.where not in get_args(Where):
-            raise WsssError(f"region {self.where!r}: there are {', '.join(get_args(Where))}")
+        if self.where not in get_args(REGIONS):
+            raise WsssError(f"region {self.where!r}: there are {', '.join(get_args(REGIONS))}")
         if self.where == "given" and self.masks is None:
             raise WsssError("the region 'given' needs masks")
         wanted = {"pixel": 2, "box": 4}.get(self.where)
@@ -58,17 +59,16 @@ class Regions(Target):
     def rows(self, output: torch.Tensor, single_label: bool = False) -> Rows:
         self._check(output)
         labels = output.argmax(1)
-        known = torch.arange(output.shape[1], device=output.device)
-        if self.classes == "predicted":
-            wanted = (labels.flatten(1)[..., None] == known).any(1)
+        if isinstance(self.classes, str):
+            there = labels if self.classes == "predicted" else self._inside(output, labels)
+            wanted = torch.stack([(there == c).flatten(1).any(1) for c in range(output.shape[1])], 1)
             wanted[:, 0] &= self.background
+            image_idx, class_idx = wanted.nonzero(as_tuple=True)
         else:
             outside = [c for c in self.classes if not 0 <= c < output.shape[1]]
             if outside:
                 raise WsssError(f"class {outside[0]} is asked for, the network has classes 0 to {output.shape[1] - 1}")
-            wanted = torch.zeros(len(output), output.shape[1], dtype=torch.bool, device=output.device)
-            wanted[:, list(self.classes)] = True
-        image_idx, class_idx = wanted.nonzero(as_tuple=True)
+            image_idx, class_idx = of_every(len(output), self.classes, output.device)
         masks, valid = self._regions(output, labels, image_idx, class_idx)
         return Rows(image_idx, class_idx, None, masks, valid)
 
@@ -77,13 +77,9 @@ class Regions(Target):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         region = labels[image_idx] == class_idx[:, None, None]
         if self.where == "given":
-            assert self.masks is not None  # __post_init__ refuses it
-            masks = self.masks.to(output.device)
-            if masks.ndim != 3 or len(masks) != len(output):
-                raise WsssError(f"masks are (images, height, width), these are {tuple(masks.shape)}")
-            masks = F.interpolate(masks[:, None].float(), size=output.shape[2:], mode="nearest")[:, 0][image_idx]
-            if self.masks.dtype == torch.bool:
-                return masks > 0, None
+            masks = self._given(output)[image_idx]
+            if masks.dtype == torch.bool:
+                return masks, None
             return masks == class_idx[:, None, None], masks != 255
         if self.where == "confident":
             region &= output.float().softmax(1)[image_idx, class_idx] >= 0.5
@@ -93,13 +89,36 @@ class Regions(Target):
             region = torch.ones_like(region)
         elif self.where in ("pixel", "box"):
             region = torch.zeros_like(region)
-            assert self.at is not None  # __post_init__ refuses it
-            top, left, *end = self.at
-            bottom, right = end or (top + 1, left + 1)
-            if not (0 <= top < bottom <= region.shape[1] and 0 <= left < right <= region.shape[2]):
-                raise WsssError(f"{self.where} {self.at} is outside the output of {tuple(region.shape[1:])} pixels")
-            region[:, top:bottom, left:right] = True
+            region[(slice(None), *self._window(output))] = True
         return region, None
+
+    def _inside(self, output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """What is looked through for classes (B, n, m): class numbers within the region, 255 for none."""
+        if self.where in ("pixel", "box"):
+            return labels[(slice(None), *self._window(output))]
+        if self.where != "given":
+            return labels
+        masks = self._given(output)
+        return labels.masked_fill(~masks, 255) if masks.dtype == torch.bool else masks
+
+    def _given(self, output: torch.Tensor) -> torch.Tensor:
+        """``masks`` at the size of the output, bool or fp32 (B, H', W')."""
+        assert self.masks is not None  # __post_init__ refuses it
+        masks = self.masks.to(output.device)
+        if masks.ndim != 3 or len(masks) != len(output):
+            raise WsssError(f"masks are (images, height, width), these are {tuple(masks.shape)}")
+        resized = F.interpolate(masks[:, None].float(), size=output.shape[2:], mode="nearest")[:, 0]
+        return resized > 0 if masks.dtype == torch.bool else resized
+
+    def _window(self, output: torch.Tensor) -> tuple[slice, slice]:
+        """Rows and columns of ``at``."""
+        assert self.at is not None  # __post_init__ refuses it
+        top, left, *end = self.at
+        bottom, right = end or (top + 1, left + 1)
+        height, width = output.shape[2:]
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise WsssError(f"{self.where} {self.at} is outside the output of {(height, width)} pixels")
+        return slice(top, bottom), slice(left, right)
 
     def score(self, output: torch.Tensor, rows: Rows, kind: str = "logit", single_label: bool = False) -> torch.Tensor:
         """``logit``: T (sum or mean); ``probability``: mean softmax probability over M; ``iou`` and ``f1``: of the
@@ -125,7 +144,7 @@ class Regions(Target):
     def about(self) -> dict[str, Any]:
         return {
             "target": "regions",
-            "policy": self.classes if self.classes == "predicted" else list(self.classes),
+            "policy": self.classes if isinstance(self.classes, str) else list(self.classes),
             "region": self.where,
             "at": self.at,
             "reduction": self.reduction,

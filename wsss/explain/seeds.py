@@ -16,7 +16,7 @@ from wsss.explain.base import Explainer
 from wsss.explain.methods import find
 from wsss.explain.metrics.measuring import one_channel
 from wsss.explain.subject import Subject, subject_of
-from wsss.explain.targets import Classes
+from wsss.explain.targets import Classes, Target
 from wsss.settings import ExplainedSettings
 
 VERSION = 1
@@ -53,6 +53,19 @@ def built(name: str, options: dict[str, Any]) -> Explainer:
         raise WsssError(f"options of {name}: {error}") from error
 
 
+def tried(explainer: Explainer, subject: Subject, target: Target, seed: int) -> tuple[int, bool]:
+    """Input pixels a cell of the stored maps, and whether maps are made at the input's size, found with an image of
+    zeros.
+
+    Raises:
+        WsssError: The explainer cannot be used on this network.
+    """
+    probe = torch.zeros(1, 3, PROBE, PROBE, device=subject.device or torch.device("cpu"))
+    maps = explainer(subject, probe, target, ids=["probe"], seed=seed).maps
+    pixels = maps.shape[-1] == PROBE
+    return (CELL if pixels else PROBE // maps.shape[-1]), pixels
+
+
 def tagged(items: list[Item], classes: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """Tags of images, bool (B, C)."""
     labels = torch.zeros(len(items), classes, dtype=torch.bool)
@@ -80,12 +93,8 @@ class SeedMaker:
     def __init__(self, network: nn.Module, settings: ExplainedSettings, classes: int, seed: int) -> None:
         self.subject: Subject = subject_of(network)
         self.explainer, self.classes, self.seed = explainer_of(settings), classes, seed
-        device = self.subject.device or torch.device("cpu")
-        probe = torch.zeros(1, 3, PROBE, PROBE, device=device)
-        target = Classes("gt", torch.eye(classes, dtype=torch.bool, device=device)[:1])
-        maps = self.explainer(self.subject, probe, target, ids=["probe"], seed=seed).maps
-        self.pixels = maps.shape[-1] == PROBE
-        self.stride = CELL if self.pixels else PROBE // maps.shape[-1]
+        target = Classes("gt", torch.eye(classes, dtype=torch.bool)[:1])
+        self.stride, self.pixels = tried(self.explainer, self.subject, target, seed)
 
     def __call__(self, images: torch.Tensor, items: list[Item]) -> torch.Tensor:
         """Raw signed maps fp32 (B, C, h, w) of normalised images (B, 3, H, W), zero for classes that are no tags.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -16,7 +16,8 @@ from torch import nn
 from wsss.data.transforms import MEAN, STD
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier, logits
-from wsss.models.segmenter import Segmenter
+from wsss.models.heatmaps import LAST
+from wsss.models.segmenter import Heatmaps, Segmenter
 
 
 def plain_output(output: Any) -> torch.Tensor:
@@ -54,6 +55,8 @@ class Subject:
         single_label: Classes exclude each other: probabilities are a softmax, and the predicted class is the one with
             the highest.
         mean, std: What the images were normalised with, in [0, 1]; occluding fills are colours before that.
+        padded: Size to which the network itself pads images of a size, below and on the right; None: it does not. Its
+            layers' cells then cover the padded image, and those beyond the image are cut off maps.
 
     Raises:
         WsssError: The network has no such layer; the message has the nearest names.
@@ -68,6 +71,7 @@ class Subject:
     single_label: bool = False
     mean: tuple[float, ...] = field(default=tuple(float(v) for v in MEAN))
     std: tuple[float, ...] = field(default=tuple(float(v) for v in STD))
+    padded: Callable[[Sequence[int]], tuple[int, int]] | None = None
 
     def __post_init__(self) -> None:
         for name in (self.layer, self.head):
@@ -106,6 +110,13 @@ class Subject:
                 found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return found.hexdigest()
 
+    def covering(self, maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+        """The cells of a layer's maps (..., h, w) that an image of this size covers, wholly or in part."""
+        if self.padded is None or maps.shape[-2:] == tuple(size):
+            return maps
+        rows, columns = (-(-n * m // p) for n, m, p in zip(size, maps.shape[-2:], self.padded(size), strict=True))
+        return maps[..., :rows, :columns]
+
     def class_weights(self) -> tuple[torch.Tensor, torch.Tensor]:
         """W (C, K) and b (C,) of the head in fp32; with kernel usage regularisation W is the effective one.
 
@@ -131,18 +142,26 @@ class Subject:
 
 
 def subject_of(network: nn.Module, layer: str | None = None) -> Subject:
-    """A subject for the project's own networks: the features before a classifier's head, the deepest features of a
-    segmentation network's encoder (or another ``layer``'s output).
+    """A subject for the project's own networks: the features before a classifier's head, also of a guided one in the
+    place of a segmentation network; the deepest features of a segmentation network's encoder (or another ``layer``'s
+    output).
 
     Raises:
-        WsssError: Another network.
+        WsssError: Another network, or heatmaps that are gradients themselves.
     """
     if isinstance(network, Classifier):
         if layer is None:
             return Subject(network, "head", "head", "input", logits)
         return Subject(network, layer, read=logits)
+    if isinstance(network, Heatmaps):
+        if network.guidance_layer != LAST:
+            raise WsssError(
+                f"the heatmaps of this classifier are gradients at {network.guidance_layer!r}: they explain "
+                "already, and gradients of them are not to be had; explain the classifier"
+            )
+        return Subject(network, layer or "classifier.head", at="output" if layer else "input")
     if isinstance(network, Segmenter):
-        return Subject(network, layer or "network.encoder")
+        return Subject(network, layer or "network.encoder", padded=network.padded)
     raise WsssError(
         f"{type(network).__name__}: name what to look at, as in Subject(network, layer='layer4', head='fc')"
     )

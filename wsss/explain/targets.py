@@ -88,6 +88,12 @@ class Target(ABC):
         """Its options, for the record."""
 
 
+def of_every(images: int, classes: Sequence[int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and classes int64 (images * n,) of the same n classes of every image, in the order of the list."""
+    numbers = torch.tensor(list(dict.fromkeys(classes)), dtype=torch.int64, device=device)
+    return torch.arange(images, device=device).repeat_interleave(len(numbers)), numbers.repeat(images)
+
+
 def probabilities(scores: torch.Tensor, single_label: bool) -> torch.Tensor:
     """Class probabilities (B, C) of logits: sigmoid, or softmax where classes exclude each other."""
     return scores.float().softmax(1) if single_label else scores.float().sigmoid()
@@ -139,7 +145,8 @@ class Classes(Target):
         policy: Which classes are explained and which are considered present: see ``chosen``. ``gt`` is usual for
             seeds, ``pred`` for the metrics of the MinMax papers.
         labels: Image labels (B, C) in {0, 1}; not needed for ``pred``.
-        only: Explain these classes of every image instead; which are present still follows from the policy.
+        only: Explain these classes of every image instead, in this order; which are present still follows from the
+            policy.
     """
 
     policy: Policy = "gt"
@@ -150,14 +157,12 @@ class Classes(Target):
     def rows(self, output: torch.Tensor, single_label: bool = False) -> Rows:
         self._check(output)
         present = chosen(self.policy, predicted(output.detach(), single_label), self.labels)
-        wanted = present
         if self.only is not None:
             outside = [c for c in self.only if not 0 <= c < output.shape[1]]
             if outside:
                 raise WsssError(f"class {outside[0]} is asked for, the network has classes 0 to {output.shape[1] - 1}")
-            wanted = torch.zeros_like(present)
-            wanted[:, list(self.only)] = True
-        image_idx, class_idx = wanted.nonzero(as_tuple=True)
+            return Rows(*of_every(len(output), self.only, output.device), present)
+        image_idx, class_idx = present.nonzero(as_tuple=True)
         return Rows(image_idx, class_idx, present)
 
     def score(self, output: torch.Tensor, rows: Rows, kind: str = "logit", single_label: bool = False) -> torch.Tensor:

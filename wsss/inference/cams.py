@@ -12,8 +12,11 @@ from torch.nn import functional as F
 from wsss.data.buckets import Buckets
 from wsss.data.index import Item
 from wsss.inference.batches import PROBE, outputs_of
-from wsss.models.classifier import logits
+from wsss.models.classifier import Classifier, logits
 from wsss.settings import InferenceSettings
+
+FINEST = 4
+"""Side of the smallest cells of stored maps, in pixels of the image."""
 
 
 @torch.inference_mode()
@@ -84,9 +87,17 @@ def class_activation_maps(
         yield item, classes, maps
 
 
-def network_stride(network: torch.nn.Module) -> int:
-    """Input pixels per feature cell of a classifier in eval mode."""
+def network_stride(network: torch.nn.Module, function: Callable[..., torch.Tensor] | None = None) -> int:
+    """Input pixels per cell of the maps of a classifier in eval mode, or of what ``function`` makes by it."""
     with torch.inference_mode():
         probe = torch.zeros(1, 3, PROBE, PROBE, device=next(network.parameters()).device)
-        maps: torch.Tensor = network(probe)
+        maps: torch.Tensor = (function or network)(probe)
         return PROBE // maps.shape[-1]
+
+
+def stored_logits(network: Classifier, images: torch.Tensor) -> torch.Tensor:
+    """``pixel_logits`` of a guided classifier as they are stored: means of cells of ``FINEST`` pixels a side where its
+    heatmaps are finer, for later stages read no finer ones."""
+    scores = network.pixel_logits(images)
+    cell = FINEST * scores.shape[-1] // images.shape[-1]
+    return F.avg_pool2d(scores, cell, ceil_mode=True) if cell > 1 else scores

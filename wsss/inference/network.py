@@ -13,19 +13,22 @@ from wsss.data.index import Index
 from wsss.errors import WsssError
 from wsss.inference.batches import PROBE
 from wsss.models.folding import fold_batch_norm
+from wsss.models.heatmaps import INPUT, LAST
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 def for_inference(network: Network, device: str, threads: int) -> tuple[Network, torch.device]:
-    """The network in evaluation mode on its device, channels last, its batch normalisation folded into convolutions.
+    """The network in evaluation mode on its device, channels last, its batch normalisation folded into convolutions
+    (but that of classifiers guided at a layer between).
 
     ``device``: as for ``wsss.compute.devices.choose_device``; ``threads``: cores that a network on the CPU may use.
     """
     prepare_cpu(threads)
     where = choose_device(device)
     network.to(where).to(memory_format=torch.channels_last).eval()
-    fold_batch_norm(network, torch.zeros(1, 3, PROBE, PROBE, device=where))
+    if getattr(network, "guidance_layer", LAST) in (LAST, INPUT):  # heatmaps of a layer between want it as it was
+        fold_batch_norm(network, torch.zeros(1, 3, PROBE, PROBE, device=where))
     return network, where
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsss.data.index import Index
+from wsss.errors import WsssError
 from wsss.system.files import write_text
 
 if TYPE_CHECKING:
@@ -19,11 +20,13 @@ def as_smp(folder: Path | str) -> SegmentationModel:
     is the background. ``model.save_pretrained(DIR)`` writes it for ``segmentation_models_pytorch.from_pretrained``.
 
     Raises:
-        WsssError: The folder holds no whole segmentation network.
+        WsssError: The folder holds no whole segmentation network, or a classifier in the place of one.
     """
-    from wsss.models.segmenter import load_segmenter
+    from wsss.models.segmenter import Segmenter, load_segmenter
 
     network, _ = load_segmenter(Path(folder))
+    if not isinstance(network, Segmenter):
+        raise WsssError(f"{folder}: this is a guided classifier, and no model of segmentation-models-pytorch")
     return network.network.eval()
 
 

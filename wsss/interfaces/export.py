@@ -29,7 +29,8 @@ from torch.fx.node import Argument
 from wsss.data.transforms import MEAN, STD
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier, load_classifier
-from wsss.models.segmenter import Segmenter, load_segmenter
+from wsss.models.heatmaps import LAST
+from wsss.models.segmenter import Heatmaps, Segmenter, load_segmenter
 from wsss.store.manifest import read_manifest
 from wsss.system.files import atomic_path
 
@@ -103,6 +104,11 @@ def export(folder: Path, to: Format, out: Path, normalise: bool = False, size: S
     if to == "onnx":
         _need_onnx()
     loaded, classes = LOADERS[stage](folder)
+    if isinstance(loaded, Heatmaps) and loaded.guidance_layer != LAST:
+        raise WsssError(
+            f"{folder}: heatmaps at {loaded.guidance_layer!r} are gradients, which exported networks cannot take; "
+            "export a segmentation network, or a classifier guided at the last stage"
+        )
     network = Exported(loaded, normalise)
     if size is not None and (min(size) < network.smallest // 2 or any(side % MULTIPLE for side in size)):
         raise WsssError(

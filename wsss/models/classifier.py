@@ -11,6 +11,7 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable, channels_of, create_backbone, feature_maps, load_pretrained
+from wsss.models.heatmaps import LAST, heatmaps
 from wsss.models.kernel_usage import KernelUsageHead
 from wsss.settings import Classifier as AnySettings
 from wsss.settings import GuidedSettings
@@ -25,8 +26,9 @@ class Classifier(Trainable):
     the grid is the logit, since pooling and a 1x1 convolution commute.
 
     Args:
-        heatmap_scale: The classifier is a guided one: it has one more row, for the background, and its maps times
+        heatmap_scale: The classifier is a guided one: it has one more row, for the background, and its heatmaps times
             this factor are logits of pixels. None: it has none.
+        guidance_layer: Where its heatmaps are taken (``wsss.models.heatmaps``); None: that was not written down.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Classifier(Trainable):
         head: Literal["linear", "kur"] = "linear",
         kur_alpha: float | None = None,
         heatmap_scale: float | None = None,
+        guidance_layer: str | None = LAST,
     ) -> None:
         super().__init__()
         self.backbone = create_backbone(backbone, output_stride, pretrained)
@@ -48,7 +51,7 @@ class Classifier(Trainable):
             self.head = nn.Conv2d(channels, classes, 1, bias=False)
         nn.init.kaiming_normal_(self.head.weight)
         self.background: nn.Conv2d | None = None
-        self.heatmap_scale = heatmap_scale
+        self.heatmap_scale, self.guidance_layer = heatmap_scale, guidance_layer
         if heatmap_scale is not None:
             self.background = nn.Conv2d(channels, 1, 1, bias=False)
             nn.init.zeros_(self.background.weight)  # no tag speaks of it, so only ground-truth masks move it
@@ -66,17 +69,32 @@ class Classifier(Trainable):
         return torch.cat([self.background(features), self.head(features)], 1)
 
     def pixel_logits(self, images: torch.Tensor) -> torch.Tensor:
-        """What a softmax over classes makes probabilities of pixels of: ``with_background`` times the scale.
+        """What a softmax over classes makes probabilities of pixels of, (B, C + 1, h, w) at the resolution of the
+        layer that was trained: heatmaps of the background and of every class, times the scale.
 
         Raises:
-            WsssError: This is no guided classifier.
+            WsssError: This is no guided classifier, or it is not known what was trained.
+        """
+        scale, layer = self.check_guided()
+        return heatmaps(self, images, layer) * scale
+
+    def check_guided(self) -> tuple[float, str]:
+        """Scale and layer of a guided classifier's heatmaps.
+
+        Raises:
+            WsssError: This is no guided classifier, or it is not known what was trained.
         """
         if self.heatmap_scale is None:
             raise WsssError(
-                "this classifier has no map of the background; 'normalise: softmax' is for classifiers of the "
-                "objective guided"
+                "this classifier has no map of the background; 'normalise: softmax' and 'supervision: classifier' are "
+                "for classifiers of the objective guided"
             )
-        return self.with_background(images) * self.heatmap_scale
+        if self.guidance_layer is None:
+            raise WsssError(
+                "this guided classifier was trained at another layer than the last by a version that did not write "
+                "down which, so its heatmaps cannot be read; train it again (wsss run --again classifier:NAME)"
+            )
+        return self.heatmap_scale, self.guidance_layer
 
     def is_new(self, name: str) -> bool:
         return name.startswith(("head.", "background."))
@@ -90,10 +108,14 @@ def logits(maps: torch.Tensor) -> torch.Tensor:
 def build_classifier(settings: AnySettings, classes: int, warm_start: Path | None = None) -> Classifier:
     """A classifier with the weights that the settings (or another classifier's folder) say."""
     pretrained = settings.pretrained is True and warm_start is None
-    scale = settings.heatmap_scale if isinstance(settings, GuidedSettings) else None
+    scale: float | None = None
+    layer = LAST
+    if isinstance(settings, GuidedSettings):
+        scale, layer = settings.heatmap_scale, settings.guidance_layer
     network = Classifier(
-        settings.backbone, classes, settings.output_stride, pretrained, settings.head, settings.kur_alpha, scale
-    )
+        settings.backbone, classes, settings.output_stride, pretrained, settings.head, settings.kur_alpha,
+        scale, layer,
+    )  # fmt: skip
     if warm_start is not None:
         return _fill(network, warm_start)
     if isinstance(settings.pretrained, str):
@@ -113,16 +135,27 @@ def save_classifier(folder: Path, network: nn.Module, settings: AnySettings, cla
         about |= {"head": "kur", "kur_alpha": float(settings.kur_alpha or len(classes))}
     if isinstance(settings, GuidedSettings):
         about["heatmap_scale"] = settings.heatmap_scale
+        if settings.guidance_layer != LAST:
+            about["guidance_layer"] = settings.guidance_layer
     save_weights(folder / "model.safetensors", network.state_dict(), about)
 
 
 def load_classifier(folder: Path) -> tuple[Classifier, tuple[str, ...]]:
     """A trained classifier and its class names, from its artefact folder."""
-    read_manifest(folder)
+    trained = read_manifest(folder).get("settings") or {}
     _, about = load_weights(folder / "model.safetensors")
-    head, alpha, scale = about.get("head", "linear"), about.get("kur_alpha"), about.get("heatmap_scale")
-    network = Classifier(about["backbone"], len(about["classes"]), about["output_stride"], False, head, alpha, scale)
+    network = described(about)
+    if about.get("guidance_layer", LAST) != trained.get("guidance_layer", about.get("guidance_layer", LAST)):
+        network.guidance_layer = None
     return _fill(network, folder), tuple(about["classes"])
+
+
+def described(about: dict[str, Any]) -> Classifier:
+    """The classifier that a description of weights is of, without them."""
+    return Classifier(
+        about["backbone"], len(about["classes"]), about["output_stride"], False, about.get("head", "linear"),
+        about.get("kur_alpha"), about.get("heatmap_scale"), about.get("guidance_layer", LAST),
+    )  # fmt: skip
 
 
 def load_judge(folder: Path, classes: int) -> Classifier:

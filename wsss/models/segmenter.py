@@ -12,12 +12,15 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable, check_name, load_pretrained
+from wsss.models.classifier import Classifier, described, load_classifier
 from wsss.models.resnest import dilate_as_published
 from wsss.settings import SegmenterSettings
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights, save_weights
 from wsss.system.log import log
 
+HEATMAPS = "heatmaps"
+"""In place of an architecture: a guided classifier."""
 DILATING = ("deeplabv3plus", "deeplabv3", "pan")
 """Architectures whose encoder dilates to an output stride; the others use all its stages, down to stride 32."""
 ARCHITECTURES: dict[str, type[nn.Module]] = {
@@ -77,11 +80,15 @@ class Segmenter(Trainable):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, C + 1, H, W) of normalised images (B, 3, H, W) of any size."""
         height, width = images.shape[-2:]
-        stride = 32  # every encoder's deepest stage, before dilation
-        right, below = (max(-n % stride, self.smallest - n) for n in (width, height))
-        padding = (0, right, 0, below)
-        logits: torch.Tensor = self.network(nn.functional.pad(images, padding))
+        tall, wide = self.padded((height, width))
+        logits: torch.Tensor = self.network(nn.functional.pad(images, (0, wide - width, 0, tall - height)))
         return logits[..., :height, :width]
+
+    def padded(self, size: Sequence[int]) -> tuple[int, int]:
+        """Height and width to which images of this size are padded with zeros, below and on the right."""
+        stride = 32  # every encoder's deepest stage, before dilation
+        height, width = (n + max(-n % stride, self.smallest - n) for n in size)
+        return height, width
 
     def encoder(self) -> nn.Module:
         """The timm network in it."""
@@ -89,6 +96,25 @@ class Segmenter(Trainable):
 
     def is_new(self, name: str) -> bool:
         return not name.startswith("network.encoder.")
+
+
+class Heatmaps(nn.Module):
+    """A guided classifier as a segmentation network: the heatmaps that were trained are its logits.
+
+    Attributes:
+        guidance_layer: Where heatmaps are taken. Those of another layer than the last are gradients, and the network
+            cannot be exported.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        classifier.check_guided()
+        self.classifier, self.guidance_layer = classifier, classifier.guidance_layer
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits fp32 (B, C + 1, H, W) of normalised images (B, 3, H, W): heatmaps, resized as in training."""
+        scores = self.classifier.pixel_logits(images).float()
+        return nn.functional.interpolate(scores, images.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def build_segmenter(settings: SegmenterSettings, classes: int) -> Segmenter:
@@ -132,10 +158,26 @@ def save_segmenter(folder: Path, network: nn.Module, settings: SegmenterSettings
     save_weights(folder / "model.safetensors", network.state_dict(), about)
 
 
-def load_segmenter(folder: Path) -> tuple[Segmenter, tuple[str, ...]]:
+def save_heatmaps(folder: Path, classifier: Path) -> None:
+    """Write the guided classifier of an artefact folder as a segmentation network.
+
+    Raises:
+        WsssError: It is no guided one, or the layer of its heatmaps is not known.
+    """
+    network, classes = load_classifier(classifier)
+    network.check_guided()
+    weights, about = load_weights(classifier / "model.safetensors")
+    save_weights(folder / "model.safetensors", weights, {**about, "kind": "segmenter", "architecture": HEATMAPS})
+
+
+def load_segmenter(folder: Path) -> tuple[Segmenter | Heatmaps, tuple[str, ...]]:
     """A trained network and its object classes, from its artefact folder."""
     read_manifest(folder)
     weights, about = load_weights(folder / "model.safetensors")
+    if about["architecture"] == HEATMAPS:
+        classifier = described(about)
+        classifier.load_state_dict(weights)
+        return Heatmaps(classifier), tuple(about["classes"])
     network = Segmenter(
         about["architecture"],
         about["backbone"],

@@ -7,7 +7,8 @@ once more, so heatmaps can never part from the network that they explain. Withou
 last stage of a pooled linear head H are the class activation maps, and no gradient is needed.
 
 The background is one more class, of the heatmaps alone: no tag speaks of it. The classifier that is kept has its row
-too, so that maps can be read as what they were trained as (``normalise: softmax`` of a ``cams`` recipe).
+and knows its layer, so that heatmaps can be read as what they were trained as: ``normalise: softmax`` of a ``cams``
+recipe, and ``supervision: classifier`` of ``segmenters``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from wsss.losses.classification import Classification
 from wsss.losses.terms import Term, combine
 from wsss.models.backbone import input_size
 from wsss.models.classifier import build_classifier, logits
-from wsss.models.guided import LAST, Guided
+from wsss.models.guided import Guided
+from wsss.models.heatmaps import LAST, heatmap
 from wsss.objectives.base import Objective
 from wsss.settings import GuidedSettings
 
@@ -77,23 +79,6 @@ def class_subset(batch: Batch, absent: int | None) -> ClassSubset:
     most = int(chosen.sum(1).max())
     classes = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :most]
     return ClassSubset(classes, chosen.gather(1, classes))
-
-
-def heatmap(scores: torch.Tensor, point: torch.Tensor, classes: torch.Tensor, graph: bool) -> torch.Tensor:
-    """H (B, h, w) of one class per image, N sum_k A_k dz/dA_k.
-
-    One backward pass for all images: theirs do not mix, as long as batch normalisation is fixed.
-
-    Args:
-        scores: z (B, C + 1).
-        point: A (B, K, h, w), part of their graph.
-        classes: int64 (B,).
-        graph: Whether it is to be differentiated; that of ``scores`` stays either way.
-    """
-    cells = point.shape[-2] * point.shape[-1]
-    picked = scores.gather(1, classes[:, None]).sum() * cells
-    (gradient,) = torch.autograd.grad(picked, point, retain_graph=True, create_graph=graph)
-    return (gradient * (point if graph else point.detach())).sum(1)
 
 
 def pixel_loss(

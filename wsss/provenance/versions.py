@@ -68,6 +68,8 @@ def declaring(stage: str, settings: Any) -> dict[str, str]:
         found[f"dataset {settings.kind}"] = _file(f"wsss.data.kinds.{settings.kind}")
     if objective := getattr(settings, "objective", _OBJECTIVES.get(stage)):
         found[f"objective {objective}"] = _file(f"wsss.objectives.{objective.replace('-', '_')}")
+    if stage == "segmenter" and getattr(settings, "tags", None):
+        found["objective tagged-segmentation"] = _file("wsss.objectives.tagged_segmentation")
     if type(settings).__module__.startswith("wsss.settings.own."):
         found[f"settings of {objective}"] = _file(type(settings).__module__)
     if stage in ("explanation", "audit") or stage == "cams" and getattr(settings, "explainer", "cam") != "cam":

@@ -87,7 +87,8 @@ def supervision(artefact: Path) -> list[str]:
         elif settings.get("supervision") == "masks":
             few = settings.get("gt_masks", "all")
             supplied["ground-truth masks" if few == "all" else f"{few} ground-truth masks, chosen by tags"] = None
-            if settings.get("objective", TAGLESS[0]) not in TAGLESS:  # what a teacher says is restricted to the tags
+            # what a teacher says is restricted to the tags
+            if settings.get("tags") or settings.get("objective", TAGLESS[0]) not in TAGLESS:
                 supplied["image tags"] = None
         elif settings.get("objective", TAGLESS[0]) not in TAGLESS:
             supplied["image tags"] = None
@@ -95,7 +96,8 @@ def supervision(artefact: Path) -> list[str]:
                 supplied[f"{few} ground-truth masks (heatmaps)"] = None
         elif manifest.get("untagged_left_out"):
             supplied[CHOICE] = None
-        weights = None if settings.get("warm_start") else settings.get("pretrained")
+        taken = settings.get("warm_start") or settings.get("supervision") == "classifier"
+        weights = None if taken else settings.get("pretrained")
         if weights is True:
             supplied["ImageNet"] = None
         elif isinstance(weights, str):

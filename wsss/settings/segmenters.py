@@ -42,8 +42,9 @@ class SegmenterSettings(TrainingSettings):
 
     masks: Annotated[str, Ref("masks")] | None = None
     """The pseudo-labels it learns from; needed unless ``supervision: masks``."""
-    supervision: Literal["pseudo", "masks"] = "pseudo"
-    """``masks``: learn from the ground-truth masks (fully supervised upper bound)."""
+    supervision: Literal["pseudo", "masks", "classifier"] = "pseudo"
+    """``masks``: learn from the ground-truth masks (fully supervised upper bound); ``classifier``: learn nothing, the
+    heatmaps of a guided classifier are the network (``objective: segmentation``)."""
     gt_masks: Count | Literal["all"] = "all"
     """From how many with ``supervision: masks``: that many training images, chosen by the seed and evenly over the
     tagged classes, are all that it sees. ``objective: guided`` with the same number has the same ones."""
@@ -69,6 +70,8 @@ class SegmenterSettings(TrainingSettings):
 
     @model_validator(mode="after")
     def _one_source(self) -> SegmenterSettings:
+        if self.supervision == "classifier" and self.objective != "segmentation":
+            raise ValueError("'supervision: classifier' trains nothing; leave 'objective' out")
         if self.supervision == "pseudo" and self.masks is None:
             raise ValueError(
                 "name the pseudo-labels ('masks: NAME'), or set 'supervision: masks' to learn from the true ones"
@@ -84,6 +87,17 @@ class SegmentationSettings(SegmenterSettings):
     """Cross entropy on the masks as they are: what is meant where a recipe names no objective."""
 
     objective: Annotated[Literal["segmentation"], Neutral("segmentation")] = "segmentation"
+    classifier: Annotated[Annotated[str, Ref("classifiers")] | None, Neutral(None)] = None
+    """The guided classifier with ``supervision: classifier``: its heatmaps of the background and of all classes, at the
+    layer where they were trained, are the logits of the pixels. No tags are used; all that concerns training has no
+    effect."""
+    tags: Annotated[NonNegative, Neutral(0.0)] = 0.0
+    """With ``supervision: masks``, weight of a classification loss on the tags of all training images: a linear layer
+    on the encoder's pooled features learns them beside the pixels of the images whose mask is shown, and is left out in
+    the end. What ``objective: guided`` learns from, too. 0: tags are not used."""
+    masked_share: Annotated[Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] | None, Neutral(0.5)] = 0.5
+    """With ``tags``: share of the views of an epoch that are of images with a shown mask, drawn with repetition; null:
+    every image once an epoch."""
     soft_weight: Annotated[Fraction, Neutral(0.0)] = 0.0
     """w in L = (1 - w) CE(mask) + w T^2 KL(q^(1/T), p^(1/T)): share of the probabilities q of the networks that made
     the masks (``source: segmenter`` with ``keep_probabilities: true``); 0: masks alone."""
@@ -91,7 +105,15 @@ class SegmentationSettings(SegmenterSettings):
     """T: above 1, labels that q holds less likely count more. Without effect for ``soft_weight: 0``."""
 
     @model_validator(mode="after")
-    def _soft(self) -> SegmentationSettings:
+    def _one_way(self) -> SegmentationSettings:
+        if (self.supervision == "classifier") != (self.classifier is not None):
+            raise ValueError("'supervision: classifier' and 'classifier: NAME' go together; set both or neither")
+        if self.supervision == "classifier" and (self.masks is not None or self.gt_masks != "all"):
+            raise ValueError("'supervision: classifier' learns from no masks; leave 'masks' and 'gt_masks' out")
+        if self.tags and self.supervision != "masks":
+            raise ValueError("'tags' stand beside ground-truth masks; set 'supervision: masks', or leave it out")
+        if self.masked_share != 0.5 and not self.tags:
+            raise ValueError("'masked_share' has no effect without 'tags'; set it, or leave it out")
         if self.supervision == "masks" and self.soft_weight:
             raise ValueError(
                 "'soft_weight' learns from networks' probabilities beside their masks, and 'supervision: "

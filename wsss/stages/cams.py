@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 
 import torch
 
 from wsss.data.buckets import buckets
 from wsss.data.index import Index, Item
-from wsss.inference.cams import class_activation_maps, contested, network_stride, rectified
+from wsss.inference.cams import class_activation_maps, contested, network_stride, rectified, stored_logits
 from wsss.inference.network import open_network
 from wsss.models.classifier import load_classifier
 from wsss.parts.folder import items_of
@@ -35,8 +36,8 @@ def make(run: Run) -> None:
         network, device = open_network(
             run.inputs["classifier"], load_classifier, index, run.args.device, run.args.threads
         )
-        function: Callable[..., torch.Tensor] = network.pixel_logits if softmax else network
-        stride, read = network_stride(network), contested if softmax else rectified
+        function: Callable[..., torch.Tensor] = partial(stored_logits, network) if softmax else network
+        stride, read = network_stride(network, function), contested if softmax else rectified
         if named:
             stride, function = import_module(SEEDS).maps_by(network, settings, len(index.classes), run.args.seed)
 

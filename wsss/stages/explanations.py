@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -20,12 +20,13 @@ from wsss.errors import WsssError
 from wsss.report.markdown import markdown
 from wsss.report.overlays import ExplanationRow, draw_explanations
 from wsss.runtime.run import Run
+from wsss.settings.explaining import Fill
 from wsss.store.manifest import read_manifest
 from wsss.store.maps import MapStore
 from wsss.system.files import atomic_path, write_rows
 from wsss.system.log import log
 
-COLUMNS = ("dataset", "recipe", "classifier", "explainer", "seed", "others", "mean", "metric", "value")
+COLUMNS = ("dataset", "recipe", "classifier", "explainer", "seed", "others", "mean", "metric", "value", "segmenter")
 PICTURED = 6
 """Images in a picture."""
 METRICS = {
@@ -39,9 +40,24 @@ METRICS = {
     "energy ↑": "energy",
     "deletion ↓": "deletion_mean",
     "insertion ↑": "insertion_blur",
-    "ROAD ↑": "road_combined",
+    "ROAD ↑": "road",
 }
-"""Heading -> metric; those that no recipe has are left out."""
+"""Heading -> metric of classifiers; those that no recipe has are left out."""
+OF_REGIONS = {
+    "energy ↑": "energy",
+    "in region ↑": "inside",
+    **{
+        f"{mode} {fill} {sign}": f"{mode}_{fill}"
+        for mode, sign in (("deletion", "↓"), ("insertion", "↑"))
+        for fill in get_args(Fill)
+    },
+    "deletion spread ↓": "deletion_spread",
+    "insertion spread ↓": "insertion_spread",
+    "ROAD ↑": "road",
+}
+"""The same of segmentation networks."""
+AREAS = ("deletion_", "insertion_", "road")
+"""Begin the names of metrics that are told as fractions, and shown in percent."""
 MULTI_ONLY = ("ado", "aro", "f1+", "f1-")
 """Metrics that are told of images with several present classes, since others have nothing to say about them."""
 PUBLISHED = ("d-minmax-cam", "minmax-cam", "cam", "minmax-cam (all classes)", "grad-cam-plus-plus")
@@ -49,12 +65,17 @@ ORDERS = {"ADO": ("ado", -1), "ARO": ("aro", 1), "AD": ("ad", -1)}
 """MinMax-CAM's tables (COCO 2017): ADO and AD fall and ARO rises in the order of ``PUBLISHED``."""
 INTRODUCTION = """\
 Percentages, means over detections (pairs of an image and an explained class); mean ± standard deviation over seeds. An
-image is multiplied with a map brought to [0, 1]: **AD** is the share of the class's probability that is lost, **IC**
-how often it rises instead; **AR** is what is lost when the map's complement is kept. **ADO** and **ARO** are the same
-for the other present classes, told of images that have some; **F1+** joins AR and ADO, **F1−** AD and ARO (of classes,
-then averaged). **Energy** is the share of a map that lies on the object. **Seed mIoU**: maps of the tags at one scale,
-threshold from a few masks of the training split; in brackets the best threshold on the scored images themselves. Cost
-is that of explaining, for all classes of an image.
+image for a classifier is multiplied with a map brought to [0, 1]: **AD** is the share of the class's probability that
+is lost, **IC** how often it rises instead; **AR** is what is lost when the map's complement is kept. **ADO** and
+**ARO** are the same for the other present classes, told of images that have some; **F1+** joins AR and ADO, **F1−** AD
+and ARO (of classes, then averaged). **Energy** is the share of a map that lies on the object, **in region** in the
+explained region. **Seed mIoU**: maps of the tags at one scale, threshold from a few masks of the training split; in
+brackets the best threshold on the scored images themselves. **Deletion** and **insertion** are areas under curves of
+the class's probability, or of the IoU of what a segmentation network predicts with the explained region, while pixels
+go or come, those first that a map has highest; the fill stands for pixels that are away, **spread** is how far the
+areas lie apart over the fills, and in brackets stands the area of a random map. **Weights**: mean size of the
+correlations between the weights of the classes. Cost is that of explaining, for all
+classes of an image.
 """
 
 
@@ -65,11 +86,16 @@ class Explained:
     folder: Path
     recipe: str
     seed: int
-    classifier: str
+    network: str
     metrics: dict[str, Any]
     settings: dict[str, Any]
     seconds: float
     """What explaining an image took; the manifest has it, since no two runs agree on it."""
+
+    @property
+    def of_regions(self) -> bool:
+        """Whether a segmentation network is explained, and not a classifier."""
+        return self.settings.get("segmenter") is not None
 
     @property
     def explainer(self) -> str:
@@ -86,7 +112,8 @@ class Explained:
         """A metric, mean over detections."""
         others = "multi_only" if metric in MULTI_ONLY else "reference"
         weighted: dict[str, float | None] = self.metrics["summary"][others]["weighted"]
-        return weighted.get(metric)
+        value = weighted.get(metric)
+        return _percent(value) if metric.startswith(AREAS) else value
 
 
 def read_explained(folder: Path) -> Explained:
@@ -94,9 +121,11 @@ def read_explained(folder: Path) -> Explained:
     manifest = read_manifest(folder)
     try:
         metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-        classifier = (folder / manifest["inputs"]["classifier"]["path"]).resolve().name
+        inputs = manifest["inputs"]
+        given = inputs["segmenter" if "segmenter" in inputs else "classifier"]
+        network = (folder / given["path"]).resolve().name
         seconds = float(manifest["seconds_an_image"])
-        return Explained(folder, folder.name, int(manifest["seed"]), classifier, metrics, manifest["settings"], seconds)
+        return Explained(folder, folder.name, int(manifest["seed"]), network, metrics, manifest["settings"], seconds)
     except (OSError, ValueError, KeyError) as error:
         raise WsssError(f"{folder}: no whole explanations ({error!r}); run stages/explanation.py again") from None
 
@@ -117,7 +146,7 @@ def make(run: Run) -> None:
 
 def long_form(dataset: str, one: Explained) -> list[tuple[Any, ...]]:
     """Rows of ``explanations.csv``; values as they stand in ``metrics.json``."""
-    head = (dataset, one.recipe, one.classifier, one.explainer, one.seed)
+    head = (dataset, one.recipe, "" if one.of_regions else one.network, one.explainer, one.seed)
     rows = [
         (*head, others, kind, metric, "" if value is None else value)
         for others, summary in one.metrics["summary"].items()
@@ -128,7 +157,10 @@ def long_form(dataset: str, one: Explained) -> list[tuple[Any, ...]]:
     rates = ("several_share", "zero_map_rate", "nan_rate", "improbable_rate", "images", "detections")
     rows += [(*head, "", "", name, one.metrics["summary"]["reference"][name]) for name in (*rates, *costs)]
     rows.append((*head, "", "", "seconds_per_image", one.seconds))
-    return rows + [(*head, "", "", name, value) for name, value in (one.metrics["seeds"] or {}).items()]
+    if "weight_correlation" in one.metrics:
+        rows.append((*head, "", "", "weight_correlation", one.metrics["weight_correlation"]))
+    rows += [(*head, "", "", name, value) for name, value in (one.metrics.get("seeds") or {}).items()]
+    return [(*row, one.network if one.of_regions else "") for row in rows]
 
 
 def page(dataset: str, found: list[Explained], pictures: list[str]) -> str:
@@ -137,13 +169,22 @@ def page(dataset: str, found: list[Explained], pictures: list[str]) -> str:
     alike: dict[tuple[Any, ...], dict[str, list[Explained]]] = {}
     for one in found:
         s = one.settings
-        key = (one.classifier, s["policy"], s["split"], s["images"], s["max_side"], s["fill"])
+        asked = ("region", "at", "classes") if one.of_regions else ("policy", "fill")
+        key = (one.of_regions, one.network, s["split"], s["images"], s["max_side"], *(str(s[name]) for name in asked))
         alike.setdefault(key, {}).setdefault(one.recipe, []).append(one)
-    for (classifier, policy, split, *_), recipes in alike.items():
-        first = next(iter(recipes.values()))[0].metrics["summary"]["reference"]
+    for (of_regions, network, split, *_), recipes in alike.items():
+        one = next(iter(recipes.values()))[0]
+        first, s = one.metrics["summary"]["reference"], one.settings
+        of = "explained classes"
+        title = f"Classifier {network}, {split}, policy {s['policy']}"
+        if of_regions:
+            title = f"Segmentation network {network}, {split}, region {s['region']}"
+            title += "".join(f" {v:g}" for v in s["at"])
+        else:
+            of = "detections"
         parts.append(
-            f"## Classifier {classifier}, {split}, policy {policy}\n\n{first['images']} images, {first['detections']} "
-            f"detections, {100 * (first['several_share'] or 0):.0f} % of them beside other present classes.\n"
+            f"## {title}\n\n{first['images']} images, {first['detections']} {of}, "
+            f"{100 * (first['several_share'] or 0):.0f} % of them beside other present classes.\n"
         )
         parts.append(table(recipes))
         parts += ordering(recipes)
@@ -154,25 +195,37 @@ def page(dataset: str, found: list[Explained], pictures: list[str]) -> str:
 def table(recipes: dict[str, list[Explained]]) -> str:
     """A row per recipe."""
     every = [one for group in recipes.values() for one in group]
-    shown = {head: metric for head, metric in METRICS.items() if any(one.value(metric) is not None for one in every)}
-    seeds = any(one.metrics["seeds"] for one in every)
+    known = OF_REGIONS if every[0].of_regions else METRICS
+    shown = {head: metric for head, metric in known.items() if any(one.value(metric) is not None for one in every)}
+    seeds = any(one.metrics.get("seeds") for one in every)
+    weights = any("weight_correlation" in one.metrics for one in every)
     cost: dict[str, Callable[[Explained], float]] = {
         "passes": lambda one: one.metrics["summary"]["reference"]["forwards_per_image"],
         "backward": lambda one: one.metrics["summary"]["reference"]["backwards_per_image"],
         "ms an image": lambda one: 1000 * one.seconds,
     }
-    heads = ["recipe", "explainer", *shown, *(["seed mIoU (best)"] if seeds else []), "zero maps", *cost]
+    further = [*(["seed mIoU (best)"] if seeds else []), *(["weights"] if weights else []), "zero maps"]
+    heads = ["recipe", "explainer", *shown, *further, *cost]
     rows = []
     for recipe, group in recipes.items():
-        row = [recipe, group[0].explainer, *(_told([one.value(metric) for one in group]) for metric in shown.values())]
+        row = [recipe, group[0].explainer, *(_cell(group, metric) for metric in shown.values())]
         if seeds:
-            told = [one.metrics["seeds"] or {} for one in group]
+            told = [one.metrics.get("seeds") or {} for one in group]
             both = [_told([_percent(each.get(f"seed_{kind}miou")) for each in told]) for kind in ("", "oracle_")]
             row.append(f"{both[0]} ({both[1]})")
+        if weights:
+            row.append(_told([_percent(one.metrics.get("weight_correlation")) for one in group]))
         row.append(_told([_percent(one.metrics["summary"]["reference"]["zero_map_rate"]) for one in group]))
         row += [f"{mean(of(one) for one in group):.1f}" for of in cost.values()]
         rows.append(row)
     return markdown(heads, rows)
+
+
+def _cell(group: list[Explained], metric: str) -> str:
+    """A metric over seeds, with that of a random map in brackets where there is one."""
+    random = [one.value(f"{metric}_random") for one in group]
+    known = any(value is not None for value in random)
+    return _told([one.value(metric) for one in group]) + (f" ({_told(random)})" if known else "")
 
 
 def ordering(recipes: dict[str, list[Explained]]) -> list[str]:

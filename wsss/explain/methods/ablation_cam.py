@@ -60,7 +60,12 @@ class AblationCam(Explainer):
         kept = None
         if self.part != "all":
             assert rows.masks is not None  # explain refuses it
-            region = F.interpolate(rows.masks[:, None].float(), size=activations.shape[2:], mode="nearest")
+            region = rows.masks[:, None].float()
+            if forward.subject.padded is not None:
+                size = region.shape[2:]
+                tall, wide = forward.subject.padded(size)
+                region = F.pad(region, (0, wide - size[1], 0, tall - size[0]))
+            region = F.interpolate(region, size=activations.shape[2:], mode="nearest")
             kept = region if self.part == "outside" else 1 - region
         alive = (activations != 0).any(0).flatten(1).any(1).nonzero()[:, 0]
         for some in torch.split(alive, self.chunk) if len(alive) else ():

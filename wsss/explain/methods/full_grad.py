@@ -17,20 +17,25 @@ from wsss.explain import postprocess
 from wsss.explain.base import Explainer
 from wsss.explain.forward_pass import ForwardPass, in_order
 
-VERSION = 1
+VERSION = 2
 EPS = 1e-6
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+CLIPPED = (nn.Hardtanh,)
+"""ReLU6 is one of them."""
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
 @dataclass(frozen=True)
 class FullGrad(Explainer):
-    """psi(G * x) + sum over biased layers l and channels of psi(dS/dz_l * b_l) resized to the input, with psi the
-    absolute value rescaled to [0, 1] over all channels and cells of an image (as the authors' code does).
+    """psi(G * x) + sum over biased layers l and channels of psi(dS/dz_l * b_l) resized to the input (bilinear, with
+    ``align_corners=True``), with psi the absolute value rescaled to [0, 1] over all channels and cells of an image, as
+    the authors' code does.
 
-    A batch normalisation's effective bias is beta - mean gamma / sqrt(var + eps). G . x and all bias terms together are
-    the score itself; that is checked, since it fails for networks with other non-linearities than ReLU and maximum,
-    whose hidden biases the method does not see. Maps (R, H, W) are not negative and hardly tell classes apart.
+    A batch normalisation's effective bias is beta - mean gamma / sqrt(var + eps). ReLU6 and Hardtanh have a bias, too,
+    this project's own: where they are saturated they add a constant, so dS/dy of their output y times that constant is
+    one more term. G . x and all bias terms together are the score itself; that is checked, since it fails for networks
+    with other non-linearities, whose hidden biases the method does not see. Maps (R, H, W) are not negative and hardly
+    tell classes apart.
     """
 
     check: bool = True
@@ -49,9 +54,11 @@ class FullGrad(Explainer):
         def pieces() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
             for rows, (gradient, *inner) in forward.gradients(scores, *(z for z, _ in layers)):
                 terms = [(gradient * images[forward.rows.image_idx[rows]]).float()]
-                terms += [slope.float() * bias for slope, (_, bias) in zip(inner, layers, strict=True)]
+                mine = forward.rows.image_idx[rows]
+                for slope, (z, bias) in zip(inner, layers, strict=True):
+                    terms.append(slope.float() * (bias[mine] if bias.shape == z.shape else bias))
                 self._complete(terms, scores[rows])
-                shown = (postprocess.resize(_scaled(term).sum(1), size) for term in terms if term.ndim == 4)
+                shown = (postprocess.resize(_scaled(term).sum(1), size, True) for term in terms if term.ndim == 4)
                 yield rows, reduce(torch.add, shown)
 
         return in_order(pieces(), len(forward.rows), images.new_zeros(0, *size))
@@ -62,8 +69,8 @@ class FullGrad(Explainer):
         if self.check and bool(((sums.sum(0) - scores.detach()).abs() > self.tolerance * size).any()):
             raise WsssError(
                 "full-grad: gradients and biases do not add up to the score: the network has non-linearities other "
-                "than ReLU (GELU, SiLU, sigmoid, attention), or biases outside its layers; take another method, or set "
-                "check=False"
+                "than ReLU, ReLU6 and maximum (GELU, SiLU, sigmoid, attention), or biases or a ReLU6 outside its "
+                "layers; take another method, or set check=False"
             )
 
 
@@ -77,7 +84,7 @@ def _scaled(term: torch.Tensor) -> torch.Tensor:
 
 def biased_layers(network: nn.Module, found: list[tuple[torch.Tensor, torch.Tensor]]) -> ExitStack:
     """A context within which what layers with a bias give is noted in ``found``, with its effective bias in a
-    shape that can be multiplied with it."""
+    shape that can be multiplied with it: of each channel, or of clipping layers as large as what they give."""
     stack = ExitStack()
 
     def noting(bias: torch.Tensor, last: bool) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -87,7 +94,14 @@ def biased_layers(network: nn.Module, found: list[tuple[torch.Tensor, torch.Tens
 
         return note
 
+    def saturated(module: nn.Hardtanh, z: torch.Tensor) -> torch.Tensor:
+        known = z.detach().float()
+        found.append((z, known * ((known >= module.max_val) | (known <= module.min_val))))
+        return z.clone()
+
     for module in network.modules():
+        if isinstance(module, CLIPPED):
+            stack.callback(module.register_forward_hook(lambda m, _, z: saturated(m, z)).remove)
         bias = effective_bias(module)
         if bias is None:
             continue

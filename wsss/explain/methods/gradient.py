@@ -20,6 +20,7 @@ class Gradient(Explainer):
     channels: ClassVar[str | None] = "max_abs"
 
     def explain(self, forward: ForwardPass) -> torch.Tensor:
+        forward.warn_of_flat_gradients()
         images = forward.from_images()
         pieces = ((rows, gradient) for rows, (gradient,) in forward.gradients(forward.scores()))
         return in_order(pieces, len(forward.rows), images.new_zeros(0, *images.shape[1:]))

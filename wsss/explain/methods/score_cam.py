@@ -62,18 +62,24 @@ class ScoreCam(Explainer):
             weights = weights - self._of(forward, nothing, image, 1)
         total = weights.new_zeros(())
         for some, weight in zip(torch.split(used, self.chunk), torch.split(weights, self.chunk, 1), strict=True):
-            part = activations[some] if self.maps == "layer" else postprocess.resize(activations[some], size)
+            part = activations[some] if self.maps == "layer" else self._resized(forward, activations[some])
             total = total + torch.einsum("rk,khw->rhw", weight, part)
         flat = total.flatten(1).amax(1) == total.flatten(1).amin(1)
         return torch.where(flat[:, None, None], 0, total)
 
     def _scores(self, forward: ForwardPass, image: int, activations: torch.Tensor) -> torch.Tensor:
         """Scores (rows, n) of the image under the masks of n channels."""
-        masks = postprocess.resize(activations, forward.images.shape[2:])
+        masks = self._resized(forward, activations)
         low, high = (getattr(masks, name)((1, 2), keepdim=True) for name in ("amin", "amax"))
         masks = (masks - low) / torch.where(high > low, high - low, 1)
         output = forward.run(forward.images[image] * masks[:, None].to(forward.images.dtype))
         return self._of(forward, output, image, len(masks))
+
+    @staticmethod
+    def _resized(forward: ForwardPass, activations: torch.Tensor) -> torch.Tensor:
+        """Channels (n, h, w) at the input's size."""
+        size = forward.images.shape[2:]
+        return postprocess.resize(forward.subject.covering(activations, size), size)
 
     def _of(self, forward: ForwardPass, output: torch.Tensor, image: int, copies: int) -> torch.Tensor:
         rows = forward.rows.of(image, copies)

@@ -1,4 +1,4 @@
-"""What explanations of classifiers are worth.
+"""What explanations are worth, of classifiers and of segmentation networks.
 
 tally = measure(find("minmax-cam")(), subject, batches, classes=20)
 tally.summary()["weighted"]["ado"], tally.class_table(names, others="multi_only")
@@ -10,6 +10,7 @@ from __future__ import annotations
 from wsss.explain.metrics.confidence import confidence, f_score
 from wsss.explain.metrics.localisation import energy, seed_scores
 from wsss.explain.metrics.measuring import ExplainedBatch, Metrics, measure, measure_seeds
+from wsss.explain.metrics.regional import RegionMetrics, measure_regions
 from wsss.explain.metrics.road import road
 from wsss.explain.metrics.tables import DetectionTable, Tally, write_table
 
@@ -17,11 +18,13 @@ __all__ = [
     "ExplainedBatch",
     "DetectionTable",
     "Metrics",
+    "RegionMetrics",
     "Tally",
     "confidence",
     "energy",
     "f_score",
     "measure",
+    "measure_regions",
     "measure_seeds",
     "road",
     "seed_scores",

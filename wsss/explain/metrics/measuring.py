@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from wsss.explain.metrics.localisation import THRESHOLDS, count_seeds, energy, r
 from wsss.explain.metrics.road import library, road
 from wsss.explain.metrics.tables import Tally
 from wsss.explain.subject import Subject, undisturbed
-from wsss.explain.targets import Classes, Policy, probabilities
+from wsss.explain.targets import Classes, Policy, Target, probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,22 @@ class ExplainedBatch:
             given = getattr(self, name)
             if given is not None and len(given) != len(self.images):
                 raise WsssError(f"{len(given)} {name} for {len(self.images)} images; give one for each")
+
+
+class Judged(NamedTuple):
+    """What is found of the rows of an explanation.
+
+    Attributes:
+        values: Metrics (R,) by name, NaN where there is none.
+        flags: bool (R,) by name in ``tables.FLAGS``.
+        curves: fp32 (R, steps + 1) by name.
+        scores: What tables of detections show beside (R,).
+    """
+
+    values: dict[str, torch.Tensor]
+    flags: dict[str, torch.Tensor]
+    curves: dict[str, torch.Tensor]
+    scores: dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -112,26 +128,63 @@ def measure(
     metrics = metrics or Metrics()
     if metrics.road:
         library()
+
+    def judged(batch: ExplainedBatch, target: Target, made: Explanation) -> Judged:
+        return _measured(explainer, subject, batch, target, made, metrics)
+
+    def question(batch: ExplainedBatch) -> Target:
+        return Classes(metrics.policy, batch.labels)
+
+    return tallied(explainer, subject, batches, classes, question, judged, metrics.seed, each, seen)
+
+
+def tallied(
+    explainer: Explainer,
+    subject: Subject,
+    batches: Iterable[ExplainedBatch],
+    classes: int,
+    question: Callable[[ExplainedBatch], Target],
+    judged: Callable[[ExplainedBatch, Target, Explanation], Judged],
+    seed: int,
+    each: Callable[[list[dict[str, Any]]], None] | None = None,
+    seen: Callable[[Explanation, dict[str, torch.Tensor]], None] | None = None,
+    first: int = 0,
+) -> Tally:
+    """Explain batches and add up what is found of the maps.
+
+    Args:
+        explainer, subject, batches, classes, seed, each, seen: As for ``measure``.
+        question: What is asked of a batch.
+        judged: What is found of its explanation.
+        first: Output channel of the class that tables call 0.
+
+    Raises:
+        WsssError: The network has other classes.
+    """
     tally = Tally(classes)
     for batch in batches:
-        target = Classes(metrics.policy, batch.labels)
-        made, seconds, peak = timed(explainer, subject, batch, target, metrics.seed)
-        if made.output.shape[1] != classes:
-            raise WsssError(f"the network has {made.output.shape[1]} classes, tables were asked for {classes}")
+        target = question(batch)
+        made, seconds, peak = timed(explainer, subject, batch, target, seed)
+        if made.output.shape[1] != classes + first:
+            raise WsssError(f"the network has {made.output.shape[1] - first} classes, tables were asked for {classes}")
         number = tally.images
         tally.add_cost(len(batch.images), seconds, made.about["cost"], peak)
         if not len(made.rows):
             if seen is not None:
                 seen(made, {})
             continue
-        values, flags, drawn, scores = _measured(explainer, subject, batch, target, made, metrics)
-        tally.add(made.class_idx, values, flags, drawn)
+        found = judged(batch, target, made)
+        tally.add(made.class_idx - first, found.values, found.flags, found.curves)
         if seen is not None:
-            seen(made, drawn)
+            seen(made, found.curves)
         if each is not None:
             names = range(number, number + len(batch.images)) if batch.ids is None else batch.ids
-            named = {"image": [names[i] for i in made.image_idx.tolist()], "class": made.class_idx.tolist()}
-            columns = named | {name: _plain(value) for name, value in {**scores, **values, **flags}.items()}
+            named = {
+                "image": [names[i] for i in made.image_idx.tolist()],
+                "class": (made.class_idx - first).tolist(),
+            }
+            told = {**found.scores, **found.values, **found.flags}
+            columns = named | {name: _plain(value) for name, value in told.items()}
             each([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
     return tally
 
@@ -174,11 +227,10 @@ def one_channel(explainer: Explainer, maps: torch.Tensor) -> tuple[torch.Tensor,
 
 
 def timed(
-    explainer: Explainer, subject: Subject, batch: ExplainedBatch, target: Classes, seed: int = 0
+    explainer: Explainer, subject: Subject, batch: ExplainedBatch, target: Target, seed: int = 0
 ) -> tuple[Explanation, float, float | None]:
     """An explanation, the seconds it took, and the most memory on the device meanwhile in MiB (None on the CPU)."""
     cuda = subject.device if subject.device is not None and subject.device.type == "cuda" else None
-    subject.model_hash  # noqa: B018 - made once a subject, and no part of explaining an image
     if cuda is not None:
         torch.cuda.synchronize(cuda)
         torch.cuda.reset_peak_memory_stats(cuda)
@@ -219,9 +271,8 @@ def masked(
 
 
 def _measured(
-    explainer: Explainer, subject: Subject, batch: ExplainedBatch, target: Classes, made: Explanation, metrics: Metrics
-) -> tuple[dict[str, torch.Tensor], ...]:
-    """Metrics (R,), flags bool (R,), curves (R, steps + 1), and probabilities (R,) of the rows."""
+    explainer: Explainer, subject: Subject, batch: ExplainedBatch, target: Target, made: Explanation, metrics: Metrics
+) -> Judged:
     rows, size = made.rows, batch.images.shape[2:]
     maps, broken = one_channel(explainer, made.maps)
     small = postprocess.relu_minmax(maps)
@@ -240,27 +291,48 @@ def _measured(
         "improbable": improbable(before, rows.class_idx, present),
     }
     if batch.truth is not None:
-        values["energy"] = _energies(small, rows.image_idx, rows.class_idx, batch.truth)
+        values["energy"] = energies(small, rows.image_idx, rows.class_idx, batch.truth)
     drawn: dict[str, torch.Tensor] = {}
     if metrics.curves:
-        noise = random_saliency(subject, batch.images.to(maps.device), rows, batch.ids, metrics.seed)
-        for mode in ("deletion", "insertion"):
-            for fill in metrics.curve_fills:
-                for suffix, saliency in (("", maps), ("_random", noise)):
-                    found = curves(
-                        subject, batch.images, target, made, mode, maps=saliency, fill=fill, steps=metrics.steps,
-                        ids=batch.ids, seed=metrics.seed, chunk=metrics.chunk,
-                    )  # fmt: skip
-                    values[f"{mode}_{fill}{suffix}"] = found.auc
-                    drawn[f"{mode}_{fill}{suffix}"] = found.scores
+        areas, drawn = all_curves(
+            subject, batch, target, made, maps, metrics.curve_fills, metrics.steps, metrics.chunk, metrics.seed
+        )
+        values |= areas
     if metrics.road:
         values |= road(
             subject, batch.images, target, rows, maps, percentiles=metrics.road, ids=batch.ids, seed=metrics.seed
         )
-    return values, flags, drawn, scores
+    return Judged(values, flags, drawn, scores)
 
 
-def _energies(
+def all_curves(
+    subject: Subject,
+    batch: ExplainedBatch,
+    target: Target,
+    made: Explanation,
+    maps: torch.Tensor,
+    fills: Sequence[Fill],
+    steps: int,
+    chunk: int,
+    seed: int,
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Areas (R,) under deletion and insertion curves of maps (R, h, w), and the curves (R, steps + 1), by mode and
+    fill, and with ``_random`` those of a random map."""
+    noise = random_saliency(subject, batch.images.to(maps.device), made.rows, batch.ids, seed)
+    areas, drawn = {}, {}
+    for mode in ("deletion", "insertion"):
+        for fill in fills:
+            for suffix, saliency in (("", maps), ("_random", noise)):
+                found = curves(
+                    subject, batch.images, target, made, mode, maps=saliency, fill=fill, steps=steps,
+                    ids=batch.ids, seed=seed, chunk=chunk,
+                )  # fmt: skip
+                areas[f"{mode}_{fill}{suffix}"] = found.auc
+                drawn[f"{mode}_{fill}{suffix}"] = found.scores
+    return areas, drawn
+
+
+def energies(
     small: torch.Tensor, image_idx: torch.Tensor, class_idx: torch.Tensor, truth: Sequence[np.ndarray | None]
 ) -> torch.Tensor:
     """Energy fp64 (R,) of normalised maps (R, h, w); NaN where there is no ground-truth mask or no object in it."""

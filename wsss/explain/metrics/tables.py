@@ -13,7 +13,7 @@ from wsss.evaluate.confusion import plain
 from wsss.explain.metrics.confidence import BETAS, METRICS, Others, f_score, with_singles
 from wsss.system.files import atomic_path
 
-PERCENT = (*METRICS, "energy")
+PERCENT = (*METRICS, "energy", "inside")
 """Metrics that tables of classes and of the whole give in percent, as the papers do; detections have fractions."""
 FLAGS = ("several", "zero_map", "nan_map", "improbable")
 COST = ("forwards", "head_forwards", "backwards", "seconds")
@@ -91,8 +91,9 @@ class Tally:
     def class_values(self, others: Others = "reference") -> dict[str, torch.Tensor]:
         """By metric: the value of every class, fp64 (C,), NaN for a class without detections.
 
-        Percent: ``ic``, ``ad``, ``ar``, ``ado``, ``aro``, ``f0.5+`` to ``f2-``, ``energy``. As they are: areas under
-        curves, ROAD. ``others`` as for ``confidence.with_singles``; the F-scores are those of the columns beside them.
+        Percent: ``ic``, ``ad``, ``ar``, ``ado``, ``aro``, ``f0.5+`` to ``f2-``, ``energy``, ``inside``. As they are:
+        areas under curves and their spread, ROAD. ``others`` as for ``confidence.with_singles``; the F-scores are those
+        of the columns beside them.
         """
         found = {name: self._scaled(name, total / self._number(name, others)) for name, total in self.sums.items()}
         if "ar" in found:

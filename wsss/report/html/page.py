@@ -12,6 +12,7 @@ from wsss.data.index import Index, Item
 from wsss.report import image_scores
 from wsss.report.headline import final, shown_split, sources
 from wsss.report.html import run_sections, score_sections
+from wsss.report.html.explained import explanations
 from wsss.report.html.gallery import Gallery, gallery
 from wsss.report.html.overview import overview
 from wsss.report.html.picture_section import pictures
@@ -22,7 +23,8 @@ COLUMNS = ("class", "rank", "id", "split", "ordered_by", "figure")
 
 
 def build(dataset: str, index: Index, scored: Sequence[Scored], threads: int = 1) -> tuple[str, Gallery, str]:
-    """The page, its pictures, and the split they are of."""
+    """The page, its pictures, and the split they are of. Explanations are shown if they are made by now: the report
+    does not wait for them, since they have a target of their own."""
     leading = final(scored)
     split, items = shown_split(index, leading)
     layers = sources(scored, leading)
@@ -44,6 +46,7 @@ def build(dataset: str, index: Index, scored: Sequence[Scored], threads: int = 1
         "confusion": score_sections.confusion(index, scores, name, seed),
         "uneven": score_sections.uneven(index, scored, leading, split),
         "agreement": score_sections.agreement(scored, names, rows, count, split),
+        "explanations": explanations(index.folder.parent / "explanations"),
         "dataset": score_sections.dataset(index, _index_report(index)),
         "training": run_sections.training(scored),
         "costs": run_sections.time_and_memory(index, scored),
