@@ -72,7 +72,7 @@ TRAINED = {
     ),
     "co-training": (
         train_segmenter,
-        CoTrainingSettings(**{**SMALL, "lr": 0.0001}, supervision="masks", architecture="unet"),
+        CoTrainingSettings(**{**SMALL, "lr": 0.0001}, momentum=0.0, supervision="masks", architecture="unet"),
     ),
     "tagged": (
         train_segmenter,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.engine.process_group import together
 from wsss.data.loading import Batch
 from wsss.losses.base import TrainingStep
+from wsss.models.backbone import Trainable
 from wsss.objectives.co_training import CoTraining
 from wsss.settings import CoTrainingSettings, Ramp
 
@@ -74,3 +76,41 @@ def test_with_a_label_everywhere_the_two_do_not_meet(batch):
     batch.masks = batch.masks.clamp(max=CLASSES)
     for loss in objective().losses(batch, TrainingStep(0, 0.0)):
         assert loss.parts[f"mutual{'' if loss.network == 'segmenter' else '_second'}"] == 0
+
+
+class Pixelwise(Trainable):
+    """A network without statistics: what it learns of an image does not depend on the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, CLASSES + 1, 1)
+
+    def forward(self, images):
+        return self.layer(images)
+
+
+def gradients(images, labels, masks):
+    """Of both networks, and the values of their losses."""
+    goal = objective()
+    torch.manual_seed(1)
+    goal.networks = {name: Pixelwise() for name in goal.networks}
+    values = []
+    for loss in goal.losses(Batch(images, labels, torch.zeros(len(images)), masks), TrainingStep(0, 0.0)):
+        loss.value.backward()
+        values.append(loss.value.item())
+    return [p.grad.tolist() for network in goal.networks.values() for p in network.parameters()], values
+
+
+def _device(rank, images, labels, masks):
+    return gradients(*(one[rank : rank + 1] for one in (images, labels, masks)))
+
+
+def test_two_devices_with_uneven_masks_learn_like_one(batch):
+    batch.masks[0, :, 3:] = 255
+    given = (batch.images, batch.labels, batch.masks)
+    (first, own), (second, other) = together(2, _device, *given)
+    whole, values = gradients(*given)
+    for a, b, expected in zip(first, second, whole, strict=True):
+        mean = (torch.tensor(a) + torch.tensor(b)) / 2
+        torch.testing.assert_close(mean, torch.tensor(expected), rtol=1e-4, atol=1e-7)
+    assert [(a + b) / 2 for a, b in zip(own, other, strict=True)] == pytest.approx(values, rel=1e-5)
