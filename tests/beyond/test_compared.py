@@ -43,6 +43,17 @@ def test_unit_maps_are_unit_and_keep_zero():
     assert torch.allclose(unit_maps(gradients, "sum", 8)[0] * summed.sum(), summed, atol=1e-6)
 
 
+def test_a_map_that_leaks_can_be_raised_where_it_is_cut_off():
+    raw = torch.tensor([[[3.0, -1.0], [-2.0, 1.0]]], requires_grad=True)
+    box = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    slopes = []
+    for leak in (0.0, 0.1):
+        made = unit_maps(raw, None, 2, leak)[0]
+        assert float(made.relu().sum()) == pytest.approx(1)
+        slopes.append(torch.autograd.grad(cosine(made, box), raw)[0])
+    assert not slopes[0].any() and bool((slopes[1][0][box > 0] > 0).all())
+
+
 def test_every_pixel_counts_on_a_coarser_grid():
     """A change of any one pixel moves the map: plain bilinear reduction would look at one in nine."""
     base = torch.ones(1, 12, 12)

@@ -22,7 +22,7 @@ class Look:
     """What a network says of an image.
 
     Attributes:
-        map: What its explanation comes to, fp32 (h, w), not negative.
+        map: What its explanation comes to, fp32 (h, w), not negative but while an attack is computed.
         output: Logits (1, C) of a classifier or (1, C + 1, H, W) of a segmentation network.
     """
 
@@ -51,7 +51,7 @@ class Aim:
             return 1 - cosine(found, self.target)
         if self.goal == "top-k":
             return found[top(self.clean)].sum()
-        moved = centre(found) - centre(self.clean)
+        moved = centre(found.relu()) - centre(self.clean)
         return -(moved.square().sum() + 1e-12).sqrt() / math.hypot(*found.shape)
 
 

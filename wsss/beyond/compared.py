@@ -16,7 +16,7 @@ TOP = 0.1
 """Share of the cells that count as the highest."""
 
 
-def unit_maps(maps: torch.Tensor, channels: str | None, grid: int) -> torch.Tensor:
+def unit_maps(maps: torch.Tensor, channels: str | None, grid: int, leak: float = 0.0) -> torch.Tensor:
     """Raw maps (R, h, w) or (R, 3, h, w) as fp32 (R, grid, grid) that add up to 1.
 
     Gradients of pixels: sizes added up over channels (Dombrowski et al. 2019); methods whose channels are to be added
@@ -26,13 +26,15 @@ def unit_maps(maps: torch.Tensor, channels: str | None, grid: int) -> torch.Tens
 
     Args:
         channels: How the explainer would have its channels reduced (``Explainer.channels``).
+        leak: What negative values are multiplied with in place of being cut off, for attacks: where a map is cut off it
+            has no derivative, and cannot be raised. What is positive still adds up to 1.
     """
     if maps.ndim == 4:
-        maps = maps.float().sum(1).relu() if channels == "sum" else maps.float().abs().sum(1)
+        maps = F.leaky_relu(maps.float().sum(1), leak) if channels == "sum" else maps.float().abs().sum(1)
     else:
-        maps = maps.float().relu()
+        maps = F.leaky_relu(maps.float(), leak)
     maps = F.interpolate(maps[:, None], size=(grid, grid), mode="bilinear", align_corners=False, antialias=True)[:, 0]
-    total = maps.sum((1, 2), keepdim=True)
+    total = maps.relu().sum((1, 2), keepdim=True)
     return maps / torch.where(total > 0, total, 1)
 
 

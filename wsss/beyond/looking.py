@@ -17,6 +17,10 @@ from wsss.explain.subject import evaluating, subject_of
 from wsss.explain.targets import Classes, Target
 from wsss.models.segmenter import Segmenter
 
+LEAK = 0.1
+"""Of maps while an attack is computed. Without it every third attack on Grad-CAM did not move: the map was cut off all
+over the box that it was to be steered to."""
+
 
 @dataclass(frozen=True, eq=False)
 class Question:
@@ -124,7 +128,7 @@ class Viewer:
             name: Names the noise of methods that have some: equal names and seeds, equal noise.
             seed: The run's seed.
             beta: Soften ReLUs for both; None: the network as it is, but for ``smooth_beta``, which is for maps alone.
-            differentiable: Keep the graphs.
+            differentiable: Keep the graphs, and let the map be a little negative (``LEAK``).
         """
         images = (colours - self.mean) / self.std
         found, output = [], None
@@ -134,7 +138,8 @@ class Viewer:
                     subject, images, question.target, ids=[name], seed=seed, differentiable=differentiable
                 )
                 maps = torch.where(made.maps.isfinite(), made.maps, 0.0)
-                found.append(unit_maps(maps, self.explainer.channels, self.grid)[0])
+                leak = LEAK if differentiable else 0.0
+                found.append(unit_maps(maps, self.explainer.channels, self.grid, leak)[0])
                 output = made.output.float()
         assert output is not None  # there is at least one layer
         as_it_is = beta is not None or self.smooth_beta is None

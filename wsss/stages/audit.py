@@ -172,9 +172,14 @@ def write_tables(run: Run, index: Index, found: dict[str, Path]) -> None:
     stuck = [row for row in rows if row["condition"] == "attack" and row["steerable"] is False]
     result["unsteerable"] = len(stuck)
     if stuck:
+        why = (
+            "second derivatives of ReLUs vanish; set 'beta'"
+            if settings.beta is None and settings.smooth_beta is None
+            else "it is zero everywhere, or the same for every image"
+        )
         log.warning(
-            f"{settings.explainer}: in {len(stuck)} attacks the map had no derivative by the image: second derivatives "
-            "of ReLUs vanish. These attacks tried nothing" + ("; set 'beta'" if settings.beta is None else "")
+            f"{settings.explainer}: in {len(stuck)} of {len(audited) * len(settings.eps)} attacks the map had no "
+            f"derivative by the image ({why}). These attacks tried nothing"
         )
     if settings.detector:
         figures = [row for one in audited.values() for row in one["detection"]]
