@@ -15,9 +15,9 @@ from wsss.settings.fields import block, hints, marks, options, reference
 Raw = dict[str, Any]
 TOGETHER: dict[str, list[Raw]] = {
     "SegmenterSettings.supervision": [{"supervision": "masks", "masks": None}],
-    "SegmenterSettings.classifier": [{"supervision": "classifier", "classifier": "guided", "masks": None}],
-    "SegmenterSettings.tags": [{"supervision": "masks", "masks": None, "tags": 0.5}],
-    "SegmenterSettings.masked_share": [{"supervision": "masks", "masks": None, "tags": 0.5, "masked_share": 0.25}],
+    "SegmentationSettings.classifier": [{"supervision": "classifier", "classifier": "guided", "masks": None}],
+    "SegmentationSettings.tags": [{"supervision": "masks", "masks": None, "tags": 0.5}],
+    "SegmentationSettings.masked_share": [{"supervision": "masks", "masks": None, "tags": 0.5, "masked_share": 0.25}],
     "SegmenterSettings.gt_masks": [{"supervision": "masks", "masks": None, "gt_masks": 5}],
     "ExplainedSettings.explainer": [{"explainer": "grad-cam"}],
     "ExplainedSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],

@@ -13,11 +13,12 @@ import yaml
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(1600)  # every stage runs once: minutes alone, more beside other work
 
 
 def snakemake(folder: Path, config: Path, *args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--configfile", str(config)]
-    return subprocess.run([*command, "--cores", "2", *args], cwd=folder, capture_output=True, text=True, timeout=580)
+    return subprocess.run([*command, "--cores", "2", *args], cwd=folder, capture_output=True, text=True, timeout=1500)
 
 
 @pytest.fixture(scope="module")
