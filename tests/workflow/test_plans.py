@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import os
@@ -362,3 +363,16 @@ def test_a_key_that_stands_twice_is_refused(finished: Checkout, tmp_path: Path) 
     checkout = finished.copy(tmp_path / "copy")
     checkout.edit("config.yaml", "seeds:", "dataset: other\nseeds:")
     assert "the key 'dataset' stands twice" in checkout.snakemake("-n", check=False)
+
+
+def test_a_killed_snakemake_hides_no_job(finished: Checkout, tmp_path: Path) -> None:
+    """Its stage went on and wrote its manifest; what comes behind it is still made, all in the next run."""
+    checkout = finished.copy(tmp_path / "killed")
+    for folder in (f"{RUN}/scores/segmenters/supervised", f"{RUN}/predictions/supervised"):
+        shutil.rmtree(checkout.folder / folder)
+    marker = base64.b64encode(f"{RUN}/segmenters/supervised/manifest.json".encode()).decode()
+    (checkout.folder / ".snakemake" / "incomplete").mkdir(parents=True, exist_ok=True)
+    (checkout.folder / ".snakemake" / "incomplete" / marker).touch()
+    for more in ((), ("--rerun-incomplete",)):
+        said = checkout.snakemake("-n", *more)
+        assert "Predicting with segmentation network supervised" in said and "Training" not in said

@@ -100,6 +100,10 @@ class Watch:
             return
         self.planned = True
         settings.rerun_triggers = frozenset()
+        if Path(self.workflow.main_snakefile).resolve().is_relative_to(self.root):
+            # A manifest is written last and judged by what it says, so what Snakemake was killed beside is no reason.
+            # As one it would hide everything behind: Snakemake looks no further than a job that it forces.
+            self.workflow.dag.ignore_incomplete = True
         named = {os.path.normpath(str(one)) for one in settings.forcerun}
         named |= {os.path.normpath(str(one)) for one in settings.targets} if settings.forcetargets else set()
         if not named and not settings.forceall:
