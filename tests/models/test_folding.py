@@ -52,16 +52,16 @@ def test_outputs_stay(name):
     torch.manual_seed(0)
     make, left = NETWORKS[name]
     with torch.inference_mode(False):
-        network = with_statistics(make())
+        network = with_statistics(make()).double()  # in fp32 rounding differs between processors
     before = norms(network)
-    images = torch.randn(2, 3, 96, 128)
+    images = torch.randn(2, 3, 96, 128, dtype=torch.float64)
     leaves = torch.utils._pytree.tree_leaves
     plain = leaves(network(images))
-    folded = fold_batch_norm(network, torch.zeros(1, 3, 64, 64))
+    folded = fold_batch_norm(network, torch.zeros(1, 3, 64, 64, dtype=torch.float64))
     assert norms(network) == before - folded
     assert left is None or norms(network) == left
     for one, other in zip(plain, leaves(network(images)), strict=True):
-        assert (one - other).abs().max() <= 4e-5 * one.abs().max()
+        assert (one - other).abs().max() <= 1e-9 * one.abs().max()
 
 
 class Net(nn.Module):
