@@ -67,21 +67,16 @@ def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[P
 def unguided(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
     """Maps that are to be read as logits, of a classifier that has none of the background."""
     if isinstance(settings, SegmentationSettings) and settings.classifier is not None:
-        classifier = recipes["classifiers"].get(settings.classifier)
-        if classifier is not None and not isinstance(classifier, GuidedSettings):
-            yield (
-                (kind, name, "classifier"),
-                f"only heatmaps of the objective guided are trained as segmentation, and "
-                f"classifiers.{settings.classifier} is {classifier.objective!r}; name a guided classifier",
-            )
-    if isinstance(settings, CamsSettings) and settings.normalise == "softmax":
-        classifier = recipes["classifiers"].get(settings.classifier)
-        if classifier is not None and not isinstance(classifier, GuidedSettings):
-            yield (
-                (kind, name, "normalise"),
-                f"'softmax' is for classifiers of the objective guided, and classifiers.{settings.classifier} is "
-                f"{classifier.objective!r}; use 'class', or a guided classifier",
-            )
+        key, of = "classifier", settings.classifier
+        why, cure = "only heatmaps of the objective guided are trained as segmentation", "name a guided classifier"
+    elif isinstance(settings, CamsSettings) and settings.normalise == "softmax":
+        key, of = "normalise", settings.classifier
+        why, cure = "'softmax' is for classifiers of the objective guided", "use 'class', or a guided classifier"
+    else:
+        return
+    classifier = recipes["classifiers"].get(of)
+    if classifier is not None and not isinstance(classifier, GuidedSettings):
+        yield (kind, name, key), f"{why}, and classifiers.{of} is {classifier.objective!r}; {cure}"
 
 
 def untaught(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
