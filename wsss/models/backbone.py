@@ -12,10 +12,13 @@ import torch
 from torch import nn
 
 from wsss.errors import WsssError
+from wsss.models.input_statistics import take_imagenet_statistics
+from wsss.models.packaged import packaged_weights
 from wsss.models.resnest import dilate_as_published
 from wsss.models.wide_resnet38 import STRIDE as WIDE_RESNET_STRIDE
 from wsss.models.wide_resnet38 import WideResNet38
 from wsss.store.weights import load_weights
+from wsss.system.packaged_weights import PACKAGED
 
 OWN: dict[str, tuple[Callable[[], WideResNet38], int]] = {"wide_resnet38d": (WideResNet38, WIDE_RESNET_STRIDE)}
 """Backbones that timm lacks: their class and their stride."""
@@ -70,6 +73,8 @@ def create_backbone(name: str, output_stride: int, pretrained: bool) -> nn.Modul
         if "output_stride" not in options:
             _check_stride(name, _own_stride(name, network), output_stride)
         dilate_as_published(network)
+        if pretrained:
+            take_imagenet_statistics(network, name)
         return network
     raise _no_stride(name, output_stride, reason) from reason
 
@@ -147,16 +152,17 @@ def channels_of(backbone: nn.Module) -> int:
         backbone.train(mode)
 
 
-def load_pretrained(network: nn.Module, path: str, ignore: tuple[str, ...] = ()) -> None:
-    """Load a local file of ImageNet weights into a backbone.
+def load_pretrained(network: nn.Module, name: str, source: str, ignore: tuple[str, ...] = ()) -> None:
+    """Load ImageNet weights of a local file or of a package (``packaged``) into a backbone of this name, and fit them
+    to images that are normalised with ImageNet's statistics.
 
     Every tensor of the network must be in the file with its shape; tensors of the file that the network has no room for
     must begin with one of ``ignore`` or of the network's own ``surplus``, or belong to a classification head.
 
     Raises:
-        WsssError: The file does not fit, with the first names that do not.
+        WsssError: The file does not fit, with the first names that do not; or the package is not installed.
     """
-    weights, _ = load_weights(path)
+    weights = packaged_weights(name) if source == PACKAGED else load_weights(source)[0]
     have = network.state_dict()
     absent = [k for k in have if k not in weights and not k.endswith("num_batches_tracked")]
     unfit = [k for k in have if k in weights and weights[k].shape != have[k].shape]
@@ -166,8 +172,9 @@ def load_pretrained(network: nn.Module, path: str, ignore: tuple[str, ...] = ())
     wrong += [f"other shape: {', '.join(unfit[:3])}"] if unfit else []
     wrong += [f"unknown to the network: {', '.join(surplus[:3])}"] if surplus else []
     if wrong:
-        raise WsssError(f"{path}: these weights do not fit the backbone ({'; '.join(wrong)}); check 'backbone'")
+        raise WsssError(f"{source}: these weights do not fit the backbone ({'; '.join(wrong)}); check 'backbone'")
     network.load_state_dict({k: v for k, v in weights.items() if k in have}, strict=False)
+    take_imagenet_statistics(network, name)
 
 
 class Trainable(nn.Module):

@@ -119,7 +119,7 @@ def build_classifier(settings: AnySettings, classes: int, warm_start: Path | Non
     if warm_start is not None:
         return _fill(network, warm_start)
     if isinstance(settings.pretrained, str):
-        load_pretrained(network.backbone, settings.pretrained)
+        load_pretrained(network.backbone, settings.backbone, settings.pretrained)
     return network
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import OWN, check_name, create_own, load_pretrained
+from wsss.models.input_statistics import take_imagenet_statistics
 from wsss.models.resnest import dilate_as_published
 from wsss.models.wide_encoder import WideEncoder
 from wsss.store.weights import load_weights
@@ -35,7 +36,7 @@ def create_encoder(name: str, output_stride: int, pretrained: bool | str) -> nn.
     if name in OWN:
         own = create_own(name, output_stride, pretrained is True)
         if isinstance(pretrained, str):
-            load_pretrained(own, pretrained)
+            load_pretrained(own, name, pretrained)
         return WideEncoder(own)
     check_name(name)
     hub = pretrained is True
@@ -62,7 +63,9 @@ def create_encoder(name: str, output_stride: int, pretrained: bool | str) -> nn.
         raise WsssError(f"backbone {name}: its stride is {stride}; set 'output_stride: {stride}'")
     dilate_as_published(encoder)
     if isinstance(pretrained, str):
-        load_pretrained(encoder, pretrained, ignore=UNUSED)
+        load_pretrained(encoder, name, pretrained, ignore=UNUSED)
+    elif hub:
+        take_imagenet_statistics(encoder, name)
     return encoder
 
 

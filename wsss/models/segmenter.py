@@ -13,6 +13,7 @@ from torch import nn
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable, check_name, load_pretrained
 from wsss.models.classifier import Classifier, described, load_classifier
+from wsss.models.input_statistics import take_imagenet_statistics
 from wsss.models.resnest import dilate_as_published
 from wsss.settings import SegmenterSettings
 from wsss.store.manifest import read_manifest
@@ -62,6 +63,7 @@ class Segmenter(Trainable):
     ) -> None:
         super().__init__()
         check_name(backbone)
+        self.backbone = backbone
         self.smallest = 128 if architecture == "pan" else 32  # PAN's pyramid halves the deepest map three times
         options: dict[str, Any] = {
             "encoder_name": f"tu-{backbone}",
@@ -76,6 +78,8 @@ class Segmenter(Trainable):
         except (ValueError, TypeError, KeyError, RuntimeError, AssertionError) as error:
             raise WsssError(f"{architecture} on {backbone} with output stride {output_stride}: {error}") from error
         dilate_as_published(self.network)
+        if pretrained:
+            take_imagenet_statistics(self.encoder(), backbone)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, C + 1, H, W) of normalised images (B, 3, H, W) of any size."""
@@ -139,10 +143,10 @@ def say_unused_stride(architecture: str, output_stride: int) -> None:
         log.warning(f"output_stride {output_stride} has no effect on {architecture}: its encoder is not dilated")
 
 
-def load_encoder(network: Segmenter, path: str) -> None:
-    """Load a local file of ImageNet weights into the encoder. Raises ``WsssError`` if it does not fit."""
+def load_encoder(network: Segmenter, source: str) -> None:
+    """Load ImageNet weights of a local file or a package into the encoder, as ``load_pretrained`` does."""
     # an encoder for segmentation stops before the layers that only serve classification
-    load_pretrained(network.encoder(), path, ignore=("conv_head.", "bn2.", "norm.", "final_norm."))
+    load_pretrained(network.encoder(), network.backbone, source, ignore=("conv_head.", "bn2.", "norm.", "final_norm."))
 
 
 def save_segmenter(folder: Path, network: nn.Module, settings: SegmenterSettings, classes: Sequence[str]) -> None:

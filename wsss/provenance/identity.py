@@ -22,6 +22,7 @@ from wsss.provenance.files import file_content, tree_content
 from wsss.provenance.versions import ROOT, versions
 from wsss.settings import DatasetSettings, Settings
 from wsss.steps import STEPS, TABLES
+from wsss.system.packaged_weights import PACKAGED, packaged_file
 
 FACTS = ("stage", "declared", "settings", "seed", "flags", "files", "inputs")
 """What makes an identity, and the names under which a manifest has it."""
@@ -70,7 +71,7 @@ def files_of(settings: Any, seed: int) -> str | None:
         contents = [*map(file_content, tables(settings)), *map(tree_content, trees(settings))]
         return " ".join(contents) or None
     if isinstance(weights := getattr(settings, "pretrained", None), str):
-        return file_content(weights)
+        return file_content(str(packaged_file(settings.backbone)) if weights == PACKAGED else weights)
     if getattr(settings, "source", None) == "external":
         path = settings.path.replace("{seed}", str(seed))
         if Path(path).is_file():

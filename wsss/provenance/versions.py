@@ -28,6 +28,7 @@ KERNELS = {
     "feature walk": "wsss.refine.feature_walk",
     "affinities": "wsss.refine.affinities",
     "dilated ResNeSt": "wsss.models.resnest",
+    "input statistics": "wsss.models.input_statistics",
     "PoolNet": "wsss.models.poolnet",
     "attack": "wsss.beyond.attack",
 }
@@ -47,6 +48,12 @@ _ALWAYS = {
     "feature_walk": ("inference", "random walk", "feature walk"),
 }
 """Stage -> kernels that it always uses; whether it uses the dense CRF stands in its settings."""
+OF_IMAGENET = re.compile(
+    r"(resnet(10t|14t|18|26|34|50|101|152)d?|resnest(14|26|50|101|200|269)[de]|mobilenetv2_\w+|wide_resnet38d"
+    r"|efficientnet_b[0234]|convnext_(tiny|small|base))"
+)
+"""Backbones whose weights were surely trained with ImageNet's statistics, so that nothing is changed in them. timm
+would know of the others, too, but is not imported where the workflow is parsed."""
 _OBJECTIVES = {"affinity": "affinity"}
 """Stage -> its objective, where the settings cannot name one."""
 
@@ -60,6 +67,8 @@ def declaring(stage: str, settings: Any) -> dict[str, str]:
     found |= {name: _file(KERNELS[name]) for name in _ALWAYS.get(stage, ())}
     if str(getattr(settings, "backbone", "")).startswith("resnest") and settings.output_stride < 32:
         found["dilated ResNeSt"] = _file(KERNELS["dilated ResNeSt"])
+    if getattr(settings, "pretrained", False) is not False and not OF_IMAGENET.fullmatch(settings.backbone):
+        found["input statistics"] = _file(KERNELS["input statistics"])
     if stage == "saliency" and getattr(settings, "architecture", None) == "poolnet":
         found["PoolNet"] = _file(KERNELS["PoolNet"])
     if getattr(settings, "crf", None) is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from wsss.errors import WsssError
 from wsss.store.manifest import NAME, read_manifest
+from wsss.system.packaged_weights import PACKAGED
 
 PICTURED = {"cams": "cams", "saliency": "saliency-maps", "masks": "masks", "segmenters": "predictions"}
 """Kind of a score, and the folder that its artefacts lie in."""
@@ -98,7 +99,7 @@ def supervision(artefact: Path) -> list[str]:
             supplied[CHOICE] = None
         taken = settings.get("warm_start") or settings.get("supervision") == "classifier"
         weights = None if taken else settings.get("pretrained")
-        if weights is True:
+        if weights in (True, PACKAGED):
             supplied["ImageNet"] = None
         elif isinstance(weights, str):
             supplied[f"weights {Path(weights).name}"] = None

@@ -28,8 +28,9 @@ class NetworkSettings(Settings):
     output_stride: Literal[8, 16, 32] = 16
     """Input pixels per feature cell."""
     pretrained: bool | str = True
-    """``true``: timm's own weights (needs the network or a filled cache); a path: a safetensors or pth file;
-    ``false``: random."""
+    """``true``: timm's own weights (needs the network or a filled cache); ``packaged``: those of a package that pip
+    installs (``tf_efficientnet_lite0`` is in the default environment); a path: a safetensors or pth file; ``false``:
+    random. Any of them is changed on loading to take images normalised with ImageNet's statistics."""
 
 
 class TrainingSettings(NetworkSettings):
