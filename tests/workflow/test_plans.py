@@ -6,6 +6,7 @@ import base64
 import copy
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -323,6 +324,20 @@ def test_another_directory_and_a_read_only_checkout(finished: Checkout, tmp_path
     for part in ("Snakefile", "workflow", "stages", "wsss", "envs"):
         shutil.move(checkout.folder / part, elsewhere / part)
     assert Checkout(checkout.folder, elsewhere).plan() == set()
+
+
+def test_results_at_an_absolute_path(finished: Checkout, tmp_path: Path) -> None:
+    checkout = finished.copy(tmp_path / "copy")
+    checkout.configure({**CONFIG, "results": str(tmp_path / "scratch")})
+    assert checkout.plan() == ALL
+    shutil.move(checkout.folder / "results", tmp_path / "scratch")
+    assert checkout.plan() == set()
+    changes = changed(CONFIG, "classifiers", "vanilla", "momentum", value=0.25)
+    checkout.configure({**changes, "results": str(tmp_path / "scratch")})
+    assert checkout.plan() == ALL - {"index scenes"} - SUPERVISED
+    checkout.configure({**CONFIG, "results": str(tmp_path / "scratch")})
+    again = str(tmp_path / "scratch/scenes/s0/cams/p-noc/manifest.json")
+    assert re.search(r"^cams +1$", checkout.snakemake("-n", "--forcerun", again), re.M)
 
 
 def test_a_given_file_replaces_the_default_run(finished: Checkout, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Watch:
                 self._force(self.chain.folder(job), f"parts/{receipt.name}")
             return True
         for other in self.staleness.hollow_inputs(folder):
-            self._force(os.path.relpath(other), "manifest.json")
+            self._force(self._named(other), "manifest.json")
         return True
 
     def runs(self, path: str) -> bool:
@@ -90,8 +90,12 @@ class Watch:
             return []
         direct = {one.folder for one in self.staleness.inputs_of(folder).values()}
         others = [one for one in self.staleness.in_order([folder]) if one != folder and one not in direct]
-        paths = [os.path.relpath(one / "manifest.json") for one in others if self._runs(one)]
+        paths = [f"{self._named(one)}/manifest.json" for one in others if self._runs(one)]
         return [path.removeprefix(self.prefix) for path in paths]
+
+    def _named(self, folder: Path) -> str:
+        """A folder as the rules write it: below ``results``, which may be an absolute path."""
+        return self.chain.folder(self.chain.at(folder))
 
     def _begin_plan(self) -> None:
         """At the first job: turn Snakemake's own reasons off, and see what the user forces (``-R``, ``-f``, ``-F``)."""
@@ -112,7 +116,9 @@ class Watch:
         self.staleness.forced = frozenset(
             folder
             for folder, job in jobs.items()
-            if settings.forceall or job.rule in named or os.path.relpath(folder / "manifest.json") in named
+            if settings.forceall
+            or job.rule in named
+            or os.path.normpath(f"{self.chain.folder(job)}/manifest.json") in named
         )
 
     def _force(self, folder: str, file: str) -> None:
