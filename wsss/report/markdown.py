@@ -7,6 +7,7 @@ from typing import Any
 
 from wsss.data.index import Index
 from wsss.report.effects import effects, effects_table
+from wsss.report.headline import final
 from wsss.report.paths import paths
 from wsss.report.provenance import Scored
 from wsss.report.rounds import settled
@@ -23,6 +24,7 @@ from wsss.report.tables import (
     uneven_table,
     uneven_words,
 )
+from wsss.report.verdict import lights_table, verdict
 
 INTRODUCTION = """\
 Scores are percentages, computed over the pixels (classifiers: images) of a split together; with several seeds: mean ±
@@ -53,6 +55,7 @@ AGREEMENT = "Share of the pixels that both label alike; mIoU of one against the 
 def page(dataset: str, index: Index, scored: list[Scored], pictures: Sequence[str]) -> str:
     """``summary.md``."""
     parts = [f"# Summary of {dataset}\n", written(counts(index)), INTRODUCTION]
+    parts.insert(2, written(lights_table(verdict(index, scored, final(scored))), title="Verdict"))
     for kind, title in TITLES.items():
         found = [one for one in scored if one.kind == kind]
         if found:

@@ -12,6 +12,7 @@ from wsss.report.html.render import Content
 from wsss.report.provenance import Scored, lineage, supervision
 from wsss.report.rounds import settled
 from wsss.report.tables import costs, spread
+from wsss.report.verdict import verdict
 from wsss.text import count, duration, listed
 
 KINDS = {
@@ -24,7 +25,7 @@ AND = " and "
 
 def overview(dataset: str, index: Index, scored: Sequence[Scored], leading: Sequence[Scored]) -> Content:
     """Content of the section: ``sentences``, ``figures`` of :func:`main_figures`, ``masked`` (whether there are true
-    masks) and ``notes``."""
+    masks), ``lights`` (the verdict) and ``notes``."""
     masked = any(index.scored(split) for split in SPLITS)
     notes = []
     if masked and (lacking := [WORDS[s] for s in SPLITS if index.split(s) and not index.scored(s)]):
@@ -40,6 +41,7 @@ def overview(dataset: str, index: Index, scored: Sequence[Scored], leading: Sequ
         "sentences": sentences(dataset, index, scored, leading),
         "figures": main_figures(index, scored, leading),
         "masked": masked,
+        "lights": verdict(index, scored, leading),
         "notes": notes,
     }
 
