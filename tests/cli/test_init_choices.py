@@ -64,13 +64,15 @@ class TestChoices:
         text = config_text("pets", found, chosen, "fail", "wsss init photos")
         config = load(yaml.safe_load(text))
         assert [list(recipe.scales) for recipe in config.recipes["cams"].values() if recipe.source == "classifier"] == [
-            scales, scales,
-        ]  # fmt: skip
+            scales
+        ]
         assert ("Small photos gain" in text) == (128 < max(size) < 400)
         assert ("6 times the time" in text) == (machine is GPU and 128 < max(size) < 400)
         usual = {"cpu": (0.5, 1, 1.5), "cuda": (0.5, 1, 1.5, 2)}[machine.device]  # saliency was not measured
         assert config.recipes["saliency"]["c2am-h"].maps.scales == (usual if max(size) > 128 else (1,))
-        assert choose(found, machine, TRAINED, quick=True).scales == (1.0,)
+        one = (1,) if max(size) <= 128 else usual
+        assert choose(found, machine, TRAINED, quick=True).scales == one
+        assert choose(found, machine, NONE, quick=True).scales == (1.0,)
 
     def test_the_median_counts(self, pets: PhotoFolder) -> None:
         found = survey(Path("photos"))
@@ -83,6 +85,27 @@ class TestChoices:
         assert list(config.recipes["classifiers"]) == ["vanilla"] and not config.recipes["affinity"]
         network = config.recipes["segmenters"]["vanilla"]
         assert network.crop <= 128 and network.epochs <= 12 and network.pretrained is False
+
+    def test_quick_with_weights_trains_a_linear_layer(self, pets: PhotoFolder, wsss, monkeypatch) -> None:
+        monkeypatch.setattr("wsss.cli.init.choose_weights", lambda *given: TRAINED)
+        assert "segmenters/mixed" in wsss("init", "photos", "--quick")[1]
+        config = written()
+        assert {name: r.objective for name, r in config.recipes["classifiers"].items()} == {"linear": "linear"}
+        assert config.recipes["cams"]["mixed"].members == ("linear", "features")
+        assert config.recipes["cams"]["features"].pretrained == "w.safetensors"
+        assert config.recipes["segmenters"]["mixed"].masks == "mixed" and not config.recipes["saliency"]
+
+    @pytest.mark.parametrize("train, names", [(499, ["linear", "vanilla"]), (500, ["linear", "vanilla", "p-noc"])])
+    def test_few_photos_go_on_from_the_linear_layer(self, pets: PhotoFolder, train: int, names: list[str]) -> None:
+        found = survey(Path("photos"))
+        chosen = replace(choose(found, CPU, TRAINED), train=train)
+        config = load(yaml.safe_load(config_text("pets", found, chosen, "fail", "wsss init photos")))
+        classifiers = config.recipes["classifiers"]
+        assert list(classifiers) == names
+        assert classifiers["vanilla"].warm_start == ("linear" if train < 500 else None)
+        seeds = "mixed" if train < 500 else "p-noc"
+        assert config.recipes["saliency"]["c2am-h"].hints == config.recipes["masks"]["salient"].cams == seeds
+        assert config.recipes["cams"]["walk"].cams == config.recipes["affinity"][seeds].cams == seeds
 
     def test_with_weights_the_whole_chain(self, pets: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("wsss.cli.init.choose_weights", lambda *given: TRAINED)

@@ -32,6 +32,8 @@ images) 0.5 to 1.5 gave 45.0 and 46.3, up to 2 gave 45.9 and 47.8, up to 3 gave 
 costs grows with its square, so the second takes 2.1 times as long as the first, and the third 6.5 times."""
 SMALL = 128
 """Photos of at most this side are seen at one scale: smaller ones hold nothing any more."""
+MANY_PHOTOS = 500
+"""Photos to train on from which classifiers are trained as in the papers; fewer go on from a linear layer."""
 LARGE = 2000
 """Pixels of the longer side from which a dense CRF at the photo's own size takes many seconds."""
 SEEDS = 200
@@ -80,6 +82,11 @@ class Choices:
     notes: tuple[str, ...]
 
     @property
+    def few(self) -> bool:
+        """Whether the photos are too few to train a whole backbone from a rate as high as usual."""
+        return self.train < MANY_PHOTOS
+
+    @property
     def trained(self) -> bool:
         """Whether the backbone has seen photos before."""
         return self.weights.pretrained is not False
@@ -89,7 +96,8 @@ def choose(found: Survey, machine: Machine, weights: Weights, quick: bool = Fals
     """Fit settings to what was found. Raises ``WsssError`` where there is too little to learn from."""
     trained = weights.pretrained is not False
     longest = float(np.median([max(size) for size in found.sizes.values()]))
-    side = max(64, int(min(longest, QUICK_CAP if quick else CAP[machine.device])) // 32 * 32)
+    tiny = quick and not trained
+    side = max(64, int(min(longest, QUICK_CAP if tiny else CAP[machine.device])) // 32 * 32)
     crop = max(64, round(0.7 * side / 32) * 32)
     share, seed, splits = split(found)
     usable = set(found.usable)
@@ -105,8 +113,8 @@ def choose(found: Survey, machine: Machine, weights: Weights, quick: bool = Fals
     passes *= 1 if trained or quick else 4
     epochs = within(-(-passes // a_epoch), 2 if quick else 4, 12 if quick else 40 if trained else 100)
     many = power(min(32, train // 2))
-    one = (1.0,) if quick or side <= SMALL else ()
-    small = not one and longest < SMALL_PHOTOS
+    one = (1.0,) if tiny or side <= SMALL else ()
+    small = not one and not quick and longest < SMALL_PHOTOS
     masked = sum(id in found.masked for id in splits["train"])
     return Choices(
         quick=quick, weights=weights, side=side, crop=crop, long_side=(max(48, round(0.6 * side / 16) * 16), side),
@@ -119,7 +127,7 @@ def choose(found: Survey, machine: Machine, weights: Weights, quick: bool = Fals
         steps=power(int(max(8, 256 * (side / 500) ** 2))),
         scales=one or (SCALES_OF_SMALL if small else SCALES)[machine.device], small=small,
         saliency_scales=one or SCALES[machine.device],
-        network_scales=one or (0.75, 1.0, 1.25),
+        network_scales=(1.0,) if quick else one or (0.75, 1.0, 1.25),
         val_share=share, split_seed=seed, train=train, val=val, gpus=max(1, machine.gpus),
         calibration=min(20, masked) if masked else None,
         notes=tuple(_notes(found, weights, longest, splits)),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsss.cli.recommend import Choices
+from wsss.cli.recommend import Choices, within
 from wsss.cli.scan import Survey
 from wsss.system.packaged_weights import PACKAGED
 from wsss.text import count, nice
@@ -37,7 +37,9 @@ def scalar(value: object) -> str:
 
 def last(chosen: Choices) -> str:
     """Name of the masks and of the segmentation network at the end of the chain."""
-    return "vanilla" if chosen.quick else "agree" if chosen.trained else "p-noc"
+    if chosen.trained:
+        return "mixed" if chosen.quick else "agree"
+    return "vanilla" if chosen.quick else "p-noc"
 
 
 def config_text(name: str, found: Survey, chosen: Choices, broken: str, command: str) -> str:
@@ -98,38 +100,32 @@ def _readers(chosen: Choices) -> str:
 
 
 def _chain(chosen: Choices) -> Iterator[str]:
+    seeds = _seeds(chosen)
     yield "# A name on the left is yours to choose; recipes refer to each other by it."
-    yield "classifiers:"
-    yield f"  vanilla: {{objective: vanilla, epochs: {chosen.epochs}}}"
-    if not chosen.quick:
-        yield from _p_noc(chosen)
+    yield from _classifiers(chosen)
     yield ""
     yield "cams:                    # maps of where each tag is seen"
-    yield "  vanilla: {classifier: vanilla}"
-    if not chosen.quick:
-        yield "  p-noc: {classifier: p-noc}"
+    yield from _cams(chosen)
     if last(chosen) == "agree":
-        yield "  walk:                  # p-noc's maps, spread over pixels that belong together"
+        yield f"  walk:                  # {seeds}'s maps, spread over pixels that belong together"
         yield "    source: walk"
-        yield "    cams: p-noc"
-        yield "    affinity: p-noc"
+        yield f"    cams: {seeds}"
+        yield f"    affinity: {seeds}"
         yield f"    steps: {chosen.steps}            # 256 for photos of 500 pixels, fewer for smaller ones"
         yield f"    max_side: {chosen.side}"
         yield ""
         yield "saliency:"
-        yield "  c2am-h: {objective: c2am-h, hints: p-noc}"
+        otsu = ", hint_threshold: otsu" if seeds == "mixed" else ""
+        yield f"  c2am-h: {{objective: c2am-h, hints: {seeds}{otsu}}}"
         yield ""
         yield "affinity:"
-        yield "  p-noc: {cams: p-noc, saliency: c2am-h}"
+        yield f"  {seeds}: {{cams: {seeds}, saliency: c2am-h}}"
     yield ""
     yield "masks:                   # pseudo-labels: maps, a threshold, a dense CRF"
-    if chosen.quick:
-        yield "  vanilla: {cams: vanilla, crf: labels}"
-    else:
-        yield "  p-noc: {cams: p-noc, crf: labels}"
+    yield f"  {seeds}: {{cams: {seeds}, crf: labels}}"
     if last(chosen) == "agree":
         yield "  walk: {cams: walk, crf: labels-1}"
-        yield "  salient: {cams: p-noc, saliency: c2am-h, crf: labels}     # saliency tells what is background"
+        yield f"  salient: {{cams: {seeds}, saliency: c2am-h, crf: labels}}     # saliency tells what is background"
         yield "  agree:                 # pixels on which the two agree; the others are left out of the training"
         yield "    source: vote"
         yield "    members: [salient, walk]"
@@ -139,6 +135,43 @@ def _chain(chosen: Choices) -> Iterator[str]:
     yield f"  {last(chosen)}: {{masks: {last(chosen)}}}"
     if chosen.calibration:
         yield "  # supervised: {supervision: masks}     # the upper bound: learns from the ground-truth masks"
+
+
+def _seeds(chosen: Choices) -> str:
+    """Name of the CAMs that everything later rests on."""
+    if chosen.trained:
+        return "mixed" if chosen.quick or chosen.few else "p-noc"
+    return "vanilla" if chosen.quick else "p-noc"
+
+
+def _classifiers(chosen: Choices) -> Iterator[str]:
+    yield "classifiers:"
+    if chosen.trained:
+        said = "seconds, and hard to beat with few photos" if chosen.few else "seconds; the report compares"
+        yield f"  linear: {{objective: linear, size: {chosen.side}}}     # a linear layer on the frozen backbone: {said}"
+        if chosen.quick:
+            return
+    if not (chosen.trained and chosen.few):
+        yield f"  vanilla: {{objective: vanilla, epochs: {chosen.epochs}}}"
+        if not chosen.quick:
+            yield from _p_noc(chosen)
+        return
+    yield "  vanilla:               # the whole backbone, trained on from the linear layer: gently, for photos are few"
+    yield "    objective: vanilla"
+    yield "    warm_start: linear"
+    yield f"    epochs: {within(chosen.epochs // 4, 2, 10)}"
+    yield "    lr: 0.01"
+    yield "    batch_norm: fixed      # its statistics are ImageNet's; a few photos would spoil them"
+
+
+def _cams(chosen: Choices) -> Iterator[str]:
+    of = "linear" if chosen.quick and chosen.trained else "vanilla"
+    yield f"  {of}: {{classifier: {of}}}"
+    if _seeds(chosen) == "p-noc":
+        yield "  p-noc: {classifier: p-noc}"
+    if _seeds(chosen) == "mixed":
+        yield f"  features: {{source: feature-walk, cams: {of}}}     # spread over cells that the backbone sees alike"
+        yield f"  mixed: {{source: ensemble, members: [{of}, features], rule: geometric}}     # where both are sure"
 
 
 def _p_noc(chosen: Choices) -> Iterator[str]:
@@ -177,7 +210,12 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
         yield "    augment: []"
     if chosen.small:
         yield f"  # Small photos gain from scales above 1.5: {_gain(chosen)}"
-    yield f"  cams: {{scales: {scalar(chosen.scales)}, max_side: {chosen.side}}}     # larger photos are reduced to it"
+    yield "  cams:"
+    yield f"    scales: {scalar(chosen.scales)}"
+    yield f"    max_side: {chosen.side}        # larger photos are reduced to it"
+    if _seeds(chosen) == "mixed":
+        yield f"    backbone: {chosen.weights.backbone}     # whose features the maps spread over"
+        yield f"    pretrained: {scalar(chosen.weights.pretrained)}"
     if last(chosen) == "agree":
         batch, epochs = chosen.saliency
         square = max(chosen.crop, round(0.8 * chosen.side / 32) * 32)
