@@ -69,18 +69,24 @@ def chain(tmp_path, pictures):
 
 
 @pytest.mark.parametrize("rule", ["majority", "agreement"])
-def test_stage(chain, make_run, rule):
+def test_stage(chain, make_run, rule, caplog):
     index, folders, inputs = chain
     settings = VoteSettings(members=("m0", "m1", "m2"), rule=rule)
     runs = [make_run("vote", settings, inputs, f"v{threads}", threads=threads) for threads in (1, 2)]
     for run in runs:
         write_votes(run)
         left_out = total = 0
+        pixels: dict[str, np.ndarray] = {}
         for item in index.items:
             votes = np.stack([MaskFolder(folder / "masks").read(item.id) for folder in folders])
             mask = MaskFolder(run.out / "masks").read(item.id)
             np.testing.assert_array_equal(mask, {"majority": majority, "agreement": agreement}[rule](votes))
             left_out, total = left_out + (mask == 255).sum(), total + mask.size
+            for c, name in enumerate(index.classes, 1):
+                pixels[name] = pixels.get(name, 0) + np.array([(mask == c).sum(), (votes == c).sum() / 3])
+        assert run.facts["kept"] == {n: round(a / b, 4) if b else 0.0 for n, (a, b) in pixels.items()}
+        said = "keeps less than a quarter of the pixels" in caplog.text
+        assert said == (min(run.facts["kept"].values()) < 0.25)
         assert run.facts["images"] == 9 and run.facts["ignored_share"] == round(left_out / total, 4) > 0
     with (runs[0].out / "agreement.csv").open(newline="") as file:
         table = list(csv.DictReader(file))

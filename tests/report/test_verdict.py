@@ -132,3 +132,11 @@ def test_few_photos_and_the_order(folders: Folders) -> None:
     assert [light.level for light in found] == ["bad", "look"]
     assert "Few training photos have the tag dog (9)" in found[1].reason
     assert verdict(FakeIndex(), folders.scored, []) == []
+
+
+def test_a_class_that_a_vote_has_lost(folders: Folders) -> None:
+    leading = folders.add("masks", "agree", {"miou": 0.5})
+    assert "Vote" not in folders.lights(leading)
+    write_manifest(leading[0].artefact, {"stage": "vote", "settings": {}, "kept": {"cat": 0.25, "dog": 0.24}})
+    light = folders.lights(leading)["Vote"]
+    assert light.level == "look" and "agree hardly agree on dog (24.0 %)" in light.reason and "cat" not in light.reason

@@ -147,8 +147,8 @@ def _seeds(chosen: Choices) -> str:
 def _classifiers(chosen: Choices) -> Iterator[str]:
     yield "classifiers:"
     if chosen.trained:
-        said = "seconds, and hard to beat with few photos" if chosen.few else "seconds; the report compares"
-        yield f"  linear: {{objective: linear, size: {chosen.side}}}     # a linear layer on the frozen backbone: {said}"
+        said = "seconds, and good with few photos" if chosen.few else "seconds; the report compares"
+        yield f"  linear: {{objective: linear, size: {chosen.side}}}     # one layer on the frozen backbone: {said}"
         if chosen.quick:
             return
     if not (chosen.trained and chosen.few):

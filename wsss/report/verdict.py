@@ -32,6 +32,8 @@ EMPTY = 0.7
 """Share of the tags without a pixel, or of the objects' pixels missed, from which masks are empty."""
 FULL = 0.8
 """Coverage, the share of an image that a tagged class takes, from which masks show everything and so nothing."""
+LOST = 0.25
+"""Share of a class's pixels that a vote keeps, below which the class is as good as lost."""
 FEW = 10
 """Photos of a class below which a classifier has little to learn from."""
 
@@ -61,6 +63,7 @@ def verdict(index: Index, scored: Sequence[Scored], leading: Sequence[Scored]) -
         *_photos(index),
         *_tags(index, scored, leading),
         *_pseudo_labels(scored, leading),
+        *_lost_classes(leading),
         *_network(scored, leading),
         *_path(scored, leading),
     ]
@@ -150,6 +153,19 @@ def _pseudo_labels(scored: Sequence[Scored], leading: Sequence[Scored]) -> Itera
         yield Light("bad", "Pseudo-labels", f"A tagged class takes {_percent(coverage)} of an image in "
                     f"{group[0].recipe}.", "They show everything, so nothing: the threshold is too low, or all photos "
                     "have the tag.")  # fmt: skip
+
+
+def _lost_classes(leading: Sequence[Scored]) -> Iterator[Light]:
+    """Classes that a vote among the pseudo-labels has lost: precision bought with a class."""
+    for folder, manifest in lineage(leading[0].artefact).items():
+        lost = [f"{name} ({_percent(share)})" for name, share in manifest.get("kept", {}).items() if share < LOST]
+        if lost:
+            yield Light(
+                "look", "Vote",
+                f"The members of {folder.name} hardly agree on {listed(lost)}: so much is kept of the pixels that they "
+                "have on average.",
+                "The network may not see the class. Look at the pictures, or take 'rule: majority'.",
+            )  # fmt: skip
 
 
 def _network(scored: Sequence[Scored], leading: Sequence[Scored]) -> Iterator[Light]:

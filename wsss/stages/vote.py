@@ -17,14 +17,20 @@ from wsss.refine.votes import RULES
 from wsss.runtime.run import Run
 from wsss.settings import VoteSettings
 from wsss.store.masks import MaskFolder
+from wsss.system.log import log
 from wsss.system.workers import over
+from wsss.text import listed
+
+LOST = 0.25
+"""Share of the pixels that members have of a class on average, below which the class is as good as lost."""
 
 
 @dataclass(frozen=True)
 class VoteImage:
     """Lets the members vote on one image and writes the result: what a worker does.
 
-    The tally: the counts of their agreement, and the number of pixels left out. Raises :class:`WsssError` when a
+    The tally: the counts of their agreement, the number of pixels left out, and for each object class its pixels in the
+    result and in all members together. Raises :class:`WsssError` when a
     member's mask is missing, has another size than the image, or holds labels that the dataset does not have.
     """
 
@@ -51,8 +57,15 @@ class VoteImage:
         if wrong:
             raise WsssError("; ".join(wrong))
         result = RULES[self.rule](np.stack(votes))
-        tally = (count_pairs(votes), int((result == IGNORE).sum()))
+        tally = (
+            count_pairs(votes),
+            int((result == IGNORE).sum()),
+            *(self._pixels(m) for m in (result, np.stack(votes))),
+        )
         return Written(item.id, self.masks.write(item.id, result), tally)
+
+    def _pixels(self, masks: np.ndarray) -> list[int]:
+        return np.bincount(masks.ravel(), minlength=256)[1 : self.classes + 1].tolist()
 
 
 def make(run: Run) -> None:
@@ -74,9 +87,20 @@ def make(run: Run) -> None:
     if tallies is None:
         return
     pairs, ignored = Agreement(settings.members, len(index.classes)), 0
-    for counted, left_out in tallies:
+    kept, had = np.zeros((2, len(index.classes)), np.int64)
+    for counted, left_out, of_result, of_members in tallies:
         pairs.add(counted)
         ignored += left_out
+        kept += of_result
+        had += of_members
     total = max(1, sum(item.height * item.width for item in items))
     run.note(ignored_share=round(ignored / total, 4))
     run.note(agreement=pairs.write(run.out / FILE))
+    shares = kept * len(members) / np.maximum(1, had)
+    run.note(kept={name: round(float(share), 4) for name, share in zip(index.classes, shares, strict=True)})
+    lost = [f"{name} ({100 * share:.0f} %)" for name, share in zip(index.classes, shares, strict=True) if share < LOST]
+    if lost:
+        log.warning(
+            f"the vote of {listed(settings.members)} keeps less than a quarter of the pixels that its members have on "
+            f"average for {listed(lost)}; what learns from it may not see the class: rule 'majority' keeps more"
+        )
