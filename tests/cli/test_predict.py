@@ -18,7 +18,7 @@ from scipy import ndimage
 from tests.cli.photo_folder import PhotoFolder
 from wsss.cli.predict import recipe, segmenter
 from wsss.data.images import read_image
-from wsss.data.palette import VOC_PALETTE
+from wsss.data.palette import CLASS_COLOURS, VOC_PALETTE
 from wsss.inference.segmentation import pixel_probabilities
 from wsss.interfaces.predict import Photo, legend, overlay, regions, run_lengths
 from wsss.models.segmenter import Segmenter, load_segmenter
@@ -134,7 +134,17 @@ def test_pictures(new: PhotoFolder, wsss) -> None:
         with Image.open(f"out/overlays/{id}.jpg") as image:
             assert image.size == (photo(id).width, photo(id).height)
     with Image.open("out/legend.png") as image:
-        assert image.getpixel((16, 14)) == tuple(VOC_PALETTE[1]) and image.getpixel((16, 34)) == tuple(VOC_PALETTE[2])
+        assert image.getpixel((16, 34)) == tuple(CLASS_COLOURS[1]) and image.getpixel((16, 54)) == tuple(
+            CLASS_COLOURS[2]
+        )
+
+
+def test_a_legend_spells_names_of_other_scripts() -> None:
+    """Each name is drawn as itself, and not as a question mark or a box for what is missing."""
+    drawn = [
+        np.asarray(legend((name,)).crop((34, 24, 44, 44))).tobytes() for name in ("Łoś", "лось", "ślad", "?", "\uffff")
+    ]
+    assert len(set(drawn)) == 5
 
 
 def test_a_second_run_makes_nothing_again(new: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,9 +342,12 @@ def test_overlay_shows_the_photo_and_the_mask() -> None:
     mask[1:5, 1:5] = 1
     picture = overlay(image, mask)
     assert (picture[0] == 100).all()
-    assert picture[3, 3].tolist() == [114, 50, 50]  # half the photo, half (128, 0, 0)
-    assert picture[1, 3].tolist() == [128, 0, 0]  # the border
+    assert picture[3, 3].tolist() == [93, 140, 166]  # half the photo, half the class's (86, 180, 233)
+    assert picture[1, 3].tolist() == [86, 180, 233]  # the border
 
 
 def test_legend_takes_any_name() -> None:
-    assert legend(("cat", "シカ", "a very long name of a class")).size[0] > 250
+    for names in (("cat", "シカ", "a very long name of a class, longer than any"), ("a", "WWWWWWWWWWWWWWWWWWWW")):
+        picture = np.asarray(legend(names))
+        assert (picture[:, -6:] == 255).all(), "no name is cut off"
+        assert all((picture[4 + 20 * n : 24 + 20 * n, 34:] < 128).any() for n in range(len(names) + 1))

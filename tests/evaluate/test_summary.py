@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.data.palette import VOC_PALETTE
+from wsss.data.palette import CLASS_COLOURS
 from wsss.report.markdown import markdown, written
 from wsss.report.panels import choose_items, paint_maps, paint_mask
 from wsss.report.provenance import lineage, read_scored, supervision
@@ -149,11 +149,11 @@ def test_choice_of_pictures_shows_every_class(index, little):
 def test_paint_by_hand():
     image = np.full((1, 3, 3), 100, np.uint8)
     mask = paint_mask(image, np.array([[0, 1, 255]], np.uint8), strength=1.0)
-    assert mask.tolist() == [[[75] * 3, VOC_PALETTE[1].tolist(), [255] * 3]]
+    assert mask.tolist() == [[[75] * 3, CLASS_COLOURS[1].tolist(), [255] * 3]]
     maps = paint_maps(image, np.array([[[0.0, 1.0, 0.2]], [[0.0, 0.5, 0.4]]], np.float32), np.array([4, 0]))
     assert maps[0, 0].tolist() == [75] * 3
-    np.testing.assert_allclose(maps[0, 1], 7.5 + 0.9 * VOC_PALETTE[5], atol=0.51)
-    np.testing.assert_allclose(maps[0, 2], 75 * 0.64 + 0.36 * VOC_PALETTE[1], atol=0.51)
+    np.testing.assert_allclose(maps[0, 1], 7.5 + 0.9 * CLASS_COLOURS[5], atol=0.51)
+    np.testing.assert_allclose(maps[0, 2], 75 * 0.64 + 0.36 * CLASS_COLOURS[1], atol=0.51)
     assert paint_maps(image, np.zeros((0, 1, 3)), np.zeros(0)).tolist() == [[[75] * 3] * 3]
 
 

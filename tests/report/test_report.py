@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wsss.data.palette import class_colours
 from wsss.evaluate.confusion import mean_iou
 from wsss.report import headline, image_scores
 from wsss.report.html import gallery
@@ -273,5 +274,9 @@ def test_errors_and_layers_by_hand() -> None:
     assert gallery.heat(np.array([[0.0, 1.0]])).sum(axis=2).tolist()[0] == sorted(
         gallery.heat(np.array([[0.0, 1.0]])).sum(axis=2).tolist()[0]
     )
-    colours = gallery.class_colours(80)
+    colours = class_colours(80)
     assert len(set(colours)) == 80 and all(re.fullmatch(r"#[0-9a-f]{6}", c) for c in colours)
+    rgb = [np.array(list(bytes.fromhex(c[1:])), float) for c in (*gallery.ERRORS.values(), *colours)]
+    for k, error in enumerate(rgb[:3]):
+        others = [np.linalg.norm(error - other) for n, other in enumerate(rgb) if n != k]
+        assert min(others[: 2 + 8]) > 120 and min(others) > 60, "errors are no classes"

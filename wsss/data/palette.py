@@ -30,7 +30,30 @@ def voc_palette() -> np.ndarray:
 
 
 VOC_PALETTE = voc_palette()
-"""uint8 (256, 3); row i is the colour of mask value i."""
+"""uint8 (256, 3); row i is the colour of mask value i in a file."""
+BASIC = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0072b2", "#ffffff")
+"""Colours of the first classes in pictures: those of Okabe and Ito, which most eyes keep apart, and white."""
+
+
+def class_colours(count: int) -> list[str]:
+    """A colour for each object class in pictures, where VOC's are too dark to be seen on a photo.
+
+    Beyond eight they are dealt around the circle of hues, in three degrees of lightness; no palette keeps so many apart
+    for everyone, so pictures are also named in words."""
+    colours = list(BASIC[:count])
+    for k in range(len(colours), count):
+        colours.append(_hsl(k * 137.508 % 360, 0.65, (0.45, 0.62, 0.78)[k % 3]))
+    return colours
+
+
+def _hsl(hue: float, saturation: float, lightness: float) -> str:
+    reach = saturation * min(lightness, 1 - lightness)
+    places = [(n + hue / 30) % 12 for n in (0, 8, 4)]
+    return "#" + "".join(f"{round(255 * (lightness - reach * max(-1, min(k - 3, 9 - k, 1)))):02x}" for k in places)
+
+
+CLASS_COLOURS = np.array([(0, 0, 0), *(tuple(bytes.fromhex(c[1:])) for c in class_colours(255))], np.uint8)
+"""uint8 (256, 3); row i is the colour of mask value i in overlays, panels, legends and the report."""
 
 
 def decode_colours(colours: np.ndarray) -> np.ndarray:

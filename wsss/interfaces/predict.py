@@ -3,7 +3,7 @@
 Unlike the stage ``predictions`` it needs no index and no tags. The folder it writes:
 
 ===================  ==========================================================================================
-``masks/ID.png``     8-bit palette PNG (VOC colours): 0 background, c the c-th class, of the upright photo's size
+``masks/ID.png``     8-bit palette PNG (colours of VOC): 0 background, c the c-th class, of the upright photo's size
 ``overlays/ID.jpg``  the photo under its mask's colours
 ``legend.png``       which colour is which class
 ``coco.json``        one annotation for each connected region of a class (compressed RLE, 8-connected, iscrowd 0)
@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from wsss.data.images import check_image, read_image
 from wsss.data.index import Item
-from wsss.data.palette import VOC_PALETTE
+from wsss.data.palette import CLASS_COLOURS
 from wsss.errors import WsssError
 from wsss.parts.masks import journal_at, read_journal, whole_masks
 from wsss.settings import PredictSettings
@@ -188,7 +188,7 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The photo with half of each class's colour over it, and borders in the full colour.
 
     ``image``: uint8 (H, W, 3); ``mask``: uint8 (H, W). Returns uint8 (H, W, 3)."""
-    colours = VOC_PALETTE[mask].astype(np.float32)
+    colours = CLASS_COLOURS[mask].astype(np.float32)
     share = np.where(mask == 0, 0.0, STRENGTH)
     border = np.zeros(mask.shape, bool)
     border[1:] |= mask[1:] != mask[:-1]
@@ -199,14 +199,19 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def legend(classes: tuple[str, ...]) -> Image.Image:
-    """A picture of the classes' names beside their colours."""
-    height, width = 20, max(120, 40 + max(len(name) for name in classes) * 10)
-    picture = Image.new("RGB", (width, height * len(classes) + 8), "white")
+    """A picture of the classes' names beside their colours, the background first: it has none."""
+    import matplotlib
+
+    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 12)
+    names = ("background", *classes)
+    height, width = 20, max(120, 48 + max(round(font.getlength(name)) for name in names))
+    picture = Image.new("RGB", (width, height * len(names) + 8), "white")
     draw = ImageDraw.Draw(picture)
-    for number, name in enumerate(classes):
+    for number, name in enumerate(names):
         top = 4 + height * number
-        draw.rectangle((6, top + 3, 26, top + 16), fill=tuple(int(v) for v in VOC_PALETTE[number + 1]), outline="black")
-        draw.text((34, top + 4), name.encode("latin-1", "replace").decode("latin-1"), fill="black")
+        fill = tuple(int(v) for v in CLASS_COLOURS[number]) if number else "#e8e8e8"
+        draw.rectangle((6, top + 3, 26, top + 16), fill=fill, outline="black")
+        draw.text((34, top + 2), name, fill="black", font=font)
     return picture
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from wsss.data.images import read_image, read_mask
 from wsss.data.index import Index, Item
-from wsss.data.palette import IGNORE, VOC_PALETTE
+from wsss.data.palette import CLASS_COLOURS, IGNORE
 from wsss.report.provenance import PicturedArtefact
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
@@ -40,9 +40,9 @@ def choose_items(index: Index, count: int = COUNT, seed: int = 0) -> list[Item]:
 
 
 def paint_mask(image: np.ndarray, mask: np.ndarray, strength: float = 0.65) -> np.ndarray:
-    """``image`` in grey with the mask's VOC colours over it, uint8 (H, W, 3); ignored pixels are white."""
+    """``image`` in grey with the colours of the mask's classes over it, uint8 (H, W, 3); ignored pixels are white."""
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) * 0.75
-    colours = VOC_PALETTE[mask].astype(np.float64)
+    colours = CLASS_COLOURS[mask].astype(np.float64)
     colours[mask == IGNORE] = 255
     share = np.where(mask == 0, 0, strength)[..., None]
     painted: np.ndarray = (grey * (1 - share) + colours * share).round().astype(np.uint8)
@@ -54,7 +54,7 @@ def paint_maps(image: np.ndarray, maps: np.ndarray, classes: np.ndarray) -> np.n
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) * 0.75
     if len(maps) == 0:
         return grey.round().astype(np.uint8)
-    colours = VOC_PALETTE[np.asarray(classes)[maps.argmax(axis=0)] + 1].astype(np.float64)
+    colours = CLASS_COLOURS[np.asarray(classes)[maps.argmax(axis=0)] + 1].astype(np.float64)
     share = 0.9 * maps.max(axis=0)[..., None]
     painted: np.ndarray = (grey * (1 - share) + colours * share).round().astype(np.uint8)
     return painted
@@ -128,7 +128,7 @@ def _draw(index: Index, items: Sequence[Item], columns: Sequence[PicturedArtefac
                 axes.imshow(cell)
             if row == 0:
                 axes.set_title(plain(heads[column]), fontsize=8)
-    patches = [Patch(color=VOC_PALETTE[c + 1] / 255, label=plain(index.classes[c])) for c in shown]
+    patches = [Patch(color=CLASS_COLOURS[c + 1] / 255, label=plain(index.classes[c])) for c in shown]
     figure.legend(handles=patches, loc="lower center", ncols=across, fontsize=8, frameon=False, borderaxespad=0.1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a script the font lacks: boxes, not a page of warnings

@@ -65,7 +65,8 @@ class VoteImage:
         return Written(item.id, self.masks.write(item.id, result), tally)
 
     def _pixels(self, masks: np.ndarray) -> list[int]:
-        return np.bincount(masks.ravel(), minlength=256)[1 : self.classes + 1].tolist()
+        counts: list[int] = np.bincount(masks.ravel(), minlength=256)[1 : self.classes + 1].tolist()
+        return counts
 
 
 def make(run: Run) -> None:

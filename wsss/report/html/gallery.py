@@ -13,7 +13,7 @@ from PIL import Image, features
 
 from wsss.data.images import read_image, read_mask
 from wsss.data.index import Index, Item
-from wsss.data.palette import IGNORE
+from wsss.data.palette import IGNORE, class_colours
 from wsss.report.headline import Source
 from wsss.report.image_scores import SCORED_BY, ImageScores, chosen, mask_of, opened
 
@@ -31,27 +31,10 @@ LAYERS = {
     "segmenters": "prediction",
     "error": "error",
 }
-BASIC = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0072b2", "#ffffff")
-"""Colours of the first classes: those of Okabe and Ito, which most eyes keep apart, and white."""
-ERRORS = {"missed": "#0072b2", "false alarm": "#e69f00", "wrong class": "#cc79a7"}
-"""Kinds of errors, in the order of the numbers of :func:`errors`, and their colours."""
+ERRORS = {"missed": "#000000", "false alarm": "#ff00ff", "wrong class": "#39ff14"}
+"""Kinds of errors, in the order of the numbers of :func:`errors`, and their colours: louder than those of any class."""
 IGNORED = "#808080"
 LOSSY = "WEBP" if features.check("webp") else "JPEG"
-
-
-def class_colours(count: int) -> list[str]:
-    """A colour for each object class. Beyond eight they are dealt around the circle of hues, in three degrees of
-    lightness; no palette keeps so many apart for everyone, so pictures are also named in words."""
-    colours = list(BASIC[:count])
-    for k in range(len(colours), count):
-        colours.append(_hsl(k * 137.508 % 360, 0.65, (0.45, 0.62, 0.78)[k % 3]))
-    return colours
-
-
-def _hsl(hue: float, saturation: float, lightness: float) -> str:
-    reach = saturation * min(lightness, 1 - lightness)
-    places = [(n + hue / 30) % 12 for n in (0, 8, 4)]
-    return "#" + "".join(f"{round(255 * (lightness - reach * max(-1, min(k - 3, 9 - k, 1)))):02x}" for k in places)
 
 
 @dataclass(frozen=True)

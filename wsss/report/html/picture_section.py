@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from wsss.data.index import Index
+from wsss.data.palette import class_colours
 from wsss.report.effects import WORDS
 from wsss.report.headline import Source
-from wsss.report.html.gallery import ERRORS, LAYERS, Card, Gallery, class_colours, rank_name
+from wsss.report.html.gallery import ERRORS, LAYERS, Card, Gallery, rank_name
 from wsss.report.html.render import Content
 from wsss.text import count, listed
 
