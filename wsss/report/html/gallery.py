@@ -31,7 +31,7 @@ LAYERS = {
     "segmenters": "prediction",
     "error": "error",
 }
-ERRORS = {"missed": "#000000", "false alarm": "#ff00ff", "wrong class": "#39ff14"}
+ERRORS = {"missed": "#ff0044", "false alarm": "#ff00ff", "wrong class": "#39ff14"}
 """Kinds of errors, in the order of the numbers of :func:`errors`, and their colours: louder than those of any class."""
 IGNORED = "#808080"
 LOSSY = "WEBP" if features.check("webp") else "JPEG"
