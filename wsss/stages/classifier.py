@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from wsss.data.few_masks import few_masks, masks_of
 from wsss.data.index import Index, Item
 from wsss.data.sampling import balanced_chances, class_counts, masked_chances
+from wsss.evaluate.classification import classification_metrics, read_predictions
 from wsss.inference.cams import tag_probabilities
 from wsss.models.backbone import hub_weights
 from wsss.models.classifier import save_classifier
@@ -20,9 +22,14 @@ from wsss.objectives.base import Fitted, Objective
 from wsss.runtime.run import Run
 from wsss.settings import Classifier, ClassifierSettings, GuidedSettings, InferenceSettings, LinearSettings
 from wsss.system.files import atomic_path
+from wsss.system.log import log
 from wsss.training.checkpoint import keep_product
 from wsss.training.records import METRICS
 from wsss.training.train import check_classes, given_classifiers, looked_at, prepare, train
+
+PREDICTIONS = "predictions.csv"
+CLEAR = 0.01
+"""Differences of mAP below a point say nothing."""
 
 
 def make(run: Run) -> None:
@@ -55,13 +62,35 @@ def make(run: Run) -> None:
     if validation:
         view = InferenceSettings(scales=(1.0,), flip=False, max_side=settings.validation_side)
         probabilities = tag_probabilities(network, validation, view, device, run.args.threads)
-        with atomic_path(run.out / "predictions.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+        with atomic_path(run.out / PREDICTIONS) as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["id", "split", *index.classes])
             for item, row in zip(validation, probabilities, strict=True):
                 writer.writerow([item.id, item.split, *(f"{p:.9g}" for p in row)])
+        if start := given.get("warm_start"):
+            warn_if_worse(start, validation, probabilities, index.classes)
     keep_product(run)
     run.note(images=len(items), validation_images=len(validation))
+
+
+def warn_if_worse(start: Path, items: list[Item], probabilities: np.ndarray, classes: tuple[str, ...]) -> None:
+    """Say on stderr that a classifier knows the tags of the validation images less well than the one it started from.
+
+    ``probabilities``: (N, C) of ``items``. Nothing is said where the two cannot be compared: no tag there, or a start
+    that was not tried on these images.
+    """
+    before = read_predictions(start / PREDICTIONS, classes) if (start / PREDICTIONS).is_file() else {}
+    found = before.get("val", {})
+    if any(item.id not in found for item in items) or not any(item.labels for item in items):
+        return
+    truth = np.array([[c in item.labels for c in range(len(classes))] for item in items])
+    known = np.stack([found[item.id] for item in items]), probabilities
+    was, now = (classification_metrics(truth, one, classes)["map"] for one in known)
+    if now < was - CLEAR:
+        log.warning(
+            f"worse than what it started from: mAP {100 * now:.1f} on {len(items)} validation images, {start.name} has "
+            f"{100 * was:.1f}; a lower lr or fewer epochs keep more of it, or make the CAMs of {start.name}"
+        )
 
 
 def trained(
