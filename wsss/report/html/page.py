@@ -17,6 +17,7 @@ from wsss.report.html.gallery import Gallery, gallery
 from wsss.report.html.overview import overview
 from wsss.report.html.picture_section import pictures
 from wsss.report.html.render import render_page
+from wsss.report.html.tag_section import tags
 from wsss.report.provenance import Scored
 
 COLUMNS = ("class", "rank", "id", "split", "ordered_by", "figure")
@@ -44,6 +45,7 @@ def build(dataset: str, index: Index, scored: Sequence[Scored], threads: int = 1
         "thresholds": score_sections.thresholds(scored),
         "classes": score_sections.classes(index, scored, leading, split),
         "confusion": score_sections.confusion(index, scores, name, seed),
+        "tags": tags(index, classifier, probabilities),
         "uneven": score_sections.uneven(index, scored, leading, split),
         "agreement": score_sections.agreement(scored, names, rows, count, split),
         "explanations": explanations(index.folder.parent / "explanations"),
