@@ -406,3 +406,39 @@ def test_a_file_of_settings_is_refused(text: str | None, said: str, tmp_path: Pa
         (tmp_path / "my.yaml").write_text(text)
     with pytest.raises(WsssError, match=r"my\.yaml.*" + re.escape(said)):
         read_yaml(tmp_path / "my.yaml")
+
+
+# --- what a few lines blow up -----------------------------------------------------------------------------------------
+
+
+def bomb(depth: int) -> str:
+    """Each anchor holds nine times the one before it."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, depth)]
+    return "\n".join(lines)
+
+
+def test_anchors_that_repeat_each_other_are_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(bomb(12))
+    with pytest.raises(WsssError, match=r"stands for \d{3},\d{3},\d{3},\d{3} values, since anchors"):
+        load(read_yaml(tmp_path / "c.yaml"))
+    (tmp_path / "c.yaml").write_text(bomb(4))  # 9 ** 4 values are no bomb: other problems are told
+    with pytest.raises(WsssError, match="unknown key"):
+        load(read_yaml(tmp_path / "c.yaml"))
+
+
+def test_blocks_without_end_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("a: &a [*a]")
+    with pytest.raises(WsssError, match="blocks lie in each other more than 100 deep"):
+        load(read_yaml(tmp_path / "c.yaml"))
+    (tmp_path / "c.yaml").write_text("a: " + "[" * 3000 + "]" * 3000)
+    with pytest.raises(WsssError, match="blocks lie in each other more than 100 deep"):
+        read_yaml(tmp_path / "c.yaml")
+
+
+def test_numbers_that_nothing_can_take_are_refused() -> None:
+    raw = {"seeds": [2**32], "classifiers": {"a": {"objective": "vanilla", "epochs": 10**30}}}
+    with pytest.raises(WsssError) as error:
+        load(raw)
+    assert "seeds: expected a list of different whole numbers from 0 to 4294967295" in str(error.value)
+    assert "classifiers.a.epochs: 1" + 30 * "0" + " is too large a number" in str(error.value)

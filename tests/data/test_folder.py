@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from wsss.data.index import Index
-from wsss.data.kinds.folder import draw_splits
+from wsss.data.kinds.folder import draw_splits, photos_below
 from wsss.data.palette import write_mask
 from wsss.data.validate import Collected, Entry, examine
 from wsss.errors import WsssError
@@ -339,3 +339,15 @@ def test_sha256_follows_the_files(photos):
     photos.paint("p0", 99)
     after = photos.build().item("p0")
     assert before.sha256 != after.sha256 and before.mask_sha256 == after.mask_sha256 and len(after.sha256) == 64
+
+
+def test_links_that_lead_around_are_not_followed_for_ever(tmp_path):
+    """A link to the folder itself, to one above it, and one to somewhere else, which counts."""
+    (tmp_path / "photos" / "farm").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for place in ("photos/a.png", "photos/farm/b.gif", "elsewhere/c.avif"):
+        (tmp_path / place).write_bytes(b"")
+    (tmp_path / "photos" / "loop").symlink_to(".")
+    (tmp_path / "photos" / "farm" / "up").symlink_to(tmp_path)
+    (tmp_path / "photos" / "more").symlink_to(tmp_path / "elsewhere")
+    assert list(photos_below(tmp_path / "photos")) == ["a", "farm/b", "more/c"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsss.config.consistency import inconsistencies
+from wsss.config.yaml import refuse_bomb
 from wsss.errors import WsssError
 from wsss.settings import (
     KINDS,
@@ -33,6 +34,8 @@ BLOCKS: dict[str, type[Settings]] = {
     "workstation": WorkstationSettings,
 }
 CODE = ("declared", "strict")
+SEEDS = 2**32
+"""Seeds lie below it, as every generator takes them."""
 KEYS = ("dataset", "seeds", "results", "code", "datasets", "defaults", *(k for k in KINDS if k != "datasets"), *BLOCKS)
 
 Node = tuple[str, str]
@@ -213,11 +216,11 @@ class _Reader:
                     f"no recipe {shown(name)} in 'datasets'{nearest(name, map(str, known))} (there: {listed(known)})",
                 )
         seeds = self.raw.get("seeds", [0])
-        good = isinstance(seeds, list) and bool(seeds) and all(type(s) is int and s >= 0 for s in seeds)
+        good = isinstance(seeds, list) and bool(seeds) and all(type(s) is int and 0 <= s < SEEDS for s in seeds)
         if not good or len(set(seeds)) != len(seeds):
             self.problem(
                 ("seeds",),
-                f"expected a list of different whole numbers of at least 0, like [0, 1, 2], got {shown(seeds)}",
+                f"expected a list of different whole numbers from 0 to {SEEDS - 1}, like [0, 1, 2], got {shown(seeds)}",
             )
         results = self.raw.get("results", "results")
         if not isinstance(results, str) or not results.strip("/ ") or set(results) & set("{}*?"):
@@ -239,6 +242,7 @@ def load(raw: Any) -> Config:
     Raises ``WsssError`` with every problem, one per line."""
     if not isinstance(raw, dict):
         raise WsssError("The configuration is empty or no mapping; start from the project's config.yaml.")
+    refuse_bomb(raw)
     reader = _Reader(raw)
     for path, text in oddities({k: v for k, v in raw.items() if k not in (*KINDS, *BLOCKS)}):
         reader.problem(path, text)

@@ -11,6 +11,37 @@ import yaml
 
 from wsss.errors import WsssError
 
+LARGEST = 1_000_000
+"""Values of a configuration with everything written out that anchors (``&a``, ``*a``) repeat."""
+DEEPEST = 100
+"""Blocks within blocks."""
+TOO_DEEP = f"blocks lie in each other more than {DEEPEST} deep; that is no configuration."
+
+
+def refuse_bomb(values: Any) -> None:
+    """Refuse what a few lines of YAML can blow up: anchors that repeat each other over and over, or hold themselves,
+    and blocks without end. Takes time by what is written, not by what it stands for.
+
+    Raises:
+        WsssError: More than ``LARGEST`` values, or blocks deeper than ``DEEPEST``.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(value: Any, depth: int) -> int:
+        if not isinstance(value, dict | list | tuple):
+            return 1
+        if depth > DEEPEST:  # also of what holds itself
+            raise WsssError(f"The configuration: {TOO_DEEP}")
+        if id(value) not in sizes:
+            inside = value.values() if isinstance(value, dict) else value
+            sizes[id(value)] = 1 + sum(size(one, depth + 1) for one in inside)
+        return sizes[id(value)]
+
+    if (total := size(values, 0)) > LARGEST:
+        raise WsssError(
+            f"The configuration stands for {total:,} values, since anchors (&) repeat each other; write it out."
+        )
+
 
 class _OnceLoader(yaml.SafeLoader):
     """A YAML reader that refuses a key that stands twice in a block; plain YAML silently takes the last."""
@@ -39,6 +70,8 @@ def read_yaml(path: str | Path) -> Any:
         raise WsssError(f"{path}: cannot be read ({error.strerror}).") from None
     except yaml.YAMLError as error:
         raise WsssError(f"{path}: not valid YAML. {error}") from None
+    except RecursionError:
+        raise WsssError(f"{path}: {TOO_DEEP}") from None
 
 
 def check_files(paths: Iterable[str | Path]) -> None:

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from wsss.errors import WsssError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 """Suffixes of image files, in any case."""
 
 _SWAPS_SIDES = (5, 6, 7, 8)

@@ -64,8 +64,12 @@ def _sentence(error: Any, cls: type[Settings], values: dict[str, Any]) -> tuple[
     return path, f"expected {words(annotation)}, got {shown(given)}{hint}"
 
 
+HUGE = 10**12
+"""No setting wants a whole number as large: not even bytes of a budget."""
+
+
 def oddities(values: Any, path: Path = ()) -> list[tuple[Path, str]]:
-    """What YAML lets through and no setting wants: keys that are no text, infinite numbers, dates."""
+    """What YAML lets through and no setting wants: keys that are no text, infinite and enormous numbers, dates."""
     found: list[tuple[Path, str]] = []
     if isinstance(values, dict):
         for key, value in values.items():
@@ -78,6 +82,8 @@ def oddities(values: Any, path: Path = ()) -> list[tuple[Path, str]]:
             found += oddities(value, (*path, i))
     elif isinstance(values, float) and not math.isfinite(values):
         found.append((path, f"{values} is not a finite number"))
+    elif isinstance(values, int) and abs(values) >= HUGE:
+        found.append((path, f"{shown(values)} is too large a number"))
     elif not isinstance(values, (str, int, float, bool, type(None))):
         found.append((path, f"{values} was read as a {type(values).__name__}; put it in quotes"))
     return found

@@ -79,17 +79,27 @@ def draw_splits(ids: Iterable[str], share: float, seed: int) -> dict[str, list[s
 
 
 def _files(folder: Path, what: str, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
-    """Files below a folder by id; sub-folders and links are followed, hidden files are not."""
+    """Files below a folder by id, hidden ones left out; sub-folders and links are followed, but those to a folder
+    around them."""
     if not folder.is_dir():
         raise WsssError(f"{folder}: the folder of {what} is not there; fix '{what}' in the settings")
     found: dict[str, list[Path]] = {}
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _around(parent, name))
         for name in sorted(names):
             path = Path(parent, name)
             if path.suffix.lower() in suffixes and not name.startswith("."):
                 found.setdefault(normal(path.relative_to(folder).with_suffix("").as_posix()), []).append(path)
     return dict(sorted(found.items()))
+
+
+def _around(parent: str, name: str) -> bool:
+    """Whether a sub-folder is a link to a folder that it lies in, so that following it would never end."""
+    path = os.path.join(parent, name)
+    if not os.path.islink(path):
+        return False
+    target, here = os.path.realpath(path), os.path.realpath(parent)
+    return here == target or here.startswith(target.rstrip(os.sep) + os.sep)
 
 
 def _classes(settings: FolderSettings, tags: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
