@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from wsss.errors import WsssError
+from wsss.provenance import outputs
 from wsss.runtime.program import Stage
 from wsss.settings import Classifier
+from wsss.store.manifest import write_manifest
 
 REFUSALS = {
     "--settings no.yaml: neither a JSON object nor a readable file": ("--settings", "no.yaml"),
@@ -41,3 +43,21 @@ def test_several_copies_of_a_stage_that_is_one_process(monkeypatch: pytest.Monke
     said = "this stage runs as one process, but 2 were started together; give each job its share by --shard I/N"
     with pytest.raises(WsssError, match=said):
         stage._world(stage.parser.parse_args(["--out", "out"]))
+
+
+def test_an_input_of_which_one_byte_was_changed_is_refused(tmp_path: Path) -> None:
+    """Weights have no checksum of their own: without this a training would start from them in silence."""
+    folder = tmp_path / "classifiers" / "a"
+    (folder / "masks").mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(bytes(1000))
+    (folder / "masks" / "x.png").write_bytes(b"x")
+    written = {name: outputs.digest(folder / name) for name in ("model.safetensors", "masks")}
+    write_manifest(folder, {"stage": "classifier", "outputs": written, "settings": None})
+    stage = Stage("", inputs={"classifier": "a classifier"})
+    args = stage.parser.parse_args(["--out", "out", "--classifier", str(folder)])
+    assert stage._open_inputs(args) == {"classifier": folder}
+    data = bytearray(bytes(1000))
+    data[500] = 1
+    (folder / "model.safetensors").write_bytes(data)
+    with pytest.raises(WsssError, match=r"a/model.safetensors: it no longer holds what was written"):
+        stage._open_inputs(args)

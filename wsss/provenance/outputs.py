@@ -26,6 +26,8 @@ _ELSEWHERE = {"summary": ("panels", "summary.csv", "summary.md"), "report": ("..
 """Stages whose outputs cannot be told from the folder: other artefacts lie in it, or an output beside it."""
 _PLACES = ("image", "mask")
 """Columns of ``index.csv`` that say where files lie."""
+CHECKED = 256 << 20
+"""Larger files are not read once more only to see that nobody changed them."""
 READERS = 16
 """Threads that wait for the file system."""
 
@@ -67,6 +69,20 @@ def _index_digest(path: Path) -> str:
 def content(outputs: Mapping[str, str]) -> str:
     """Sixteen hex digits for all outputs together: what counts of an artefact for those that read it."""
     return hashlib.sha256(json.dumps(dict(outputs), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def altered(folder: Path, digests: Mapping[str, str]) -> str | None:
+    """The first output that is a file of at most ``CHECKED`` bytes and no longer holds what its digest tells of; None
+    if there is none. Folders of masks are left out: every PNG has checksums of its own, which decoding looks at.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    for name, known in digests.items():
+        path = folder / name
+        if path.is_file() and path.stat().st_size <= CHECKED and digest(path) != known:
+            return name
+    return None
 
 
 def missing(folder: Path, outputs: Iterable[str]) -> str | None:

@@ -197,9 +197,14 @@ class Stage:
         folders = {name: getattr(args, name) for name in {**self.inputs, **self.optional}}
         for name in self.several:
             folders |= {f"{name}.{n}": folder for n, folder in enumerate(getattr(args, name) or ())}
-        for folder in folders.values():
-            if folder is not None:
-                read_manifest(folder)
+        for folder in (one for one in folders.values() if one is not None):
+            made = read_manifest(folder)
+            changed = outputs.altered(folder, made.get("outputs") or {})
+            if changed is not None:
+                raise WsssError(
+                    f"{folder / changed}: it no longer holds what was written (its digest is not the manifest's): a "
+                    f"disk or somebody changed it; wsss run --again {made.get('stage')}:{folder.name} makes it anew"
+                )
         return {name: folder for name, folder in folders.items() if folder is not None}
 
 
