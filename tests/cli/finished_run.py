@@ -12,7 +12,7 @@ import yaml
 
 from tests.workflow import checkout
 from tests.workflow.finished import artefact
-from wsss.provenance.files import file_content, tree_content
+from wsss.provenance.files import corrections_content, file_content, tree_content
 from wsss.provenance.versions import declared
 from wsss.workflow.chain import Chain
 from wsss.workflow.jobs import Job
@@ -42,7 +42,7 @@ def listed(said: str) -> list[str]:
 
 def fresh() -> None:
     """As in a new process, nothing is known of files."""
-    for known in (file_content, tree_content, declared):
+    for known in (corrections_content, file_content, tree_content, declared):
         known.cache_clear()
 
 

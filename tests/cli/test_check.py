@@ -123,13 +123,16 @@ def test_files_that_recipes_name(pets: PhotoFolder, wsss) -> None:
     config = yaml.safe_load(Path("config.yaml").read_text())
     config["classifiers"] = {"a": {"objective": "vanilla", "pretrained": "gone.safetensors"}}
     config["cams"] = {"b": {"source": "external", "path": "maps"}}
+    config["masks"] = {"c": {"source": "external", "path": ".", "corrected": "by hand"}}
     Path("config.yaml").write_text(yaml.safe_dump(config))
     code, out, _ = wsss("check")
     assert code == 2
     assert "gone.safetensors: there is no such file or folder, but classifiers.a name it" in flat(out)
     assert "maps: there is no such file or folder, but cams.b" in flat(out)
+    assert "by hand: there is no such file or folder, but masks.c" in flat(out)
     Path("gone.safetensors").write_bytes(b"")
     Path("maps").mkdir()
+    Path("by hand").mkdir()
     assert wsss("check")[0] == 0
 
 

@@ -215,11 +215,13 @@ def test_warnings_from_all_the_way_up(results, wsss) -> None:
     results.edit("s0/classifiers/vanilla", versions={"torch": "2.12.0"})
     results.edit("s0/segmenters/p-noc", versions={"torch": "2.11.0"})
     results.edit("s0/cams/p-noc", settings={"source": "external", "supervision": "image-text pairs"})
-    results.edit("s0/masks/p-noc", threshold={"policy": "oracle", "masks_looked_at": 24})
+    by_hand = {"images": 12, "pixels": 345}
+    results.edit("s0/masks/p-noc", threshold={"policy": "oracle", "masks_looked_at": 24}, corrected=by_hand)
     said = " ".join(wsss("show", "results/scenes/s0/segmenters/p-noc")[1].split())
     assert "results/scenes/index: 3 images dropped as broken" in said
     assert "made elsewhere; what went into it: image-text pairs" in said
     assert "chosen on all ground-truth masks (oracle)" in said
+    assert "results/scenes/s0/masks/p-noc: 12 masks corrected by hand" in said
     assert "different versions of torch: 2.11.0 (results/scenes/s0/segmenters/p-noc), 2.12.0 (results/" in said
 
 

@@ -14,7 +14,7 @@ from wsss.report.markdown import markdown, written
 from wsss.report.panels import choose_items, paint_maps, paint_mask
 from wsss.report.provenance import lineage, read_scored, supervision
 from wsss.report.tables import scores_table, spread
-from wsss.store.manifest import write_manifest
+from wsss.store.manifest import read_manifest, write_manifest
 
 
 def made_from(folder, **inputs):
@@ -126,6 +126,16 @@ def test_provenance(results):
     found = lineage(results / "s0/predictions/net")
     assert [folder.parent.name for folder in found] == ["predictions", "segmenters", "masks", "cams", "classifiers"]
     assert supervision(results / "s0/cams/plain") == ["image tags", "weights net.safetensors"]
+
+
+def test_corrections_by_hand_are_told(results):
+    masks = read_manifest(results / "s0/masks/plain")
+    for images, told in ((12, {"12 corrected masks"}), (1, {"1 corrected mask"}), (0, set())):
+        write_manifest(results / "s0/masks/plain", {**masks, "corrected": {"images": images, "pixels": 300}})
+        assert {one for one in supervision(results / "s0/predictions/net") if "corrected mask" in one} == told
+    write_manifest(results / "s0/masks/plain", {**masks, "corrected": {"images": 12, "pixels": 300}})
+    table = written(scores_table("segmenters", [read_scored(results / "s0/scores/segmenters/net")]))
+    assert "12 corrected masks" in table
 
 
 def test_few_true_masks_are_told(results):

@@ -93,6 +93,14 @@ def masks_elsewhere(items: list[Item], name: str, shift: tuple[int, int]) -> Non
         write_mask(ELSEWHERE / f"masks-{name}" / f"{item.id}.png", mask)
 
 
+def corrections(items: list[Item]) -> None:
+    """A block of the background, one that is left out and one of a class, on every other image."""
+    for item in items[::2]:
+        correction = np.full((item.height, item.width), 255, np.uint8)
+        correction[8:20, 8:20], correction[16:30, 24:40], correction[32:44, 4:44] = 0, 254, item.labels[0] + 1
+        write_mask(ELSEWHERE / "corrections" / f"{item.id}.png", correction)
+
+
 def box(region: np.ndarray) -> tuple[int, int, int, int]:
     """Left, top, right and bottom edge of a region."""
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
@@ -191,6 +199,7 @@ def furnish(index: Index) -> None:
     saliency_by_hand(items)
     for name, shift in (("x", (1, 0)), ("y", (0, 2)), ("z", (-2, 1))):
         masks_elsewhere(items, name, shift)
+    corrections(items)
     folder(items, index.classes)
     voc(items)
     coco(items, index.classes)

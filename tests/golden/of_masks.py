@@ -61,6 +61,12 @@ CASES = [
         for kind, settings in INDEX_OF.items()
     ),
     *map(elsewhere, "xyz"),
+    Case(
+        "external_masks",
+        "corrected",
+        {"source": "external", "path": "elsewhere/masks-x", "corrected": "elsewhere/corrections"},
+        exact=True,
+    ),
     *map(vote, ("majority", "agreement")),
     choice("agreement", ("external_masks.x", "external_masks.y", "external_masks.z")),
     choice("masks", ("external_masks.z", "external_masks.y", "external_masks.x"), calibration_images=3),

@@ -18,14 +18,19 @@ from snakemake import api, cli, workflow
 from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, WorkflowSettings
 
-from wsss.provenance.files import file_content, tree_content
+from wsss.provenance.files import corrections_content, file_content, tree_content
 from wsss.provenance.versions import declared
 
 
 @contextmanager
 def fresh() -> Iterator[None]:
     """Snakemake may be called: nothing is left of another run of it, and nothing of this one stays."""
-    for remembered in (file_content, tree_content, declared):  # they hold for one run, and here there are many
+    for remembered in (
+        corrections_content,
+        file_content,
+        tree_content,
+        declared,
+    ):  # they hold for one run, and here there are many
         remembered.cache_clear()
     usual, path = dict(vars(workflow)), list(sys.path)  # a Snakefile is run in there, and may use the same names
     try:

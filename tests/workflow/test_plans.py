@@ -310,6 +310,29 @@ def test_change_runs_again_exactly(case: str, finished: Checkout, tmp_path: Path
     assert checkout.listed() == expected
 
 
+def test_a_correction_runs_again_what_learns_from_it(finished: Checkout, tmp_path: Path) -> None:
+    """Its bytes count, as the file's size may stay; notes beside it do not, nor do times."""
+    checkout = finished.copy(tmp_path / "copy")
+    correction = checkout.folder / "corrections" / "farm" / "sheep 7.png"
+    correction.parent.mkdir(parents=True)
+    correction.write_bytes(b"a mask")
+    assert checkout.plan() == set()
+    checkout.configure(changed(CONFIG, "masks", "p-noc", "corrected", value="corrections"))
+    expected = {"masks p-noc", *AFTER_MASKS}
+    assert checkout.plan() == expected
+    checkout.finish()
+    assert checkout.plan() == set()
+    (checkout.folder / "corrections" / "review.json").write_text("{}")
+    os.utime(correction, (1, 1))
+    assert checkout.plan() == set()
+    correction.write_bytes(b"a task")
+    assert checkout.plan() == expected == checkout.listed()
+    correction.write_bytes(b"a mask")
+    assert checkout.plan() == set()
+    correction.unlink()
+    assert checkout.plan() == expected
+
+
 def test_new_seed_runs_its_own_jobs_and_what_tells_of_all(finished: Checkout, tmp_path: Path) -> None:
     checkout = finished.copy(tmp_path / "copy")
     checkout.configure({**CONFIG, "seeds": [0, 1]})

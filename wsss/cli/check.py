@@ -159,12 +159,14 @@ def _ending(
 
 
 def absent_files(config: Config) -> Iterator[tuple[str, str]]:
-    """Weights, maps and masks made elsewhere that recipes name and that are not there: path, and which recipes."""
+    """Weights, corrections, maps and masks made elsewhere that recipes name and that are not there: path, and which
+    recipes."""
     named: dict[str, list[str]] = {}
     for kind, recipes in config.recipes.items():
         for name, settings in recipes.items():
-            path = getattr(settings, "path", None) or getattr(settings, "pretrained", None)
-            if isinstance(path, str) and path != PACKAGED and "{seed}" not in path and not os.path.exists(path):
-                named.setdefault(path, []).append(f"{kind}.{name}")
+            for key in ("path", "pretrained", "corrected"):
+                path = getattr(settings, key, None)
+                if isinstance(path, str) and path != PACKAGED and "{seed}" not in path and not os.path.exists(path):
+                    named.setdefault(path, []).append(f"{kind}.{name}")
     for path, where in named.items():
         yield path, listed(where)

@@ -3,6 +3,9 @@ Maps may be kept beside the masks (``wsss.parts.maps``).
 
 Beside the masks a journal holds a line per image: its id, the CRC-32 of its file, and what was counted on it. A mask is
 kept if its bytes are those that the journal tells of.
+
+Corrections by hand (``wsss.parts.corrections``) are checked before anything is made, and laid over the masks when all
+are there; what stages count is counted before that.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsss.data.index import Item
+from wsss.parts.corrections import corrections_of
 from wsss.parts.folder import check_complete, find_parts, log_resumed, open_parts, own_items
 from wsss.parts.maps import Format, Parts, gather
 from wsss.provenance.outputs import tree_digest
@@ -64,7 +68,9 @@ def write_masks(
 
     Raises:
         Interrupted: A signal asked to stop; what is made stays.
+        WsssError: The settings name corrections that do not fit.
     """
+    corrections = corrections_of(run)
     folder, promised = open_parts(run)
     masks = MaskFolder(folder / "masks")
     masks.path.mkdir(exist_ok=True)
@@ -98,6 +104,8 @@ def write_masks(
     if parts is not None and form is not None:
         gather(run, items, parts, form)
     _settle(masks, items)
+    if corrections is not None:
+        checksums |= corrections.apply(masks, items, run)
     replace_folder(masks.path, run.out / "masks")
     run.digests["masks"] = tree_digest({f"{id}.png": crc for id, crc in checksums.items()})
     return [found[item.id] for item in items]

@@ -1,4 +1,5 @@
-"""Hashes that stand for the user's own files: tables by content, folders by names and sizes. Times do not count."""
+"""Hashes that stand for the user's own files: tables by content, folders by names and sizes, corrections by
+names and content. Times do not count."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 
 @cache
@@ -45,3 +47,22 @@ def tree_content(path: str) -> str:
     except OSError:
         return "absent"
     return f"{len(lines)}:{hashlib.sha256(''.join(lines).encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+
+
+@cache
+def corrections_content(path: str) -> str:
+    """Hash of the relative names and the bytes of all PNG files below a folder, hidden ones left out: a file's size may
+    stay when a label in it changes. ``absent`` without a folder."""
+    if not os.path.isdir(path):
+        return "absent"
+    files = {
+        Path(folder, name).relative_to(path).as_posix(): os.path.join(folder, name)
+        for folder, _, names in os.walk(path, followlinks=True)
+        for name in names
+        if name.lower().endswith(".png")
+    }
+    shown = sorted(name for name in files if not any(part.startswith(".") for part in name.split("/")))
+    made = hashlib.sha256()
+    for name in shown:
+        made.update(f"{name}\0{file_content(files[name])}\n".encode("utf-8", "surrogateescape"))
+    return f"{len(shown)}:{made.hexdigest()[:16]}"

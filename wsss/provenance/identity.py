@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.provenance.dataset_files import tables, trees
-from wsss.provenance.files import file_content, tree_content
+from wsss.provenance.files import corrections_content, file_content, tree_content
 from wsss.provenance.versions import ROOT, versions
 from wsss.settings import DatasetSettings, Settings
 from wsss.steps import STEPS, TABLES
@@ -66,19 +66,23 @@ def identity(about: Mapping[str, Any]) -> str:
 
 def files_of(settings: Any, seed: int) -> str | None:
     """What the user's own files hold that typed settings name: the tables and folders of a dataset, pretrained weights,
-    maps or masks made elsewhere. Paths are relative to the working directory. None where no file is named."""
+    maps or masks made elsewhere, corrections. Paths are relative to the working directory. None where no file is
+    named."""
     if isinstance(settings, DatasetSettings):
         contents = [*map(file_content, tables(settings)), *map(tree_content, trees(settings))]
         return " ".join(contents) or None
     if isinstance(weights := getattr(settings, "pretrained", None), str):
         return file_content(str(packaged_file(settings.backbone)) if weights == PACKAGED else weights)
+    named = []
     if getattr(settings, "source", None) == "external":
         path = settings.path.replace("{seed}", str(seed))
-        if Path(path).is_file():
-            return file_content(path)
         shards = sorted(Path(path).glob("*.h5"))
-        return " ".join([tree_content(path), *(file_content(str(shard)) for shard in shards)])
-    return None
+        named = [tree_content(path), *(file_content(str(shard)) for shard in shards)]
+        if Path(path).is_file():
+            named = [file_content(path)]
+    if (corrected := getattr(settings, "corrected", None)) is not None:
+        named.append(corrections_content(corrected))
+    return " ".join(named) or None
 
 
 def named_inputs(stage: str, folders: Mapping[str, Path]) -> dict[str, Path]:

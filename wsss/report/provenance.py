@@ -10,6 +10,7 @@ from typing import Any
 from wsss.errors import WsssError
 from wsss.store.manifest import NAME, read_manifest
 from wsss.system.packaged_weights import PACKAGED
+from wsss.text import count
 
 PICTURED = {"cams": "cams", "saliency": "saliency-maps", "masks": "masks", "segmenters": "predictions"}
 """Kind of a score, and the folder that its artefacts lie in."""
@@ -110,6 +111,8 @@ def supervision(artefact: Path) -> list[str]:
             supplied[f"all {threshold['masks_looked_at']} scored training masks (threshold)"] = None
         if looked_at := (manifest.get("weighting") or {}).get("masks_looked_at"):
             supplied[f"{looked_at} ground-truth masks (weights of the ensemble)"] = None
+        if few := (manifest.get("corrected") or {}).get("images"):
+            supplied[count(few, "corrected mask")] = None
         if looked_at := (manifest.get("choice") or {}).get("masks_looked_at"):
             supplied[f"{looked_at} ground-truth masks (choice of pseudo-labels)"] = None
     if "image tags" in supplied:

@@ -121,7 +121,15 @@ class IgnoreBand(Settings):
         return self
 
 
-class MasksSettings(ScatteredSettings):
+class CorrectableSettings(Settings):
+    """What every source of masks has."""
+
+    corrected: Annotated[str | None, Neutral(None)] = None
+    """A folder of corrections by hand, ``ID.png`` for each image that has one, of the image's size: 0 background, c
+    the c-th class, 254 leave the pixel out, 255 keep what the pseudo-label says; null: none. Counts as supervision."""
+
+
+class MasksSettings(CorrectableSettings, ScatteredSettings):
     """Pseudo-labels from maps, alone or with saliency as the background score."""
 
     source: Literal["cams"] = "cams"
@@ -150,7 +158,7 @@ class MasksSettings(ScatteredSettings):
         return self
 
 
-class VoteSettings(ScatteredSettings):
+class VoteSettings(CorrectableSettings, ScatteredSettings):
     """Pseudo-labels that other pseudo-labels vote on, pixel by pixel."""
 
     source: Literal["vote"] = "vote"
@@ -163,7 +171,7 @@ class VoteSettings(ScatteredSettings):
     """Which images get masks."""
 
 
-class ChoiceSettings(Settings):
+class ChoiceSettings(CorrectableSettings):
     """The pseudo-labels of the best of several recipes, chosen on the training images by what may be looked at."""
 
     source: Literal["choice"] = "choice"
@@ -192,7 +200,7 @@ class ChoiceSettings(Settings):
         return self
 
 
-class SegmenterMasksSettings(InferenceSettings, ScatteredSettings):
+class SegmenterMasksSettings(CorrectableSettings, InferenceSettings, ScatteredSettings):
     """Labels from trained segmentation networks, restricted to the tags and mixed with the masks that they correct:
     self-training, or a teacher of several networks."""
 
@@ -222,7 +230,7 @@ class SegmenterMasksSettings(InferenceSettings, ScatteredSettings):
     """Which images get masks."""
 
 
-class ExternalMasksSettings(ScatteredSettings):
+class ExternalMasksSettings(CorrectableSettings, ScatteredSettings):
     """Masks made elsewhere: a folder of 8-bit PNG, one ``ID.png`` an image, 0 background, c the c-th class, 255
     ignore."""
 

@@ -10,6 +10,7 @@ from wsss.errors import WsssError
 from wsss.evaluate.choice import AgreementCounter, Figures, TruthCounter, best, by_agreement, by_masks
 from wsss.evaluate.counting import merged
 from wsss.evaluate.scoring import calibration_ids
+from wsss.parts.corrections import Corrections, corrections_of
 from wsss.parts.folder import items_of
 from wsss.runtime.run import Run
 from wsss.settings import ChoiceSettings, EvaluationSettings
@@ -46,9 +47,10 @@ def make(run: Run) -> None:
     """Copy the masks of the chosen member, of every image of the splits; note the choice and its figures.
 
     Raises:
-        WsssError: A member lacks masks of images, or they do not fit; or see ``figures_of``.
+        WsssError: A member lacks masks of images, or they do not fit; corrections do not fit; or see ``figures_of``.
     """
     settings: ChoiceSettings = run.settings
+    corrections = corrections_of(run)
     index = Index.load(run.inputs["index"])
     items = items_of(run, index)
     members = tuple(MaskFolder(folder / "masks") for folder in run.one_each("members", settings.members))
@@ -60,7 +62,7 @@ def make(run: Run) -> None:
     log.info(f"{name} is chosen by {settings.by}: " + ", ".join(
         f"{member} {100 * one.score:.1f}" for member, one in zip(settings.members, figures, strict=True)
     ))  # fmt: skip
-    copy(members[place], items, run)
+    copy(members[place], items, run, corrections)
     rows: list[dict[str, Any]] = [
         {"member": member, **{key: value for key, value in one._asdict().items() if value is not None}}
         for member, one in zip(settings.members, figures, strict=True)
@@ -68,8 +70,8 @@ def make(run: Run) -> None:
     run.note(images=len(items), choice={"chosen": name, "by": settings.by, **looked, "members": rows})
 
 
-def copy(member: MaskFolder, items: list[Item], run: Run) -> None:
-    """The files of ``items`` as the masks of the run; the folder appears when all are there."""
+def copy(member: MaskFolder, items: list[Item], run: Run, corrections: Corrections | None) -> None:
+    """The files of ``items``, corrected, as the masks of the run; the folder appears when all are there."""
     with run.folder("masks") as scratch:
         masks = MaskFolder(scratch)
         for item in items:
@@ -77,3 +79,5 @@ def copy(member: MaskFolder, items: list[Item], run: Run) -> None:
             target = masks.file(item.id)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(member.file(item.id), target)
+        if corrections is not None:
+            corrections.apply(masks, items, run)
