@@ -3,6 +3,9 @@
     snakemake --cores all ablation
     PYTHONPATH=. python docs/pictures.py results/scenes docs/images
 
+The real photo is scikit-image's cat, ``skimage.data.chelsea()``, with the overlay that ``wsss predict`` made of it
+(``--photo chelsea.png masks/overlays/chelsea.jpg``).
+
 Nothing is trained: what lies there is read, and what a page explains step by step (scales, erasing, the dense CRF, the
 walk, explanations) is computed anew for single images. The two of the report need a Chromium; where there is none they
 stay as they are. A minute on one core.
@@ -17,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from screenshots import screenshots
 from sheets import Study, heat, over, pixels, save, sheet, shrink, signed, tensor, truth
 
@@ -254,15 +258,25 @@ def report(study: Study, out: Path) -> None:
 PICTURES = (chain, index, objectives, erasing, scales, saliency, walk, crf, masks, segmentation, curve, explain, report)
 
 
+def cat(photo: Path, overlay: Path, out: Path) -> None:
+    """A real photo beside what ``wsss predict`` made of it."""
+    both = [np.asarray(Image.open(file).convert("RGB")) for file in (photo, overlay)]
+    gap = np.full((both[0].shape[0], 12, 3), 255, np.uint8)
+    Image.fromarray(np.concatenate([both[0], gap, both[1]], axis=1)).save(out / "cat.jpg", quality=85)
+
+
 def main() -> None:
     """Make them all, or some."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="results of the scenes")
     parser.add_argument("out", type=Path, help="folder of the pictures")
     parser.add_argument("--only", nargs="+", choices=[make.__name__ for make in PICTURES], help="some of them")
+    parser.add_argument("--photo", type=Path, nargs=2, metavar=("PHOTO", "OVERLAY"), help="make the real photo, too")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.photo:
+        cat(*args.photo, args.out)
     for make in PICTURES:
         if args.only is None or make.__name__ in args.only:
             make(Study(args.study), args.out)
