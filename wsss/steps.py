@@ -48,6 +48,7 @@ STEPS: dict[str, Step] = {
     "vote": Step("masks", "masks", ("vote",)),
     "choice": Step("masks", "masks", ("choice",)),
     "segmenter_masks": Step("masks", "masks", ("segmenter",)),
+    "regions": Step("masks", "masks", ("regions",)),
     "external_masks": Step("masks", "masks", ("external",)),
     "segmenter": Step("segmenters", "segmenters", without=frozenset({"predict"})),
     "predictions": Step("segmenters", "predictions", part="predict", reads=(("segmenter", "segmenters"),), refs=()),

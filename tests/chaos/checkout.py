@@ -157,6 +157,8 @@ def jobs() -> list[Job]:
     add("choice", f"{RUN}/masks/best", choice, "--members", masks, walked, threads=2)
     taken = {"source": "external", "path": f"{ELSEWHERE}/masks"}
     add("external_masks", f"{RUN}/masks/elsewhere", taken, threads=2)
+    snapped = {"source": "regions", "masks": "vanilla", "regions": f"{ELSEWHERE}/regions"}
+    add("regions", f"{RUN}/masks/snapped", snapped, "--masks", masks, threads=2)
     segmenter = {"masks": "vanilla", **SMALL}
     segmenter = add("segmenter", f"{RUN}/segmenters/vanilla", segmenter, "--masks", masks)
     out, predict = f"{RUN}/predictions/vanilla", {"scales": [1.0], "crf": "deeplab", "splits": ["train", "val"]}
@@ -199,7 +201,8 @@ def check_complete(chain: list[Job]) -> None:
 
 def bring_in(checkout: Path, job: Job) -> None:
     """Put what was made elsewhere where the next job reads it: copies of what the chain has made."""
-    source = {"external_cams": f"{RUN}/cams/vanilla", "external_masks": f"{RUN}/masks/vanilla/masks"}.get(job.stage)
+    masks = f"{RUN}/masks/vanilla/masks"  # labels may be regions, too
+    source = {"external_cams": f"{RUN}/cams/vanilla", "external_masks": masks, "regions": masks}.get(job.stage)
     if source is None:
         return
     target = checkout / ELSEWHERE / job.stage.removeprefix("external_").replace("cams", "maps")

@@ -24,5 +24,5 @@ def test_folders_stand_in_the_order_of_imports() -> None:
 
 
 def test_every_path_exists() -> None:
-    paths = re.findall(r"`((?:wsss|stages|workflow|tests|benchmarks|native|config|envs|docs)/[\w./]*)`", PAGE)
+    paths = re.findall(r"`((?:wsss|stages|workflow|tests|benchmarks|native|config|envs|docs|tools)/[\w./]*)`", PAGE)
     assert len(paths) > 60 and not [path for path in paths if not (ROOT / path).exists()]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pycocotools.mask import encode
 from scipy.io import savemat
 
 from tests.golden.cases import BY_HAND
@@ -99,6 +100,27 @@ def corrections(items: list[Item]) -> None:
         correction = np.full((item.height, item.width), 255, np.uint8)
         correction[8:20, 8:20], correction[16:30, 24:40], correction[32:44, 4:44] = 0, 254, item.labels[0] + 1
         write_mask(ELSEWHERE / "corrections" / f"{item.id}.png", correction)
+
+
+def regions_elsewhere(items: list[Item]) -> None:
+    """Overlapping rectangles in COCO's run-length encoding, or blocks as labels, in turns."""
+    for number, item in enumerate(items):
+        path = ELSEWHERE / "regions" / item.id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number % 2:
+            blocks = np.kron(1 + np.arange(36).reshape(6, 6), np.ones((8, 8)))
+            Image.fromarray(blocks.astype(np.uint8)).save(f"{path}.png")
+            continue
+        records = []
+        for place, (top, left, high, wide) in enumerate(
+            ((0, 0, 48, 48), (4, 4, 24, 30), (16, 10, 28, 28), (2, 30, 9, 9))
+        ):
+            inside = np.zeros((48, 48), np.uint8)
+            inside[top : top + high, left : left + wide] = 1
+            code = encode(np.asfortranarray(inside))
+            code = {"size": code["size"], "counts": code["counts"].decode()}
+            records.append({"segmentation": code, "predicted_iou": 0.5 + place / 8})
+        Path(f"{path}.json").write_text(json.dumps(records))
 
 
 def box(region: np.ndarray) -> tuple[int, int, int, int]:
@@ -200,6 +222,7 @@ def furnish(index: Index) -> None:
     for name, shift in (("x", (1, 0)), ("y", (0, 2)), ("z", (-2, 1))):
         masks_elsewhere(items, name, shift)
     corrections(items)
+    regions_elsewhere(items)
     folder(items, index.classes)
     voc(items)
     coco(items, index.classes)

@@ -21,6 +21,7 @@ CALIBRATED = {"policy": "calibrated"}
 FEW = {"preset": "labels", "iterations": 3}
 A = {"cams": "external_cams.a"}
 SCORED = {**A, "scores": "scores.cams-a"}
+SNAPPED = {"source": "regions", "masks": "x", "regions": "elsewhere/regions"}
 PREDICTED = 1.5e-3
 SALIENT = {"saliency": "saliency"}
 
@@ -67,6 +68,7 @@ CASES = [
         {"source": "external", "path": "elsewhere/masks-x", "corrected": "elsewhere/corrections"},
         exact=True,
     ),
+    Case("regions", "both", {**SNAPPED, "covered": 0.4}, {"masks": "external_masks.x"}, exact=True),
     *map(vote, ("majority", "agreement")),
     choice("agreement", ("external_masks.x", "external_masks.y", "external_masks.z")),
     choice("masks", ("external_masks.z", "external_masks.y", "external_masks.x"), calibration_images=3),

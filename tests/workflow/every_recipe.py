@@ -41,7 +41,8 @@ masks:
   voted: {source: vote, members: [plain, salient]}
   best: {source: choice, members: [plain, salient, theirs], by: masks}
   again: {source: segmenter, segmenters: [pseudo, other], prior: voted, splits: [train, val], keep_probabilities: true}
-  theirs: {source: external, path: masks}
+  snapped: {source: regions, masks: plain, regions: sam}
+  theirs: {source: external, path: masks, veto: tags}
 segmenters:
   pseudo: {masks: voted, predict: {crf: deeplab}}
   other: {masks: plain}

@@ -23,6 +23,7 @@ FILES = {
     "vote": ["masks/a.png", "agreement.csv"],
     "choice": ["masks/a.png"],
     "segmenter_masks": ["masks/a.png"],
+    "regions": ["masks/a.png"],
     "external_masks": ["masks/a.png"],
     "segmenter": ["model.safetensors", "metrics.jsonl"],
     "predictions": ["masks/a.png"],

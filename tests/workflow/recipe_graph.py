@@ -45,6 +45,7 @@ READ = {
     ("masks", "members"): ("masks", "masks"),
     ("masks", "segmenters"): ("masks", "segmenters"),
     ("masks", "prior"): ("masks", "masks"),
+    ("masks", "masks"): ("masks", "masks"),
     ("segmenters", "masks"): ("segmenters", "masks"),
     ("segmenters", "classifier"): ("segmenters", "classifiers"),
     ("explanations", "classifier"): ("explanations", "classifiers"),

@@ -43,6 +43,7 @@ def jobs_of(folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "", **giv
     monkeypatch.chdir(folder)
     recipes = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
     recipes["cams"]["theirs"] = {"source": "external", "path": "maps.h5"}
+    recipes["masks"]["snapped"] = {"source": "regions", "masks": "p-noc", "regions": "sam"}
     recipes["masks"]["theirs"] = {"source": "external", "path": "masks"}
     (folder / "all.yaml").write_text(yaml.safe_dump(recipes) + more)
     targets = frozenset(f"results/scenes/{name}" for name in LAST)

@@ -40,6 +40,15 @@ use rule classifier as segmenter_masks with:
         stage.artefact("segmenter_masks"),
 
 
+use rule classifier as regions with:
+    input:
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        masks=stage.reads("masks"),
+    output:
+        stage.artefact("regions"),
+
+
 use rule classifier as external_masks with:
     input:
         unpack(stage.waits),

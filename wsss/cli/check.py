@@ -159,12 +159,12 @@ def _ending(
 
 
 def absent_files(config: Config) -> Iterator[tuple[str, str]]:
-    """Weights, corrections, maps and masks made elsewhere that recipes name and that are not there: path, and which
-    recipes."""
+    """Weights, corrections, maps, masks and regions made elsewhere that recipes name and that are not there: path, and
+    which recipes."""
     named: dict[str, list[str]] = {}
     for kind, recipes in config.recipes.items():
         for name, settings in recipes.items():
-            for key in ("path", "pretrained", "corrected"):
+            for key in ("path", "regions", "pretrained", "corrected"):
                 path = getattr(settings, key, None)
                 if isinstance(path, str) and path != PACKAGED and "{seed}" not in path and not os.path.exists(path):
                     named.setdefault(path, []).append(f"{kind}.{name}")

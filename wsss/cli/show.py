@@ -261,6 +261,9 @@ def _warnings(made: Artefact) -> Iterator[str]:
             yield f"{one.title}: made elsewhere; what went into it: {said}"
         if by_hand := (one.manifest.get("corrected") or {}).get("images"):
             yield f"{one.title}: {count(by_hand, 'mask')} corrected by hand"
+        if one.settings.get("source") == "regions":
+            said = one.settings.get("supervision", "not stated")
+            yield f"{one.title}: its regions were made elsewhere; what went into them: {said}"
         policy = (one.manifest.get("threshold") or {}).get("policy")
         if policy == "oracle":
             by = "chosen on all ground-truth masks (oracle)"

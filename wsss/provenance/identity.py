@@ -66,14 +66,16 @@ def identity(about: Mapping[str, Any]) -> str:
 
 def files_of(settings: Any, seed: int) -> str | None:
     """What the user's own files hold that typed settings name: the tables and folders of a dataset, pretrained weights,
-    maps or masks made elsewhere, corrections. Paths are relative to the working directory. None where no file is
-    named."""
+    maps, masks or regions made elsewhere, corrections. Paths are relative to the working directory. None where no file
+    is named."""
     if isinstance(settings, DatasetSettings):
         contents = [*map(file_content, tables(settings)), *map(tree_content, trees(settings))]
         return " ".join(contents) or None
     if isinstance(weights := getattr(settings, "pretrained", None), str):
         return file_content(str(packaged_file(settings.backbone)) if weights == PACKAGED else weights)
     named = []
+    if getattr(settings, "source", None) == "regions":
+        named = [tree_content(settings.regions.replace("{seed}", str(seed)))]
     if getattr(settings, "source", None) == "external":
         path = settings.path.replace("{seed}", str(seed))
         shards = sorted(Path(path).glob("*.h5"))

@@ -26,6 +26,7 @@ KERNELS = {
     "dense CRF": "wsss.refine.crf",
     "random walk": "wsss.refine.random_walk",
     "feature walk": "wsss.refine.feature_walk",
+    "region merge": "wsss.refine.regions",
     "affinities": "wsss.refine.affinities",
     "dilated ResNeSt": "wsss.models.resnest",
     "input statistics": "wsss.models.input_statistics",
@@ -46,6 +47,7 @@ _ALWAYS = {
     "audit": ("attack",),
     "walk": ("inference", "affinities", "random walk"),
     "feature_walk": ("inference", "random walk", "feature walk"),
+    "regions": ("region merge",),
 }
 """Stage -> kernels that it always uses; whether it uses the dense CRF stands in its settings."""
 OF_IMAGENET = re.compile(

@@ -30,6 +30,7 @@ NAMED = {
     "vote": "vote",
     "choice": "choice",
     "segmenter": "self-training",
+    "regions": "regions",
 }
 """Sources whose step has a name of its own."""
 WORDS = {"train": "training", "val": "validation"}

@@ -21,6 +21,7 @@ from wsss.report.tables import (
     cost_table,
     counts,
     scores_table,
+    tags_table,
     uneven_table,
     uneven_words,
 )
@@ -49,6 +50,11 @@ CHOICES = (
     "Which member a choice passed on, and why. Agreement with the others: mean of the mIoU with each of them, on "
     "training images; it looks at no mask. Tags with a pixel: the share of the tags that have one; it does not count."
 )
+TAGS = (
+    "Masks and maps made elsewhere, beside the tags of their images: how many images have a class that they are not "
+    "tagged with, how much of all pixels that is, what became of it (*kept* without `veto: tags`), and how many tags "
+    "have no pixel or no map. What the removal gains shows in the scores of two recipes, with and without `veto`."
+)
 AGREEMENT = "Share of the pixels that both label alike; mIoU of one against the other."
 
 
@@ -62,6 +68,7 @@ def page(dataset: str, index: Index, scored: list[Scored], pictures: Sequence[st
             parts += [f"## {title}\n", written(scores_table(kind, found)), written(blind_table(found), NO_TRUTH)]
     parts += [
         written(effects_table([*effects(scored), *paths(scored)]), EFFECTS, "What each step brought"),
+        written(tags_table(scored), TAGS, "What the tags removed"),
         written(uneven_table(scored), uneven_words(index), "Uneven data"),
         written(agreement_table(scored), "\n\n".join([AGREEMENT, *settled(scored)]), "Agreement of members"),
         written(choices_table(scored), CHOICES, "Choice of pseudo-labels"),

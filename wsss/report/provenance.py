@@ -74,16 +74,18 @@ def lineage(artefact: Path) -> dict[Path, dict[str, Any]]:
 
 def supervision(artefact: Path) -> list[str]:
     """What was supplied for an artefact, beside the images: tags, pretrained weights, ground-truth masks, and for what
-    was made elsewhere the words of its recipe. Maps made elsewhere and labels from networks are of the tagged classes,
-    so tags went into them too. Weights that a classifier's take the place of (``warm_start``) do not count; that
-    classifier's own do."""
+    was made elsewhere the words of its recipe. Maps made elsewhere, masks that tags restrict and labels from networks
+    are of the tagged classes, so tags went into them too. Weights that a classifier's take the place of
+    (``warm_start``) do not count; that classifier's own do."""
     supplied: dict[str, None] = {}
     for manifest in lineage(artefact).values():
         settings = manifest.get("settings") or {}
         if settings.get("source") == "external":
             supplied[f"elsewhere: {settings['supervision']}"] = None
-            if manifest.get("stage") == "external_cams":
+            if manifest.get("stage") == "external_cams" or settings.get("veto") == "tags":
                 supplied["image tags"] = None
+        elif settings.get("source") == "regions":
+            supplied[f"regions: {settings['supervision']}"] = None
         elif settings.get("source") == "segmenter":  # its networks and its prior have manifests of their own
             supplied["image tags"] = None
         elif settings.get("supervision") == "masks":

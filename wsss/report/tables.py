@@ -61,6 +61,12 @@ ORDER = (
 """Folders of artefacts, as one follows from another."""
 CHOSEN_BY = {"agreement": "agreement with the others", "masks": "mIoU on the masks looked at"}
 FIGURES = {"score": "value", "tags_with_a_pixel": "tags with a pixel"}
+TAGGED = (
+    "kind", "recipe", "images with untagged classes, %", "their pixels, % of all", "became", "most often",
+    "tags without any",
+)  # fmt: skip
+MOST_NAMED = 5
+"""Classes that a table names."""
 BLIND = {"coverage": "coverage", "tagged_present": "tags with a pixel", "untagged": "untagged foreground"}
 
 
@@ -168,6 +174,8 @@ def origin(group: Group, _: str) -> str:
         return f"{settings['cams']}, walk with {settings['affinity']}"
     if source == "feature-walk":
         return f"{settings['cams']}, walk over features of {settings['warm_start'] or settings['backbone']}"
+    if source == "regions":
+        return f"{settings['masks']}, regions {settings['regions']}"
     if source == "segmenter":
         networks = f"networks {', '.join(settings['segmenters'])}"
         return f"{networks}, prior {settings['prior']}" if settings.get("prior") else networks
@@ -265,6 +273,30 @@ def choices_table(scored: list[Scored]) -> Table:
         for (recipe, by, member), rows in found.items()
     ]  # fmt: skip
     return Table(["recipe", "figure", "member", *FIGURES.values(), "chosen with so many seeds"], table)
+
+
+def tags_table(scored: list[Scored]) -> Table:
+    """What the tags say of masks and maps made elsewhere, and what they took out; a row for every recipe."""
+    found: dict[tuple[str, str], list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    for one in {one.artefact: one for one in scored}.values():
+        manifest = read_manifest(one.artefact)
+        if "tags" in manifest and (manifest.get("settings") or {}).get("source") == "external":
+            found.setdefault((one.kind, one.recipe), []).append((manifest["settings"], manifest))
+    table = []
+    for (kind, recipe), each in found.items():
+        settings, told = each[0][0], [manifest["tags"] for _, manifest in each]
+        veto = {None: "kept", "tags": settings.get("vetoed", "taken out")}[settings.get("veto")]
+        classes: dict[str, int] = {}
+        for name, counted in (pair for tags in told for pair in tags["untagged"].items()):
+            classes[name] = classes.get(name, 0) + counted["images"]
+        named = ", ".join(sorted(classes, key=lambda name: (-classes[name], name))[:MOST_NAMED])
+        images = [
+            tags["untagged_images"] / max(1, manifest["images"]) for tags, (_, manifest) in zip(told, each, strict=True)
+        ]
+        share = spread([tags["untagged_share"] for tags in told]) if kind == "masks" else "–"
+        absent = mean(tags["tags_absent"] for tags in told)
+        table.append([kind, recipe, spread(images), share, veto, named or "–", f"{absent:.0f}", len(each)])
+    return Table([*TAGGED, "seeds"], table)
 
 
 def classes_table(index: Index, scored: list[Scored]) -> Table:

@@ -63,6 +63,7 @@ Recolouring = Annotated[tuple[Recolour, ...], BeforeValidator(as_list)]
 """Augmentation that leaves every pixel where it is: what trainings on hints, or on few masks, can have."""
 Split = Literal["train", "val"]
 Splits = Annotated[tuple[Split, ...], BeforeValidator(as_list), Field(min_length=1)]
+Veto = Annotated[Literal["tags"] | None, Neutral(None)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Log = Literal["tensorboard", "mlflow"]
 

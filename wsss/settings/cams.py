@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Count, Positive, Ref, ScatteredSettings, Splits, as_list
+from wsss.settings.base import Count, Positive, Ref, ScatteredSettings, Splits, Veto, as_list
 from wsss.settings.explaining import ExplainedSettings
 from wsss.settings.masks import InferenceSettings
 from wsss.settings.training import NetworkSettings
@@ -122,6 +122,9 @@ class ExternalCamsSettings(ScatteredSettings):
     """Folder of the shards, or one HDF5 file; ``{seed}`` in it stands for the run's seed."""
     supervision: str = "not stated"
     """What went into them, in words (image tags, image-text pairs, ...): every table repeats it."""
+    veto: Veto = None
+    """``tags``: maps of classes that their image is not tagged with are left out, tags without a map get one of zeros,
+    and ``tags.csv`` beside the maps names both; null: either is refused."""
     splits: Splits = ("train", "val")
     """Which images have maps there."""
 

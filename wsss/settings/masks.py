@@ -15,6 +15,7 @@ from wsss.settings.base import (
     ScatteredSettings,
     Settings,
     Splits,
+    Veto,
     as_list,
     as_number,
     as_tuple,
@@ -230,6 +231,29 @@ class SegmenterMasksSettings(CorrectableSettings, InferenceSettings, ScatteredSe
     """Which images get masks."""
 
 
+class RegionMasksSettings(CorrectableSettings, ScatteredSettings):
+    """Pseudo-labels snapped to regions that were cut out elsewhere: masks of SAM or SAM 2, superpixels (the rule of
+    SEPL, Chen et al. 2023, in a form in which no order matters)."""
+
+    source: Literal["regions"] = "regions"
+    masks: Annotated[str, Ref("masks")]
+    """The pseudo-labels that are snapped."""
+    regions: str
+    """Folder with ``ID.json`` (COCO RLE, as segment-anything's script writes it) or ``ID.png`` (a label for each
+    region, 0 none) for each image; ``{seed}`` in it stands for the run's seed."""
+    covered: Fraction = 0.5
+    """A region takes a class that covers more than this share of it ..."""
+    covering: Fraction = 0.85
+    """... or of whose pixels it holds at least this share."""
+    whole: Fraction = 0.95
+    """A region larger than this share of the image is no region."""
+    supervision: str = "not stated"
+    """What made the regions, in words (a network trained on 11 M images with masks; superpixels: nothing): every table
+    repeats it."""
+    splits: Splits = ("train", "val")
+    """Which images get masks."""
+
+
 class ExternalMasksSettings(CorrectableSettings, ScatteredSettings):
     """Masks made elsewhere: a folder of 8-bit PNG, one ``ID.png`` an image, 0 background, c the c-th class, 255
     ignore."""
@@ -239,11 +263,22 @@ class ExternalMasksSettings(CorrectableSettings, ScatteredSettings):
     """The folder; ``{seed}`` in it stands for the run's seed."""
     supervision: str = "not stated"
     """What went into them, in words (image tags, image-text pairs, boxes, ...): every table repeats it."""
+    veto: Veto = None
+    """``tags``: pixels of classes that their image is not tagged with are taken out, and ``tags.csv`` beside the masks
+    names each, and each tag without a pixel; null: masks stay as they are, and such pixels are counted and
+    reported."""
+    vetoed: Annotated[Literal["background", "ignore"], Neutral("background")] = "background"
+    """What ``veto`` makes of them: background (0), or left out (255)."""
     splits: Splits = ("train", "val")
     """Which images have masks there."""
 
 
 Masks = Annotated[
-    MasksSettings | VoteSettings | ChoiceSettings | SegmenterMasksSettings | ExternalMasksSettings,
+    MasksSettings
+    | VoteSettings
+    | ChoiceSettings
+    | SegmenterMasksSettings
+    | RegionMasksSettings
+    | ExternalMasksSettings,
     Field(discriminator="source"),
 ]

@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from wsss.data.index import Index, Item
+from wsss.data.index import SHOWN, Index, Item
 from wsss.errors import WsssError
 from wsss.parts.folder import items_of
 from wsss.parts.maps import Format, write_maps
+from wsss.refine.tags import COLUMNS, Judged, rows, totals
 from wsss.runtime.run import Run
-from wsss.settings import ExternalCamsSettings
+from wsss.settings import ExternalCamsSettings, ExternalMasksSettings
 from wsss.store.maps import MapRecord, Maps, MapShard, shard_paths
+from wsss.system.files import write_rows
+from wsss.system.log import log
 from wsss.system.workers import over
+from wsss.text import count, listed
 
 MUST_SAY = ("scales", "flip", "stride", "round_to")
 """Attributes without which maps cannot be read."""
@@ -65,12 +69,16 @@ def external_shards(path: Path) -> list[MapShard]:
 class ExternalMaps:
     """Reads and checks the maps of one image. Call with an item of the index: its record, classes ascending.
 
+    With ``veto`` maps of untagged classes are left out, and tags without a map get one of zeros; without, both are
+    refused.
+
     Raises :class:`WsssError` with everything that is wrong with them.
     """
 
     shards: tuple[MapShard, ...]
     where: dict[str, tuple[int, int]]
     classes: tuple[str, ...]
+    veto: bool = False
 
     def __call__(self, item: Item) -> MapRecord:
         if item.id not in self.where:
@@ -86,7 +94,8 @@ class ExternalMaps:
         if record.size != (item.height, item.width):
             wrong.append(f"the image is {item.height} x {item.width} pixels, its maps are for {record.size[0]} x "
                          f"{record.size[1]}")  # fmt: skip
-        if found != list(item.labels):
+        strange = [c for c in found if not 0 <= c < len(self.classes)]
+        if strange or (found != list(item.labels) and not self.veto):
             wrong.append(f"it is tagged with {self._named(item.labels)}, its maps are of {self._named(found)}")
         scales = len(self.shards[number].attributes["scales"])
         if len(record.maps) != scales:
@@ -99,7 +108,22 @@ class ExternalMaps:
             wrong.append("its maps exceed 1, although the attribute 'relative' is 0")
         if wrong:
             raise WsssError("; ".join(wrong))
-        return MapRecord(record.id, record.classes[order], record.size, [array[order] for array in record.maps])
+        if not self.veto:
+            return MapRecord(record.id, record.classes[order], record.size, [array[order] for array in record.maps])
+        place = {c: int(order[n]) for n, c in enumerate(found)}
+        maps = [
+            np.stack([array[place[c]] if c in place else nothing for c in item.labels])
+            for array in record.maps
+            if item.labels
+            for nothing in [np.zeros([max(1, side) for side in array.shape[1:]], np.float32)]
+        ]
+        return MapRecord(record.id, np.array(item.labels, np.int32), record.size, maps)
+
+    def judge(self, item: Item) -> Judged:
+        """What the tags say of the classes that an image has maps of."""
+        number, row = self.where[item.id]
+        found = sorted(self.shards[number].classes_of(row).tolist())
+        return Judged([(c, 0) for c in found if c not in item.labels], [c for c in item.labels if c not in found])
 
     def _named(self, numbers: tuple[int, ...] | list[int]) -> str:
         names = [self.classes[c] if 0 <= c < len(self.classes) else f"class {c}" for c in numbers]
@@ -117,8 +141,37 @@ class ImportImage:
         return item, record.classes, record.maps if item.labels else []
 
 
+def note_tags(run: Run, index: Index, items: list[Item], judged: list[Judged]) -> None:
+    """Say what the tags think of masks or maps made elsewhere: in the manifest (``tags``), in the log, and with
+    ``veto`` image by image in ``tags.csv``."""
+    settings: ExternalMasksSettings | ExternalCamsSettings = run.settings
+    found = totals(judged, items, index.classes)
+    run.note(tags=found)
+    named = ""
+    if settings.veto is not None:
+        write_rows(run.out / "tags.csv", COLUMNS, rows(judged, items, index.classes))
+        named = f"; {run.out / 'tags.csv'} names them"
+    of, none = "maps", "map"
+    if isinstance(settings, ExternalMasksSettings):
+        of, none = f"pixels ({100 * found['untagged_share']:.2f} % of all)", "pixel"
+    if found["untagged_images"]:
+        first = listed([item.id for item, one in zip(items, judged, strict=True) if one.untagged][:SHOWN])
+        said = (
+            f"{settings.path}: {found['untagged_images']} of {count(len(items), 'image')} have {of} of classes that "
+            f"they are not tagged with ({listed(list(found['untagged'])[:10])}; first images: {first})"
+        )
+        if settings.veto is None:
+            log.warning(f"{said}; they are kept as they are, 'veto: tags' takes them out")
+        else:
+            log.info(f"{said}; taken out{named}")
+    if found["tags_absent"]:
+        absent = f"{count(found['tags_absent'], 'tag')} of {count(found['absent_images'], 'image')}"
+        log.warning(f"{settings.path}: {absent} without a {none}{named}")
+
+
 def make(run: Run) -> None:
-    """Check the maps of every image of the splits and write them as shards, once all fit.
+    """Check the maps of every image of the splits, with ``veto`` without those of untagged classes, and write them as
+    shards, once all fit.
 
     Raises :class:`WsssError` with all images that have no fitting maps.
     """
@@ -127,7 +180,7 @@ def make(run: Run) -> None:
     path = seeded(settings.path, run.args.seed)
     shards = external_shards(path)
     where = {id: (number, row) for number, shard in enumerate(shards) for row, id in enumerate(shard.ids)}
-    read = ExternalMaps(tuple(shards), where, index.classes)
+    read = ExternalMaps(tuple(shards), where, index.classes, settings.veto is not None)
     items, about = items_of(run, index), shards[0].attributes
 
     def maps_of(part: list[Item]) -> Iterator[Maps]:
@@ -140,6 +193,8 @@ def make(run: Run) -> None:
         grid = (about["scales"], bool(about["flip"]), int(about["stride"]), int(about["round_to"]))
         return Format(*grid, {"relative": int(about.get("relative", 1))}), maps_of
 
-    write_maps(run, items, begin)
+    whole = write_maps(run, items, begin)
+    if whole is not None and settings.veto is not None:
+        note_tags(run, index, items, [read.judge(item) for item in items])
     run.note(supervision=settings.supervision, others=len(where) - len(items))
     run.record(external=str(path.resolve()))

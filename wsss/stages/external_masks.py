@@ -13,21 +13,23 @@ from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
 from wsss.parts.folder import items_of
 from wsss.parts.masks import Written, write_masks
+from wsss.refine.tags import Judged, judge, without_untagged
 from wsss.runtime.run import Run
 from wsss.settings import ExternalMasksSettings
-from wsss.stages.external_cams import seeded
+from wsss.stages.external_cams import note_tags, seeded
 from wsss.store.masks import MaskFolder
 from wsss.system.workers import over
 
 
 @dataclass(frozen=True)
 class CopyMask:
-    """Checks and copies the mask of one image: what a worker does. The tally: the numbers of foreground pixels and of
-    pixels left out (255)."""
+    """Checks and copies the mask of one image, without what ``veto`` takes out: what a worker does. The tally: the
+    numbers of foreground pixels and of pixels left out (255), then what the tags say of the mask."""
 
     source: MaskFolder
     masks: MaskFolder
     classes: int
+    settings: ExternalMasksSettings
 
     def __call__(self, item: Item) -> Written:
         if item.id not in self.source:
@@ -43,13 +45,17 @@ class CopyMask:
             wrong.append(f"its mask holds the values {strange.tolist()}; allowed are 0 to {self.classes} and 255")
         if wrong:
             raise WsssError("; ".join(wrong))
+        judged = judge(mask, item.labels)
+        if self.settings.veto is not None:
+            mask = without_untagged(mask, judged, self.settings.vetoed)
         ignored = int((mask == IGNORE).sum())
-        tally = (int((mask > 0).sum()) - ignored, ignored)
+        tally = (int((mask > 0).sum()) - ignored, ignored, *judged)
         return Written(item.id, self.masks.write(item.id, mask), tally)
 
 
 def make(run: Run) -> None:
-    """Check and copy the mask of every image of the splits. The folder appears when all are there.
+    """Check and copy the mask of every image of the splits, with ``veto`` without untagged classes. The folder appears
+    when all are there.
 
     Raises :class:`WsssError` with all images that have no fitting mask.
     """
@@ -61,7 +67,7 @@ def make(run: Run) -> None:
     items = items_of(run, index)
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
-        work = CopyMask(MaskFolder(path), masks, len(index.classes))
+        work = CopyMask(MaskFolder(path), masks, len(index.classes), settings)
 
         def copies_of(part: list[Item]) -> Iterator[Written]:
             try:
@@ -78,4 +84,5 @@ def make(run: Run) -> None:
     total = max(1, sum(item.height * item.width for item in items))
     run.note(supervision=settings.supervision)
     run.record(external=str(path.resolve()))
+    note_tags(run, index, items, [Judged(*tally[2:]) for tally in tallies])
     run.note(foreground_share=round(foreground / total, 4), ignored_share=round(ignored / total, 4))

@@ -253,6 +253,12 @@ class MapShard:
         # A shard never changes after its renaming, so locks would only fail on file systems that have none.
         return h5py.File(self.path, "r", locking=False)
 
+    def classes_of(self, row: int) -> np.ndarray:
+        """The classes of the ``row``-th image, int64 (n,), without reading its maps."""
+        first = int(self._class_end[row - 1]) if row else 0
+        found: np.ndarray = self._classes[first : self._class_end[row]].copy()
+        return found
+
     def record(self, row: int) -> MapRecord:
         """The ``row``-th image."""
         pid = os.getpid()
@@ -260,8 +266,7 @@ class MapShard:
             self._handles = {pid: self._open()}
         end = int(self._data_end[row])
         start = int(self._data_end[row - 1]) if row else 0
-        first = int(self._class_end[row - 1]) if row else 0
-        classes = self._classes[first : self._class_end[row]]
+        classes = self.classes_of(row)
         values = self._handles[pid]["data"][start:end]
         if levels := self.attributes.get("levels"):
             values = values.astype(np.float32) / np.float32(levels)
@@ -270,7 +275,7 @@ class MapShard:
             count = len(classes) * height * width
             maps.append(values[position : position + count].reshape(len(classes), height, width))
             position += count
-        return MapRecord(self.ids[row], classes.copy(), tuple(self._size[row].tolist()), maps)
+        return MapRecord(self.ids[row], classes, tuple(self._size[row].tolist()), maps)
 
     def close(self) -> None:
         """Close the file; reading opens it again."""

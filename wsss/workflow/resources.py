@@ -73,6 +73,8 @@ NEEDS: dict[str, Need] = {
     "affinity_labels": Need(*_WORKERS, 480),
     "saliency_masks": Need(*_WORKERS, 480),
     "masks": Need(*_WORKERS, 480),
+    # A hundred regions of a photo are decoded and counted one by one: tens of milliseconds.
+    "regions": Need(*_WORKERS, 240),
     # Reading and writing, little in between; the rest is for slow disks.
     "ensemble": Need(*_WORKERS, 240),
     "external_cams": Need(*_WORKERS, 240, cores=4),

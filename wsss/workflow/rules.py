@@ -239,6 +239,7 @@ TITLES = {
     "vote": "Pseudo-labels by vote",
     "choice": "Choosing pseudo-labels",
     "segmenter_masks": "Pseudo-labels from segmentation networks",
+    "regions": "Pseudo-labels by regions",
     "external_masks": "Importing masks",
     "segmenter": "Training segmentation network",
     "predictions": "Predicting with segmentation network",

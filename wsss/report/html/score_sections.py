@@ -15,7 +15,7 @@ from wsss.report.headline import figure, recipes, scores_of, upper_bound
 from wsss.report.html.charts import Bar, Bars, Dots, Line, Mark, heat_map, line_chart
 from wsss.report.html.render import Content
 from wsss.report.image_scores import MOST_COMPARED, ImageScores
-from wsss.report.markdown import AGREEMENT, CHOICES, EFFECTS, NO_TRUTH
+from wsss.report.markdown import AGREEMENT, CHOICES, EFFECTS, NO_TRUTH, TAGS
 from wsss.report.paths import paths
 from wsss.report.provenance import Scored, lineage, supervision
 from wsss.report.tables import (
@@ -28,6 +28,7 @@ from wsss.report.tables import (
     counts,
     scores_table,
     spread,
+    tags_table,
     uneven_table,
     uneven_words,
 )
@@ -42,7 +43,8 @@ MOST_CONFUSIONS = 15
 
 
 def stages(scored: Sequence[Scored]) -> Content | None:
-    """``groups``: the main figures of all recipes, by stage; ``kinds``: dots and tables of each stage."""
+    """``groups``: the main figures of all recipes, by stage; ``kinds``: dots and tables of each stage; ``tags``: what
+    they took out of what was made elsewhere."""
     kinds, groups = [], []
     for kind, title in TITLES.items():
         of_kind = [one for one in scored if one.kind == kind]
@@ -59,7 +61,10 @@ def stages(scored: Sequence[Scored]) -> Content | None:
                 "unmasked": blind_table(of_kind),
             }
         )
-    return {"groups": groups, "kinds": kinds, "no_truth": NO_TRUTH.replace("*", "")} if kinds else None
+    if not kinds:
+        return None
+    said = {"no_truth": NO_TRUTH.replace("*", ""), "tags_said": TAGS.replace("*", "").replace("`", "")}
+    return {"groups": groups, "kinds": kinds, "tags": tags_table(list(scored)), **said}
 
 
 def _row(name: str, group: Sequence[Scored]) -> tuple[str, list[str], str] | None:
