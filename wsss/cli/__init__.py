@@ -30,6 +30,7 @@ Segmentation masks from image tags: from a folder of photos and a table of tags 
                                          where in a photo a trained network sees a class
     wsss export results/photos/s0/segmenters/agree --to onnx --out agree.onnx
                                          a trained network for other software
+    wsss review results/photos           look at the pseudo-labels, correct the worst by hand
     wsss accept | adopt | clean          keep results as they are, take some in, tidy up
     wsss show results/photos/s0/masks/walk
                                          how it was made, whether it is stale, how to make it again
@@ -48,6 +49,7 @@ COMMANDS = {
     "accept": "take finished results as they are",
     "adopt": "take in an artefact made elsewhere",
     "clean": "delete what is of no use any more",
+    "review": "look at pseudo-labels in a browser, correct them by hand",
     "predict": "masks of other photos by a trained network",
     "explain": "where in a photo a trained network sees a class",
     "export": "a trained network as a file for other software",
