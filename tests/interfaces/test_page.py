@@ -118,4 +118,7 @@ def test_the_commands_on_the_page_can_be_read():
     assert [(args.to, args.out.name, args.normalise) for args in read] == [
         ("onnx", "p-noc.onnx", False),
         ("torch.export", "p-noc.pt2", True),
+        ("coco", "masks.json", False),
+        ("cvat", "masks.xml", False),
+        ("labelstudio", "tasks.json", False),
     ]

@@ -17,6 +17,7 @@ EXAMPLES = """\
 examples:
   wsss review results/photos
   wsss review results/photos --masks walk --to corrections
+  wsss review results/photos --from edited.json         take in masks drawn elsewhere (COCO, Label Studio)
   wsss review results/photos --no-browser --port 8000   on a server; ssh -L 8000:127.0.0.1:8000 SERVER brings it here"""
 
 
@@ -32,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--splits", nargs="+", choices=("train", "val"), default=["train"], help="whose photos (default: train)"
     )
+    parser.add_argument(
+        "--from", type=Path, dest="drawn", metavar="FILE",
+        help="open no page, but take in masks from COCO's or Label Studio's JSON where they differ",
+    )  # fmt: skip
     parser.add_argument("--port", type=int, default=0, metavar="N", help="port of the page (default: any free one)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument(
@@ -40,20 +45,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def review(args: argparse.Namespace) -> int:
-    """Serve the page until it is closed with *Done* or Ctrl-C; 0.
+    """Serve the page until it is closed with *Done* or Ctrl-C, or take in a file; 0.
 
     Raises:
         WsssError: There are no masks, corrections that lie there do not fit, or another review writes there.
     """
+    from wsss.interfaces.annotations import read_annotations
     from wsss.interfaces.review.server import ReviewServer
     from wsss.interfaces.review.session import Session, masks_to_review
     from wsss.runtime.shard import locked
+    from wsss.text import count
 
     config = args.configfile[-1] if args.configfile else None
     masks = masks_to_review(args.results, args.masks, args.seed)
     folder = args.to or Path(masks.settings.get("corrected") or Path(config or ".").parent / "corrections")
     with locked(folder):
         session = Session(masks, folder, tuple(args.splits), args.threads or os.cpu_count() or 1)
+        if args.drawn is not None:
+            taken = session.take_in(read_annotations(args.drawn, session.index))
+            print(f"{args.drawn}: {count(taken, 'mask')} differ from {masks.title}")
+            print("\n".join(session.summary(config)))
+            return 0
         said = lambda: list(session.summary(config))  # noqa: E731
         with ReviewServer(session, said, args.port) as server:
             print(f"{masks.title}: {len(session.photos)} photos at\n  {server.address}\nCtrl-C ends it.", flush=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE, class_colours
 from wsss.errors import WsssError
 from wsss.interfaces.review.doubt import Signs, signs_of
-from wsss.parts.corrections import LEAVE_OUT, UNTOUCHED, Corrections
+from wsss.parts.corrections import LEAVE_OUT, UNTOUCHED, Corrections, corrected
 from wsss.store.artefact import Artefact, load
 from wsss.store.manifest import NAME
 from wsss.store.maps import MapStore
@@ -227,6 +227,26 @@ class Session:
             self.states[id] = _state(drawn, state)
             write_json(self.folder / STATE, {"masks": self.artefact.folder.name, "images": self.states})
             return self.states[id]
+
+    def take_in(self, drawn: Mapping[str, np.ndarray]) -> int:
+        """Keep whole masks, uint8 (H, W) by id, as corrections where they differ from the pseudo-label and its
+        correction; returns of how many images. Others are accepted as they are.
+
+        Raises:
+            WsssError: Images that are not under review.
+        """
+        if strange := [id for id in drawn if id not in self.photos]:
+            raise WsssError(f"{count(len(strange), 'image')} are not under review, the first is {strange[0]!r}; "
+                            "name their split with --splits")  # fmt: skip
+        differ = 0
+        for id, mask in drawn.items():
+            correction = np.frombuffer(self.layers(id), np.uint8)[mask.size :].reshape(mask.shape)
+            if same := bool((corrected(self.masks.read(id), correction) == mask).all()):
+                self.save(id, "accepted", correction.tobytes())
+            else:
+                self.save(id, "corrected", np.where(mask == IGNORE, np.uint8(LEAVE_OUT), mask).tobytes())
+            differ += not same
+        return differ
 
     def summary(self, config: str | None = None) -> Iterator[str]:
         """What was decided, and how it takes effect; ``config``: the configuration file where it was named."""
