@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from snakemake.settings.types import WorkflowSettings
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 from tests.workflow.checkout import ROOT, named
 from tests.workflow.finished import inside
@@ -77,3 +79,34 @@ def test_a_batch_that_the_processes_cannot_share_is_refused_while_the_snakefile_
     }
     with pytest.raises(WsssError, match=r"classifiers.one: .*batch_size .16. must be a multiple of processes .3."):
         load(config)
+
+
+def test_a_cluster_gives_each_process_its_gpu_and_its_cores(tmp_path, monkeypatch):
+    """``workstation.gpus`` is of one machine, ``--max-threads`` of one GPU, outside a job as well as inside; the line
+    that SLURM is given asks for all of it on one node."""
+    utils = pytest.importorskip("snakemake_executor_plugin_slurm.utils")
+    submit = pytest.importorskip("snakemake_executor_plugin_slurm.submit_string")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"workstation": {"gpus": 1}}))
+    monkeypatch.chdir(tmp_path)
+    in_a_job = WorkflowSettings(exec_mode=ExecMode.REMOTE)
+    for given in ({"cores": None, "max_threads": 6}, {"cores": 128, "max_threads": 24, "settings": in_a_job}):
+        with dag(ROOT / "Snakefile", tmp_path, targets=frozenset(WANTED), **given) as plan:
+            jobs = {named(job): job for job in plan.needrun_jobs() if job.output}
+            for name, job in jobs.items():
+                if NEEDS[job.rule.name].gpu:
+                    processes = SPREAD.get(name, 1)
+                    assert (job.resources.gpu, job.threads) == (processes, 6 * processes), name
+                    assert f" --threads {job.threads} " in job.params.command
+                else:
+                    assert job.threads <= 6, name
+            about = {
+                "run_uuid": "u",
+                "slurm_logfile": "log",
+                "comment_str": "c",
+                "account": "",
+                "partition": "-p gpu",
+                "workdir": ".",
+            }
+            four = jobs["classifier four"]
+            line = submit.get_submit_command(four, about) + utils.set_gres_string(four)
+            assert re.search(r"--gpus=4\b", line) and "--cpus-per-task=24" in line and "--nodes=1" in line, line

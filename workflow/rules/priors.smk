@@ -21,6 +21,7 @@ rule classifier:
     threads: stage.threads
     resources:
         gpu=stage.gpus,
+        nodes=1,  # the processes of a training speak to each other inside one node
         mem_mb=stage.memory,
         runtime=stage.minutes,
     params:

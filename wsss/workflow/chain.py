@@ -274,6 +274,11 @@ class Chain:
         rules = [rule for rule in LAST[target] if rule not in COMPARED or self.own.recipes[COMPARED[rule]]]
         return [Job(rule, dataset) for dataset in self.config.dataset for rule in rules]
 
+    def most_processes(self) -> int:
+        """Processes of the training that is spread over the most."""
+        recipes = (one for kind in self.config.recipes.values() for one in kind.values())
+        return max((getattr(one, "processes", 1) for one in recipes), default=1)
+
     def everything(self) -> list[Job]:
         """Every job of every target that the configuration has, each after those it needs."""
         targets = [target for target in LAST if target != "ablation" or isinstance(self.study, Study)]

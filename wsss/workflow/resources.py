@@ -1,14 +1,18 @@
 """What each rule asks for: cores, GPU, memory and minutes, with the reason beside each number.
 
-A job asks for ``base + each x threads`` megabytes, as much again at each new attempt, and for ``minutes``. On one
-machine nothing is limited by them unless ``--resources mem_mb=N`` says so. Peaks and times below are from manifests,
-most of them in ``benchmarks/RESULTS.md``: 1,625 photos of 320 pixels, MobileNetV2, two cores, other work beside. No GPU
-was at hand. Snakemake itself takes 300 MB in each job.
+A job asks for ``base + each x threads`` megabytes, as much again at the second and the third attempt, and for
+``minutes``; what begins anew at each attempt gets more time, too. On one machine nothing is limited by them unless
+``--resources mem_mb=N`` says so. Peaks and times below are from manifests, most of them in ``benchmarks/RESULTS.md``:
+1,625 photos of 320 pixels, MobileNetV2, two cores, other work beside. No GPU was at hand. Snakemake itself
+takes 300 MB in each job.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+GROWING = 3
+"""Attempts up to which a job asks for more."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Need:
         minutes: Time limit.
         gpu: Whether a network runs, on a GPU where there is one.
         cores: Most cores; None: all.
+        resumes: Whether the next attempt goes on where the last one was stopped.
     """
 
     base: int
@@ -28,11 +33,16 @@ class Need:
     minutes: int
     gpu: bool = False
     cores: int | None = None
+    resumes: bool = True
 
     def memory(self, attempt: int, threads: int, processes: int = 1) -> int:
         """Megabytes of a job with ``threads`` in all; one that was killed for its memory gets more when it is tried
-        again."""
-        return (self.base * processes + self.each * threads) * attempt
+        again, but no queue waits for the memory of a twentieth attempt."""
+        return (self.base * processes + self.each * threads) * min(attempt, GROWING)
+
+    def time(self, attempt: int) -> int:
+        """Minutes of a job. What resumes needs no more of them: it goes on in the next allocation."""
+        return self.minutes if self.resumes else self.minutes * min(attempt, GROWING)
 
 
 # Trainings. Peaks at crop 224 and batch 16, activations included: P-NOC 3.9 GB, C2AM-H 3.1, DeepLabV3+ 2.3, vanilla
@@ -46,7 +56,7 @@ _WORKERS = (2000, 700)
 
 NEEDS: dict[str, Need] = {
     # 65 MB for 1,600 images; COCO's annotations are 450 MB of JSON and several times that once they are read.
-    "index": Need(4000, 0, 120),
+    "index": Need(4000, 0, 120, resumes=False),
     # 6 minutes for 6 epochs of 1,400 photos (vanilla) or 2 (P-NOC). The time need not suffice: a training that reaches
     # its limit resumes from its checkpoint when it is tried again.
     "classifier": Need(*_TRAINING, 720, gpu=True),
@@ -79,17 +89,17 @@ NEEDS: dict[str, Need] = {
     "ensemble": Need(*_WORKERS, 240),
     "external_cams": Need(*_WORKERS, 240, cores=4),
     "vote": Need(*_WORKERS, 240, cores=4),
-    "choice": Need(*_WORKERS, 240, cores=4),
+    "choice": Need(*_WORKERS, 240, cores=4, resumes=False),
     "external_masks": Need(*_WORKERS, 240, cores=4),
     # 0.6 GB, 3 to 6 s for 225 photos on one core: 36 minutes for 80,000.
-    "scores": Need(*_WORKERS, 120, cores=4),
+    "scores": Need(*_WORKERS, 120, cores=4, resumes=False),
     # 0.6 GB, 5 s.
-    "summary": Need(2000, 0, 60, cores=4),
+    "summary": Need(2000, 0, 60, cores=4, resumes=False),
     # Reads the masks of one recipe once and those of all on 200 images: as quick as scores; pictures take 10 MB.
-    "report": Need(*_WORKERS, 120, cores=4),
-    "ablation_table": Need(2000, 0, 30, cores=1),
-    "explanations": Need(2000, 0, 30, cores=1),
-    "audits": Need(2000, 0, 30, cores=1),
+    "report": Need(*_WORKERS, 120, cores=4, resumes=False),
+    "ablation_table": Need(2000, 0, 30, cores=1, resumes=False),
+    "explanations": Need(2000, 0, 30, cores=1, resumes=False),
+    "audits": Need(2000, 0, 30, cores=1, resumes=False),
 }
 """Rule -> what its jobs ask for."""
 # 0.4 GB; copying is a matter of seconds, but what a job left undone is made here.

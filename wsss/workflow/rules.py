@@ -217,9 +217,9 @@ class Rules:
         need = GATHER if input.get("parts") else NEEDS[job.rule]
         return need.memory(attempt, threads, self.processes(job))
 
-    def minutes(self, wildcards: Any) -> int:
+    def minutes(self, wildcards: Any, attempt: int) -> int:
         """Time limit of a job."""
-        return NEEDS[self.job(wildcards).rule].minutes
+        return NEEDS[self.job(wildcards).rule].time(attempt)
 
 
 TITLES = {
