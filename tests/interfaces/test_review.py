@@ -248,11 +248,17 @@ def test_who_is_refused(server, run):
 def test_command(run, tmp_path, monkeypatch, capsys):
     opened = []
     monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(ReviewServer, "serve_forever", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(["review", "results/pets"]) == 0
     said = capsys.readouterr().out
     assert "results/pets/s0/masks/b: 4 photos at\n  http://127.0.0.1:" in said and opened[0] in said
     assert "0 of 4 photos seen" in said and "No correction lies in corrections" in said
     assert main(["review", "results/pets", "--no-browser", "--splits", "val", "--to", "other"]) == 0
-    assert len(opened) == 1 and ": 1 photos at" in capsys.readouterr().out
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert ": 1 photo at" in capsys.readouterr().out
+    assert main(["review", "results/pets", "--splits", "val", "--to", "other"]) == 0
+    assert len(opened) == 1 and ": 1 photo at" in capsys.readouterr().out
     assert Index.load(run.base / "index").classes == CLASSES

@@ -214,6 +214,18 @@ def test_everything_by_keyboard(page) -> None:
     assert page.text("progress") == "3 of 3 seen" and page.complaints() == []
 
 
+def test_the_label_follows_the_tags(page) -> None:
+    """To begin with the first tag of the photo; background and leaving out are kept."""
+    label, tags = "document.querySelector('input[name=label]:checked').value", {0: "1", 1: "2", 2: "1"}
+    for key, kept in ((None, None), ("n", None), ("n", None), ("x", "254"), ("p", "254"), ("0", "0"), ("p", "0")):
+        name = page.text("name")
+        if key is not None:
+            page.key(key)
+        if key in ("n", "p"):
+            page.wait(f"document.getElementById('name').textContent !== {json.dumps(name)}")
+        assert page.ask(label) == (kept or tags[int(page.text("name")[-1])])
+
+
 def test_filters_opacity_light_and_dark(page) -> None:
     count = "document.querySelectorAll('#list li').length"
     set_to = "((id, v) => { const s = document.getElementById(id); s.value = v; s.dispatchEvent(new Event('change')); "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import webbrowser
 from pathlib import Path
 
@@ -68,8 +69,9 @@ def review(args: argparse.Namespace) -> int:
             return 0
         said = lambda: list(session.summary(config))  # noqa: E731
         with ReviewServer(session, said, args.port) as server:
-            print(f"{masks.title}: {len(session.photos)} photos at\n  {server.address}\nCtrl-C ends it.", flush=True)
-            if not args.no_browser:
+            print(f"{masks.title}: {count(len(session.photos), 'photo')} at\n  {server.address}\nCtrl-C ends it.", flush=True)
+            # without a display, Python would start a browser for terminals, which shows nothing and takes the terminal
+            if not args.no_browser and (sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()):
                 webbrowser.open(server.address)
             try:
                 server.serve_forever()

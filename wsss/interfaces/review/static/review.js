@@ -33,7 +33,7 @@
   try { known = localStorage.getItem('wsss-theme'); } catch { /* not allowed here */ }
   setTheme(themes.includes(known) ? known : 'auto');
 
-  let images = [], shown = [], colours = [], open = null, mask = null, drawn = null;
+  let images = [], shown = [], names = [], colours = [], open = null, mask = null, drawn = null;
   let undone = [], redone = [], cursor = { x: 0, y: 0 }, busy = Promise.resolve(), ended = false;
   const photo = at('photo').getContext('2d'), labels = at('labels').getContext('2d');
 
@@ -185,6 +185,8 @@
       }
       photo.drawImage(picture, 0, 0, image.width, image.height);
       redraw();
+      const tagged = image.tags.map(name => names.indexOf(name) + 1), now = Number(chosen('label'));
+      if (tagged.length && now !== 0 && now !== LEAVE_OUT && !tagged.includes(now)) pick('label', tagged[0]);
       at('views').style.setProperty('--ratio', image.width / image.height);
       cursor = { x: image.width / 2, y: image.height / 2 };
       at('cursor').hidden = true;
@@ -332,11 +334,12 @@
     at('title').textContent = about.title + ', ' + about.dataset;
     document.title = 'Review: ' + about.title;
     colours = [[0, 0, 0], ...about.colours.map(hex)];
-    const names = about.classes.map((name, c) => [c + 1, name, about.colours[c]]);
+    names = about.classes;
+    const labelled = names.map((name, c) => [c + 1, name, about.colours[c]]);
     at('classes').append(choice(0, '0 background', 'transparent'),
-      ...names.map(([number, name, colour]) => choice(number, number + ' ' + name, colour)),
+      ...labelled.map(([number, name, colour]) => choice(number, number + ' ' + name, colour)),
       choice(LEAVE_OUT, 'leave out', 'repeating-conic-gradient(#282828 0 25%, #d7d7d7 0 50%) 0 0 / 50% 50%'));
-    at('of-class').append(...names.map(([number, name]) => create('option', { value: number, textContent: name })));
+    at('of-class').append(...labelled.map(([number, name]) => create('option', { value: number, textContent: name })));
     at('of-state').append(...STATES.map(name => create('option', { value: name, textContent: name })));
     images = about.images;
     for (const image of images) image.entry = entry(image);
