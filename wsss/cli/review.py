@@ -69,7 +69,8 @@ def review(args: argparse.Namespace) -> int:
             return 0
         said = lambda: list(session.summary(config))  # noqa: E731
         with ReviewServer(session, said, args.port) as server:
-            print(f"{masks.title}: {count(len(session.photos), 'photo')} at\n  {server.address}\nCtrl-C ends it.", flush=True)
+            photos = count(len(session.photos), "photo")
+            print(f"{masks.title}: {photos} at\n  {server.address}\nCtrl-C ends it.", flush=True)
             # without a display, Python would start a browser for terminals, which shows nothing and takes the terminal
             if not args.no_browser and (sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()):
                 webbrowser.open(server.address)
