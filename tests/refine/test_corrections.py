@@ -10,6 +10,7 @@ import wsss.parts.corrections
 import wsss.stages.choice
 import wsss.stages.external_masks
 import wsss.stages.masks
+import wsss.stages.regions
 import wsss.stages.vote
 from tests.refine.shared import content
 from wsss.data.index import Index
@@ -17,7 +18,7 @@ from wsss.errors import WsssError
 from wsss.parts.corrections import Corrections, corrected
 from wsss.provenance.files import corrections_content, file_content
 from wsss.runtime.shard import Shard
-from wsss.settings import ChoiceSettings, ExternalMasksSettings, MasksSettings, VoteSettings
+from wsss.settings import ChoiceSettings, ExternalMasksSettings, MasksSettings, RegionMasksSettings, VoteSettings
 from wsss.store.masks import MaskFolder
 from wsss.system.exit import Interrupted
 
@@ -25,6 +26,7 @@ SOURCES = {
     "vote": (wsss.stages.vote, VoteSettings, {"members": ["m0", "m1"]}),
     "choice": (wsss.stages.choice, ChoiceSettings, {"members": ["m0", "m1", "m0 again"], "splits": ["train"]}),
     "external_masks": (wsss.stages.external_masks, ExternalMasksSettings, {"splits": ["train", "val"]}),
+    "regions": (wsss.stages.regions, RegionMasksSettings, {"masks": "m0"}),
     "masks": (wsss.stages.masks, MasksSettings, {"cams": "m0", "crf": None}),
 }
 
@@ -51,9 +53,10 @@ def source(request, members, make_run, tmp_path):
             "vote": members,
             "choice": {**members, "members.2": m0},
             "external_masks": {"index": index},
+            "regions": {"index": index, "masks": m0},
             "masks": {"index": index, "cams": m0},
         }[stage]
-        path = {"path": str(m1 / "masks")} if stage == "external_masks" else {}
+        path = {"external_masks": {"path": str(m1 / "masks")}, "regions": {"regions": str(m1 / "masks")}}.get(stage, {})
 
         def made(name, shard=None, begun=None, **more):
             run = make_run(stage, cls.read({**values, **path, **more}), inputs, name, shard=shard)

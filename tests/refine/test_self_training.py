@@ -291,6 +291,25 @@ def test_the_same_bytes_for_any_number_of_shards_and_threads(chain, make_run):
     assert len(made[0][0]) == 6 and made[0] == made[1] == made[2]
 
 
+def test_corrections_by_hand_leave_probabilities_alone(chain, make_run, tmp_path):
+    index, inputs = chain
+    made = {}
+    item = index.split("train")[0]
+    drawn = np.full((item.height, item.width), 255, np.uint8)
+    drawn[2:9, 3:7], drawn[10:12] = 2, 254
+    MaskFolder(tmp_path / "by hand").write(item.id, drawn)
+    for name, corrected in (("plain", None), ("corrected", str(tmp_path / "by hand"))):
+        settings = settings_of(crf=None, keep_probabilities=True, corrected=corrected)
+        made[name] = make_run("segmenter_masks", settings, inputs, name)
+        write_masks(made[name])
+    files = {name: content(run.out) for name, run in made.items()}
+    assert {key for key in files["plain"] if files["plain"][key] != files["corrected"][key]} == {f"masks/{item.id}.png"}
+    before, after = (MaskFolder(run.out / "masks").read(item.id) for run in made.values())
+    np.testing.assert_array_equal(after, np.where(drawn == 255, before, np.where(drawn == 254, 255, drawn)))
+    assert made["corrected"].facts.pop("corrected") == {"images": 1, "pixels": int((before != after).sum())}
+    assert made["corrected"].facts == made["plain"].facts
+
+
 def test_without_a_prior(chain, make_run):
     index, inputs = chain
     inputs.pop("prior")
