@@ -1,7 +1,8 @@
 r"""Train a segmentation network on pseudo-labels, or on the true ones (the upper bound); or take a guided classifier.
 
 Reads the index and a folder of pseudo-labels, with soft_weight also the probabilities beside them, or a classifier;
-writes model.safetensors and metrics.jsonl. Resumes like the classifiers.
+with objective: continual also the network of the step before and a memory. Writes model.safetensors and metrics.jsonl.
+Resumes like the classifiers.
 
     python stages/segmenter.py --index results/scenes/index --masks results/scenes/s0/masks/p-noc \
         --out results/scenes/s0/segmenters/p-noc --settings '{"masks": "p-noc", "backbone": "resnet10t", ...}'
@@ -20,6 +21,8 @@ stage = Stage(
     optional={
         "masks": "pseudo-labels to learn from (with supervision: pseudo)",
         "classifier": "guided classifier that is the network (with supervision: classifier)",
+        "warm_start": "network of the step before (with objective: continual)",
+        "memory": "memory of exemplars to replay (with objective: continual)",
     },
     distributed=True,
 )

@@ -53,6 +53,7 @@ STEPS: dict[str, Step] = {
     "segmenter": Step("segmenters", "segmenters", without=frozenset({"predict"})),
     "predictions": Step("segmenters", "predictions", part="predict", reads=(("segmenter", "segmenters"),), refs=()),
     "explanation": Step("explanations", "explanations"),
+    "memory": Step("memories", "memories"),
     "audit": Step("audits", "audits"),
 }  # fmt: skip
 """Rule -> what it makes. A rule, its stage program and its entry here carry the same name."""
@@ -71,8 +72,8 @@ SCORED = {
 """Kind of scores -> folder of the artefacts that are scored."""
 OF_RECIPES = {"saliency-masks": "saliency"}
 """Kind of scores -> kind of recipe, where the two differ."""
-COMPARED = {"explanations": "explanations", "audits": "audits"}
-"""Table of a dataset, of its folder's name -> kind of the recipes that it puts side by side."""
+COMPARED = {"explanations": "explanations", "audits": "audits", "continual": "memories"}
+"""Table of a dataset, of its folder's name -> kind of the recipes that it puts side by side, or that it is made for."""
 TABLES = frozenset({"summary", "report", "ablation_table", *COMPARED})
 """Stages that put scores, explanations or audits together; made in seconds, so old ones are not kept."""
 PIXEL_SCORES = ("cams", "saliency")

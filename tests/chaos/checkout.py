@@ -180,6 +180,17 @@ def jobs() -> list[Job]:
     minmax = add("explanation", out, minmax, "--classifier", vanilla, threads=2)
     tables = ("explanations.md", "explanations.csv", "pictures")
     add("explanations", "results/explanations", None, "--explanations", minmax, outputs=tables)
+    step = {"objective": "continual", "supervision": "masks", **SMALL}
+    first = add("segmenter", f"{RUN}/segmenters/step-0", {**step, "classes": ["ring", "cross"]})
+    kept = {"segmenter": "step-0", "budget_kib": 30, "pictures": 1}
+    kept = add("memory", f"{RUN}/memories/salient", kept, "--segmenter", first, changed={"budget_kib": 20})
+    second = {**step, "classes": ["stripes"], "warm_start": "step-0", "memory": "salient"}
+    given = ("--warm-start", first, "--memory", kept)
+    second = add("segmenter", f"{RUN}/segmenters/step-1", second, *given)
+    out, plain = f"{RUN}/predictions/step", {"scales": [1.0]}
+    steps = [add("predictions", f"{out}-{n}", plain, "--segmenter", of) for n, of in enumerate((first, second))]
+    given = ("--segmenters", first, second, "--predictions", *steps, "--memories", kept)
+    add("continual", "results/continual", None, *given, outputs=("continual.md", "continual.csv"))
     box = {"segmenter": "vanilla", "explainer": "seg-grad-cam", "eps": [8], "steps": 2, "images": 4, "pictures": 1}
     box = add("audit", f"{RUN}/audits/box", box, "--segmenter", segmenter, threads=2)
     add("audits", "results/audits", None, "--audits", box, outputs=("audits.md", "audits.csv"))

@@ -263,6 +263,22 @@ REFUSALS = {
         "segmenters: {p-noc: {masks: p-noc, soft_weight: 0.5}}",
         ["segmenters.p-noc.soft_weight: 0.5 learns from probabilities, and masks.p-noc keeps none; name masks of"],
     ),
+    "a step after all classes": (
+        "segmenters: {all: {supervision: masks}, s: {objective: continual, supervision: masks, classes: [a], "
+        "warm_start: all}}",
+        ["segmenters.s.warm_start: segmenters.all learns all classes at once, so there is none left to learn"],
+    ),
+    "a class learnt twice": (
+        "segmenters: {s: {objective: continual, supervision: masks, classes: [a, b]}, t: {objective: continual, "
+        "supervision: masks, classes: [c], warm_start: s}, u: {objective: continual, supervision: masks, "
+        "classes: [b, d], warm_start: t}}",
+        ["segmenters.u.classes: b was learnt in a step before; name new classes"],
+    ),
+    "steps that go on from each other": (
+        "segmenters: {s: {objective: continual, supervision: masks, classes: [a], warm_start: t}, t: {objective: "
+        "continual, supervision: masks, classes: [b], warm_start: s}}",
+        ["circle: segmenters.s.warm_start -> segmenters.t.warm_start -> segmenters.s"],
+    ),
     "heatmaps that batch normalisation mixes": (
         "classifiers: {g: {objective: guided, guidance_layer: input}}",
         ["classifiers.g: guidance_layer ('input') has batch normalisation after it", "set batch_norm: fixed, or"],

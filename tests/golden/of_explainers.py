@@ -1,5 +1,5 @@
-"""Cases of explanations that are measured, of audits, and of explainers that no stage offers: those of segmentation
-networks."""
+"""Cases of explanations that are measured, of audits and memories, and of explainers that no stage offers: those of
+segmentation networks."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ def of_regions(name: str, within: float | None = None) -> Case:
     return Case(DIRECT, name, {}, {"segmenter": "segmenter"}, within=within)
 
 
+TIGHT = {"threshold": 0.7, "dilate": 0}
+"""So that some boxes are smaller than their images."""
+
+
+def memory(name: str, inputs: dict[str, str], **settings: Any) -> Case:
+    values = {"supervision": "masks", "dilate": 2, "budget_kib": 12, "pictures": 1, **settings}
+    return Case("memory", name, values, inputs, within=2e-2)
+
+
 CASES = [
     explanation("curves", "gradient-x-input", policy="gt_or_pred", images=2, curves=True, curve_steps=2),
     explanation("minmax", "minmax-cam", policy="gt", fill="blur"),
@@ -50,6 +59,8 @@ CASES = [
     explanation("road", "gradient", "pytorch_grad_cam", policy="gt", images=2, road=[50], pictures=0),
     audit("box", "segmenter", "seg-grad-cam", optimizer="adam", detector=True),
     audit("gradient", "classifier", "gradient", optimizer="adam", goal="top-k"),
+    memory("step", {"segmenter": "segmenter.step-0"}, segmenter="step-0", method="true-box"),
+    memory("salient", {"segmenter": "segmenter", "cams": "external_cams.a"}, segmenter="by-hand", cams="a", **TIGHT),
     of_regions("seg-grad-cam"),
     of_regions("seg-hires-grad-cam"),
     of_regions("seg-ablation-cam", within=3e-2),

@@ -36,5 +36,16 @@ CASES = [
     Case("report", "scenes", None, {"scores": SHOWN}),
     Case("ablation_table", "scenes", None, {"scores": FIXED}, ("--layout", json.dumps(LAYOUT))),
     Case("explanations", "scenes", None, {"explanations": EXPLAINED}),
+    Case(
+        "continual",
+        "scenes",
+        None,
+        {
+            "segmenters": ("segmenter.step-0", "segmenter.step-1"),
+            "predictions": ("predictions.plain", "predictions.crf"),
+            "memories": ("memory.step",),
+        },
+        within=2e-2,
+    ),
     Case("audits", "scenes", None, {"audits": ("audit.box", "audit.gradient")}, within=5e-2),
 ]

@@ -62,6 +62,9 @@ def classifier(objective: str, name: str = "", inputs: dict[str, str] | None = N
 X = {"masks": "external_masks.x"}
 TAUGHT: dict[str, Any] = {"output_stride": 16, "epochs": 2, "batch_size": 6, "lr": 0.002}
 BENT: dict[str, Any] = {**TAUGHT, "epochs": 4, "correction_start": 0.0, "sure": 0.4, "loss_cap": 1.2}
+STEP: dict[str, Any] = {
+    **{"objective": "continual", "supervision": "masks", "architecture": "fpn", "batch_size": 3, "lr": 0.002},
+}
 JUDGE = {"ordinary": "classifier"}
 WARM = {"warm_start": "classifier"}
 
@@ -107,6 +110,16 @@ CASES = [
     ),
     training(
         "segmenter", "tagged", {}, supervision="masks", gt_masks=4, tags=0.5, batch_size=4, architecture="fpn", lr=0.002
+    ),
+    training("segmenter", "step-0", {}, classes=["ring", "cross"], **STEP),
+    training(
+        "segmenter",
+        "step-1",
+        {"warm_start": "segmenter.step-0", "memory": "memory.step"},
+        classes=["stripes"],
+        distil=0.5,
+        outside_weight=0.5,
+        **STEP,
     ),
     Case(
         "segmenter",

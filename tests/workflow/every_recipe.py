@@ -52,9 +52,16 @@ segmenters:
   pair: {objective: co-training, masks: band}
   third: {masks: best}
   heat: {supervision: classifier, classifier: heated}
+  step-0: {objective: continual, masks: plain, classes: [cat, dog]}
+  other-0: {objective: continual, masks: plain, classes: [cat]}
+  step-1: {objective: continual, masks: plain, classes: [cow], warm_start: step-0, memory: salient, distil: 0.5}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
   regions: {segmenter: pseudo, explainer: seg-grad-cam}
+memories:
+  salient: {segmenter: step-0}
+  carried: {segmenter: step-1, previous: salient, cams: plain}
+  whole: {segmenter: other-0, method: whole}
 audits:
   box: {classifier: vanilla, explainer: grad-cam}
   regions: {segmenter: pseudo, explainer: seg-grad-cam}

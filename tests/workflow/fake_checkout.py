@@ -29,6 +29,8 @@ FILES = {
     "predictions": ["masks/a.png"],
     "explanation": ["shard-00000-of-00001.h5", "metrics.json"],
     "explanations": ["explanations.md", "explanations.csv", "pictures/a.png"],
+    "memory": ["memory.h5", "memory.csv", "metrics.json"],
+    "continual": ["continual.md", "continual.csv"],
     "audit": ["audit.csv", "metrics.json"],
     "audits": ["audits.md", "audits.csv"],
     "scores": ["scores.json", "scores.csv"],

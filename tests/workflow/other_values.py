@@ -21,6 +21,8 @@ TOGETHER: dict[str, list[Raw]] = {
     "SegmenterSettings.gt_masks": [{"supervision": "masks", "masks": None, "gt_masks": 5}],
     "ExplainedSettings.explainer": [{"explainer": "grad-cam"}],
     "ExplainedSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],
+    "MemorySettings.explainer": [{"explainer": "gradient"}],
+    "MemorySettings.classes": [{"classes": ["cat"]}],
     "AuditSettings.explainer": [{"explainer": "hires-cam"}],
     "AuditSettings.explainer_options": [{"explainer": "smooth-grad", "explainer_options": {"n": 3}}],
     "ExplanationSettings.at": [{"region": "pixel", "at": [0.5, 0.5]}],

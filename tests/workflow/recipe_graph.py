@@ -16,6 +16,7 @@ OWN = {
     "masks": {"": "masks"},
     "segmenters": {"": "segmenters", "predict": "predictions"},
     "explanations": {"": "explanations"},
+    "memories": {"": "memories"},
     "audits": {"": "audits"},
 }
 """Kind of recipe -> its artefacts, by the block of the recipe that says how they are made ('': what is in no block)."""
@@ -48,6 +49,11 @@ READ = {
     ("masks", "masks"): ("masks", "masks"),
     ("segmenters", "masks"): ("segmenters", "masks"),
     ("segmenters", "classifier"): ("segmenters", "classifiers"),
+    ("segmenters", "warm_start"): ("segmenters", "segmenters"),
+    ("segmenters", "memory"): ("segmenters", "memories"),
+    ("memories", "segmenter"): ("memories", "segmenters"),
+    ("memories", "previous"): ("memories", "memories"),
+    ("memories", "cams"): ("memories", "cams"),
     ("explanations", "classifier"): ("explanations", "classifiers"),
     ("audits", "classifier"): ("audits", "classifiers"),
     ("audits", "segmenter"): ("audits", "segmenters"),
@@ -93,6 +99,14 @@ def edges(config: Config, dataset: str = "scenes", seed: int = 0) -> Iterator[tu
         for name in config.recipes[kind]:
             yield f"{dataset}/index", f"{dataset}/{kind}"
             yield f"{run}/{kind}/{name}", f"{dataset}/{kind}"
+    if config.recipes["memories"]:
+        yield f"{dataset}/index", f"{dataset}/continual"
+    for name in config.recipes["memories"]:
+        yield f"{run}/memories/{name}", f"{dataset}/continual"
+    for name, recipe in config.recipes["segmenters"].items() if config.recipes["memories"] else ():
+        if recipe.objective == "continual":
+            yield f"{run}/segmenters/{name}", f"{dataset}/continual"
+            yield f"{run}/predictions/{name}", f"{dataset}/continual"
     yield f"{dataset}/index", f"{dataset}/report"
 
 

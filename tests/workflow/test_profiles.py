@@ -31,10 +31,12 @@ ON_GPU = {
         "predictions",
         "segmenter_masks",
         "explanation",
+        "memory",
         "audit",
     ),
 }
-LAST = ("summary.md", "report.html", *(f"{name}/manifest.json" for name in ("ablation", "explanations", "audits")))
+TABLES = ("ablation", "explanations", "audits", "continual")
+LAST = ("summary.md", "report.html", *(f"{name}/manifest.json" for name in TABLES))
 IN_A_JOB = WorkflowSettings(exec_mode=ExecMode.REMOTE)
 
 

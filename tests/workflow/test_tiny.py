@@ -57,6 +57,8 @@ def test_every_artefact_is_there(run: Path) -> None:
         "segmenters/pair",
         "predictions/p-noc",
         "explanations/minmax",
+        "segmenters/step-1",
+        "memories/salient",
         "audits/box",
         "scores/cams/p-noc",
         "scores/saliency/c2am-h",
@@ -77,6 +79,7 @@ def test_every_artefact_is_there(run: Path) -> None:
     assert "p-noc" in (scenes / "summary.md").read_text()
     assert "minmax-cam" in (scenes / "explanations" / "explanations.md").read_text()
     assert "seg-grad-cam" in (scenes / "audits" / "audits.md").read_text()
+    assert "After step-0: " in (scenes / "continual" / "continual.md").read_text()
     page = (scenes / "report.html").read_text()
     assert page.startswith("<!doctype html>") and "p-noc" in page and page.count("<img ") >= 20
 

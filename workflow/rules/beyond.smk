@@ -25,3 +25,31 @@ use rule index as audits with:
             category="Results",
         ),
         f"{BASE}/{{folder}}/audits.csv",
+
+
+use rule classifier as memory with:
+    input:
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        segmenter=stage.reads("segmenter"),
+        previous=stage.reads("previous"),
+        cams=stage.reads("cams"),
+    output:
+        stage.artefact("memory"),
+
+
+use rule index as continual with:
+    input:
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        segmenters=stage.reads("segmenters"),
+        predictions=stage.reads("predictions"),
+        memories=stage.reads("memories"),
+    output:
+        f"{BASE}/{{folder,continual}}/manifest.json",
+        report(
+            f"{BASE}/{{folder}}/continual.md",
+            caption="../report/continual.rst",
+            category="Results",
+        ),
+        f"{BASE}/{{folder}}/continual.csv",

@@ -63,6 +63,8 @@ use rule classifier as segmenter with:
         index=stage.reads("index"),
         masks=stage.reads("masks"),
         classifier=stage.reads("classifier"),
+        warm_start=stage.reads("warm_start"),
+        memory=stage.reads("memory"),
     output:
         stage.artefact("segmenter"),
 

@@ -9,11 +9,13 @@ from wsss.settings import (
     KINDS,
     CamsSettings,
     ChoiceSettings,
+    ContinualSettings,
     EnsembleSettings,
     ExplanationSettings,
     FolderSettings,
     GuidedSettings,
     MasksSettings,
+    MemorySettings,
     SegmentationSettings,
     SegmenterMasksSettings,
     Settings,
@@ -37,6 +39,7 @@ def inconsistencies(recipes: Recipes, datasets: tuple[str, ...]) -> Iterator[Pro
             yield from uncovered(recipes, kind, name, settings)
             yield from unguided(recipes, kind, name, settings)
             yield from untaught(recipes, kind, name, settings)
+            yield from unlearnt(recipes, kind, name, settings)
             for path, value, _, remedy in looks_at_masks(kind, name, settings):
                 for d in blind:
                     yield (
@@ -58,6 +61,8 @@ def looks_at_masks(kind: str, name: str, settings: Settings) -> Iterator[tuple[P
         yield (kind, name, "by"), settings.by, (), "use 'agreement'"
     if getattr(settings, "supervision", None) == "masks" and kind == "segmenters":
         yield (kind, name, "supervision"), "masks", (), "leave this recipe out"
+    if isinstance(settings, MemorySettings) and settings.supervision == "masks":
+        yield (kind, name, "supervision"), "masks", (), "use 'pseudo'"
     if isinstance(settings, ExplanationSettings) and settings.region == "given":
         yield (kind, name, "region"), "given", (), "take another region"
     if isinstance(settings, GuidedSettings) and settings.gt_masks:
@@ -95,6 +100,30 @@ def untaught(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iter
             f"{settings.soft_weight:g} learns from probabilities, and masks.{settings.masks} keeps none; {remedy}, or "
             "set soft_weight to 0",
         )
+
+
+def unlearnt(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
+    """Steps of learning after a network that knows all classes, or that learn a class again."""
+    if not isinstance(settings, ContinualSettings) or settings.warm_start is None:
+        return
+    before, seen = set[str](), {name}
+    of: str | None = settings.warm_start
+    while of is not None and of not in seen:
+        seen.add(of)
+        step = recipes["segmenters"].get(of)
+        if step is None:
+            return
+        if not isinstance(step, ContinualSettings) or step.classes is None:
+            yield (
+                (kind, name, "warm_start"),
+                f"segmenters.{of} learns all classes at once, so there is none left to learn; name a network of "
+                "'objective: continual' with 'classes'",
+            )
+            return
+        before |= set(step.classes)
+        of = step.warm_start
+    if again := [one for one in settings.classes or () if one in before]:
+        yield (kind, name, "classes"), f"{listed(again)} was learnt in a step before; name new classes"
 
 
 def uncovered(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:

@@ -22,6 +22,7 @@ _MEANING = {
     "masks": "Pseudo-labels from maps, a vote of or a choice among other masks, trained networks, or elsewhere.",
     "segmenters": "Segmentation networks trained on masks.",
     "explanations": "Explanations of classifiers and segmentation networks, measured; snakemake explain makes them.",
+    "memories": "Few images of classes learnt before, compressed for replay; snakemake beyond makes them.",
     "audits": "Attacks on the explanations of one's own networks, measured; snakemake beyond makes them.",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -50,7 +51,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def read_image(path: Path | str) -> np.ndarray:
+def read_image(path: Path | str | BinaryIO) -> np.ndarray:
     """Read a picture as RGB, upright.
 
     EXIF rotation is applied. Grey is repeated; palettes are looked up; CMYK is converted; transparency is laid over

@@ -149,9 +149,16 @@ def load_encoder(network: Segmenter, source: str) -> None:
     load_pretrained(network.encoder(), network.backbone, source, ignore=("conv_head.", "bn2.", "norm.", "final_norm."))
 
 
-def save_segmenter(folder: Path, network: nn.Module, settings: SegmenterSettings, classes: Sequence[str]) -> None:
-    """Write the weights of a trained network, and what ``load_segmenter`` has to know of it."""
-    about = {
+def save_segmenter(
+    folder: Path,
+    network: nn.Module,
+    settings: SegmenterSettings,
+    classes: Sequence[str],
+    steps: Sequence[Sequence[str]] = (),
+) -> None:
+    """Write the weights of a trained network, and what ``load_segmenter`` has to know of it; ``steps``: the classes
+    that it learnt in each step, where it did not learn them together."""
+    about: dict[str, Any] = {
         "kind": "segmenter",
         "architecture": settings.architecture,
         "backbone": settings.backbone,
@@ -159,6 +166,8 @@ def save_segmenter(folder: Path, network: nn.Module, settings: SegmenterSettings
         "atrous_rates": list(settings.atrous_rates),
         "classes": list(classes),
     }
+    if steps:
+        about["steps"] = [list(step) for step in steps]
     save_weights(folder / "model.safetensors", network.state_dict(), about)
 
 

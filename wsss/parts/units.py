@@ -63,6 +63,34 @@ def write_units(
     return None if run.shard is not None else {item.id: whole[item.id] for item in items}
 
 
+class UnitsOnDemand:
+    """Units that are asked for one by one, since which are wanted follows from those before; what is made of them is
+    kept when a killed run is started again, as by ``write_units``."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.folder, _ = open_parts(run)
+        for left in self.folder.glob(".*.tmp"):
+            left.unlink()
+
+    def __call__(self, key: str, make: Callable[[], Unit]) -> Unit:
+        """The unit of a key, made if it is not there.
+
+        Raises:
+            Interrupted: A signal asked to stop; what is made stays.
+        """
+        path = _path(self.folder, key)
+        if path.exists():
+            try:
+                return read_unit(path)
+            except (OSError, ValueError, KeyError) as error:
+                log.warning(f"{path.name} is made again: {error}")
+        unit = make()
+        _write(self.folder, key, unit)
+        self.run.check_stop()
+        return unit
+
+
 def read_unit(path: Path, arrays: bool = True) -> Unit:
     """The unit in a file; without ``arrays`` only what is told. Raises ``OSError`` or ``ValueError`` for a damaged
     file."""

@@ -31,6 +31,7 @@ KERNELS = {
     "dilated ResNeSt": "wsss.models.resnest",
     "input statistics": "wsss.models.input_statistics",
     "PoolNet": "wsss.models.poolnet",
+    "exemplars": "wsss.beyond.memory",
     "attack": "wsss.beyond.attack",
 }
 """What several stages compute with -> the module that declares its version."""
@@ -44,6 +45,7 @@ _ALWAYS = {
     "predictions": ("inference",),
     "segmenter_masks": ("inference",),
     "explanation": ("inference",),
+    "memory": ("exemplars",),
     "audit": ("attack",),
     "walk": ("inference", "affinities", "random walk"),
     "feature_walk": ("inference", "random walk", "feature walk"),
@@ -83,7 +85,8 @@ def declaring(stage: str, settings: Any) -> dict[str, str]:
         found["objective tagged-segmentation"] = _file("wsss.objectives.tagged_segmentation")
     if type(settings).__module__.startswith("wsss.settings.own."):
         found[f"settings of {objective}"] = _file(type(settings).__module__)
-    if stage in ("explanation", "audit") or stage == "cams" and getattr(settings, "explainer", "cam") != "cam":
+    explains = stage in ("explanation", "audit") or stage == "memory" and settings.explains
+    if explains or stage == "cams" and getattr(settings, "explainer", "cam") != "cam":
         for module in explained_by(settings.explainer, settings.explainer_options):
             found[f"explainer {module.rpartition('.')[2].replace('_', '-')}"] = _file(module)
     return found

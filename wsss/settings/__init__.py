@@ -72,6 +72,7 @@ from wsss.settings.masks import (
     Threshold,
     VoteSettings,
 )
+from wsss.settings.memories import MemorySettings
 from wsss.settings.run import AblationSettings, EvaluationSettings, WorkstationSettings
 from wsss.settings.saliency import (
     C2amHSettings,
@@ -84,6 +85,7 @@ from wsss.settings.saliency import (
     SaliencySettings,
 )
 from wsss.settings.segmenters import (
+    ContinualSettings,
     CoTrainingSettings,
     EarlyLearningSettings,
     EmaTeacherSettings,
@@ -112,6 +114,7 @@ __all__ = [
     "ClassifierSettings",
     "CoTrainingSettings",
     "CocoSettings",
+    "ContinualSettings",
     "ContrastSettings",
     "Count",
     "Crf",
@@ -138,6 +141,7 @@ __all__ = [
     "Log",
     "Masks",
     "MasksSettings",
+    "MemorySettings",
     "NetworkSettings",
     "Neutral",
     "NonNegative",
@@ -193,6 +197,7 @@ KINDS: dict[str, Any] = {
     "masks": Masks,
     "segmenters": Segmenter,
     "explanations": ExplanationSettings,
+    "memories": MemorySettings,
     "audits": AuditSettings,
 }
 """Blocks of named recipes in the order of the chain, and what reads each."""

@@ -20,6 +20,7 @@ from wsss.settings.base import (
     as_number,
 )
 from wsss.settings.masks import Crf, InferenceSettings
+from wsss.settings.memories import ClassNames
 from wsss.settings.training import Ramp, TrainingSettings
 
 
@@ -186,7 +187,52 @@ class CoTrainingSettings(SegmenterSettings):
     """Weight of the pixels without a label; published: constant."""
 
 
+class ContinualSettings(SegmenterSettings):
+    """One step of class-incremental learning: cross entropy among the classes known so far, on images of the step's own
+    classes and on a memory of earlier ones."""
+
+    objective: Literal["continual"] = "continual"
+    classes: ClassNames | None = None
+    """Names of the classes that this step learns; pixels of others are background in its masks. Its images are those
+    tagged with one of them (the overlapped setting). null: all classes, from all images."""
+    disjoint: bool = False
+    """Leave out images tagged with a class that neither this step nor one before learns (the disjoint setting)."""
+    warm_start: Annotated[str, Ref("segmenters")] | None = None
+    """The network of the step before, of the same architecture: this one begins with its weights, a new class with
+    those of the background. null: the first step."""
+    memory: Annotated[str, Ref("memories")] | None = None
+    """Exemplars of earlier classes that are replayed; null: none."""
+    replay_share: Annotated[float, BeforeValidator(as_number), Field(gt=0, lt=1)] = 0.5
+    """Share of the views that are of exemplars. An epoch is so long that it has about as many views of the step's own
+    images as there are images."""
+    outside: Literal["learn", "ignore", "background-only"] = "learn"
+    """Labels of exemplars outside their boxes: learnt like others, left out, or left out where they show an object."""
+    outside_weight: Fraction = 1.0
+    """Weight in the loss of what is learnt outside the boxes of exemplars."""
+    old_confidence: Fraction | None = 0.7
+    """Background of the step's masks becomes an earlier class where the network of the step before is at least so sure
+    of it (Cha et al. 2021); null: it stays background."""
+    distil: NonNegative = 0.0
+    """Weight of T^2 KL(old network, new network) among the classes that the old one knows (Li and Hoiem 2017)."""
+    distil_temperature: Positive = 2.0
+    """T. Without effect for ``distil: 0``."""
+
+    @model_validator(mode="after")
+    def _stepwise(self) -> ContinualSettings:
+        if self.warm_start is not None and self.classes is None:
+            raise ValueError("name the classes that this step learns ('classes: [NAME, ...]')")
+        if self.warm_start is None and (self.memory is not None or self.distil):
+            raise ValueError("'memory' and 'distil' are for steps after the first; name the one before ('warm_start')")
+        if self.disjoint and self.classes is None:
+            raise ValueError("'disjoint' has no effect without 'classes'; name them, or leave it out")
+        if self.loss_cap is not None and self.outside_weight < 1:
+            raise ValueError("'loss_cap' knows no weights; leave it out, or set outside_weight to 1")
+        if self.gt_masks != "all":
+            raise ValueError("'gt_masks' is for objectives that learn all classes at once; leave it out")
+        return self
+
+
 Segmenter = Annotated[
-    SegmentationSettings | EmaTeacherSettings | EarlyLearningSettings | CoTrainingSettings,
+    SegmentationSettings | EmaTeacherSettings | EarlyLearningSettings | CoTrainingSettings | ContinualSettings,
     Field(discriminator="objective"),
 ]

@@ -6,20 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from wsss.beyond.continual import REPLAYED, Step, repeats, step_of, unpacked
 from wsss.data.few_masks import few_masks, masks_of
 from wsss.data.index import Index, Item
 from wsss.data.sampling import masked_chances
 from wsss.errors import WsssError
-from wsss.models.segmenter import save_heatmaps, save_segmenter
+from wsss.models.class_rows import steps_of
+from wsss.models.segmenter import Segmenter, load_segmenter, save_heatmaps, save_segmenter
 from wsss.objectives import find
 from wsss.objectives.base import Objective
+from wsss.objectives.continual import FULL, Continual
 from wsss.objectives.tagged_segmentation import TaggedSegmentation
 from wsss.refine.soft_targets import LEVELS, soft_levels
 from wsss.runtime.run import Run
-from wsss.settings import SegmentationSettings, SegmenterSettings
+from wsss.settings import ContinualSettings, SegmentationSettings, SegmenterSettings
+from wsss.store.exemplars import Exemplars
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
+from wsss.system.log import log
+from wsss.text import listed
 from wsss.training.checkpoint import keep_product
 from wsss.training.train import check_classes, looked_at, prepare, train
 
@@ -68,8 +75,9 @@ def make(run: Run) -> None:
         if not run.world.rank:
             take_heatmaps(run, index)
         return
-    items = index.split("train")
-    soft_of = None
+    step = begun_step(run, index) if isinstance(settings, ContinualSettings) and settings.classes else None
+    items = index.split("train") if step is None else step.images(index.split("train"))
+    soft_of: Callable[[Item], np.ndarray] | None = None
     chances: np.ndarray | None = None
     mask_of: Callable[[Item], Path | np.ndarray]
     if isinstance(settings, SegmentationSettings) and settings.tags:
@@ -103,6 +111,9 @@ def make(run: Run) -> None:
 
     device = prepare(run)
     classes = len(index.classes)
+    if step is not None:
+        learn_step(run, index, step, items, mask_of, device)
+        return
     tagged = isinstance(settings, SegmentationSettings) and settings.tags
     goal: Callable[..., Objective] = TaggedSegmentation if tagged else find(settings.objective)
     objective = goal(settings, classes)
@@ -112,6 +123,89 @@ def make(run: Run) -> None:
     save_segmenter(run.out, network, settings, index.classes)
     keep_product(run)
     run.note(images=len(items))
+
+
+def begun_step(run: Run, index: Index) -> Step:
+    """The classes of a step of ``run.settings``.
+
+    Raises:
+        WsssError: An input that the recipe names was not given; a class is not in the dataset, or known already; no
+            training image shows one.
+    """
+    settings: ContinualSettings = run.settings
+    for name in ("warm_start", "memory"):
+        if (getattr(settings, name) is None) == (name in run.inputs):
+            said = "names none" if name in run.inputs else f"names {getattr(settings, name)!r}"
+            flag = name.replace("_", "-")
+            raise WsssError(f"--{flag}: the recipe {said}; give the folder that it names, and no other")
+    before: tuple[tuple[str, ...], ...] = ()
+    if "warm_start" in run.inputs:
+        check_classes(run.inputs["warm_start"], index.classes)
+        before = steps_of(run.inputs["warm_start"])
+    step = step_of(settings.classes or (), settings.disjoint, before, index.classes, "classes")
+    if not step.images(index.split("train")):
+        alone = " and with no class of a later step" if step.disjoint else ""
+        raise WsssError(f"{index.folder}: no training image is tagged with {listed(settings.classes or ())}{alone}")
+    return step
+
+
+def learn_step(
+    run: Run,
+    index: Index,
+    step: Step,
+    items: list[Item],
+    mask_of: Callable[[Item], Path | np.ndarray],
+    device: torch.device,
+) -> None:
+    """Train a step of class-incremental learning; the arguments are as in ``make``."""
+    settings: ContinualSettings = run.settings
+    old: Segmenter | None = None
+    before: tuple[tuple[str, ...], ...] = ()
+    if "warm_start" in run.inputs:
+        folder = run.inputs["warm_start"]
+        found, _ = load_segmenter(folder)
+        if not isinstance(found, Segmenter):
+            raise WsssError(f"{folder}: this is a guided classifier, and no network that a step can go on from")
+        old, before = found, steps_of(folder)
+    replayed: list[Item] = []
+    if "memory" in run.inputs:
+        memory = Exemplars(run.inputs["memory"] / "memory.h5")
+        replayed = unpacked(memory, run.state / run.identity / "replay", settings.outside, step.before)
+        if not replayed:
+            log.warning(f"{memory.path} holds no exemplar, so nothing is replayed")
+    shown = {one.id: one.mask for one in replayed}
+
+    def any_mask_of(item: Item) -> Path | np.ndarray:
+        return shown.get(item.id) or mask_of(item)
+
+    weights_of = None
+    if replayed and settings.outside_weight < 1:
+        weights_of = Reliability(memory, settings.outside_weight)
+    listed_items = items + replayed * repeats(len(items), len(replayed), settings.replay_share)
+    masked = np.array([item.id in shown for item in listed_items])
+    chances = masked_chances(masked, settings.replay_share) if replayed else None
+    classes = len(index.classes)
+    objective = Continual(settings, classes, step, old)
+    network = train(run, objective, listed_items, classes, device, any_mask_of, chances, soft_of=weights_of)
+    if run.world.rank:
+        return
+    save_segmenter(run.out, network, settings, index.classes, [*before, settings.classes or ()])
+    keep_product(run)
+    run.note(images=len(items), exemplars=len(replayed))
+
+
+class Reliability:
+    """Weights of an image's pixels in the loss, in levels: called with an item, uint8 (1, h, w); those of an exemplar
+    weigh less outside its boxes."""
+
+    def __init__(self, memory: Exemplars, outside: float) -> None:
+        self.memory, self.outside = memory, round(FULL * outside)
+
+    def __call__(self, item: Item) -> np.ndarray:
+        if not item.id.startswith(REPLAYED):
+            return np.full((1, 1, 1), FULL, np.uint8)
+        reliable = self.memory[item.id.removeprefix(REPLAYED)].reliable()
+        return np.where(reliable, FULL, self.outside).astype(np.uint8)[None]
 
 
 def take_heatmaps(run: Run, index: Index) -> None:

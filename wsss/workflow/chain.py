@@ -16,7 +16,7 @@ from wsss.config.ablation import Study, layout, study_of
 from wsss.config.loader import Config, load, merge
 from wsss.config.yaml import read_yaml
 from wsss.errors import WsssError
-from wsss.settings import KINDS, Settings, TrainingSettings, classes_of
+from wsss.settings import KINDS, ContinualSettings, Settings, TrainingSettings, classes_of
 from wsss.steps import COMPARED, LEARNT_FROM, OF_RECIPES, PIXEL_SCORES, READ_FROM, SCORED, STEPS, TABLES
 from wsss.text import nearest
 from wsss.workflow.jobs import Job
@@ -28,7 +28,7 @@ LAST = {
     "all": ("summary", "report"),
     "ablation": ("ablation_table",),
     "explain": ("explanations",),
-    "beyond": ("audits",),
+    "beyond": ("audits", "continual"),
 }
 """Target -> the rules that end it; of those that compare recipes (``COMPARED``), the ones that have some."""
 
@@ -168,8 +168,9 @@ class Chain:
         if job.rule == "scores":
             return index | {"artefact": f"{self.base(job.dataset, job.seed)}/{SCORED[str(job.kind)]}/{job.name}"}
         if job.rule in TABLES:
-            name, folders = self._put_together(job)
-            return index | {f"{name}.{n}": folder for n, folder in enumerate(folders)}
+            for name, folders in self._put_together(job).items():
+                index |= {f"{name}.{n}": folder for n, folder in enumerate(folders)}
+            return index
         step, run = STEPS[job.rule], self.base(job.dataset, job.seed)
         found = index | {flag: f"{run}/{folder}/{job.name}" for flag, folder in step.reads}
         for key, (kind, target) in self.config.refs(step.kind, str(job.name)).items():
@@ -188,16 +189,26 @@ class Chain:
             return {f"scores.{n}": f"{run}/scores/cams/{member}" for n, member in enumerate(recipe.members)}
         return {}
 
-    def _put_together(self, job: Job) -> tuple[str, list[str]]:
-        """What a table shows: the name of its inputs, and their folders."""
+    def _put_together(self, job: Job) -> dict[str, list[str]]:
+        """What a table shows: names of its inputs, and the folders of each."""
         if (kind := COMPARED.get(job.rule)) is not None:
-            return kind, [f"{run}/{kind}/{name}" for run, name in self._every(kind, [job.dataset])]
+            found = {kind: [f"{run}/{kind}/{name}" for run, name in self._every(kind, [job.dataset])]}
+            return {**self._steps_learnt(job.dataset), **found} if job.rule == "continual" else found
         if job.rule == "ablation_table":
             pairs = self.study.recipes if isinstance(self.study, Study) else ()
             runs = [self.base(job.dataset, seed) for seed in self.config.seeds]
-            return "scores", [f"{run}/scores/{kind}/{name}" for kind, name in pairs for run in runs]
+            return {"scores": [f"{run}/scores/{kind}/{name}" for kind, name in pairs for run in runs]}
         kinds = ((kind, self._every(kind, [job.dataset])) for kind in SCORED)
-        return "scores", [f"{run}/scores/{kind}/{name}" for kind, every in kinds for run, name in every]
+        return {"scores": [f"{run}/scores/{kind}/{name}" for kind, every in kinds for run, name in every]}
+
+    def _steps_learnt(self, dataset: str) -> dict[str, list[str]]:
+        """The networks that learn classes step by step, and their predictions, in the same order."""
+        every = [
+            (run, name)
+            for run, name in self._every("segmenters", [dataset])
+            if isinstance(self.config.recipes["segmenters"][name], ContinualSettings)
+        ]
+        return {folder: [f"{run}/{folder}/{name}" for run, name in every] for folder in ("segmenters", "predictions")}
 
     # --- how a job is called --------------------------------------------------------------------------------------
 

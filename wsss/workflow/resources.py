@@ -73,6 +73,9 @@ NEEDS: dict[str, Need] = {
     "segmenter_masks": Need(*_INFERENCE, 480, gpu=True),
     # From one pass an image (cam) to thousands (score-cam, curves): 480 minutes are for the latter over 1,000 photos.
     "explanation": Need(*_INFERENCE, 480, gpu=True),
+    # A pass for each candidate's labels, some ten for the explanation of each that is tried, and JPEGs: 1,000 photos of
+    # 320 pixels take about 10 minutes on two cores.
+    "memory": Need(*_INFERENCE, 240, gpu=True),
     # About seven passes a step, 100 steps and three sizes: 2,100 passes an image, and again as many with a detector.
     # 24 photos of 224 pixels take 1.5 hours on two cores (DeepLabV3+ on MobileNetV2).
     "audit": Need(*_INFERENCE, 720, gpu=True),
@@ -100,6 +103,8 @@ NEEDS: dict[str, Need] = {
     "ablation_table": Need(2000, 0, 30, cores=1, resumes=False),
     "explanations": Need(2000, 0, 30, cores=1, resumes=False),
     "audits": Need(2000, 0, 30, cores=1, resumes=False),
+    # Reads each predicted mask of the validation images once: 10 ms, most of it for distances from contours.
+    "continual": Need(2000, 0, 120, cores=1, resumes=False),
 }
 """Rule -> what its jobs ask for."""
 # 0.4 GB; copying is a matter of seconds, but what a job left undone is made here.

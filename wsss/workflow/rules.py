@@ -244,12 +244,14 @@ TITLES = {
     "segmenter": "Training segmentation network",
     "predictions": "Predicting with segmentation network",
     "explanation": "Explaining",
+    "memory": "Memory of exemplars",
     "audit": "Auditing explanations",
     "scores": "Scoring",
     "summary": "Summary",
     "report": "Report",
     "ablation_table": "Tables of the ablation study",
     "explanations": "Tables of the explanations",
+    "continual": "Tables of the steps of learning",
     "audits": "Tables of the audits",
 }
 """Rule -> what Snakemake says when one of its jobs begins."""
