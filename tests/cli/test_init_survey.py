@@ -36,7 +36,12 @@ class TestTable:
 
     def test_another_header(self, pets: PhotoFolder) -> None:
         pets.write("file,tags")
-        with pytest.raises(WsssError, match="'id' and 'labels' but holds 'file', 'tags'"):
+        found = survey(Path("photos"))
+        assert (found.table, found.as_is, found.tags) == (Path("tags.csv"), False, pets.tags)
+
+    def test_a_header_that_tells_nothing(self, pets: PhotoFolder) -> None:
+        pets.table.write_text("name,price\nx,1\n")
+        with pytest.raises(WsssError, match="tags.csv: no column names these photos.*write 'id,labels'"):
             survey(Path("photos"))
 
     def test_no_label_at_all(self, pets: PhotoFolder) -> None:
@@ -122,11 +127,14 @@ class TestProblems:
         pets.write()
         assert "1 id of tags.csv without a photo: gone; restore the photos" in self.said(wsss)
 
-    def test_ids_with_a_suffix(self, pets: PhotoFolder, wsss) -> None:
+    def test_ids_with_a_suffix_are_read(self, pets: PhotoFolder, wsss) -> None:
+        expected = dict(pets.tags)
         pets.tags = {f"{id}.jpg": names for id, names in pets.tags.items()} | {"p00": ("cat",), "p01": ("dog",)}
         pets.tags |= {"p02": ("dog",), "p03": ("cat",)}
         pets.write()
-        assert "12 ids of tags.csv end in a suffix ('p00.jpg'); write ids without it" in self.said(wsss)
+        found = survey(Path("photos"))
+        assert {id: set(names) for id, names in found.tags.items()} == {id: set(v) for id, v in expected.items()}
+        assert "tags.csv has 4 rows more than photos" in wsss("init", "photos")[1] and wsss("check")[0] == 0
 
     def test_a_photo_that_cannot_be_read(self, pets: PhotoFolder, wsss) -> None:
         (pets.photos / "p03.jpg").write_bytes(b"no image")

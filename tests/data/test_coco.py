@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from wsss.data.images import read_mask
-from wsss.data.kinds.coco import _draw_all, draw_mask
+from wsss.data.kinds.coco import _draw_all, counted, draw_mask
 from wsss.errors import WsssError
 from wsss.settings import CocoSettings
 from wsss.stages.index import build_index
@@ -95,6 +95,12 @@ def test_mask(coco):
     expected[5:10, 5:10] = 1
     np.testing.assert_array_equal(mask, expected)
     assert not read_mask(coco.root / "index" / "masks" / "COCO_train2014_000000000003.png").any()
+
+
+def test_counted_by_the_files(coco):
+    index = coco.build()
+    found = counted(CocoSettings.read({"kind": "coco", "root": str(coco.root)}))
+    assert found == {split: len(index.split(split)) for split in ("train", "val")}
 
 
 def test_2017(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from wsss.data.images import read_mask
-from wsss.data.kinds.voc import CLASSES, read_ids, read_objects
+from wsss.data.kinds.voc import CLASSES, counted, read_ids, read_objects
 from wsss.data.palette import VOC_PALETTE, write_mask
 from wsss.errors import WsssError
 from wsss.settings import VocSettings
@@ -76,6 +76,13 @@ def test_as_downloaded(voc):
         (id, "train" if k < 2 else "val", (k,), True) for k, id in enumerate(voc.ids[:4])
     ]
     assert index.item(voc.ids[0]).mask == voc.root / "SegmentationClass" / f"{voc.ids[0]}.png"
+
+
+def test_counted_by_the_lists(voc):
+    settings = VocSettings.read({"kind": "voc", "root": str(voc.root.parent), "train": "train"})
+    assert counted(settings) == {"train": 2, "val": 2}
+    with pytest.raises(WsssError, match="train_aug"):
+        counted(VocSettings.read({"kind": "voc", "root": str(voc.root)}))
 
 
 def test_empty_classes_stop_without_drop(voc):

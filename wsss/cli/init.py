@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from wsss.cli.colours import paint
+from wsss.cli.confirm import confirmed
 from wsss.cli.hardware import choose_weights, this_machine
 from wsss.cli.recommend import Choices, choose
 from wsss.cli.scan import INSIDE, Survey, survey
 from wsss.cli.template import config_text, last
+from wsss.cli.tidy import one_name_each, written
+from wsss.data.mask_order import mask_order_cure, mask_order_problem
 from wsss.errors import WsssError
 from wsss.system.files import atomic_path
 from wsss.text import count, nice, pairs, table, wrapped
@@ -26,23 +29,34 @@ ABOUT = """\
 Look at a folder of photos and the table of their tags, say what was found, and write a configuration that fits:
 sizes by the photos, lengths of trainings by their number, networks by this machine and the weights that can be had.
 
-The table (found beside or in the folder, or given) has the columns id,labels: a line per photo, the id is its path
-below the folder without the suffix, labels are joined by ';' (farm/sheep 7,sheep;dog). Found beside it, too:
-masks/ID.png (scores read them, and 20 choose a threshold), classes.txt (the order of mask values), train.txt and
-val.txt (ids, a line each)."""
+Tags (found beside or in the folder, or given with --labels) may be a table: CSV with any separator and column names, or
+an Excel workbook; one column of class names, or one column per class. Or an export of COCO, YOLO, Label Studio (JSON)
+or CVAT (XML); or the folders that photos lie in (photos/cat/1.jpg). What a run cannot read as it is becomes a clean
+table tags.csv beside the configuration: id,labels, a line per photo, the id is its path below the folder without the
+suffix, labels are joined by ';' (farm/sheep 7,sheep;dog).
+
+Found beside the photos, too: masks/ID.png (scores read them, and 20 choose a threshold), classes.txt or labelmap.txt
+(the order of mask values), train.txt and val.txt (ids, a line each)."""
 EXAMPLES = """\
 examples:
   wsss init photos                                   photos/ and tags.csv, into config.yaml
   wsss init photos --quick --out quick.yaml          a first try: small and short, minutes on a laptop
-  wsss init photos --labels tags.csv --masks masks --weights mobilenetv2_100.safetensors"""
+  wsss init photos --labels tags.csv --masks masks --weights mobilenetv2_100.safetensors
+  wsss init photos --labels list.xlsx --columns "File name,Species"
+  wsss init photos --labels annotations/instances.json"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``wsss init``."""
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder with the photos, folders in it included")
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE", help="table of tags (default: the one in or beside PHOTOS)"
-    )
+        "--labels", type=Path, metavar="FILE", help="table of tags, export, or folder (default: what is in or beside "
+        "PHOTOS)"
+    )  # fmt: skip
+    parser.add_argument("--columns", type=names_of_columns, metavar="PHOTO,LABELS", help="columns of the table: that "
+                      "of photos, then that of class names, or those of one class each (default: found)")  # fmt: skip
+    parser.add_argument("--similar-names", choices=("ask", "merge", "keep"), default="ask", help="class names "
+                      "that differ in case, blanks or hyphens: ask (default), make them one, or keep them")  # fmt: skip
     parser.add_argument("--masks", type=Path, metavar="DIR", help="ground-truth masks ID.png, to score with (default: "
                       "PHOTOS/../masks, if it has masks of these photos)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("config.yaml"), metavar="FILE",
@@ -77,7 +91,8 @@ def init(args: argparse.Namespace) -> int:
         raise WsssError(f"{args.out} is there already; take another name with --out, or write over it with --force")
     if args.out.is_dir():
         raise WsssError(f"{args.out} is a folder; --out is the name of a file")
-    found = survey(args.photos, args.labels, args.masks)
+    found = survey(args.photos, args.labels, args.masks, args.columns)
+    found = one_name_each(found, args.similar_names, confirmed)
     name = args.name or dataset_name(found.photos)
     print("\n".join(_found(found)))
     sys.stdout.flush()  # the libraries that look for a GPU take seconds
@@ -85,6 +100,7 @@ def init(args: argparse.Namespace) -> int:
     near = [Path(os.path.normpath(path)) for path in (".", found.photos, found.photos / "..", found.photos / "../..")]
     weights = choose_weights(machine.device, args.weights, args.backbone, near)
     chosen = choose(found, machine, weights, args.quick)
+    found = written(found, args.out.parent, name, args.force)
     text = config_text(name, found, chosen, args.broken, command(args))
     _well_formed(text)
     with atomic_path(args.out) as temporary:
@@ -92,6 +108,14 @@ def init(args: argparse.Namespace) -> int:
     facts = {"machine": str(machine), "weights": f"{weights.backbone}, {weights.said}", "wrote": str(args.out)}
     print("\n".join([*pairs(facts), *_notes(found, chosen, args.broken), "", *_next(args, name, chosen)]))
     return 0
+
+
+def names_of_columns(text: str) -> list[str]:
+    """At least two names of columns, joined by commas, as the ``type`` of an argument."""
+    names = [name.strip() for name in text.split(",")]
+    if len(names) < 2 or not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} names no two columns, such as filename,species")
+    return names
 
 
 def dataset_name(photos: Path) -> str:
@@ -107,6 +131,8 @@ def command(args: argparse.Namespace) -> str:
     parts = ["wsss", "init", nice(args.photos)]
     for flag in ("labels", "masks", "weights"):
         parts += [f"--{flag}", nice(value)] if (value := getattr(args, flag)) else []
+    parts += ["--columns", ",".join(args.columns)] if args.columns else []
+    parts += ["--similar-names", args.similar_names] if args.similar_names != "ask" else []
     for flag in ("backbone", "name"):
         parts += [f"--{flag}", value] if (value := getattr(args, flag)) else []
     parts += ["--broken", args.broken] if args.broken != "fail" else []
@@ -131,9 +157,9 @@ def _found(found: Survey) -> Iterator[str]:
     facts = {
         "photos": f"{count(len(found.files), 'file')} in {nice(found.photos)}",
         "sizes": sizes,
-        "tags": f"{count(len(found.tags), 'row')} in {nice(found.table)}, {classes}",
-        "class names": nice(found.names) if found.names else "",
-        "masks": f"{len(found.masked)} in {nice(found.masks)}"
+        "tags": f"{count(len(found.tags), 'row')} in {nice(found.table)}{_format(found)}, {classes}",
+        "class names": nice(found.named_by) if found.named_by else "",
+        "masks": f"{len(found.masked)} in {nice(found.masks)}; values {_values(found)}"
         if found.masks
         else "none (they would serve to score, and to choose a threshold)",
         "splits": _lists(found),
@@ -145,7 +171,20 @@ def _found(found: Survey) -> Iterator[str]:
     yield ""
 
 
+def _format(found: Survey) -> str:
+    return "" if found.as_is else f" ({found.format})"
+
+
+def _values(found: Survey) -> str:
+    """Which class each mask value is, and how that is known."""
+    said = ", ".join(f"{value} {name}" for value, name in enumerate(found.classes, 1))
+    return said if found.named_by else f"{said} (no file says so: the names in the order of the alphabet)"
+
+
 def _lists(found: Survey) -> str:
+    if found.lists is None and found.splits:
+        numbers = " and ".join(f"{len(ids)} in {split}" for split, ids in found.splits.items())
+        return f"by the folders of the photos: {numbers}"
     if not found.lists:
         return "none; some photos are held out to validate on"
     return ", ".join(f"{nice(path)} ({len(found.splits[path.stem])})" for path in found.lists)
@@ -179,6 +218,8 @@ def problems_of(found: Survey) -> Iterator[tuple[str, str]]:
         yield f"{nice(path)} cannot be read: {reason}", "copy it again, or take it away"
     for id, files in list(found.twins.items())[:SHOWN]:
         yield f"{some([nice(one) for one in files])}: several photos of one id ({id})", "rename or remove one"
+    if found.other_order is not None and found.masks is not None:
+        yield mask_order_problem(found.classes, found.other_order), mask_order_cure(found.classes, found.other_order)
     for problem in found.problems[:SHOWN]:
         yield f"{nice(problem.file)}: id {problem.id}: {problem.text}", problem.cure
     used = found.per_class()

@@ -5,31 +5,37 @@ Only the heads of the files are read (every file is opened by ``wsss check``, an
 
 from __future__ import annotations
 
-import csv
 import difflib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wsss.data.images import SUFFIXES
+import numpy as np
+
+from wsss.data.images import SUFFIXES, check_mask
 from wsss.data.kinds.folder import masks_below, photos_below
-from wsss.data.lists import normal, read_lines, read_tags
+from wsss.data.lists import read_lines
+from wsss.data.mask_order import OtherOrder, other_order
+from wsss.data.similar_names import similar
 from wsss.data.validate import Problem
 from wsss.errors import WsssError
+from wsss.interfaces.tags import find_annotations
+from wsss.interfaces.tags.base import used_in_order
+from wsss.interfaces.tags.exports import splits_of
+from wsss.interfaces.tags.names import find_names, is_plain
 from wsss.system.progress import Progress
-from wsss.text import count, nice
+from wsss.text import nice
 
 INSIDE = ("images", "photos", "JPEGImages")
 """A folder without photos of its own but with one of these in it is taken for a whole dataset."""
 MASKS = ("masks", "SegmentationClass", "annotations")
 """Names of folders of masks that are looked for beside the photos."""
-COLUMNS = {"id", "labels"}
 MOST = 5000
 """So many photos are measured at most, evenly over the list."""
-SEPARATORS = (";", "|", ",", "/")
-"""What may stand between class names, the usual one first."""
+COMPARED = 300
+"""So many masks are compared with the tags at most, evenly over the list."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +50,29 @@ class Survey:
     unreadable: dict[Path, str]
     """Photo to the reason, of those that were measured."""
     table: Path
+    """The file or folder of annotations."""
+    format: str
+    """Its format, in words."""
+    as_is: bool
+    """Whether a configuration can name it, or a table has to be written."""
     tags: dict[str, tuple[str, ...]]
     problems: list[Problem]
     """Of the table."""
     separator: str
     classes: tuple[str, ...]
     names: Path | None = None
-    """The file of class names."""
+    """The file of class names, where a configuration can name it."""
+    named_by: Path | None = None
+    """The file that fixes the order of the classes; None: they are in the order of the alphabet."""
     masks: Path | None = None
     masked: frozenset[str] = frozenset()
     """Ids of photos that have a mask."""
     lists: tuple[Path, Path] | None = None
     """Files of the ids to train on and to validate on."""
     splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Ids of the lists."""
+    """Ids of the lists, or of folders ``train`` and ``val``."""
+    other_order: OtherOrder | None = None
+    """An order of classes that fits the masks much better."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -82,6 +97,11 @@ class Survey:
         return {id: files for id, files in self.files.items() if len(files) > 1}
 
     @property
+    def alike(self) -> list[tuple[str, ...]]:
+        """Names of classes that differ in case, blanks or hyphens alone."""
+        return similar({*self.classes, *(name for names in self.tags.values() for name in names)})
+
+    @property
     def usable(self) -> list[str]:
         """Photos with at least one tag that can be read, as far as they were measured."""
         bad = {id for id, files in self.files.items() if files[0] in self.unreadable}
@@ -92,38 +112,71 @@ class Survey:
         return Counter(name for id in (self.usable if ids is None else ids) for name in self.tags.get(id, ()))
 
 
-def survey(photos: Path, labels: Path | None = None, masks: Path | None = None) -> Survey:
+def survey(
+    photos: Path, labels: Path | None = None, masks: Path | None = None, columns: Sequence[str] | None = None
+) -> Survey:
     """Look at a folder of photos.
 
     Args:
         photos: The folder, or one that holds it (``INSIDE``).
-        labels: The table of tags; None: the one that lies in the folder or beside it.
+        labels: The table of tags or other annotations; None: what lies in the folder or beside it.
         masks: The folder of masks; None: one of the usual names beside the photos, if it has masks of these photos.
+        columns: Of a table: that of photos, and those of classes; None: they are found.
 
     Raises:
-        WsssError: No such folder, no photo, no table or several, a table that cannot be read, masks among the photos.
+        WsssError: No such folder, no photo, no annotations or several, annotations that cannot be read, masks among the
+            photos.
     """
     photos = _folder(photos)
     files = photos_below(photos)
     if not files:
         raise WsssError(f"{nice(photos)}: holds no photo ({', '.join(SUFFIXES)}); name the folder with your photos")
-    table = _table(photos, labels)
-    separator = _separator(table)
-    tags, problems = read_tags(table, separator)
-    near = _near(table, photos)
-    notes = [*_suffix_note(table, tags, files)]
-    masks, masked = _masks(photos, masks, files)
+    if labels is not None and not labels.exists():
+        raise WsssError(f"{labels}: there is no such table of tags{_similar(labels)}")
+    found = find_annotations(photos, files, labels, columns)
+    tags = found.tags
     tagged = sorted({name for names in tags.values() for name in names})
     if not tagged:
-        raise WsssError(f"{nice(table)}: no row has a label; fill the column 'labels' (cat;person)")
-    names, classes = _names(near, tagged, notes)
+        raise WsssError(f"{nice(found.source)}: no row has a label; fill the column 'labels' (cat;person)")
+    masks, masked = _masks(photos, masks, files)
+    near = _near(found.source, photos)
+    notes = list(found.notes)
+    names = find_names([*near, *([] if masks is None else [masks, masks.parent])], tagged, notes)
+    classes, named_by = tuple(tagged), None
+    if names is not None:
+        named_by, classes = names
+    elif masks is not None and len(found.order) > 1:
+        named_by, classes = found.source, used_in_order(found.order, tags)
+        while classes[-1] not in tagged:
+            classes = classes[:-1]
     lists, splits = _lists(near, files, notes)
+    splits = splits or splits_of(list(files))
     ids = [id for ids in splits.values() for id in ids if id in files] or list(files)
     sizes, unreadable = _measure({id: files[id][0] for id in dict.fromkeys(ids)})
     return Survey(
-        photos, files, sizes, unreadable, table, tags, problems, separator, classes,
-        names, masks, masked, lists, splits, tuple(notes),
+        photos, files, sizes, unreadable, found.source, found.format, found.as_is, tags, list(found.problems),
+        found.separator, classes, named_by if names is not None and is_plain(*names) else None, named_by, masks, masked,
+        lists, splits, None if masks is None else _other_order(masks, masked, tags, classes), tuple(notes),
     )  # fmt: skip
+
+
+def _other_order(
+    folder: Path, masked: Iterable[str], tags: dict[str, tuple[str, ...]], classes: tuple[str, ...]
+) -> OtherOrder | None:
+    """Whether masks number the classes otherwise, by some of them. Masks that cannot be read are passed over here."""
+    files, ids = masks_below(folder), sorted(id for id in masked if tags.get(id))
+    number = {name: c for c, name in enumerate(classes)}
+    tagged, shown = [], []
+    for id in ids[:: -(-len(ids) // COMPARED) or 1]:
+        try:
+            values = set(np.unique(check_mask(files[id][0].read_bytes())).tolist())
+        except (OSError, ValueError):
+            continue
+        here = {number[name] for name in tags[id] if name in number}
+        tagged.append([c in here for c in range(len(classes))])
+        shown.append([c + 1 in values for c in range(len(classes))])
+    shape = len(tagged), len(classes)
+    return other_order(np.array(tagged, bool).reshape(shape), np.array(shown, bool).reshape(shape))
 
 
 def _folder(photos: Path) -> Path:
@@ -147,55 +200,7 @@ def _similar(path: Path, folders: bool = False) -> str:
 
 def _near(table: Path, photos: Path) -> list[Path]:
     """Folders in which the files that go with the photos are looked for, the nearest first."""
-    return list(dict.fromkeys((table.parent, photos, photos.parent)))
-
-
-def _header(path: Path) -> set[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return {cell.strip() for cell in next(csv.reader(file), [])}
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return set()
-
-
-def _table(photos: Path, labels: Path | None) -> Path:
-    if labels is not None:
-        if not labels.is_file():
-            raise WsssError(f"{labels}: there is no such table of tags{_similar(labels)}")
-        return labels
-    for folder in (photos, photos.parent):
-        tables = sorted(one for one in folder.glob("*.csv") if not one.name.startswith("."))
-        good = [one for one in tables if _header(one) >= COLUMNS]
-        if len(good) == 1:
-            return good[0]
-        if good:
-            raise WsssError(f"{nice(folder)} holds {len(good)} tables of tags ({', '.join(one.name for one in good)}); "
-                            "name one with --labels")  # fmt: skip
-        if tables:
-            read_tags(tables[0], SEPARATORS[0])  # says what its first line should be
-    raise WsssError(
-        f"no table of tags in {nice(photos)} or beside it; write one (tags.csv: a first line 'id,labels', then a line "
-        "a photo: its path below the folder without the suffix, and its tags joined by ';'), or name it with --labels"
-    )
-
-
-def _separator(table: Path) -> str:
-    """The sign that joins class names: the usual one, unless no row has it and another one splits cells into words
-    that stand alone in other rows."""
-    cells = {name for names in read_tags(table, "\n")[0].values() for name in names}
-    if not any(SEPARATORS[0] in cell for cell in cells):
-        for sign in SEPARATORS[1:]:
-            joined = [cell for cell in cells if sign in cell]
-            if joined and all(part.strip() in cells for cell in joined for part in cell.split(sign)):
-                return sign
-    return SEPARATORS[0]
-
-
-def _suffix_note(table: Path, tags: dict[str, tuple[str, ...]], files: dict[str, list[Path]]) -> Iterable[str]:
-    with_suffix = [id for id in tags if id not in files and Path(id).suffix.lower() in SUFFIXES]
-    bare = [id for id in with_suffix if normal(str(Path(id).with_suffix(""))) in files]
-    if bare:
-        yield f"{count(len(bare), 'id')} of {nice(table)} end in a suffix ({bare[0]!r}); write ids without it"
+    return list(dict.fromkeys((table if table.is_dir() else table.parent, photos, photos.parent)))
 
 
 def _masks(photos: Path, masks: Path | None, files: dict[str, list[Path]]) -> tuple[Path | None, frozenset[str]]:
@@ -203,7 +208,7 @@ def _masks(photos: Path, masks: Path | None, files: dict[str, list[Path]]) -> tu
     if masks is None:
         masks = next((photos.parent / name for name in MASKS if (photos.parent / name).is_dir()), None)
     for folder in [masks] if masks else [photos / name for name in MASKS]:
-        if folder.is_dir() and folder.resolve().is_relative_to(photos.resolve()):
+        if folder.is_dir() and folder.resolve().is_relative_to(photos.resolve()) and masks_below(folder):
             raise WsssError(f"{nice(folder)} lies among the photos, so its masks would be taken for photos; move it "
                             "beside the folder of photos")  # fmt: skip
     if masks is None:
@@ -216,18 +221,6 @@ def _masks(photos: Path, masks: Path | None, files: dict[str, list[Path]]) -> tu
             f"{masks}: holds no mask of these photos; a mask is called ID.png, like {next(iter(files))}.png"
         )
     return (masks, masked) if masked else (None, frozenset())
-
-
-def _names(near: list[Path], tagged: list[str], notes: list[str]) -> tuple[Path | None, tuple[str, ...]]:
-    """A file of class names beside the table, if it knows every tag; else the sorted tags."""
-    for path in (folder / "classes.txt" for folder in near):
-        if path.is_file():
-            names = read_lines(path, "the list of class names")
-            strange = [name for name in tagged if name not in names]
-            if not strange:
-                return path, tuple(names)
-            notes.append(f"{nice(path)} is not used: it lacks the tag {strange[0]!r}")
-    return None, tuple(tagged)
 
 
 def _lists(

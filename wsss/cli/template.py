@@ -77,8 +77,9 @@ def _dataset(name: str, found: Survey, chosen: Choices, broken: str) -> Iterator
     yield f"    labels: {scalar(found.table)}     # {', '.join(found.classes[:8])}{', ...' * (len(found.classes) > 8)}"
     if found.separator != ";":
         yield f"    separator: {json.dumps(found.separator)}"
-    if found.names:
-        yield f"    classes: {scalar(found.names)}     # mask value 1 is the first name, and so on"
+    if found.names or found.masks:
+        classes = found.names or found.classes
+        yield f"    classes: {scalar(classes)}     # mask value 1 is the first name, and so on"
     if found.masks:
         yield f"    masks: {scalar(found.masks)}     # of {count(len(found.masked), 'photo')}{_readers(chosen)}"
     if found.lists:

@@ -13,6 +13,7 @@ unknown class              a tag that is no class
 duplicate id               two files of one id, or one id twice in a list or a table of tags
 split overlap              one id in both splits
 empty class                no training image is tagged with it
+mask order                 the masks fit the tags much better with another order of classes
 class name, table, list..  the files that describe the dataset are not what they should be
 =========================  ======================================================================================
 
@@ -35,6 +36,7 @@ import numpy as np
 
 from wsss.data.images import check_image, check_mask
 from wsss.data.index import SPLITS, Item
+from wsss.data.mask_order import mask_order_cure, mask_order_problem, other_order
 from wsss.data.palette import IGNORE
 
 
@@ -86,6 +88,8 @@ class Collected:
     """Where tags are fixed."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What else ``report.json`` should say."""
+    masks_folder: str = ""
+    """Whose masks may number the classes in another order, which is then tested; empty: it is not."""
 
 
 @dataclass
@@ -125,6 +129,7 @@ def examine(collected: Collected, threads: int | None = None) -> Examined:
     known = {(e.split, e.id) for e in entries} | {(p.split, p.id) for p in problems if p.effect == "item" and p.split}
     dropped = {key: by_item[key] for key in sorted(known & by_item.keys())}
     items, missing, untagged = [], [], []
+    tagged, shown = [], []
     for entry, (item, _, values) in zip(entries, looked, strict=True):
         if item is None or (entry.split, entry.id) in dropped:
             continue
@@ -133,6 +138,14 @@ def examine(collected: Collected, threads: int | None = None) -> Examined:
             seen = {v - 1 for v in values if 0 < v <= len(classes)}
             missing += [(item.id, classes[c]) for c in item.labels if c not in seen]
             untagged += [(item.id, classes[c]) for c in sorted(seen - set(item.labels))]
+            if item.labels:
+                tagged.append([c in item.labels for c in range(len(classes))])
+                shown.append([c in seen for c in range(len(classes))])
+    if collected.masks_folder and tagged:
+        other = other_order(np.array(tagged), np.array(shown))
+        if other is not None:
+            text, cure = mask_order_problem(classes, other), mask_order_cure(classes, other)
+            problems.append(Problem("mask order", collected.masks_folder, "", text, cure, effect="stop"))
     problems += _empty_classes(classes, items, collected.tags_file)
     return Examined(items, problems, dropped, missing, untagged)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Count, Fraction, Settings, as_number
+from wsss.settings.base import Count, Fraction, Neutral, Settings, as_number
 
 
 class DatasetSettings(Settings):
@@ -50,6 +50,9 @@ class FolderSettings(DatasetSettings):
     masks: str | None = None
     """Folder of 8-bit masks ``ID.png`` (0 background, c the c-th class, 255 ignore). Only scoring and
     ``supervision: masks`` read them."""
+    mask_order: Annotated[Literal["test", "trust"], Neutral("test")] = "test"
+    """``test``: stop where masks fit the tags much better in another order of classes; ``trust``: the order is right,
+    however noisy the tags are."""
     train: str | None = None
     """Text file of ids, one per line; absent: a random share."""
     val: str | None = None

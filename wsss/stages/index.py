@@ -25,9 +25,12 @@ from wsss.runtime.run import Run
 from wsss.settings import Dataset
 from wsss.system.files import write_text
 from wsss.system.log import log
+from wsss.text import listed
 
 GENERATED = ("images", "masks")
 """What a kind of dataset may write below the index folder; removed before each build."""
+NAMED = 10
+"""So many tags without a pixel are named in a note; ``label_noise`` has all."""
 SHOWN = 100
 """So many problems of one kind are printed; ``problems.json`` has all."""
 
@@ -94,7 +97,9 @@ def report(settings: Dataset, name: str, collected: Collected, found: Examined) 
     noise = {"tag_without_pixel": found.tag_without_pixel, "pixel_without_tag": found.pixel_without_tag}
     notes = list(collected.notes)
     if found.tag_without_pixel:
-        notes.append(f"{len(found.tag_without_pixel)} tags have no pixel in their mask (label noise)")
+        named = listed([f"{id} ({name})" for id, name in found.tag_without_pixel[:NAMED]])
+        more = ", ..." if len(found.tag_without_pixel) > NAMED else ""
+        notes.append(f"{len(found.tag_without_pixel)} tags have no pixel in their mask (label noise): {named}{more}")
     if found.dropped:
         notes.append(f"{len(found.dropped)} broken images were dropped")
     return {

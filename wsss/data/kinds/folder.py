@@ -16,9 +16,11 @@ from pathlib import Path
 
 from wsss.data.images import SUFFIXES
 from wsss.data.lists import normal, read_lines, read_tags
+from wsss.data.similar_names import similar
 from wsss.data.validate import Collected, Entry, Problem
 from wsss.errors import WsssError
 from wsss.settings import FolderSettings
+from wsss.text import listed
 
 VERSION = 1
 HINTS = 20
@@ -66,7 +68,25 @@ def collect(settings: FolderSettings, out: Path, threads: int | None = None) -> 
     if settings.masks is not None:
         bare = sum(entry.mask is None for entry in entries)
         notes += [f"{bare} images have no mask in {settings.masks} and are not scored"] if bare else []
-    return Collected(classes, entries, problems, notes, tags_file=settings.labels)
+    for names in similar(classes):
+        notes.append(
+            f"{listed(map(repr, names), ' and ')} differ in case, blanks or hyphens alone: are they one class?"
+        )
+    tested = settings.masks if settings.masks is not None and settings.mask_order == "test" else ""
+    return Collected(classes, entries, problems, notes, tags_file=settings.labels, masks_folder=tested)
+
+
+def counted(settings: FolderSettings) -> dict[str, int] | None:
+    """Images of each split by lists, names and table alone; None where there is no image. Raises as ``collect``."""
+    images = _files(Path(settings.images), "images", SUFFIXES)
+    if not images:
+        return None
+    if settings.train is not None:
+        lists = {name: Path(getattr(settings, name)) for name in ("train", "val")}
+        return {name: len(set(read_lines(path, f"the list '{name}'"))) for name, path in lists.items()}
+    tags = read_tags(Path(settings.labels), settings.separator)[0]
+    drawn = draw_splits({**images, **tags}, settings.val_share, settings.split_seed)
+    return {name: len(ids) for name, ids in drawn.items()}
 
 
 def draw_splits(ids: Iterable[str], share: float, seed: int) -> dict[str, list[str]]:

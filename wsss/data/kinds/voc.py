@@ -54,6 +54,13 @@ def collect(settings: VocSettings, out: Path, threads: int | None = None) -> Col
     return Collected(CLASSES, entries, problems, notes, tags_file=str(root / "Annotations"))
 
 
+def counted(settings: VocSettings) -> dict[str, int]:
+    """Images of each split by the lists. Raises as ``collect``."""
+    root = find_root(Path(settings.root))
+    sbd = _sbd_masks(settings)
+    return {split: len(_list(root, getattr(settings, split), split, sbd)) for split in ("train", "val")}
+
+
 def find_root(root: Path) -> Path:
     """The folder with ``JPEGImages``: the one given, or ``VOC2012`` in it. Raises ``WsssError``."""
     for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
