@@ -16,48 +16,23 @@ from pycocotools.coco import COCO
 from scipy import ndimage
 
 from tests.cli.photo_folder import PhotoFolder
-from wsss.cli.predict import recipe, segmenter
+from tests.cli.small_network import CLASSES, NETWORK, write_network
 from wsss.data.images import read_image
 from wsss.data.palette import CLASS_COLOURS, VOC_PALETTE
 from wsss.inference.segmentation import pixel_probabilities
+from wsss.interfaces.networks import recipe, segmenter
 from wsss.interfaces.predict import Photo, legend, overlay, regions, run_lengths
-from wsss.models.segmenter import Segmenter, load_segmenter
+from wsss.models.segmenter import load_segmenter
 from wsss.settings import PredictSettings
 from wsss.stages import predictions
 from wsss.store.artefact import load
-from wsss.store.manifest import write_manifest
 from wsss.store.masks import MaskFolder
-from wsss.store.weights import save_weights
-
-NETWORK = "results/photos/s0/segmenters/mine"
-CLASSES = ["cat", "dog"]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results with a network and its predictions, made with one scale and no CRF."""
-    torch.manual_seed(0)
-    run = tmp_path_factory.mktemp("trained") / "results/photos/s0"
-    network = Segmenter("deeplabv3plus", "test_resnet", 3).eval()
-    head = network.network.segmentation_head[0]
-    with torch.no_grad():  # as it is made, one class would be everywhere
-        head.bias -= network(torch.randn(4, 3, 48, 64)).mean((0, 2, 3))
-        head.weight *= 400
-        head.bias *= 400
-    about = {"architecture": "deeplabv3plus", "backbone": "test_resnet", "output_stride": 16}
-    folder = run / "segmenters/mine"
-    folder.mkdir(parents=True)
-    save_weights(
-        folder / "model.safetensors", network.state_dict(), {**about, "atrous_rates": [6, 12, 18], "classes": CLASSES}
-    )
-    write_manifest(folder, {"stage": "segmenter", "settings": about, "inputs": {}})
-    used = PredictSettings(scales=(1.0,), flip=False).model_dump(mode="json", exclude={"shards"})
-    inputs = {"segmenter": {"path": "../../segmenters/mine", "digest": ""}}
-    (run / "predictions/mine").mkdir(parents=True)
-    write_manifest(run / "predictions/mine", {"stage": "predictions", "settings": used, "inputs": inputs})
-    (run / "classifiers/plain").mkdir(parents=True)
-    write_manifest(run / "classifiers/plain", {"stage": "classifier", "settings": {}, "inputs": {}})
-    return run.parents[2]
+    return write_network(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture
@@ -266,6 +241,34 @@ class TestPhotosThatCannotBeUsed:
         for name, said in (("empty", "empty: holds no photo"), ("no", "no: there is no such folder")):
             assert said in wsss("predict", NETWORK, name, "--out", "out")[2]
         assert "is a file" in wsss("predict", NETWORK, "tags.csv", "--out", "out")[2]
+        assert "no photo matches this pattern" in wsss("predict", NETWORK, "photos/*.gif", "--out", "out")[2]
+
+
+class TestPhotosThatAreNamed:
+    """Single photos and patterns get the masks that they have in their folder."""
+
+    def test_a_photo(self, new: PhotoFolder, wsss) -> None:
+        wsss(*GO)
+        code, said, _ = wsss("predict", "results/photos", "photos/p00.jpg", "--out", "one", *GO[-4:])
+        assert code == 0 and "1 mask in one/masks" in said
+        assert Path("one/masks/p00.png").read_bytes() == Path("out/masks/p00.png").read_bytes()
+        assert json.loads(Path("one/coco.json").read_text())["images"][0]["file_name"] == "p00.jpg"
+
+    def test_patterns_and_several(self, new: PhotoFolder, wsss) -> None:
+        code, _, _ = wsss("predict", NETWORK, "photos/p0[01].jpg", "photos/farm", "--out", "some", *GO[-4:])
+        assert code == 0 and MaskFolder("some/masks").ids() == ["p00", "p01", "sheep 7"]
+        images = json.loads(Path("some/coco.json").read_text())["images"]
+        assert [one["file_name"] for one in images] == ["p00.jpg", "p01.jpg", "farm/sheep 7.PNG"]
+
+    def test_two_of_one_name(self, new: PhotoFolder, wsss) -> None:
+        new.paint("farm/p00", 1)
+        error = wsss("predict", NETWORK, "photos/p00.jpg", "photos/farm/p00.jpg", "--out", "two")[2]
+        assert "photos/farm/p00.jpg: is also the id 'p00' of p00.jpg" in error and not Path("two").exists()
+
+    def test_a_run_with_several_networks(self, new: PhotoFolder, wsss) -> None:
+        shutil.copytree(NETWORK, "results/photos/s0/segmenters/other")
+        error = wsss("predict", "results/photos", "photos", "--out", "out")[2]
+        assert f"results/photos: holds 2 segmentation networks ({NETWORK}, results/photos/s0/segmenters/other)" in error
 
 
 class TestWhatIsNamed:

@@ -1,9 +1,8 @@
-"""``wsss predict``: a trained segmentation network on a folder of photos."""
+"""``wsss predict``: a trained segmentation network on photos."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -15,29 +14,32 @@ from wsss import __version__
 from wsss.cli.colours import paint
 from wsss.cli.flags import positive
 from wsss.errors import WsssError
+from wsss.interfaces.networks import adjusted, classes_of, network_in, recipe
 from wsss.provenance.outputs import digest
 from wsss.settings import PredictSettings
-from wsss.settings.check import check
-from wsss.store.artefact import Artefact, below_folder, find, load
+from wsss.store.artefact import Artefact
 from wsss.system.files import write_json
 from wsss.system.log import add_verbosity, set_verbosity
-from wsss.text import count, dotted, duration, nice, pairs, table, wrapped
+from wsss.text import count, duration, nice, pairs, table, wrapped
 from wsss.workflow.values import literal
 
 ABOUT = """\
-Apply a trained segmentation network to a folder of photos; no tags are needed. DIR gets masks/ID.png (8-bit palette:
+Apply a trained segmentation network to photos; no tags are needed. DIR gets masks/ID.png (8-bit palette:
 0 background, c the c-th class), overlays/ID.jpg, legend.png, and coco.json: one annotation for each connected region
 of a class, as compressed RLE with area and box. Started again after a stop, it keeps what is made."""
 EXAMPLES = """\
 examples:
   wsss predict results/photos/s0/segmenters/agree new-photos --out new-masks
+  wsss predict results/photos beach.jpg --out new-masks
   wsss predict results/photos/s0/segmenters/agree new-photos --out fast --scales 1 --crf none"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``wsss predict``."""
-    parser.add_argument("network", type=Path, metavar="NETWORK", help="results/DATASET/sSEED/segmenters/NAME")
-    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder with photos, folders in it included")
+    parser.add_argument("network", type=Path, metavar="NETWORK", help="results/DATASET/sSEED/segmenters/NAME; or "
+                        "results/DATASET, if it holds one network alone")  # fmt: skip
+    parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTOS", help="folder with photos, folders in it "
+                        "included; or single photos, or a pattern in quotes: 'photos/*.jpg'")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--scales", type=float, nargs="+", metavar="X", help="sizes at which each photo is seen, 1: "
                          "its own (default: as the network's recipe has it)")  # fmt: skip
@@ -65,14 +67,14 @@ def predict(args: argparse.Namespace) -> int:
     """
     set_verbosity(args)
     begun = time.monotonic()
-    network = segmenter(args.network)
+    network = network_in(args.network)
     settings, origin = recipe(network)
     settings = changed(settings, args)
     if args.device not in DEVICES:
         raise WsssError(f"--device {args.device}: one of {', '.join(DEVICES)}")
     threads = args.threads or os.cpu_count() or 1
     out = Path(args.out)
-    photos = _photos(args.photos, out, threads, args.skip_unreadable)
+    photos, root = _photos(args.photos, out, threads, args.skip_unreadable)
     classes = classes_of(network)
     made_by: dict[str, Any] = {
         "weights": digest(network.folder / "model.safetensors"),
@@ -83,14 +85,14 @@ def predict(args: argparse.Namespace) -> int:
         "network": f"{network.title} ({network.settings.get('architecture')} on {network.settings.get('backbone')})",
         "classes": ", ".join(classes),
         "settings": f"scales {literal(settings.scales)}, crf {literal(made_by['settings']['crf'])} ({origin})",
-        "photos": f"{len(photos)} in {nice(args.photos)}",
+        "photos": f"{len(photos)} in {_said(args.photos)}",
     }
     print("\n".join(pairs(facts)), file=sys.stderr, flush=True)
-    return _work(args, network, photos, out, settings, classes, threads, made_by, begun)
+    return _work(args, network, photos, root, out, settings, classes, threads, made_by, begun)
 
 
 def _work(
-    args: argparse.Namespace, network: Artefact, photos: list[Photo], out: Path, settings: PredictSettings,
+    args: argparse.Namespace, network: Artefact, photos: list[Photo], root: Path, out: Path, settings: PredictSettings,
     classes: tuple[str, ...], threads: int, made_by: dict[str, Any], begun: float,
 ) -> int:  # fmt: skip
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported, as in a stage
@@ -106,7 +108,7 @@ def _work(
             if kept:
                 print(f"{kept} of {count(len(photos), 'mask')} are made already: kept", file=sys.stderr)
             info = {"description": "masks predicted by wsss", "version": __version__, "network": network.title}
-            shown, pixels, regions = finish(photos, args.photos, out, classes, threads, info)
+            shown, pixels, regions = finish(photos, root, out, classes, threads, info)
             about = {"network": network.title, "photos": len(photos), "regions": regions, "wsss": __version__}
             write_json(out / ABOUT, {"made_by": made_by, **about})
     total = sum(photo.height * photo.width for photo in photos)
@@ -117,79 +119,18 @@ def _work(
     return 0
 
 
-def segmenter(path: Path) -> Artefact:
-    """The segmentation network in a folder. Raises ``WsssError`` for anything else; the message names those nearby."""
-    found = find(path)
-    if found.stage == "predictions" and "segmenter" in found.inputs:
-        return load(found.inputs["segmenter"])
-    if found.stage != "segmenter":
-        base = next((one for one in found.folder.parents if (one / "segmenters").is_dir()), None)
-        near = [nice(one) for one in below_folder(base / "segmenters")] if base else []
-        hint = f"; there are: {', '.join(near)}" if near else " (results/DATASET/sSEED/segmenters/NAME)"
-        raise WsssError(f"{nice(found.folder)} was made by the stage '{found.stage}'; name the folder of a "
-                        f"segmentation network{hint}")  # fmt: skip
-    if not (found.folder / "model.safetensors").is_file():
-        raise WsssError(f"{found.title}: model.safetensors is gone; train the network again")
-    return found
-
-
-def classes_of(network: Artefact) -> tuple[str, ...]:
-    """Names of the object classes, from the head of the file of weights."""
-    from safetensors import SafetensorError, safe_open
-
-    path = network.folder / "model.safetensors"
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return tuple(json.loads((file.metadata() or {})["wsss"])["classes"])
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise WsssError(f"{nice(path)}: cannot be read ({error}); train the network again") from None
-
-
-def recipe(network: Artefact) -> tuple[PredictSettings, str]:
-    """How the recipe of a network applies it, and where that was read; the defaults where it has predicted nothing."""
-    folder = network.folder.parent.parent / "predictions" / network.folder.name
-    try:
-        made = load(folder)
-        if made.inputs.get("segmenter") == network.folder:
-            settings, problems = check(PredictSettings, made.settings)
-            if not problems:
-                return settings, "as its recipe has it"
-    except WsssError:
-        pass
-    return PredictSettings(), f"the defaults: {nice(folder)} does not say how its recipe applies it"
-
-
 def changed(settings: PredictSettings, args: argparse.Namespace) -> PredictSettings:
     """Settings with the flags that were given. Raises ``WsssError`` for values that are out of range."""
-    values = settings.model_dump(mode="json")
-    if args.scales is not None:
-        values["scales"] = args.scales
-    if args.crf is not None:
-        values["crf"] = None if args.crf == "none" else args.crf
-    read: PredictSettings
-    read, problems = check(PredictSettings, values)
-    if problems:
-        raise WsssError("; ".join(f"--{dotted(path)}: {sentence}" for path, sentence in problems))
-    return read
+    return adjusted(settings, args.scales, args.crf, "--")
 
 
-def _photos(folder: Path, out: Path, threads: int, skip: bool) -> list[Photo]:
-    """The photos, opened; each that cannot be read is an error of its own, and all are listed."""
-    from wsss.data.images import SUFFIXES
-    from wsss.data.kinds.folder import photos_below
+def _photos(named: list[Path], out: Path, threads: int, skip: bool) -> tuple[list[Photo], Path]:
+    """The photos, opened, and the folder that they lie below; each that cannot be read is an error of its own, and all
+    are listed."""
+    from wsss.interfaces.photo_files import photo_files
     from wsss.interfaces.predict import open_photos
 
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "there is no such folder"
-        raise WsssError(f"{folder}: {what}; name a folder of photos")
-    inside = os.path.abspath(out)
-    files = {
-        id: [one for one in found if not os.path.abspath(one).startswith(inside + os.sep)]
-        for id, found in photos_below(folder).items()
-    }
-    files = {id: found for id, found in files.items() if found}
-    if not files:
-        raise WsssError(f"{folder}: holds no photo ({', '.join(SUFFIXES)})")
+    files, root = photo_files(named, out)
     problems = [
         f"{nice(found[1])}: is also the id {id!r} of {found[0].name}, and a mask is named after the id; rename one"
         for id, found in files.items()
@@ -204,8 +145,13 @@ def _photos(folder: Path, out: Path, threads: int, skip: bool) -> list[Photo]:
     for line in unread:
         print(paint(f"left out: {line.partition(';')[0]}", "yellow", stream=sys.stderr), file=sys.stderr)
     if not sound:
-        raise WsssError(f"{folder}: none of its {count(len(files), 'photo')} can be read")
-    return sound
+        raise WsssError(f"{_said(named)}: none of its {count(len(files), 'photo')} can be read")
+    return sound, root
+
+
+def _said(named: list[Path]) -> str:
+    """What was named, in words."""
+    return nice(named[0]) if len(named) == 1 else f"{nice(named[0])} and {len(named) - 1} more"
 
 
 def _listed(problems: list[str], skippable: bool) -> Iterator[str]:

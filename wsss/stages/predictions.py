@@ -68,15 +68,22 @@ def predicted(
 
 @dataclass(frozen=True)
 class FinishPrediction:
-    """Refines the probabilities (C + 1, H, W) of an image where a CRF is asked for, and writes their argmax."""
+    """Writes the mask of an image, made of its probabilities (C + 1, H, W)."""
 
     settings: PredictSettings
     masks: MaskFolder
 
     def __call__(self, pair: tuple[Item, np.ndarray]) -> Written:
         item, scores = pair
-        if self.settings.crf is None:
-            labels = scores.argmax(0)
-        else:
-            labels = refine_scores(read_image(item.image), scores, self.settings.crf, keep_above=PRUNE)
-        return Written(item.id, self.masks.write(item.id, labels.astype(np.uint8)), None)
+        return Written(item.id, self.masks.write(item.id, labels_of(item, scores, self.settings)), None)
+
+
+def labels_of(item: Item, scores: np.ndarray, settings: PredictSettings) -> np.ndarray:
+    """The mask of an image, uint8 (H, W), of its probabilities, float32 (C + 1, H, W): their argmax, refined where a
+    CRF is asked for."""
+    if settings.crf is None:
+        labels = scores.argmax(0)
+    else:
+        labels = refine_scores(read_image(item.image), scores, settings.crf, keep_above=PRUNE)
+    mask: np.ndarray = labels.astype(np.uint8)
+    return mask
