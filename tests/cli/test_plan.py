@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.cli.finished_run import CONFIG, ROOT, changed
+from tests.cli.photo_folder import PhotoFolder
 from wsss.cli.forecast import STARTUP, History, Past, pixels, scaled
 from wsss.cli.plan import Asked, asked_by_rules
 from wsss.steps import STEPS
@@ -179,6 +180,22 @@ def test_photos_are_counted_by_the_index(results, wsss, tmp_path: Path) -> None:
     (tmp_path / "tags.csv").write_text("id,labels\na,dog\n")
     said = wsss("plan", "--configfile", "photos.yaml", "--jobs")[1]
     assert "results/photos/index: 1.7 min; files of yours that the settings name: their content changed" in said
+
+
+def test_photos_are_counted_before_the_first_run(results, wsss, tmp_path: Path) -> None:
+    """Eight ids of the table and the folder, two of which are drawn to validate on; the times are those of scenes."""
+    pets = PhotoFolder(tmp_path, 8)
+    dataset = {"kind": "folder", "images": "photos", "labels": "tags.csv", "val_share": 0.25}
+    config = {**CONFIG, "dataset": "photos", "datasets": {"photos": dataset}}
+    config["masks"] = {"p-noc": {"cams": "p-noc", "threshold": {"policy": "fixed"}}}
+    results.configure(config, "photos.yaml")
+    said = wsss("plan", "--configfile", "photos.yaml")[1]
+    assert row(said, "index")[3] == "8" and row(said, "classifier")[3] == "6"
+    assert "other dataset" in row(said, "classifier")[-1] and row(said, "classifier")[4] != "unknown"
+    for name, ids in (("train", list(pets.tags)[:3]), ("val", list(pets.tags)[3:])):
+        (tmp_path / f"{name}.txt").write_text("".join(f"{id}\n" for id in ids))
+    results.configure({**config, "datasets": {"photos": {**dataset, "train": "train.txt", "val": "val.txt"}}}, "l.yaml")
+    assert row(wsss("plan", "--configfile", "l.yaml")[1], "classifier")[3] == "3"
 
 
 def test_the_study_has_a_plan_too(results, wsss) -> None:

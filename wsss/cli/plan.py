@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ def plan(args: argparse.Namespace) -> int:
             raise WsssError(f"--history {folder}: no such folder")
     history = History([Path(chain.config.results), *args.history], args.device)
     judge = Staleness(chain, checkout())
-    entries = list(_entries(chain, judge, history, args.target))
+    entries = list(planned(chain, judge, history, args.target))
     asked = asked_by_rules()
     for dataset in chain.config.dataset:
         mine = [one for one in entries if one.job.dataset == dataset]
@@ -110,7 +111,8 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _entries(chain: Chain, judge: Staleness, history: History, target: str) -> Iterator[PlannedJob]:
+def planned(chain: Chain, judge: Staleness, history: History, target: str) -> Iterator[PlannedJob]:
+    """Every job of a target, in an order in which they can run: what is left to do, and what it is expected to take."""
     jobs = chain.wanted(target)
     stale = judge.stale(chain.folder(job) for job in jobs if job.rule in TOGETHER)
     for job in jobs:
@@ -184,13 +186,25 @@ def dataset_settings(chain: Chain, dataset: str) -> dict[str, Any]:
 
 
 def dataset_images(chain: Chain, dataset: str, history: History) -> dict[str, int] | None:
-    """Images of each split: as the settings say, or as an index of the same dataset counted them; None where neither
-    tells."""
+    """Images of each split: as the settings say, as an index of the same dataset counted them, or as its lists and
+    folders hold them; None where nothing tells."""
     settings = chain.config.recipes["datasets"][dataset]
     if isinstance(settings, ScenesSettings):
         return {"train": settings.train, "val": settings.val}
     counted = history.images.get(images_key(dataset_settings(chain, dataset)))
-    return {"train": 0, "val": 0} | counted if counted is not None else None
+    if counted is None:
+        counted = history.images[images_key(dataset_settings(chain, dataset))] = _by_files(settings)
+    return {"train": 0, "val": 0} | counted if counted else None
+
+
+def _by_files(settings: Any) -> dict[str, int]:
+    """Images of each split before there is an index; nothing where lists, table or folders cannot be read."""
+    try:
+        kind = importlib.import_module(f"wsss.data.kinds.{settings.kind}")
+        found: dict[str, int] | None = kind.counted(settings)
+    except WsssError:
+        return {}
+    return found or {}
 
 
 def asked_by_rules() -> dict[str, Asked]:
@@ -270,7 +284,7 @@ def _totals(entries: list[PlannedJob], asked: dict[str, Asked], judge: Staleness
         if unknown:
             yield (
                 f"How long {count(unknown, 'job')} will take is unknown: no earlier run to go by (--history names "
-                "other results)."
+                "other results, such as those of a first try)."
             )
         devices = sorted({one.forecast.device for one in todo if one.forecast.device})
         if devices:

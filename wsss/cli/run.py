@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from wsss.cli.confirm import confirmed
 from wsss.cli.flags import add_configfile
 from wsss.errors import WsssError
+from wsss.provenance.versions import ROOT
 from wsss.steps import COMPARED, SCORED, STEPS, TABLES
 from wsss.text import listed, nearest, nice
 from wsss.workflow.chain import LAST, USUAL, Chain
@@ -27,6 +29,7 @@ know itself is passed on, so every flag and target of Snakemake will do."""
 EXAMPLES = """\
 examples:
   wsss run                                 everything in config.yaml, in this folder
+  wsss run --short                         a line per job and the result at the end, as on a terminal
   wsss run -n                              only show what would run
   wsss run --configfile my.yaml all_masks  as far as the pseudo-labels
   wsss run --profile workflow/profiles/slurm
@@ -44,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--again", action="append", metavar="STAGE[:NAME]", help="make these anew, changed or not")
     parser.add_argument("--only", action="append", metavar="STAGE[:NAME]", help="make these alone, from what there is")
     parser.add_argument("--yes", action="store_true", help="make finished results again without asking")
+    lines = parser.add_mutually_exclusive_group()
+    lines.add_argument(
+        "--short", action="store_true", help="show a line per job, and the result at the end (default on a terminal)"
+    )
+    lines.add_argument("--plain", action="store_true", help="show Snakemake's own lines and those of the jobs (default "
+                       "elsewhere)")  # fmt: skip
     parser.add_argument(
         "--most", type=float, metavar="HOURS", help="refuse if finished results that took more would be made again"
     )
@@ -57,6 +66,10 @@ UNLOCKED = ("-n", "--dry-run", "--dryrun", "--unlock", "--nolock", "--lint", "--
 PARTLY = ("--until", "-U", "--omit-from", "-O", "--batch", "--touch", "-t", "--report", "--archive",
           "--cleanup-metadata", "--delete-all-output", "--delete-temp-output", "--conda-create-envs-only")  # fmt: skip
 """Flags with which it runs a part of the jobs, or none: what would be made again is said, and nobody is asked."""
+OWN_LINES = ("--logger", "--quiet", "-q", "--verbose", "--printshellcmds", "-p", "--debug-dag", "--touch", "-t")
+"""Flags with which Snakemake's own lines are wanted."""
+VARIABLE = "WSSS_SCREEN"
+"""As in ``snakemake_logger_plugin_wsss``, which may not be imported before Snakemake does it."""
 WORTH_ASKING = 60 / 3600
 """Hours above which somebody is asked before finished results are made again."""
 
@@ -81,8 +94,47 @@ def run(args: argparse.Namespace) -> int:
         print(f"wsss: {lost}", file=sys.stderr)
     elif lost.results:
         consent(lost, args.yes, args.most)
+    if short(args, dry):
+        at = words.index("--rerun-incomplete")  # a flag must follow: --logger takes any number of names
+        words = [*words[:at], "--logger", "wsss", *words[at:]]
+        screen(chain, wanted, bool(these))
     print(f"wsss: {shlex.join(['snakemake', *words])}", file=sys.stderr, flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words])
+
+
+def short(args: argparse.Namespace, dry: bool) -> bool:
+    """Whether a line per job is shown: on a terminal, unless Snakemake's own lines are asked for."""
+    if dry or args.plain:
+        return False
+    own = any(one.split("=")[0] in OWN_LINES for one in args.rest)
+    return args.short or sys.stderr.isatty() and not own
+
+
+def screen(chain: Chain, wanted: Sequence[str], alone: bool) -> None:
+    """Tell the plugin ``snakemake_logger_plugin_wsss`` by environment variables what it may know: what each job is
+    expected to take, and whose result is told at the end; and see to it that Snakemake finds it."""
+    folders = {os.path.abspath(one) for one in wanted}
+    bases = [chain.base(dataset) for dataset in chain.config.dataset]
+    results = [base for base in bases if os.path.abspath(f"{base}/report") in folders]
+    known = {"seconds": expected(chain), "results": [] if alone else results}
+    os.environ[VARIABLE] = json.dumps(known)
+    root = checkout()
+    paths = [str(one) for one in (root, ROOT) if one is not None]
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys([*paths, *before])))
+
+
+def expected(chain: Chain) -> dict[str, float]:
+    """Seconds that the jobs to do of the default target are expected to take, by folder; those that are known."""
+    from wsss.cli.forecast import History
+    from wsss.cli.plan import planned
+
+    try:
+        entries = list(planned(chain, Staleness(chain, checkout()), History([Path(chain.config.results)]), "all"))
+    except WsssError:
+        return {}
+    todo = [one for one in entries if not one.done and one.forecast.seconds is not None]
+    return {one.folder: one.forecast.seconds for one in todo if one.forecast.seconds is not None}
 
 
 def consent(lost: Rerun, yes: bool, most: float | None) -> None:

@@ -48,6 +48,13 @@ def mean_figure(group: Sequence[Scored]) -> float | None:
     return None
 
 
+def last_split(group: Sequence[Scored]) -> str:
+    """The last split on which a result has a figure, or else was scored."""
+    splits = [s for s in SPLITS if s in group[0].content["splits"]]
+    known = [s for s in splits if figure(group[0], s) is not None]
+    return (known or splits or list(SPLITS))[-1]
+
+
 def from_true_masks(artefact: Path) -> bool:
     """Whether a network learnt from ground-truth masks."""
     return "ground-truth masks" in supervision(artefact)

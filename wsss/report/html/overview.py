@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wsss.data.index import SPLITS, Index
 from wsss.report.effects import WORDS, harm, missed
-from wsss.report.headline import figure, recipes, upper_bound
+from wsss.report.headline import figure, last_split, recipes, upper_bound
 from wsss.report.html.render import Content
 from wsss.report.provenance import Scored, lineage, supervision
 from wsss.report.rounds import settled
@@ -114,10 +114,3 @@ def main_figures(index: Index, scored: Sequence[Scored], leading: Sequence[Score
 def percent(values: Sequence[float | None]) -> str:
     """``61.2 ± 1.3 %``; a line may be broken before the ``±`` alone."""
     return f"{spread(values)} %".replace("± ", "±\N{NO-BREAK SPACE}").replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def last_split(group: Sequence[Scored]) -> str:
-    """The last split on which a result has a figure, or else was scored."""
-    splits = [s for s in SPLITS if s in group[0].content["splits"]]
-    known = [s for s in splits if figure(group[0], s) is not None]
-    return (known or splits or list(SPLITS))[-1]
