@@ -55,6 +55,7 @@ STEPS: dict[str, Step] = {
     "explanation": Step("explanations", "explanations"),
     "memory": Step("memories", "memories"),
     "audit": Step("audits", "audits"),
+    "search": Step("searches", "searches"),
 }  # fmt: skip
 """Rule -> what it makes. A rule, its stage program and its entry here carry the same name."""
 READ_FROM = {"hints": "cams", "saliency": "saliency-maps"}
@@ -72,9 +73,9 @@ SCORED = {
 """Kind of scores -> folder of the artefacts that are scored."""
 OF_RECIPES = {"saliency-masks": "saliency"}
 """Kind of scores -> kind of recipe, where the two differ."""
-COMPARED = {"explanations": "explanations", "audits": "audits", "continual": "memories"}
+COMPARED = {"explanations": "explanations", "audits": "audits", "continual": "memories", "searches": "searches"}
 """Table of a dataset, of its folder's name -> kind of the recipes that it puts side by side, or that it is made for."""
 TABLES = frozenset({"summary", "report", "ablation_table", *COMPARED})
-"""Stages that put scores, explanations or audits together; made in seconds, so old ones are not kept."""
+"""Stages that put scores, explanations, audits or searches together; made in seconds, so old ones are not kept."""
 PIXEL_SCORES = ("cams", "saliency")
 """Kinds that are scored at thresholds; for the rest the evaluation's settings make no difference."""

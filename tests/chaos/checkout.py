@@ -194,6 +194,11 @@ def jobs() -> list[Job]:
     box = {"segmenter": "vanilla", "explainer": "seg-grad-cam", "eps": [8], "steps": 2, "images": 4, "pictures": 1}
     box = add("audit", f"{RUN}/audits/box", box, "--segmenter", segmenter, threads=2)
     add("audits", "results/audits", None, "--audits", box, outputs=("audits.md", "audits.csv"))
+    space = {"architecture": "fpn", "backbone": {"resnet10t": False, "test_resnet": False}, "width": [64]}
+    small = {"teacher": "vanilla", "space": space, "explainer": "gradient", "size": 64, "images": 24, "population": 2}
+    small |= {"iterations": 0, "warm_steps": 1, "batch_size": 8, "background": True}
+    small = add("search", f"{RUN}/searches/small", small, "--teacher", segmenter, threads=2)
+    add("searches", "results/searches", None, "--searches", small, outputs=("searches.md", "searches.csv"))
     tables, given = ("ablation.md", "ablation.csv"), ("--scores", *scores[:2])
     add("ablation_table", "results/ablation", None, "--layout", json.dumps(LAYOUT), *given, outputs=tables)
     given = ("--scores", *scores, "--results", "results/scenes")

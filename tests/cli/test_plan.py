@@ -156,7 +156,7 @@ def test_rules_that_ask_for_too_little(results, wsss) -> None:
 
 def test_what_the_rules_ask_for() -> None:
     asked = asked_by_rules()
-    tables = {"summary", "report", "ablation_table", "explanations", "audits", "continual"}
+    tables = {"summary", "report", "ablation_table", "explanations", "audits", "continual", "searches"}
     assert set(asked) == {"index", "scores", *tables, *STEPS}
     assert all(one.megabytes and one.minutes for one in asked.values())
     assert asked["classifier"].gpus == 1 and asked["masks"].gpus is None

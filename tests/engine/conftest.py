@@ -16,6 +16,7 @@ from wsss.settings import (
     CamsSettings,
     ExplanationSettings,
     PredictSettings,
+    SearchSettings,
     SegmenterSettings,
     VanillaSettings,
     WalkSettings,
@@ -31,6 +32,7 @@ STAGES = {
     CamsSettings: "cams",
     ExplanationSettings: "explanation",
     PredictSettings: "predictions",
+    SearchSettings: "search",
     SegmenterSettings: "segmenter",
     WalkSettings: "walk",
 }

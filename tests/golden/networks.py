@@ -55,7 +55,8 @@ def networks_by_hand(index: Index, classifier: Path, segmenter: Path) -> None:
     last.weight *= (SPREAD / scores.std(1))[:, None, None, None]
     last.bias.copy_((last.bias - scores.mean(1)) * SPREAD / scores.std(1))
     about |= {"architecture": "fpn", "output_stride": 32, "atrous_rates": [6, 12, 18]}
-    keep(seg, segmenter, {"kind": "segmenter", **about})
+    recipe = {"objective": "segmentation", "supervision": "masks", "backbone": BACKBONE, "pretrained": False}
+    keep(seg, segmenter, {"kind": "segmenter", **about}, recipe | {"crop": 64, "long_side": [64, 64]})
 
 
 def settle(network: torch.nn.Module, images: torch.Tensor) -> None:
@@ -67,9 +68,9 @@ def settle(network: torch.nn.Module, images: torch.Tensor) -> None:
     network.eval()
 
 
-def keep(network: torch.nn.Module, folder: Path, about: dict[str, Any]) -> None:
+def keep(network: torch.nn.Module, folder: Path, about: dict[str, Any], settings: dict[str, Any] | None = None) -> None:
     """Write an artefact like that of a training."""
     folder.mkdir(parents=True)
     save_weights(folder / "model.safetensors", network.state_dict(), about)
     stage = about["kind"]
-    write_manifest(folder, {"stage": stage, "seed": 0, "settings": {}, "inputs": {}, "content": "by hand"})
+    write_manifest(folder, {"stage": stage, "seed": 0, "settings": settings or {}, "inputs": {}, "content": "by hand"})

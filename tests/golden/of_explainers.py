@@ -1,5 +1,5 @@
-"""Cases of explanations that are measured, of audits and memories, and of explainers that no stage offers: those of
-segmentation networks."""
+"""Cases of explanations that are measured, of audits, memories and a search, and of explainers that no stage offers:
+those of segmentation networks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def audit(name: str, kind: str, explainer: str, **settings: Any) -> Case:
     """Few steps: where a gradient is nearly 0 its sign hangs on rounding, and every step adds such signs."""
     values = {kind: "by-hand", "explainer": explainer, "eps": [8], "steps": 2, "images": 3, "pictures": 1, **settings}
     return Case("audit", name, values, {kind: kind}, within=5e-2)
+
+
+def search(name: str, **settings: Any) -> Case:
+    """Two networks, ordered by their size: by anything else rounding could turn them round."""
+    space = {"architecture": "fpn", "backbone": {"resnet10t": False, "test_resnet": False}, "width": [64]}
+    values = {"teacher": "by-hand", "space": space, "size": 64, "grid": 8, "images": 4, "population": 2, **settings}
+    few = {"iterations": 0, "random_search": False, "warm_steps": 1, "batch_size": 4, "fitness": "params"}
+    return Case("search", name, {**values, **few}, {"teacher": "segmenter"}, within=5e-2)
 
 
 def of_regions(name: str, within: float | None = None) -> Case:
@@ -61,6 +69,7 @@ CASES = [
     audit("gradient", "classifier", "gradient", optimizer="adam", goal="top-k"),
     memory("step", {"segmenter": "segmenter.step-0"}, segmenter="step-0", method="true-box"),
     memory("salient", {"segmenter": "segmenter", "cams": "external_cams.a"}, segmenter="by-hand", cams="a", **TIGHT),
+    search("gradient", explainer="gradient"),
     of_regions("seg-grad-cam"),
     of_regions("seg-hires-grad-cam"),
     of_regions("seg-ablation-cam", within=3e-2),

@@ -48,4 +48,5 @@ CASES = [
         within=2e-2,
     ),
     Case("audits", "scenes", None, {"audits": ("audit.box", "audit.gradient")}, within=5e-2),
+    Case("searches", "scenes", None, {"searches": ("search.gradient",)}, within=5e-2),
 ]

@@ -74,7 +74,8 @@ def file(path: Path) -> Values:
         return {name: text([{k: v for k, v in row.items() if k not in PLACES} for row in rows_of(path)])}
     if name == "classes.txt":
         return {name: text(path.read_text("utf-8").split("\n"))}
-    if name.startswith(".") or name in ("manifest.json", "run.json", "explanations.md", "audits.md", "continual.md"):
+    tables = ("explanations.md", "audits.md", "continual.md", "searches.md")
+    if name.startswith(".") or name in ("manifest.json", "run.json", *tables):
         return {}
     if path.suffix == ".csv":
         return columns(name, rows_of(path))

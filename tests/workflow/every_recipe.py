@@ -55,6 +55,7 @@ segmenters:
   step-0: {objective: continual, masks: plain, classes: [cat, dog]}
   other-0: {objective: continual, masks: plain, classes: [cat]}
   step-1: {objective: continual, masks: plain, classes: [cow], warm_start: step-0, memory: salient, distil: 0.5}
+  found: {masks: plain, architecture_from: small, rank: sample-1}
 explanations:
   minmax: {classifier: vanilla, explainer: minmax-cam}
   regions: {segmenter: pseudo, explainer: seg-grad-cam}
@@ -65,6 +66,9 @@ memories:
 audits:
   box: {classifier: vanilla, explainer: grad-cam}
   regions: {segmenter: pseudo, explainer: seg-grad-cam}
+searches:
+  small: {teacher: pseudo}
+  other: {teacher: other}
 """)
 TARGETS = ("all", "explain", "beyond")
 """What makes everything of ``RECIPES``."""

@@ -33,6 +33,8 @@ FILES = {
     "continual": ["continual.md", "continual.csv"],
     "audit": ["audit.csv", "metrics.json"],
     "audits": ["audits.md", "audits.csv"],
+    "search": ["search.csv", "ranked.json"],
+    "searches": ["searches.md", "searches.csv"],
     "scores": ["scores.json", "scores.csv"],
     "ablation_table": ["ablation.md", "ablation.csv"],
     "summary": ["summary.md", "summary.csv", "panels/a.png"],

@@ -18,6 +18,7 @@ OWN = {
     "explanations": {"": "explanations"},
     "memories": {"": "memories"},
     "audits": {"": "audits"},
+    "searches": {"": "searches"},
 }
 """Kind of recipe -> its artefacts, by the block of the recipe that says how they are made ('': what is in no block)."""
 WITHIN = {
@@ -58,6 +59,8 @@ READ = {
     ("audits", "classifier"): ("audits", "classifiers"),
     ("audits", "segmenter"): ("audits", "segmenters"),
     ("explanations", "segmenter"): ("explanations", "segmenters"),
+    ("searches", "teacher"): ("searches", "segmenters"),
+    ("segmenters", "architecture_from"): ("segmenters", "searches"),
 }
 """(kind, key that names a recipe) -> (artefact that reads, artefact that is read)."""
 SCORED = {
@@ -95,7 +98,7 @@ def edges(config: Config, dataset: str = "scenes", seed: int = 0) -> Iterator[tu
                     yield f"{run}/scores/{scores}/{name}", dataset
                     yield f"{run}/scores/{scores}/{name}", f"{dataset}/report"
     yield f"{dataset}/index", dataset
-    for kind in ("explanations", "audits"):
+    for kind in ("explanations", "audits", "searches"):
         for name in config.recipes[kind]:
             yield f"{dataset}/index", f"{dataset}/{kind}"
             yield f"{run}/{kind}/{name}", f"{dataset}/{kind}"
@@ -107,6 +110,9 @@ def edges(config: Config, dataset: str = "scenes", seed: int = 0) -> Iterator[tu
         if recipe.objective == "continual":
             yield f"{run}/segmenters/{name}", f"{dataset}/continual"
             yield f"{run}/predictions/{name}", f"{dataset}/continual"
+    for name in judged_by_searches(config):
+        yield f"{run}/segmenters/{name}", f"{dataset}/searches"
+        yield f"{run}/scores/segmenters/{name}", f"{dataset}/searches"
     yield f"{dataset}/index", f"{dataset}/report"
 
 
@@ -117,6 +123,12 @@ def chosen_by_scores(kind: str, recipe: Any) -> Iterator[str]:
     if kind == "masks" and recipe.source == "cams" and recipe.threshold.policy in ("calibrated", "oracle"):
         if recipe.saliency is None and recipe.ignore is None:
             yield recipe.cams
+
+
+def judged_by_searches(config: Config) -> set[str]:
+    """Networks that the table of searches shows: teachers, and what was trained of what was found."""
+    found = {name for name, made in config.recipes["segmenters"].items() if made.architecture_from is not None}
+    return found | {made.teacher for made in config.recipes["searches"].values()}
 
 
 def counts_masks(recipe: Any) -> bool:

@@ -33,5 +33,5 @@ def test_a_folder_that_no_job_writes(folder: str, said: str, chain: Chain) -> No
 def test_a_target_without_recipes(chain: Chain) -> None:
     with pytest.raises(WsssError, match="config.yaml has no 'explanations'"):
         chain.wanted("explain")
-    with pytest.raises(WsssError, match="config.yaml has no 'audits'"):
+    with pytest.raises(WsssError, match="config.yaml has no 'audits' and no 'memories' and no 'searches'"):
         chain.wanted("beyond")

@@ -33,9 +33,10 @@ ON_GPU = {
         "explanation",
         "memory",
         "audit",
+        "search",
     ),
 }
-TABLES = ("ablation", "explanations", "audits", "continual")
+TABLES = ("ablation", "explanations", "audits", "continual", "searches")
 LAST = ("summary.md", "report.html", *(f"{name}/manifest.json" for name in TABLES))
 IN_A_JOB = WorkflowSettings(exec_mode=ExecMode.REMOTE)
 
@@ -125,6 +126,7 @@ def test_slurm_profile() -> None:
     lines = text[text.index("# set-resources:") :].splitlines()
     models = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines))["set-resources"]
     shared = ("cams", "saliency_maps", "walk", "feature_walk", "predictions", "segmenter_masks", "explanation", "audit")
+    shared = (*shared, "search")
     shards = {f"{name}_shard" for name in shared}
     assert models == dict.fromkeys(ON_GPU | shards, {"gpu_model": "a100"})
 

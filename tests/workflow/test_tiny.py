@@ -60,6 +60,8 @@ def test_every_artefact_is_there(run: Path) -> None:
         "segmenters/step-1",
         "memories/salient",
         "audits/box",
+        "searches/small",
+        "segmenters/found",
         "scores/cams/p-noc",
         "scores/saliency/c2am-h",
         "scores/saliency-masks/c2am-h",
@@ -80,6 +82,7 @@ def test_every_artefact_is_there(run: Path) -> None:
     assert "minmax-cam" in (scenes / "explanations" / "explanations.md").read_text()
     assert "seg-grad-cam" in (scenes / "audits" / "audits.md").read_text()
     assert "After step-0: " in (scenes / "continual" / "continual.md").read_text()
+    assert "**No verdict**" in (scenes / "searches" / "searches.md").read_text()
     page = (scenes / "report.html").read_text()
     assert page.startswith("<!doctype html>") and "p-noc" in page and page.count("<img ") >= 20
 

@@ -53,3 +53,29 @@ use rule index as continual with:
             category="Results",
         ),
         f"{BASE}/{{folder}}/continual.csv",
+
+
+use rule classifier as search with:
+    input:
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        teacher=stage.reads("teacher"),
+    output:
+        stage.artefact("search"),
+
+
+use rule index as searches with:
+    input:
+        unpack(stage.waits),
+        index=stage.reads("index"),
+        searches=stage.reads("searches"),
+        segmenters=stage.reads("segmenters"),
+        scores=stage.reads("scores"),
+    output:
+        f"{BASE}/{{folder,searches}}/manifest.json",
+        report(
+            f"{BASE}/{{folder}}/searches.md",
+            caption="../report/searches.rst",
+            category="Results",
+        ),
+        f"{BASE}/{{folder}}/searches.csv",

@@ -65,6 +65,7 @@ use rule classifier as segmenter with:
         classifier=stage.reads("classifier"),
         warm_start=stage.reads("warm_start"),
         memory=stage.reads("memory"),
+        architecture_from=stage.reads("architecture_from"),
     output:
         stage.artefact("segmenter"),
 

@@ -14,7 +14,7 @@ from wsss.cli.flags import add_configfile
 from wsss.cli.forecast import Forecast, History, Past, dataset_key, images_key, past
 from wsss.errors import WsssError
 from wsss.provenance.versions import ROOT
-from wsss.settings import AuditSettings, ExplanationSettings, ScenesSettings, Settings
+from wsss.settings import AuditSettings, ExplanationSettings, ScenesSettings, SearchSettings, Settings
 from wsss.steps import COMPARED, STEPS
 from wsss.store.artefact import load
 from wsss.text import count, duration, memory, table, wrapped
@@ -157,9 +157,8 @@ def images_of(chain: Chain, job: Job, settings: Any, history: History) -> int | 
     if splits is None:
         return None
     images = sum(splits[split] for split in splits_of(chain, job, settings))
-    return (
-        min(images, settings.images or images) if isinstance(settings, ExplanationSettings | AuditSettings) else images
-    )
+    some = isinstance(settings, ExplanationSettings | AuditSettings | SearchSettings)
+    return min(images, settings.images or images) if some else images
 
 
 def splits_of(chain: Chain, job: Job, settings: Any) -> tuple[str, ...]:

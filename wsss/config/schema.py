@@ -24,6 +24,7 @@ _MEANING = {
     "explanations": "Explanations of classifiers and segmentation networks, measured; snakemake explain makes them.",
     "memories": "Few images of classes learnt before, compressed for replay; snakemake beyond makes them.",
     "audits": "Attacks on the explanations of one's own networks, measured; snakemake beyond makes them.",
+    "searches": "Small networks that explain as a trained one does, and whether it pays; snakemake beyond makes them.",
 }
 
 

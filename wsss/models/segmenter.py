@@ -50,6 +50,7 @@ class Segmenter(Trainable):
         output_stride: Of the encoder, for architectures that dilate (the two DeepLabs, 8 or 16; PAN, 16 or 32).
         atrous_rates: Dilations of the ASPP (the two DeepLabs).
         pretrained: Fetch the encoder's weights from timm's hub.
+        decoder_channels: As in ``SegmenterSettings``; None: the library's.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Segmenter(Trainable):
         output_stride: int = 16,
         atrous_rates: tuple[int, int, int] = (6, 12, 18),
         pretrained: bool = False,
+        decoder_channels: int | None = None,
     ) -> None:
         super().__init__()
         check_name(backbone)
@@ -73,6 +75,8 @@ class Segmenter(Trainable):
             options |= {"encoder_output_stride": output_stride, "decoder_atrous_rates": atrous_rates}
         elif architecture == "pan":
             options |= {"encoder_output_stride": output_stride}
+        if decoder_channels is not None:
+            options |= decoder_options(architecture, decoder_channels)
         try:
             self.network = ARCHITECTURES[architecture](classes=classes, **options)
         except (ValueError, TypeError, KeyError, RuntimeError, AssertionError) as error:
@@ -100,6 +104,15 @@ class Segmenter(Trainable):
 
     def is_new(self, name: str) -> bool:
         return not name.startswith("network.encoder.")
+
+
+def decoder_options(architecture: str, channels: int) -> dict[str, Any]:
+    """What an architecture of the library calls the channels of its decoder."""
+    if architecture == "fpn":
+        return {"decoder_pyramid_channels": channels, "decoder_segmentation_channels": channels // 2}
+    if architecture == "unet":
+        return {"decoder_channels": tuple(channels // 2**block for block in range(5))}
+    return {"decoder_channels": channels}
 
 
 class Heatmaps(nn.Module):
@@ -131,6 +144,7 @@ def build_segmenter(settings: SegmenterSettings, classes: int) -> Segmenter:
         settings.output_stride,
         settings.atrous_rates,
         settings.pretrained is True,
+        settings.decoder_channels,
     )
     if isinstance(settings.pretrained, str):
         load_encoder(network, settings.pretrained)
@@ -168,6 +182,8 @@ def save_segmenter(
     }
     if steps:
         about["steps"] = [list(step) for step in steps]
+    if settings.decoder_channels is not None:
+        about["decoder_channels"] = settings.decoder_channels
     save_weights(folder / "model.safetensors", network.state_dict(), about)
 
 
@@ -197,6 +213,7 @@ def load_segmenter(folder: Path) -> tuple[Segmenter | Heatmaps, tuple[str, ...]]
         len(about["classes"]) + 1,
         about["output_stride"],
         tuple(about["atrous_rates"]),
+        decoder_channels=about.get("decoder_channels"),
     )
     network.load_state_dict(weights)
     return network, tuple(about["classes"])

@@ -56,7 +56,7 @@ def write_units(
     log_resumed(len(whole), mine)
     if missing:
         for item, unit in begin()(missing):
-            whole[item.id] = _write(folder, item.id, unit)
+            whole[item.id] = write_unit(folder, item.id, unit)
             run.check_stop()
         check_complete(run.out, (item for item in mine if item.id not in whole))
     run.note(images=len(mine))
@@ -79,14 +79,14 @@ class UnitsOnDemand:
         Raises:
             Interrupted: A signal asked to stop; what is made stays.
         """
-        path = _path(self.folder, key)
+        path = unit_path(self.folder, key)
         if path.exists():
             try:
                 return read_unit(path)
             except (OSError, ValueError, KeyError) as error:
                 log.warning(f"{path.name} is made again: {error}")
         unit = make()
-        _write(self.folder, key, unit)
+        write_unit(self.folder, key, unit)
         self.run.check_stop()
         return unit
 
@@ -99,13 +99,14 @@ def read_unit(path: Path, arrays: bool = True) -> Unit:
         return Unit(json.loads(file["told"][()].tobytes().decode("utf-8")), found)
 
 
-def _path(folder: Path, id: str) -> Path:
-    """Ids may hold slashes, and be longer than a name may be."""
+def unit_path(folder: Path, id: str) -> Path:
+    """The file of a unit; ids may hold slashes, and be longer than a name may be."""
     return folder / f"{hashlib.sha256(id.encode()).hexdigest()[:32]}.h5"
 
 
-def _write(folder: Path, id: str, unit: Unit) -> Path:
-    path = _path(folder, id)
+def write_unit(folder: Path, id: str, unit: Unit) -> Path:
+    """Write a unit, atomically; returns its file."""
+    path = unit_path(folder, id)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("told", data=np.frombuffer(json.dumps(unit.told).encode("utf-8"), np.uint8))
         group = file.create_group("arrays")
@@ -118,7 +119,7 @@ def _whole(folder: Path, items: Iterable[Item]) -> dict[str, Path]:
     """Id to file of the units that are there and can be read; damaged ones are made again."""
     found = {}
     for item in items:
-        path = _path(folder, item.id)
+        path = unit_path(folder, item.id)
         if not path.exists():
             continue
         try:

@@ -20,7 +20,7 @@ from typing import Any
 from wsss.provenance.dataset_files import tables, trees
 from wsss.provenance.files import corrections_content, file_content, tree_content
 from wsss.provenance.versions import ROOT, versions
-from wsss.settings import DatasetSettings, Settings
+from wsss.settings import DatasetSettings, SearchSettings, Settings
 from wsss.steps import STEPS, TABLES
 from wsss.system.packaged_weights import PACKAGED, packaged_file
 
@@ -76,6 +76,9 @@ def files_of(settings: Any, seed: int) -> str | None:
     named = []
     if getattr(settings, "source", None) == "regions":
         named = [tree_content(settings.regions.replace("{seed}", str(seed)))]
+    if isinstance(settings, SearchSettings):
+        given = sorted((name, weights) for name, weights in settings.space.backbone.items() if isinstance(weights, str))
+        named = [file_content(str(packaged_file(name)) if w == PACKAGED else w) for name, w in given]
     if getattr(settings, "source", None) == "external":
         path = settings.path.replace("{seed}", str(seed))
         shards = sorted(Path(path).glob("*.h5"))

@@ -85,7 +85,7 @@ def declaring(stage: str, settings: Any) -> dict[str, str]:
         found["objective tagged-segmentation"] = _file("wsss.objectives.tagged_segmentation")
     if type(settings).__module__.startswith("wsss.settings.own."):
         found[f"settings of {objective}"] = _file(type(settings).__module__)
-    explains = stage in ("explanation", "audit") or stage == "memory" and settings.explains
+    explains = stage in ("explanation", "audit", "search") or stage == "memory" and settings.explains
     if explains or stage == "cams" and getattr(settings, "explainer", "cam") != "cam":
         for module in explained_by(settings.explainer, settings.explainer_options):
             found[f"explainer {module.rpartition('.')[2].replace('_', '-')}"] = _file(module)

@@ -101,7 +101,7 @@ def supervision(artefact: Path) -> list[str]:
         elif manifest.get("untagged_left_out"):
             supplied[CHOICE] = None
         taken = settings.get("warm_start") or settings.get("supervision") == "classifier"
-        weights = None if taken else settings.get("pretrained")
+        weights = None if taken else (manifest.get("found") or settings).get("pretrained")
         if weights in (True, PACKAGED):
             supplied["ImageNet"] = None
         elif isinstance(weights, str):

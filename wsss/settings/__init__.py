@@ -84,7 +84,9 @@ from wsss.settings.saliency import (
     SaliencyNetSettings,
     SaliencySettings,
 )
+from wsss.settings.searches import FITNESS, SearchBudget, SearchSettings, SearchSpace
 from wsss.settings.segmenters import (
+    OF_SEARCH,
     ContinualSettings,
     CoTrainingSettings,
     EarlyLearningSettings,
@@ -130,6 +132,7 @@ __all__ = [
     "ExplanationSettings",
     "ExternalCamsSettings",
     "ExternalMasksSettings",
+    "FITNESS",
     "FeatureWalkSettings",
     "FolderSettings",
     "Fraction",
@@ -146,6 +149,7 @@ __all__ = [
     "Neutral",
     "NonNegative",
     "Number",
+    "OF_SEARCH",
     "OcCseSettings",
     "PNocSettings",
     "POcSettings",
@@ -164,6 +168,9 @@ __all__ = [
     "Scales",
     "ScatteredSettings",
     "ScenesSettings",
+    "SearchBudget",
+    "SearchSettings",
+    "SearchSpace",
     "SegmentationSettings",
     "Segmenter",
     "SegmenterMasksSettings",
@@ -199,6 +206,7 @@ KINDS: dict[str, Any] = {
     "explanations": ExplanationSettings,
     "memories": MemorySettings,
     "audits": AuditSettings,
+    "searches": SearchSettings,
 }
 """Blocks of named recipes in the order of the chain, and what reads each."""
 

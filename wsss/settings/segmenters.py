@@ -23,6 +23,17 @@ from wsss.settings.masks import Crf, InferenceSettings
 from wsss.settings.memories import ClassNames
 from wsss.settings.training import Ramp, TrainingSettings
 
+Architecture = Literal["deeplabv3plus", "deeplabv3", "unet", "fpn", "pan", "upernet"]
+OF_SEARCH = ("architecture", "backbone", "pretrained", "output_stride", "atrous_rates", "decoder_channels")
+"""What a search decides in place of a recipe."""
+
+
+def unfit_channels(architecture: str, channels: int | None) -> str | None:
+    """Why an architecture cannot have so many channels in its decoder; None where it can."""
+    if architecture == "fpn" and channels is not None and channels % 64:
+        return f"fpn normalises its channels in groups: {channels} must be a multiple of 64"
+    return None
+
 
 class PredictSettings(InferenceSettings, ScatteredSettings):
     """How a trained segmentation network is applied."""
@@ -49,13 +60,24 @@ class SegmenterSettings(TrainingSettings):
     gt_masks: Count | Literal["all"] = "all"
     """From how many with ``supervision: masks``: that many training images, chosen by the seed and evenly over the
     tagged classes, are all that it sees. ``objective: guided`` with the same number has the same ones."""
-    architecture: Literal["deeplabv3plus", "deeplabv3", "unet", "fpn", "pan", "upernet"] = "deeplabv3plus"
+    architecture: Architecture = "deeplabv3plus"
     """Architecture of segmentation-models-pytorch."""
     output_stride: Literal[8, 16, 32] = 16
     """Input pixels per cell of the encoder's deepest map, for the two DeepLabs (8 or 16) and PAN (16 or 32), which
     dilate; the others take no notice of it."""
     atrous_rates: tuple[Count, Count, Count] = (6, 12, 18)
     """Dilations of the ASPP, for the two DeepLabs."""
+    decoder_channels: Annotated[Annotated[int, Field(ge=16, multiple_of=16)] | None, Neutral(None)] = None
+    """Channels of the decoder: of the ASPP, of the pyramid (with half as many behind it), or of the first block of a
+    U-Net, halved in each further one. A multiple of 16, for FPN of 64; null: 256, for PAN 32."""
+    architecture_from: Annotated[Annotated[str, Ref("searches")] | None, Neutral(None)] = None
+    """A search that says architecture, backbone and its weights, output_stride, atrous_rates and decoder_channels in
+    place of this recipe."""
+    rank: Annotated[
+        Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^sample-([0-9]|1[01])$")], Neutral(0)
+    ] = 0  # fmt: skip
+    """Which of its networks: 0 is the best, 1 the next; ``sample-0`` to ``sample-11``: at even distances from the best
+    to the worst, to see whether better ones are better."""
     lr: Positive = 0.007
     weight_decay: NonNegative = 4e-5
     accumulate_mode: Literal["sum", "mean"] = "mean"
@@ -79,6 +101,14 @@ class SegmenterSettings(TrainingSettings):
             )
         if self.supervision == "masks" and self.masks is not None:
             raise ValueError("'supervision: masks' learns from the ground-truth masks; leave 'masks' out")
+        if (problem := unfit_channels(self.architecture, self.decoder_channels)) is not None:
+            raise ValueError(f"decoder_channels: {problem}")
+        if self.supervision == "classifier" and self.architecture_from is not None:
+            raise ValueError("'supervision: classifier' trains nothing; leave 'architecture_from' out")
+        if self.objective == "continual" and self.architecture_from is not None:
+            raise ValueError("steps of learning go on from one network; leave 'architecture_from' out")
+        if self.architecture_from is None and self.rank != 0:
+            raise ValueError("'rank' has no effect without 'architecture_from'; set it, or leave it out")
         if self.supervision == "pseudo" and self.gt_masks != "all":
             raise ValueError("'gt_masks' has no effect on pseudo-labels; set 'supervision: masks', or leave it out")
         return self

@@ -23,6 +23,7 @@ from wsss.refine.soft_targets import LEVELS, soft_levels
 from wsss.runtime.run import Run
 from wsss.settings import ContinualSettings, SegmentationSettings, SegmenterSettings
 from wsss.store.exemplars import Exemplars
+from wsss.store.found import recipe_of
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.system.log import log
@@ -67,9 +68,10 @@ def make(run: Run) -> None:
 
     Raises:
         WsssError: A training image has no mask, or no probabilities where the recipe learns from them, or there are
-            fewer masks than the recipe asks for; a classifier that is no guided one, or has other classes.
+            fewer masks than the recipe asks for; a classifier that is no guided one, or has other classes; a search
+            that was not given, or that has fewer networks than ``rank``.
     """
-    settings: SegmenterSettings = run.settings
+    settings = decided(run)
     index = Index.load(run.inputs["index"])
     if isinstance(settings, SegmentationSettings) and settings.supervision == "classifier":
         if not run.world.rank:
@@ -117,7 +119,7 @@ def make(run: Run) -> None:
     tagged = isinstance(settings, SegmentationSettings) and settings.tags
     goal: Callable[..., Objective] = TaggedSegmentation if tagged else find(settings.objective)
     objective = goal(settings, classes)
-    network = objective.kept(train(run, objective, items, classes, device, mask_of, chances, soft_of=soft_of))
+    network = objective.kept(train(run, objective, items, classes, device, mask_of, chances, soft_of, settings))
     if run.world.rank:
         return
     save_segmenter(run.out, network, settings, index.classes)
@@ -206,6 +208,20 @@ class Reliability:
             return np.full((1, 1, 1), FULL, np.uint8)
         reliable = self.memory[item.id.removeprefix(REPLAYED)].reliable()
         return np.where(reliable, FULL, self.outside).astype(np.uint8)[None]
+
+
+def decided(run: Run) -> SegmenterSettings:
+    """The recipe of a run, with what a search decides in its place; the manifest says what that was."""
+    settings: SegmenterSettings = run.settings
+    if settings.architecture_from is None:
+        return settings
+    if "architecture_from" not in run.inputs:
+        raise WsssError(
+            f"--architecture-from: the recipe refers to {settings.architecture_from!r}; give the folder of that search"
+        )
+    found = recipe_of(run.inputs["architecture_from"], settings.rank)
+    run.note(found=found)
+    return settings.model_copy(update=found)
 
 
 def take_heatmaps(run: Run, index: Index) -> None:

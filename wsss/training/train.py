@@ -16,7 +16,7 @@ from wsss.errors import WsssError
 from wsss.models.backbone import hub_weights
 from wsss.objectives.base import Objective
 from wsss.runtime.run import Run
-from wsss.settings import Settings
+from wsss.settings import NetworkSettings, Settings
 from wsss.store.weights import load_weights
 from wsss.system.log import log
 from wsss.training.engine import Trainer
@@ -73,19 +73,21 @@ def train(
     mask_of: Callable[[Item], Path | np.ndarray] | None = None,
     chances: np.ndarray | None = None,
     soft_of: Callable[[Item], np.ndarray] | None = None,
+    network: NetworkSettings | None = None,
 ) -> Any:
     """Train an objective's networks on ``items`` and return its product in eval mode, whatever the stage.
 
     With several processes all train it and all have it; what comes of it is for the first one to write.
 
-    ``mask_of`` and ``soft_of`` are as for ``TrainingViews``, ``chances`` as for ``Order``.
+    ``mask_of`` and ``soft_of`` are as for ``TrainingViews``, ``chances`` as for ``Order``; ``network`` says where the
+    weights came from if that is not the recipe.
 
     A checkpoint is resumed only if it is of the artefact that is to be made: of the same identity, that is.
     """
     views = TrainingViews(items, classes, run.settings, run.args.seed, mask_of, soft_of)
     trainer = Trainer(objective, views, run.settings, run, device, chances)
     if run.world.rank == 0:
-        if run.settings.pretrained is True and "warm_start" not in run.inputs:
+        if (network or run.settings).pretrained is True and "warm_start" not in run.inputs:
             run.record(hub_weights=hub_weights(objective.networks[objective.product]))
         where = f"{device} in {trainer.precision.name}"
         spread = f" by {trainer.ranks} processes" if trainer.ranks > 1 else ""

@@ -28,7 +28,7 @@ LAST = {
     "all": ("summary", "report"),
     "ablation": ("ablation_table",),
     "explain": ("explanations",),
-    "beyond": ("audits", "continual"),
+    "beyond": ("audits", "continual", "searches"),
 }
 """Target -> the rules that end it; of those that compare recipes (``COMPARED``), the ones that have some."""
 
@@ -193,6 +193,10 @@ class Chain:
         """What a table shows: names of its inputs, and the folders of each."""
         if (kind := COMPARED.get(job.rule)) is not None:
             found = {kind: [f"{run}/{kind}/{name}" for run, name in self._every(kind, [job.dataset])]}
+            if kind == "searches":
+                judged = self._judged_by_searches(job.dataset)
+                found["segmenters"] = [f"{run}/segmenters/{name}" for run, name in judged]
+                found["scores"] = [f"{run}/scores/segmenters/{name}" for run, name in judged]
             return {**self._steps_learnt(job.dataset), **found} if job.rule == "continual" else found
         if job.rule == "ablation_table":
             pairs = self.study.recipes if isinstance(self.study, Study) else ()
@@ -209,6 +213,16 @@ class Chain:
             if isinstance(self.config.recipes["segmenters"][name], ContinualSettings)
         ]
         return {folder: [f"{run}/{folder}/{name}" for run, name in every] for folder in ("segmenters", "predictions")}
+
+    def _judged_by_searches(self, dataset: str) -> list[tuple[str, str]]:
+        """The segmentation networks that show what searches are worth: their teachers, and what they found."""
+        recipes = self.own.recipes
+        teachers = {search.teacher for search in recipes["searches"].values()}
+        return [
+            (run, name)
+            for run, name in self._every("segmenters", [dataset])
+            if name in teachers or recipes["segmenters"][name].architecture_from is not None
+        ]
 
     # --- how a job is called --------------------------------------------------------------------------------------
 

@@ -79,6 +79,9 @@ NEEDS: dict[str, Need] = {
     # About seven passes a step, 100 steps and three sizes: 2,100 passes an image, and again as many with a detector.
     # 24 photos of 224 pixels take 1.5 hours on two cores (DeepLabV3+ on MobileNetV2).
     "audit": Need(*_INFERENCE, 720, gpu=True),
+    # A network takes about 2 minutes on two cores (60 steps of 16 photos, 96 maps of 224 pixels): 32 that are bred and
+    # as many drawn at random take 2 hours, should they all differ.
+    "search": Need(*_INFERENCE, 720, gpu=True),
     "walk": Need(*_INFERENCE, 480, gpu=True),
     "feature_walk": Need(*_INFERENCE, 480, gpu=True),
     # A dense CRF takes 0.13 s of a core for a photo, labels with two readings 0.25. COCO's 80,000 photos have four
@@ -105,6 +108,7 @@ NEEDS: dict[str, Need] = {
     "audits": Need(2000, 0, 30, cores=1, resumes=False),
     # Reads each predicted mask of the validation images once: 10 ms, most of it for distances from contours.
     "continual": Need(2000, 0, 120, cores=1, resumes=False),
+    "searches": Need(2000, 0, 30, cores=1, resumes=False),
 }
 """Rule -> what its jobs ask for."""
 # 0.4 GB; copying is a matter of seconds, but what a job left undone is made here.

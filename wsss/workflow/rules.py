@@ -246,6 +246,7 @@ TITLES = {
     "explanation": "Explaining",
     "memory": "Memory of exemplars",
     "audit": "Auditing explanations",
+    "search": "Searching for networks by their explanations",
     "scores": "Scoring",
     "summary": "Summary",
     "report": "Report",
@@ -253,6 +254,7 @@ TITLES = {
     "explanations": "Tables of the explanations",
     "continual": "Tables of the steps of learning",
     "audits": "Tables of the audits",
+    "searches": "Tables of the searches",
 }
 """Rule -> what Snakemake says when one of its jobs begins."""
 
