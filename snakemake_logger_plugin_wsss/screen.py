@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
-TARGETS = ("all", "ablation", "explain", "beyond")
+TARGETS = ("default", "all", "ablation", "explain", "beyond")
 """Jobs of Snakemake that make nothing themselves; others of their kind begin with ``all_``."""
 TAIL = 12
 """Lines of the log of a job that failed."""

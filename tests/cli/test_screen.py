@@ -34,7 +34,7 @@ class Clock:
         return self.time
 
 
-STATS = {"index": 1, "classifier": 1, "cams": 1, "all": 1, "total": 4}
+STATS = {"index": 1, "classifier": 1, "cams": 1, "default": 1, "total": 4}
 INDEX, NET = "results/photos/index", "results/photos/s0/classifiers/a"
 
 
@@ -64,7 +64,7 @@ def test_a_line_per_job(screen: Screen, clock: Clock) -> None:
     do(screen, clock, 3, "index (photos)", INDEX)
     do(screen, clock, 2, "classifier a (photos, seed 0)", NET, 240)
     do(screen, clock, 1, "CAMs a (photos, seed 0)", "results/photos/s0/cams/a", 5400)
-    do(screen, clock, 0, "all", "")
+    do(screen, clock, 0, "default", "")
     screen.planned(STATS)  # Snakemake tells the table again at the end of a dry run
     screen.close()
     assert lines(screen) == [

@@ -44,8 +44,10 @@ class Results:
         (scores / "scores.json").write_text(json.dumps(content))
         artefact = {"path": f"../../../{place}/{name}", "content": "0"}
         write_manifest(scores, {"stage": "scores", "settings": {}, "seed": seed, "inputs": {"artefact": artefact}})
-        number = len(self.inputs) - 1
-        self.inputs[f"scores.{number}"] = {"path": scores.relative_to(self.base).as_posix(), "content": "0"}
+        self.inputs[f"scores s{seed}/{kind}/{name}"] = {
+            "path": scores.relative_to(self.base).as_posix(),
+            "content": "0",
+        }
 
     def finish(self, *pictures: tuple[str, str, str, str, str, float]) -> None:
         (self.base / "report").mkdir()
@@ -104,6 +106,16 @@ def test_without_ground_truth(results: Results) -> None:
     results.finish(("cat", "surest", "bad", "val", "probability", 0.9))
     said = "\n".join(results.lines())
     assert "walk; no ground-truth masks to measure it by" in said and "mAP 80.0 %" in said and "best photo" not in said
+
+
+def test_classifiers_alone(results: Results) -> None:
+    results.add("classifiers", "vanilla", 0.8)
+    results.add("classifiers", "better", 0.9)
+    results.finish()
+    assert results.lines() == [
+        "  tags    mAP 90.0 % (better, 12 validation photos)",
+        "  report  results/photos/report.html",
+    ]
 
 
 def test_what_cannot_be_told_is_no_failure(results: Results, capsys) -> None:

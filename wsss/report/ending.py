@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wsss.data.index import Index
 from wsss.errors import WsssError
-from wsss.report.headline import figure, final, last_split, recipes
+from wsss.report.headline import figure, final, last_split, mean_figure, recipes
 from wsss.report.provenance import Scored, lineage, read_scored
 from wsss.steps import SCORED
 from wsss.store.artefact import load
@@ -23,7 +23,7 @@ NAMES = {"segmenters": "network", "masks": "pseudo-labels", "cams": "CAMs", "cla
 
 
 def ending(base: Path) -> Iterator[str]:
-    """Lines about the leading result of a dataset.
+    """Lines about the leading result of a dataset: the report's, or its best classifier where nothing else was made.
 
     Args:
         base: Its folder of results, with a finished summary.
@@ -32,13 +32,16 @@ def ending(base: Path) -> Iterator[str]:
         WsssError: There is none, or something that it names is gone.
     """
     made = load(base)
-    scored = [read_scored(folder) for name, folder in made.inputs.items() if name.partition(".")[0] == "scores"]
-    leading = final(scored)
+    scored = [read_scored(folder) for name, folder in made.inputs.items() if name.startswith("scores ")]
+    leading = final(scored) or max(
+        recipes(scored, "classifiers").values(), key=lambda g: mean_figure(g) or 0, default=[]
+    )
     if not leading:
         return
-    index = Index.load(made.inputs["index"])
     facts = dict(_numbers(scored, leading))
-    facts |= dict(_photos(base / "report" / "pictures.csv", index, leading))
+    if leading[0].kind != "classifiers":
+        index = Index.load(made.inputs["index"])
+        facts |= dict(_photos(base / "report" / "pictures.csv", index, leading))
     report = base / "report.html"
     facts["report"] = nice(report if report.is_file() else base / "summary.md")
     if leading[0].kind == "segmenters":
