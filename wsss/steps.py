@@ -32,6 +32,7 @@ class Step:
 STEPS: dict[str, Step] = {
     "classifier": Step("classifiers", "classifiers"),
     "cams": Step("cams", "cams", ("classifier",)),
+    "text_cams": Step("cams", "cams", ("text",)),
     "walk": Step("cams", "cams", ("walk",)),
     "feature_walk": Step("cams", "cams", ("feature-walk",)),
     "ensemble": Step("cams", "cams", ("ensemble",)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ SMALL = {
     **{"optimizer": "adamw", "lr": 1e-3, "epochs": 2, "batch_size": 4},
 }
 INDEX, RUN, ELSEWHERE = "results/scenes/index", "results/scenes/s0", "elsewhere"
+CLIP = f"{ELSEWHERE}/clip"
 CRF = {"preset": "labels", "iterations": 2}
 EPOCH, COARSE, PLAIN = {"epochs": 1}, {"scales": [1.0]}, {"crf": None}
 """Settings of others that lie in the same folder."""
@@ -137,6 +139,9 @@ def jobs() -> list[Job]:
     alike = {"source": "feature-walk", "cams": "p-noc", "backbone": "resnet10t", "pretrained": False, "steps": 8}
     alike |= {"output_stride": 16, "grid_stride": 4, "warm_start": "vanilla"}
     add("feature_walk", f"{RUN}/cams/alike", alike, "--cams", second, "--warm-start", vanilla)
+    if find_spec("open_clip") is not None:
+        words = {"source": "text", "model": f"local-dir:{CLIP}", "weights": f"{CLIP}/clip.safetensors"}
+        add("text_cams", f"{RUN}/cams/words", {**words, "background": ["sky"], "too_near": 1.0})
     together = {"source": "ensemble", "members": ["vanilla", "p-noc"]}
     add("ensemble", f"{RUN}/cams/both", together, "--members", first, second, threads=2)
     taken = {"source": "external", "path": f"{ELSEWHERE}/maps"}
@@ -210,13 +215,18 @@ def jobs() -> list[Job]:
 def check_complete(chain: list[Job]) -> None:
     """Every program of ``stages/`` is in the chain: a new stage is killed like the others, or this says so."""
     programs = {path.stem for path in (ROOT / "stages").glob("*.py") if not path.name.startswith("_")}
-    lacking = programs - {job.stage for job in chain}
+    lacking = programs - {job.stage for job in chain} - ({"text_cams"} if find_spec("open_clip") is None else set())
     if lacking:
         raise SystemExit(f"tests/chaos/checkout.py has no job for {', '.join(sorted(lacking))}: add one to jobs()")
 
 
 def bring_in(checkout: Path, job: Job) -> None:
     """Put what was made elsewhere where the next job reads it: copies of what the chain has made."""
+    if job.stage == "text_cams":
+        from tests.tiny_clip import write_clip  # which loads torch
+
+        write_clip(checkout / CLIP)
+        return
     masks = f"{RUN}/masks/vanilla/masks"  # labels may be regions, too
     source = {"external_cams": f"{RUN}/cams/vanilla", "external_masks": masks, "regions": masks}.get(job.stage)
     if source is None:

@@ -354,7 +354,7 @@ def test_the_command_reads_as_what_made_it(results, wsss, monkeypatch) -> None:
         assert {n: Path(p).resolve() for n, p in stage._open_inputs(args).items()} == made.inputs
         assert (args.seed, args.out.resolve()) == (made.manifest["seed"], made.folder)
         assert getattr(args, "kind", job.kind) == job.kind
-    elsewhere = {"external_cams", "external_masks", "regions", "explanation", "audit"}
+    elsewhere = {"external_cams", "external_masks", "regions", "text_cams", "explanation", "audit"}
     assert {"index", "scores", *STEPS} - rules == elsewhere, "not in tiny.yaml"
 
 

@@ -10,6 +10,7 @@ import csv
 import json
 import zlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from scipy.io import savemat
 
 from tests.golden.cases import BY_HAND
 from tests.golden.networks import networks_by_hand
+from tests.tiny_clip import write_clip
 from wsss.data.images import read_mask
 from wsss.data.index import Index, Item
 from wsss.data.kinds.voc import CLASSES
@@ -223,6 +225,8 @@ def furnish(index: Index) -> None:
         masks_elsewhere(items, name, shift)
     corrections(items)
     regions_elsewhere(items)
+    if find_spec("open_clip") is not None:
+        write_clip(ELSEWHERE / "clip", lambda name, shape: noise(shape, name))
     folder(items, index.classes)
     voc(items)
     coco(items, index.classes)

@@ -47,6 +47,8 @@ ALIKE = {
 }
 OTHERWISE = {"stages": [2, 8, 16], "grid_stride": 8, "flip": True, "normalise": "class", "temperature": 0.3}
 WARM = {"warm_start": "classifier"}
+CLIP = {"source": "text", "model": "local-dir:elsewhere/clip", "weights": "elsewhere/clip/clip.safetensors"}
+CLIP |= {"too_near": 1.0, "background": ["sky", "sea"]}
 SCORES = ("scores.cams-a", "scores.cams-b")
 
 CASES = [
@@ -61,6 +63,10 @@ CASES = [
         {"classifier": "by-hand", "scales": [1.0], "explainer": "external:captum:LayerGradCam", **VAL},
         {"classifier": "classifier"},
         needs="captum",
+    ),
+    *(
+        Case("text_cams", method, {**CLIP, "method": method, "short_side": 64, **VAL}, needs="open_clip", within=2e-3)
+        for method in ("grad-cam", "maskclip", "clearclip", "sclip", "naclip")
     ),
     Case("walk", "image", WALK, {"cams": "external_cams.a", "affinity": "affinity.edges"}),
     Case(

@@ -22,6 +22,7 @@ cams:
   plain: {classifier: vanilla}
   p-noc: {classifier: p-noc}
   heat: {classifier: guided}
+  words: {source: text}
   walk: {source: walk, cams: p-noc, affinity: edges}
   longer: {source: walk, cams: plain, affinity: other}
   alike: {source: feature-walk, cams: walk, warm_start: vanilla}

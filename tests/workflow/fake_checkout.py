@@ -10,6 +10,7 @@ FILES = {
     "index": ["index.csv", "classes.txt", "report.json"],
     "classifier": ["model.safetensors", "metrics.jsonl", "predictions.csv"],
     "cams": ["shard-00000-of-00001.h5"],
+    "text_cams": ["shard-00000-of-00001.h5"],
     "walk": ["shard-00000-of-00001.h5"],
     "feature_walk": ["shard-00000-of-00001.h5"],
     "ensemble": ["shard-00000-of-00001.h5", "agreement.csv"],

@@ -47,6 +47,32 @@ def test_dry_run_plans_the_published_chain(name: str, mock: Any, tmp_path: Path)
     assert {job.format(d=name) for job in CHAIN} <= plan
 
 
+@pytest.mark.parametrize(
+    ("name", "dataset", "learnt", "mock"),
+    [
+        ("voc12-clip", "voc12", "clip", voc),
+        ("coco14-clip", "coco14", "clip", coco),
+        ("folder-clip", "photos", "best", None),
+    ],
+)
+def test_dry_run_plans_clip_without_a_classifier(
+    name: str, dataset: str, learnt: str, mock: Any, tmp_path: Path
+) -> None:
+    checkout = Checkout.build(tmp_path / "checkout", {})
+    if mock is not None:
+        mock(checkout.folder)
+    plan = checkout.plan(config=f"workflow/presets/{name}.yaml")
+    chain = {f"index {dataset}", "text_cams clip", "text_cams dense", "ensemble both", "masks clip"}
+    assert chain | {f"segmenter {learnt}", f"predictions {learnt}", f"report {dataset}"} <= plan
+    assert not [job for job in plan if job.startswith("classifier ")]
+
+
+def test_the_words_of_clip_es() -> None:
+    cams = preset("voc12-clip").recipes["cams"]["clip"]
+    assert cams.synonyms["person"] == ("person with clothes", "people", "human") and len(cams.background_words) == 25
+    assert not {"keyboard", "sign"} & set(preset("coco14-clip").recipes["cams"]["clip"].background_words)
+
+
 def preset(name: str) -> Config:
     return load(read_yaml(ROOT / "workflow" / "presets" / f"{name}.yaml"))
 

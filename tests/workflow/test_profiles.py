@@ -25,6 +25,7 @@ ON_GPU = {
         "saliency",
         "saliency_maps",
         "affinity",
+        "text_cams",
         "walk",
         "feature_walk",
         "segmenter",
@@ -46,6 +47,7 @@ def jobs_of(folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "", **giv
     monkeypatch.chdir(folder)
     recipes = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
     recipes["cams"]["theirs"] = {"source": "external", "path": "maps.h5"}
+    recipes["cams"]["words"] = {"source": "text"}
     recipes["masks"]["snapped"] = {"source": "regions", "masks": "p-noc", "regions": "sam"}
     recipes["masks"]["theirs"] = {"source": "external", "path": "masks"}
     (folder / "all.yaml").write_text(yaml.safe_dump(recipes) + more)
@@ -125,8 +127,18 @@ def test_slurm_profile() -> None:
     # what a site may uncomment names every rule that wants a GPU
     lines = text[text.index("# set-resources:") :].splitlines()
     models = yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines))["set-resources"]
-    shared = ("cams", "saliency_maps", "walk", "feature_walk", "predictions", "segmenter_masks", "explanation", "audit")
-    shared = (*shared, "search")
+    shared = (
+        "cams",
+        "text_cams",
+        "saliency_maps",
+        "walk",
+        "feature_walk",
+        "predictions",
+        "segmenter_masks",
+        "explanation",
+        "audit",
+        "search",
+    )
     shards = {f"{name}_shard" for name in shared}
     assert models == dict.fromkeys(ON_GPU | shards, {"gpu_model": "a100"})
 

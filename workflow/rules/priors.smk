@@ -42,6 +42,14 @@ use rule classifier as cams with:
         stage.artefact("cams"),
 
 
+use rule classifier as text_cams with:
+    input:
+        unpack(stage.waits),
+        index=stage.reads("index"),
+    output:
+        stage.artefact("text_cams"),
+
+
 use rule classifier as ensemble with:
     input:
         unpack(stage.waits),

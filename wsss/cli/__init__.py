@@ -23,6 +23,7 @@ Segmentation masks from image tags: from a folder of photos and a table of tags 
 
     wsss init photos                     look at a folder of photos, write config.yaml for it
     wsss check                           everything that is wrong with photos and tags
+    wsss fetch                           weights that the configuration names (CLIP), for stages without a network
     wsss run                             train, make masks, score: whatever is missing or out of date
     wsss predict results/photos/s0/segmenters/agree other-photos --out masks
                                          masks of photos that have no tags
@@ -45,6 +46,7 @@ Colours and progress bars show on a terminal only; NO_COLOR=1 turns colours off.
 COMMANDS = {
     "init": "look at a folder of photos, write a configuration for it",
     "check": "everything that is wrong with photos and tags",
+    "fetch": "weights that a configuration names, for stages without a network",
     "run": "make what is missing or out of date",
     "accept": "take finished results as they are",
     "adopt": "take in an artefact made elsewhere",

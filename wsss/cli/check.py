@@ -17,10 +17,13 @@ from typing import Any
 from wsss.cli.colours import paint
 from wsss.cli.flags import add_configfile, positive
 from wsss.config.loader import Config
+from wsss.data.index import SPLITS, Index
 from wsss.data.validate import Collected
 from wsss.errors import WsssError
-from wsss.settings import DatasetSettings, ScenesSettings
+from wsss.settings import DatasetSettings, ScenesSettings, TextCamsSettings
+from wsss.settings.text import is_file
 from wsss.stages.index import build_index
+from wsss.store.weights_cache import cached
 from wsss.system.packaged_weights import PACKAGED
 from wsss.text import count, listed, nearest, nice, table, wrapped
 from wsss.workflow.chain import Chain
@@ -31,6 +34,7 @@ file, its id and how to fix it. The run does the same first; this trains nothing
 EXAMPLES = """\
 examples:
   wsss check
+  wsss check --zero-shot                          does CLIP know the classes by their words?
   wsss check --configfile my.yaml
 
 exit code 0: a run would go on from here; 2: it would stop."""
@@ -43,11 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="files looked at side by side (default: all cores)"
     )
+    parser.add_argument(
+        "--zero-shot", action="store_true",
+        help="also compare the tags with what CLIP makes of the photos by the classes' words (a recipe of 'source: "
+        "text', or its defaults)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--images", type=positive, default=200, metavar="N", help="photos for --zero-shot, evenly spread (default 200)"
+    )
 
 
 FAILED = 2
 FEW = 10
 """Training photos of a class below which it is pointed out."""
+WEAK = 0.5
+"""Average precision of a class's word below which it is pointed out."""
 PATIENCE = 500
 """From so many photos on it is said that opening them takes a while."""
 SHOWN = 50
@@ -66,15 +80,22 @@ def check(args: argparse.Namespace) -> int:
     for name in names:
         if name not in config.recipes["datasets"]:
             raise WsssError(f"{chain.title} has no dataset {name!r}{nearest(name, config.recipes['datasets'])}")
-    sound = [_dataset(name, config.recipes["datasets"][name], chain.title, args) for name in names]
+    recipe = next((one for one in config.recipes["cams"].values() if isinstance(one, TextCamsSettings)), None)
+    asked = (recipe or TextCamsSettings()) if args.zero_shot else None
+    sound = [_dataset(name, config.recipes["datasets"][name], chain.title, args, asked) for name in names]
     absent = list(absent_files(config))
     for path, where in absent:
         text = f"{path}: there is no such file or folder, but {where} name it; fix the path"
         print("\n".join(wrapped(text, paint("missing file  ", "red"), " " * 14)))
+    for problem in dict.fromkeys(unfetched(config)):
+        print("\n".join(wrapped(problem, paint("not fetched  ", "red"), " " * 13)))
+        absent.append((problem, ""))
     return 0 if all(sound) and not absent else FAILED
 
 
-def _dataset(name: str, settings: Any, title: str, args: argparse.Namespace) -> bool:
+def _dataset(
+    name: str, settings: Any, title: str, args: argparse.Namespace, asked: TextCamsSettings | None = None
+) -> bool:
     print(paint(f"{name} ({title})", "bold"))
     if isinstance(settings, ScenesSettings):
         print(
@@ -92,6 +113,8 @@ def _dataset(name: str, settings: Any, title: str, args: argparse.Namespace) -> 
             build_index(settings, name, scratch, args.threads)
             report = json.loads((scratch / "report.json").read_text("utf-8"))
             problems, notes, whole = report["problems"], report["notes"], True
+            if asked is not None:
+                print("\n".join(_zero_shot(Index.load(scratch), asked, args)))
         except WsssError:
             problems = json.loads((scratch / "problems.json").read_text("utf-8"))
             notes, whole = collected.notes, False
@@ -99,6 +122,42 @@ def _dataset(name: str, settings: Any, title: str, args: argparse.Namespace) -> 
         shutil.rmtree(scratch, ignore_errors=True)
     print("\n".join([*_problems(problems), *_ending(name, settings, problems, notes, whole), ""]))
     return whole
+
+
+def _zero_shot(index: Index, asked: TextCamsSettings, args: argparse.Namespace) -> Iterator[str]:
+    """How well CLIP knows the classes, by their words."""
+    from wsss.interfaces.zero_shot import zero_shot
+
+    tagged = [item for split in SPLITS for item in index.labelled(split)]
+    items = (
+        [tagged[n * len(tagged) // args.images] for n in range(args.images)] if len(tagged) > args.images else tagged
+    )
+    if not items:
+        yield "No photo has a tag, so there is nothing to compare CLIP with."
+        return
+    found = zero_shot(items, index.classes, asked, "auto", args.threads or os.cpu_count() or 1)
+    rows = [
+        [f"  {one.name}", str(one.images), f"{100 * one.precision:.0f}" if one.images else "-",
+         f"{100 * one.chance:.0f}", "hardly known by this word" if one.images and one.precision < WEAK else ""]
+        for one in found
+    ]  # fmt: skip
+    yield ""
+    yield f"  CLIP ({asked.model}, {asked.weights}) on {count(len(items), 'tagged photo')}, average precision in %"
+    yield from table(["  class", "photos", "by its word", "by chance", ""], rows, right=(1, 2, 3))
+    if any(row[-1] for row in rows):
+        cure = "give such classes other words ('synonyms'), or train a classifier on the tags: docs/how/foundation.md"
+        yield from wrapped(cure, "  -> ", "     ")
+    yield ""
+
+
+def unfetched(config: Config) -> Iterator[str]:
+    """What to do for recipes of CLIP whose weights were not fetched."""
+    for settings in config.recipes["cams"].values():
+        if isinstance(settings, TextCamsSettings) and not is_file(settings.weights):
+            try:
+                cached("clip", settings.model, settings.weights)
+            except WsssError as error:
+                yield str(error)
 
 
 def _holds(collected: Collected) -> Iterator[str]:

@@ -20,7 +20,7 @@ from typing import Any
 from wsss.provenance.dataset_files import tables, trees
 from wsss.provenance.files import corrections_content, file_content, tree_content
 from wsss.provenance.versions import ROOT, versions
-from wsss.settings import DatasetSettings, SearchSettings, Settings
+from wsss.settings import DatasetSettings, SearchSettings, Settings, TextCamsSettings
 from wsss.steps import STEPS, TABLES
 from wsss.system.packaged_weights import PACKAGED, packaged_file
 
@@ -74,6 +74,8 @@ def files_of(settings: Any, seed: int) -> str | None:
     if isinstance(weights := getattr(settings, "pretrained", None), str):
         return file_content(str(packaged_file(settings.backbone)) if weights == PACKAGED else weights)
     named = []
+    if isinstance(settings, TextCamsSettings):
+        named = [*map(file_content, settings.files)]
     if getattr(settings, "source", None) == "regions":
         named = [tree_content(settings.regions.replace("{seed}", str(seed)))]
     if isinstance(settings, SearchSettings):

@@ -27,6 +27,9 @@ KERNELS = {
     "random walk": "wsss.refine.random_walk",
     "feature walk": "wsss.refine.feature_walk",
     "region merge": "wsss.refine.regions",
+    "text maps": "wsss.inference.text_cams",
+    "words": "wsss.inference.words",
+    "attention affinity": "wsss.refine.attention_affinity",
     "affinities": "wsss.refine.affinities",
     "dilated ResNeSt": "wsss.models.resnest",
     "input statistics": "wsss.models.input_statistics",
@@ -50,6 +53,7 @@ _ALWAYS = {
     "walk": ("inference", "affinities", "random walk"),
     "feature_walk": ("inference", "random walk", "feature walk"),
     "regions": ("region merge",),
+    "text_cams": ("text maps", "words", "attention affinity"),
 }
 """Stage -> kernels that it always uses; whether it uses the dense CRF stands in its settings."""
 OF_IMAGENET = re.compile(

@@ -84,6 +84,8 @@ def supervision(artefact: Path) -> list[str]:
             supplied[f"elsewhere: {settings['supervision']}"] = None
             if manifest.get("stage") == "external_cams" or settings.get("veto") == "tags":
                 supplied["image tags"] = None
+        elif settings.get("source") == "text":
+            supplied |= dict.fromkeys(["image tags", *manifest.get("supervision", ())])
         elif settings.get("source") == "regions":
             supplied[f"regions: {settings['supervision']}"] = None
         elif settings.get("source") == "segmenter":  # its networks and its prior have manifests of their own

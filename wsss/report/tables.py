@@ -170,6 +170,8 @@ def origin(group: Group, _: str) -> str:
         return f"{' or '.join(taken)}, chosen by {settings['by']}"
     if "members" in settings:
         return f"{settings['rule']} of {', '.join(settings['members'])}"
+    if source == "text":
+        return f"{settings['model']}, {settings['method']}"
     if source == "walk":
         return f"{settings['cams']}, walk with {settings['affinity']}"
     if source == "feature-walk":

@@ -96,6 +96,7 @@ from wsss.settings.segmenters import (
     Segmenter,
     SegmenterSettings,
 )
+from wsss.settings.text import BACKGROUNDS, TextCamsSettings
 from wsss.settings.training import NetworkSettings, Ramp, TrainingSettings
 
 __all__ = [
@@ -106,6 +107,7 @@ __all__ = [
     "AuditWeights",
     "Augment",
     "Augmentation",
+    "BACKGROUNDS",
     "C2amHSettings",
     "C2amSettings",
     "CRF_PRESETS",
@@ -179,6 +181,7 @@ __all__ = [
     "Softening",
     "Split",
     "Splits",
+    "TextCamsSettings",
     "Threshold",
     "TiledSettings",
     "TrainingSettings",

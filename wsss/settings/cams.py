@@ -1,5 +1,5 @@
-"""Maps of the tagged classes: of a classifier, spread by a random walk over edges or features, of several together, or
-made elsewhere.
+"""Maps of the tagged classes: of a classifier, of CLIP (``wsss.settings.text``), spread by a random walk over edges or
+features, of several together, or made elsewhere.
 
 All of them are stored in the same format, so whatever reads maps (hints, affinity, masks, scores, ensembles) takes any.
 """
@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from wsss.settings.base import Count, Positive, Ref, ScatteredSettings, Splits, Veto, as_list
 from wsss.settings.explaining import ExplainedSettings
 from wsss.settings.masks import InferenceSettings
+from wsss.settings.text import TextCamsSettings
 from wsss.settings.training import NetworkSettings
 
 
@@ -130,6 +131,6 @@ class ExternalCamsSettings(ScatteredSettings):
 
 
 Cams = Annotated[
-    CamsSettings | WalkSettings | FeatureWalkSettings | EnsembleSettings | ExternalCamsSettings,
+    CamsSettings | TextCamsSettings | WalkSettings | FeatureWalkSettings | EnsembleSettings | ExternalCamsSettings,
     Field(discriminator="source"),
 ]

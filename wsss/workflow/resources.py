@@ -82,6 +82,8 @@ NEEDS: dict[str, Need] = {
     # A network takes about 2 minutes on two cores (60 steps of 16 photos, 96 maps of 224 pixels): 32 that are bred and
     # as many drawn at random take 2 hours, should they all differ.
     "search": Need(*_INFERENCE, 720, gpu=True),
+    # ViT-B/16 on one thread: 2 s for a photo of 384 x 512 (random weights), 1.9 GiB. COCO wants shards or a GPU.
+    "text_cams": Need(*_INFERENCE, 480, gpu=True),
     "walk": Need(*_INFERENCE, 480, gpu=True),
     "feature_walk": Need(*_INFERENCE, 480, gpu=True),
     # A dense CRF takes 0.13 s of a core for a photo, labels with two readings 0.25. COCO's 80,000 photos have four

@@ -226,6 +226,7 @@ TITLES = {
     "index": "Checking the dataset",
     "classifier": "Training classifier",
     "cams": "Class activation maps",
+    "text_cams": "Maps of CLIP",
     "ensemble": "Ensemble of maps",
     "external_cams": "Importing maps",
     "walk": "Random walk",

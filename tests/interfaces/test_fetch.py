@@ -1,0 +1,87 @@
+"""Weights that a configuration names: which, from where, what lies in the cache afterwards. Nothing is fetched here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wsss.cli import main
+from wsss.config.loader import load
+from wsss.errors import WsssError
+from wsss.interfaces import fetch as fetching
+from wsss.interfaces.fetch import Wanted, address, fetch, wanted_by
+from wsss.store import weights_cache
+
+pytest.importorskip("open_clip", reason="pip install '.[foundation]'")
+
+CLIP = Wanted("clip", "ViT-B-16-quickgelu", "openai")
+DINO = Wanted("timm", "vit_small_patch14_dinov2.lvd142m", "default")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("WSSS_WEIGHTS", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_what_a_configuration_names():
+    cams = {
+        "a": {"source": "text"},
+        "b": {"source": "text", "method": "proxy"},
+        "c": {"source": "text", "weights": "weights/clip.safetensors"},
+    }
+    config = load({"dataset": "scenes", "datasets": {"scenes": {"kind": "scenes"}}, "cams": cams})
+    assert list(wanted_by(config)) == [CLIP, DINO]
+
+
+def test_addresses():
+    assert address(CLIP) == "https://huggingface.co/timm/vit_base_patch16_clip_224.openai"
+    assert address(DINO) == "https://huggingface.co/timm/vit_small_patch14_dinov2.lvd142m"
+    with pytest.raises(WsssError, match="open_clip's list has no weights 'nothing'"):
+        address(Wanted("clip", "ViT-B-16", "nothing"))
+    for wrong in ("clip:ViT-B-16", "hub:a:b", "clip::b"):
+        with pytest.raises(WsssError, match="wanted is KIND:MODEL:TAG"):
+            Wanted.parse(wrong)
+    assert Wanted.parse("clip:ViT-B-16-quickgelu:openai") == CLIP
+
+
+def test_what_is_fetched_lies_in_the_cache_with_its_checksum(tmp_path, monkeypatch, cache):
+    def download(wanted: Wanted, folder: str) -> str:
+        path = Path(folder) / "open_clip_model.safetensors"
+        path.write_bytes(b"weights of " + wanted.model.encode())
+        return str(path)
+
+    monkeypatch.setitem(fetching.SOURCES, "clip", (fetching.SOURCES["clip"][0], download))
+    found = fetch(CLIP)
+    assert found == weights_cache.cached(*("clip", "ViT-B-16-quickgelu", "openai"))
+    assert found.path.read_bytes() == b"weights of ViT-B-16-quickgelu" and found.path.is_relative_to(cache)
+    about = json.loads((found.path.parent / "source.json").read_text())
+    assert about["sha256"] == found.sha256 == weights_cache.digest(found.path)
+    assert about["source"] == address(CLIP) and about["licence"].startswith("MIT") and about["bytes"] == 29
+
+
+def test_the_command(monkeypatch, capsys):
+    def download(wanted: Wanted, folder: str) -> str:
+        path = Path(folder) / "a.bin"
+        path.write_bytes(b"weights")
+        return str(path)
+
+    monkeypatch.setitem(fetching.SOURCES, "clip", (fetching.SOURCES["clip"][0], download))
+    for state in ("fetched", "there already"):
+        assert main(["fetch", "clip:ViT-B-16-quickgelu:openai"]) == 0
+        said = capsys.readouterr().out
+        assert f"openai: {state}" in said and "sha256" in said and address(CLIP) in said and "MIT" in said
+
+
+def test_what_cannot_be_had_is_one_sentence(monkeypatch, cache):
+    def refused(wanted: Wanted, folder: str) -> str:
+        raise OSError("403: gated\nmore lines")
+
+    monkeypatch.setitem(fetching.SOURCES, "timm", (fetching.SOURCES["timm"][0], refused))
+    with pytest.raises(WsssError) as error:
+        fetch(DINO)
+    said = str(error.value)
+    assert "\n" not in said and address(DINO) in said and "403: gated" in said
+    assert "wsss fetch timm:vit_small_patch14_dinov2.lvd142m:default" in said and not cache.exists()
