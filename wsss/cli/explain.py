@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,6 +12,7 @@ from wsss.errors import WsssError
 from wsss.settings.check import check
 from wsss.settings.explaining import REGIONS, USUAL_OF_REGIONS, ExplanationSettings
 from wsss.store.manifest import read_manifest
+from wsss.system.cores import available_cores
 from wsss.system.files import atomic_path
 from wsss.system.log import add_verbosity, set_verbosity
 from wsss.text import listed, nearest, table
@@ -158,7 +158,7 @@ class _Network:
 
         self.pixels, self.args = stage == "segmenter", args
         network, self.classes = (load_segmenter if self.pixels else load_classifier)(args.network)
-        prepare_cpu(args.threads or os.cpu_count() or 1)
+        prepare_cpu(args.threads or available_cores())
         network.to(choose_device(args.device)).eval()
         self.subject: Subject = subject_of(network, args.layer)
         self.only = [self._class(name) for name in args.classes or ()]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.errors import WsssError
+from wsss.system.cores import available_cores
 from wsss.system.packaged_weights import PACKAGED, PACKAGES, is_installed
 from wsss.text import nice
 
@@ -61,7 +62,7 @@ def this_machine() -> Machine:
     """GPUs as torch sees them, and the cores this process may use."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     if not torch.cuda.is_available():
         return Machine(0, cores=cores)
     about = torch.cuda.get_device_properties(0)

@@ -18,6 +18,7 @@ from wsss.interfaces.networks import adjusted, classes_of, network_in, recipe
 from wsss.provenance.outputs import digest
 from wsss.settings import PredictSettings
 from wsss.store.artefact import Artefact
+from wsss.system.cores import available_cores
 from wsss.system.files import write_json
 from wsss.system.log import add_verbosity, set_verbosity
 from wsss.text import count, duration, nice, pairs, table, wrapped
@@ -72,7 +73,7 @@ def predict(args: argparse.Namespace) -> int:
     settings = changed(settings, args)
     if args.device not in DEVICES:
         raise WsssError(f"--device {args.device}: one of {', '.join(DEVICES)}")
-    threads = args.threads or os.cpu_count() or 1
+    threads = args.threads or available_cores()
     out = Path(args.out)
     photos, root = _photos(args.photos, out, threads, args.skip_unreadable)
     classes = classes_of(network)

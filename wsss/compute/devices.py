@@ -5,41 +5,143 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from wsss.errors import WsssError
-from wsss.system.gpus import claim_gpu
+from wsss.system.gpus import VISIBLE, claim_gpu, promised, slices
 from wsss.system.launch import world_of
+
+OLDER_GPUS = "envs/requirements-cu126.txt"
+"""The pinned set whose torch has kernels for GPUs from compute capability 5.0 to 9.0, ``make TORCH=cu126``."""
+
+_chosen: torch.device | None = None
 
 
 def device_type(wanted: str) -> str:
-    """``cpu`` or ``cuda``, for ``auto``, ``cpu`` or ``cuda``. Raises ``WsssError``: ``cuda`` without a usable GPU."""
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+    """``cpu`` or ``cuda``, for ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        WsssError: ``cuda``, or ``auto`` where this job was given a GPU or one stands in this machine, and torch can use
+            none: on a CPU the job would take days in place of hours, and nobody would hear of it.
+    """
+    if wanted == "cpu":
         return "cpu"
-    if not torch.cuda.is_available():
-        raise WsssError("--device cuda: torch sees no GPU here; use --device cpu, or check the driver")
-    return "cuda"
+    if torch.cuda.is_available():
+        return "cuda"
+    reason = promised(os.environ)
+    if wanted == "auto" and reason is None:
+        return "cpu"
+    asked = "--device cuda" if wanted == "cuda" else f"--device auto: there should be a GPU ({reason})"
+    raise WsssError(
+        f"{asked}: torch sees no GPU here ({_why_no_gpu()}); use --device cpu, or check the driver. With "
+        "CUDA_VISIBLE_DEVICES= (empty) a whole workflow computes on the CPU"
+    )
+
+
+def _why_no_gpu() -> str:
+    """torch's own reason, in one line."""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is a build for CPUs"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return str(error).strip().splitlines()[0].rstrip(".")
+    return "no device is visible"
 
 
 def choose_device(wanted: str) -> torch.device:
     """The device that ``auto``, ``cpu`` or ``cuda`` stands for.
 
-    Where CUDA_VISIBLE_DEVICES says which GPUs are meant (SLURM sets it), each process of this machine takes the one of
-    its number; else each takes a free one and holds it as long as it lives (``wsss.system.gpus``).
+    Of the GPUs that are visible, each process takes one that no other has, or that the fewest have, and holds it as
+    long as it lives (``wsss.system.gpus``).
 
     Raises:
-        WsssError: ``cuda`` without a usable GPU.
+        WsssError: As for ``device_type``; or this torch has no kernels for the GPU.
     """
+    global _chosen
+    if wanted == "cpu":
+        return torch.device("cpu")
+    if _chosen is not None:
+        return _chosen
+    world, parts = world_of(os.environ), slices(os.environ)
+    if parts:  # CUDA shows a process one slice of a GPU, the first that is named
+        os.environ[VISIBLE] = parts[claim_gpu(tuple(parts), world)]
     if device_type(wanted) == "cpu":
         return torch.device("cpu")
-    world, count = world_of(os.environ), torch.cuda.device_count()
-    given = "CUDA_VISIBLE_DEVICES" in os.environ
-    device = torch.device("cuda", world.local_rank % count if given else claim_gpu(count, world))
+    names = tuple(str(torch.cuda.get_device_properties(n).uuid) for n in range(torch.cuda.device_count()))
+    device = torch.device("cuda", 0 if parts else claim_gpu(names, world))
+    check_kernels(torch.cuda.get_device_capability(device), torch.cuda.get_arch_list(), device)
     torch.cuda.set_device(device)
+    _chosen = device
     return device
+
+
+def chosen_gpu() -> torch.device | None:
+    """The GPU that this process took; None: it has computed on the CPU alone."""
+    return _chosen
+
+
+def check_kernels(capability: tuple[int, int], built: Sequence[str], device: torch.device) -> None:
+    """Whether this torch has kernels for a GPU. Without them the first one would fail, in words that help nobody.
+
+    A kernel runs where the capability has its first number and at least its second; one that is kept as PTX
+    (``compute_XY``) on every later GPU.
+
+    Args:
+        capability: Of the GPU, (7, 0) for a V100.
+        built: As ``torch.cuda.get_arch_list`` has them, ``sm_90``, ``compute_90``.
+        device: The GPU, for its name.
+
+    Raises:
+        WsssError: It has none; names the set of packages that has.
+    """
+    found = re.findall(r"(sm|compute)_(\d+)", " ".join(built))
+    known = [(kind, int(number[:-1]), int(number[-1])) for kind, number in found]
+    for kind, major, minor in known:
+        if (kind == "sm" and major == capability[0] and minor <= capability[1]) or (
+            kind == "compute" and (major, minor) <= capability
+        ):
+            return
+    least = min((major, minor) for _, major, minor in known) if known else capability
+    cure = (
+        f"install the set for older GPUs ({OLDER_GPUS}): make clean-env, then make env TORCH=cu126"
+        if capability < least
+        else "install a newer torch"
+    )
+    has = ", ".join(dict.fromkeys(f"{major}.{minor}" for _, major, minor in known))
+    raise WsssError(
+        f"{torch.cuda.get_device_name(device)} has compute capability {capability[0]}.{capability[1]}, and torch "
+        f"{torch.__version__} has kernels for {has}; {cure}. Or use --device cpu"
+    )
+
+
+def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on ``device``. Its way to a GPU begins in page-locked memory: the host does not wait for
+    it."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def download(tensors: Sequence[torch.Tensor]) -> list[np.ndarray]:
+    """Tensors of one device as arrays. From a GPU all of one type come in one copy, for which the host waits once."""
+    if not tensors or tensors[0].device.type != "cuda":
+        return [tensor.numpy() for tensor in tensors]
+    found: dict[int, np.ndarray] = {}
+    for kind in dict.fromkeys(tensor.dtype for tensor in tensors):
+        numbers = [number for number, tensor in enumerate(tensors) if tensor.dtype == kind]
+        flat = torch.cat([tensors[number].reshape(-1) for number in numbers])
+        host = torch.empty(flat.shape, dtype=kind, pin_memory=True).copy_(flat)
+        sizes = [tensors[number].numel() for number in numbers]
+        for number, part in zip(numbers, torch.split(host, sizes), strict=True):
+            found[number] = part.view(tensors[number].shape).numpy()
+    return [found[number] for number in range(len(tensors))]
 
 
 def _cpu_has_bf16() -> bool:

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from wsss.data.images import check_image, check_mask
 from wsss.data.index import SPLITS, Item
 from wsss.data.mask_order import mask_order_cure, mask_order_problem, other_order
 from wsss.data.palette import IGNORE
+from wsss.system.cores import available_cores
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def examine(collected: Collected, threads: int | None = None) -> Examined:
     problems += again
     problems += _overlaps(entries)
     number = {name: c for c, name in enumerate(classes)}
-    with ThreadPoolExecutor(max_workers=max(1, threads or os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=max(1, threads or available_cores())) as pool:
         looked = list(pool.map(lambda entry: _look(entry, number, collected.tags_file), entries, chunksize=8))
     for _, found, _ in looked:
         problems += found

@@ -29,6 +29,7 @@ from wsss.runtime.shard import add_flags, locked
 from wsss.settings import WITHOUT_EFFECT, Log
 from wsss.store import kept
 from wsss.store.manifest import read_manifest, write_manifest
+from wsss.system.cores import available_cores
 from wsss.system.exit import orderly, signals
 from wsss.system.files import flush_all, write_json
 from wsss.system.launch import World, world_of
@@ -82,8 +83,8 @@ class Stage:
             change = "one setting, as in --set lr=0.1 or --set crf.iterations=5; goes before --settings; repeatable"
             add("--set", action="append", default=[], metavar="KEY=VALUE", help=change)
         add("--seed", type=int, default=0, help="seed of every random draw (default 0)")
-        cores = "cores of this machine it may use, with all its processes (default: all)"
-        add("--threads", type=int, default=os.cpu_count(), metavar="N", help=cores)
+        cores = "cores it may use, with all its processes (default: all that were given to it)"
+        add("--threads", type=int, default=available_cores(), metavar="N", help=cores)
         add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
         add_verbosity(self.parser)
         if scattered:

@@ -28,7 +28,7 @@ def run_record(args: argparse.Namespace, started: float) -> dict[str, Any]:
     return {
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "wall_seconds": round(time.time() - started, 2),
-        "device": _device_name(args.device),
+        "device": _device_name(),
         "threads": args.threads,
         "peak_memory_mib": round(_most_memory() / 1024),
         **_gpu_memory(),
@@ -50,16 +50,22 @@ def _most_memory() -> int:
 
 def _gpu_memory() -> dict[str, int]:
     """Most memory that was held on the GPU, in MiB; nothing where none was used."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    gpu = _gpu()
+    if gpu is None:
         return {}
-    return {"peak_gpu_memory_mib": round(torch.cuda.max_memory_reserved() / 2**20)}
+    return {"peak_gpu_memory_mib": round(sys.modules["torch"].cuda.max_memory_reserved(gpu) / 2**20)}
 
 
-def _device_name(device: str) -> str:
-    torch = sys.modules.get("torch")
-    if torch is not None and device != "cpu" and torch.cuda.is_available():
-        name: str = torch.cuda.get_device_name()
+def _gpu() -> Any:
+    """The GPU that this run took, if any. Asking torch itself would begin to use one, at the end of all work."""
+    devices = sys.modules.get("wsss.compute.devices")
+    return None if devices is None else devices.chosen_gpu()
+
+
+def _device_name() -> str:
+    gpu = _gpu()
+    if gpu is not None:
+        name: str = sys.modules["torch"].cuda.get_device_name(gpu)
         return name
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():

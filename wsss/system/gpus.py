@@ -1,14 +1,17 @@
 """A free GPU for each process of a machine, without anybody who hands them out.
 
 A process holds the lock of its GPU as long as it lives. Where others hold all of them, it shares the one that the
-fewest do: a machine may be asked for more jobs at once than it has GPUs.
+fewest do: a machine may be asked for more jobs at once than it has GPUs. Locks are named after the GPUs themselves, for
+a GPU has another number in each process that sees only some of them (``CUDA_VISIBLE_DEVICES=2,3``).
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -19,42 +22,70 @@ from wsss.system.log import log
 MOST = 64
 """Processes that may share a GPU."""
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+GIVEN = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "GPU_DEVICE_ORDINAL")
+"""Variables by which a cluster says which GPUs a job has."""
+
+
+def promised(environment: Mapping[str, str], devices: Path = Path("/dev")) -> str | None:
+    """Why a process may expect a GPU, in words; None: it may not, or it was told to use none."""
+    visible = environment.get(VISIBLE)
+    if visible is not None and visible.strip() in ("", "-1", "NoDevFiles"):
+        return None
+    for name in (*GIVEN, VISIBLE):
+        if environment.get(name, "").strip():
+            return f"{name}={environment[name]}"
+    found = min((path for path in devices.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name)), default=None)
+    return None if found is None else f"{found} is there"
+
+
+def slices(environment: Mapping[str, str]) -> list[str]:
+    """The slices of GPUs (MIG) that are visible, by their names; none where whole GPUs are."""
+    names = [name.strip() for name in environment.get(VISIBLE, "").split(",")]
+    return names if names and all(name.startswith("MIG-") for name in names) else []
+
 
 @cache
-def claim_gpu(count: int, world: World, folder: Path | None = None) -> int:
+def claim_gpu(names: tuple[str, ...], world: World, folder: Path | None = None) -> int:
     """The number of the GPU that this process is to use, the same one whenever it asks. No two of a team get the same.
 
     Args:
-        count: GPUs of this machine.
-        team: The processes that work together.
+        names: The GPUs that this process sees, in their order; what they are called everywhere on this machine.
+        world: The processes that work together.
         folder: Where the locks lie; None: in the system's temporary directory, one folder per user.
 
     Raises:
         WsssError: More processes of a team than GPUs, or the locks cannot be written.
     """
-    if world.local_size > count:
-        raise WsssError(
-            f"{world.local_size} processes on this machine want a GPU each, and it has {count}; start fewer, or use "
-            "--device cpu"
-        )
-    if count == 1:
-        return 0
+    count, together = len(names), world.size > 1
+    too_few = (
+        f"{world.local_size} processes on this machine want a GPU each, and it has {count}; start fewer, or use "
+        "--device cpu"
+    )
+    if 1 < count < world.local_size:
+        raise WsssError(too_few)
     folder = folder or Path(tempfile.gettempdir()) / f"wsss-gpus-{os.getuid()}"
+    free = False
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for others in range(MOST):
-            for gpu in range(count):
-                ours = _hold(folder / f"{gpu}.team-{world.port}") if world.size > 1 else None
-                if world.size > 1 and ours is None:
+            for number, name in enumerate(names):
+                ours = _hold(folder / f"{name}.team-{world.port}") if together else None
+                if together and ours is None:
                     continue
-                if _hold(folder / f"{gpu}.{others}") is not None:
+                free = True
+                if _hold(folder / f"{name}.{others}") is not None:
                     if others:
-                        log.warning("all %d GPUs are in use: number %d is shared", count, gpu)
-                    return gpu
+                        log.warning("all %d GPUs are in use: number %d is shared", count, number)
+                    return number
                 if ours is not None:
                     os.close(ours)
     except OSError as error:
+        if count == 1 and not together:  # there is nothing to choose
+            return 0
         raise WsssError(f"{folder}: the locks of GPUs cannot be written ({error.strerror}); set TMPDIR") from error
+    if together and not free:
+        raise WsssError(too_few)
     raise WsssError(f"{MOST} processes use each of the {count} GPUs; wait for some of them")
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -25,6 +24,7 @@ from wsss.data.palette import IGNORE, write_mask
 from wsss.data.validate import Collected, Entry, Problem
 from wsss.errors import WsssError
 from wsss.settings import CocoSettings
+from wsss.system.cores import available_cores
 
 VERSION = 1
 INLINE = 256
@@ -113,7 +113,7 @@ def _by_image(
 
 def _draw_all(jobs: list[Job], threads: int | None) -> dict[Path, str]:
     """Draw and write all masks; returns why some could not be drawn."""
-    workers = min(threads or os.cpu_count() or 1, max(1, len(jobs) // INLINE))
+    workers = min(threads or available_cores(), max(1, len(jobs) // INLINE))
     if workers == 1:
         results: Iterable[str | None] = map(_draw_and_write, jobs)
     else:
