@@ -3,6 +3,7 @@
 # make test-slow  the tests that take minutes: a cluster, kills, a browser, tutorials, a run of every stage
 # make lint   style only
 # make docs   build the documentation in build/site
+# make env TORCH=cu126  versions for GPUs older than Turing, such as V100; the first time, or after make clean-env
 # make bench  time every kernel beside its baseline;  make bench ARGS="--only threshold-sweep"
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,6 +13,8 @@ SHELL := bash
 JOBS ?= 2
 VENV ?= .venv
 PYTHON ?= python3
+TORCH ?=
+PINS := envs/requirements$(if $(TORCH),-$(TORCH)).txt
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.built
@@ -45,8 +48,8 @@ bench: $(BUILT)
 
 env: $(BUILT)
 
-$(STAMP): envs/requirements.txt envs/install.sh pyproject.toml
-	bash envs/install.sh "$(VENV)" "$(PYTHON)"
+$(STAMP): $(PINS) envs/install.sh pyproject.toml
+	bash envs/install.sh "$(VENV)" "$(PYTHON)" "$(PINS)"
 	touch $@
 
 # the installation builds what is written in C++; this builds it again when its source changes

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Make the environment: bash envs/install.sh [FOLDER=.venv] [PYTHON=python3]
+# Make the environment: bash envs/install.sh [FOLDER=.venv] [PYTHON=python3] [PINS=envs/requirements.txt]
 # Needs a Python of 3.11 or newer with pip, and a C++ compiler with Python's headers (for the dense CRF). Nothing outside
-# FOLDER and .bootstrap is touched. The versions are those of envs/requirements.txt, checked by their hashes.
+# FOLDER and .bootstrap is touched. The versions are those of PINS, checked by their hashes; for GPUs older than Turing,
+# such as V100 and P100, that is envs/requirements-cu126.txt (make env TORCH=cu126).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${1:-.venv}
 python=${2:-python3}
+pins=${3:-envs/requirements.txt}
 PATH=${PATH//"$(realpath -m "$venv")/bin:"/} # the environment that is made anew must not be made from itself
 say() { printf '[install] %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+[ -f "$pins" ] || die "no $pins; the sets of versions are: $(ls envs/requirements*.txt | tr '\n' ' ')"
 command -v "$python" >/dev/null || die "no $python; install Python 3.11 or newer, or call: make PYTHON=/path/to/python"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   die "$("$python" --version) is too old; Python 3.11 or newer is needed: make PYTHON=/path/to/python"
@@ -36,14 +39,14 @@ with_uv() {
   [ -n "$uv" ] || return 1
   rm -rf "$venv"
   "$uv" venv --quiet --python "$(command -v "$python")" "$venv" &&
-    VIRTUAL_ENV=$venv "$uv" pip install --require-hashes -r envs/requirements.txt &&
+    VIRTUAL_ENV=$venv "$uv" pip install --require-hashes -r "$pins" &&
     VIRTUAL_ENV=$venv "$uv" pip install --quiet --no-deps --no-build-isolation -e .
 }
 
 with_pip() {
   rm -rf "$venv"
   "$python" -m venv --without-pip "$venv" &&
-    "$python" -m pip --python "$venv/bin/python" install --require-hashes -r envs/requirements.txt &&
+    "$python" -m pip --python "$venv/bin/python" install --require-hashes -r "$pins" &&
     "$python" -m pip --python "$venv/bin/python" install --quiet --no-deps --no-build-isolation -e .
 }
 
