@@ -7,12 +7,13 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch.utils.data._utils import signal_handling
 
 import wsss.data.loading
 from wsss.data.index import Item
-from wsss.data.loading import TrainingViews, training_loader
+from wsss.data.loading import ScaledBatches, TrainingViews, inference_loader, training_loader
 from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.settings import VanillaSettings
@@ -77,3 +78,15 @@ def test_an_order_to_stop_does_not_kill_a_loader_process_that_begins(item, monke
     loader = training_loader(TrainingViews([item] * 4, 1, SETTINGS, 0), Order(4, 2, 1, 0), workers=2)
     assert len(list(loader)) == 2
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_memory_is_page_locked_for_a_gpu_alone(item, kind, monkeypatch):
+    """Whatever torch could find here: to lock pages would begin to use a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    device = torch.device(kind)
+    for loader in (
+        training_loader(TrainingViews([item] * 4, 1, SETTINGS, 0), Order(4, 2, 1, 0), 0, device),
+        inference_loader(ScaledBatches([[item]], (1.0,), 64), 0, device),
+    ):
+        assert loader.pin_memory == (kind == "cuda")

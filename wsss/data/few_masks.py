@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -57,11 +58,20 @@ def few_masks(index: Index, count: int | Literal["all"], seed: int) -> list[Item
     return [able[number] for number in sorted(chosen)]
 
 
-def masks_of(chosen: Iterable[Item]) -> Callable[[Item], Path | np.ndarray]:
+@dataclass(frozen=True)
+class Targets:
+    """The masks of some images, by id. Call with an item: its mask, or nothing but 255.
+
+    A class, as loader processes may be sent it: Python 3.14 starts them without a copy of this process.
+    """
+
+    masks: dict[str, Path]
+
+    def __call__(self, item: Item) -> Path | np.ndarray:
+        known = self.masks.get(item.id)
+        return np.full((item.height, item.width), IGNORE, np.uint8) if known is None else known
+
+
+def masks_of(chosen: Iterable[Item]) -> Targets:
     """The target of an image, for ``TrainingViews``: the mask of one that was chosen, nothing but 255 for another."""
-    masks = {item.id: item.mask for item in chosen if item.mask is not None}
-
-    def mask_of(item: Item) -> Path | np.ndarray:
-        return masks[item.id] if item.id in masks else np.full((item.height, item.width), IGNORE, np.uint8)
-
-    return mask_of
+    return Targets({item.id: item.mask for item in chosen if item.mask is not None})

@@ -30,6 +30,7 @@ from wsss.system.workers import obey_the_parent, signals_held
 
 Scaled = tuple[list[Item], list[torch.Tensor]]
 """Images of one size, and their pixels at every scale."""
+CPU = torch.device("cpu")
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 """Largest float32 below 1."""
 PATIENCE = 900.0
@@ -47,6 +48,7 @@ class Batch:
         masks: int64 (B, S, S), 255 = ignore; None for trainings on tags. Labels, or strengths 0 to 254.
         soft: uint8 (B, M, S, S), or None: probabilities in levels, of the background and then of the classes in
             ``labels`` in ascending order; 0 beyond an image's own, and where no image is.
+        host: The batch as it was on the CPU, where it is on a GPU now; see ``on_host``.
     """
 
     images: torch.Tensor
@@ -54,6 +56,13 @@ class Batch:
     draws: torch.Tensor
     masks: torch.Tensor | None = None
     soft: torch.Tensor | None = None
+    host: Batch | None = None
+
+    @property
+    def on_host(self) -> Batch:
+        """The batch on the CPU: what decides how much is computed is read here, and the host need not wait for a
+        GPU."""
+        return self if self.host is None else self.host
 
     @property
     def targets(self) -> torch.Tensor:
@@ -72,7 +81,7 @@ class Batch:
         images = self.images.to(device, non_blocking=True, memory_format=torch.channels_last)
         labels, draws = (t.to(device, non_blocking=True) for t in (self.labels, self.draws))
         masks, soft = (None if t is None else t.to(device, non_blocking=True) for t in (self.masks, self.soft))
-        return Batch(images, labels, draws, masks, soft)
+        return Batch(images, labels, draws, masks, soft, self.on_host if device.type == "cuda" else None)
 
 
 class TrainingViews(Dataset[Batch]):
@@ -186,14 +195,14 @@ class _Loader(DataLoader[Any]):
             return super().__iter__()
 
 
-def training_loader(views: TrainingViews, order: Order, workers: int) -> DataLoader[Batch]:
-    """One loader for a whole training, so that its processes start once."""
+def training_loader(views: TrainingViews, order: Order, workers: int, device: torch.device = CPU) -> DataLoader[Batch]:
+    """One loader for a whole training, so that its processes start once. For a GPU its batches are page-locked."""
     return _Loader(
         views,
         batch_sampler=order,
         num_workers=workers,
         collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
         timeout=PATIENCE if workers else 0,
         worker_init_fn=_begin_worker,
@@ -253,13 +262,13 @@ def resized(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return found[0].permute(1, 2, 0)
 
 
-def inference_loader(batches: ScaledBatches, workers: int) -> DataLoader[Scaled]:
-    """Batches one by one, in order, prepared in ``workers`` processes."""
+def inference_loader(batches: ScaledBatches, workers: int, device: torch.device = CPU) -> DataLoader[Scaled]:
+    """Batches one by one, in order, prepared in ``workers`` processes; page-locked for a GPU."""
     return _Loader(
         batches,
         batch_size=None,
         num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=device.type == "cuda",
         prefetch_factor=2 if workers else None,
         timeout=PATIENCE if workers else 0,
         worker_init_fn=_begin_worker,

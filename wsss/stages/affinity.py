@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from wsss.data.index import Index, Item
+from wsss.data.index import Index
 from wsss.models.edge_network import save_edge_network
 from wsss.objectives.affinity import PairAffinity
 from wsss.runtime.run import Run
 from wsss.settings import AffinitySettings
-from wsss.store.masks import MaskFolder
+from wsss.store.masks import FileOf, MaskFolder
 from wsss.training.checkpoint import keep_product
 from wsss.training.train import given_classifiers, prepare, train
 
@@ -27,14 +25,10 @@ def make(run: Run) -> None:
     items = index.training_items()
     given = given_classifiers(run, settings)
     labels = MaskFolder(run.inputs["labels"] / "masks")
-
-    def labels_of(item: Item) -> Path:
-        return labels.file(item.id)
-
     labels.require(items, "make the affinity labels again")
     device = prepare(run)
     goal = PairAffinity(settings, len(index.classes), given.get("warm_start"))
-    network = train(run, goal, items, len(index.classes), device, labels_of)
+    network = train(run, goal, items, len(index.classes), device, FileOf(labels))
     if run.world.rank:
         return
     save_edge_network(run.out, network, settings)

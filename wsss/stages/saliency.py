@@ -19,7 +19,7 @@ from wsss.objectives.c2am_h import strengths
 from wsss.runtime.run import Run
 from wsss.settings import C2amHSettings, SaliencyNetSettings, SaliencySettings
 from wsss.store.maps import MapStore
-from wsss.store.masks import MaskFolder
+from wsss.store.masks import FileOf, MaskFolder
 from wsss.system.log import log
 from wsss.training.checkpoint import keep_product
 from wsss.training.train import given_classifiers, prepare, train
@@ -70,7 +70,7 @@ def _target(
             raise WsssError(f"--saliency: the recipe learns from {settings.saliency!r}; give the folder of its masks")
         masks = MaskFolder(run.inputs["saliency"] / "masks")
         masks.require(items, "let 'maps.splits' of that saliency include train and make its maps and masks again")
-        return lambda item: masks.file(item.id)
+        return FileOf(masks)
     if isinstance(settings, C2amHSettings):
         if "hints" not in run.inputs:
             raise WsssError(f"--hints: the recipe takes hints from {settings.hints!r}; give the folder of these maps")

@@ -25,7 +25,7 @@ from wsss.settings import ContinualSettings, SegmentationSettings, SegmenterSett
 from wsss.store.exemplars import Exemplars
 from wsss.store.found import recipe_of
 from wsss.store.maps import MapStore
-from wsss.store.masks import MaskFolder
+from wsss.store.masks import FileOf, MaskFolder
 from wsss.system.log import log
 from wsss.text import listed
 from wsss.training.checkpoint import keep_product
@@ -104,10 +104,7 @@ def make(run: Run) -> None:
             raise WsssError("--masks: name the folder of pseudo-labels to learn from")
         masks = MaskFolder(run.inputs["masks"] / "masks")
         masks.require(items, "let 'splits' of the masks include train and make them again")
-
-        def mask_of(item: Item) -> Path:
-            return masks.file(item.id)
-
+        mask_of = FileOf(masks)
         if isinstance(settings, SegmentationSettings) and settings.soft_weight:
             soft_of = SoftTargets(run.inputs["masks"], items)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,6 +19,16 @@ from wsss.data.index import Item, require
 from wsss.data.palette import encode_mask
 from wsss.errors import WsssError
 from wsss.system.failures import writing
+
+
+@dataclass(frozen=True)
+class FileOf:
+    """The mask of an item in a folder, as the target of a training; loader processes may be sent it."""
+
+    masks: MaskFolder
+
+    def __call__(self, item: Item) -> Path:
+        return self.masks.file(item.id)
 
 
 class MaskFolder:
