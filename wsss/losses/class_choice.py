@@ -6,7 +6,15 @@ import torch
 import torch.distributed as dist
 from torch.nn import functional as F
 
+from wsss.compute.devices import upload
 from wsss.settings import ErasingSettings
+
+
+def _require_labels(labels: torch.Tensor) -> None:
+    """Raise ``ValueError`` if an image has no class. Not asked of a GPU, which the host would wait for in every step:
+    there the index has seen to it, which gives such trainings labelled images alone."""
+    if labels.device.type == "cpu" and bool((labels.sum(1) == 0).any()):
+        raise ValueError("an image without labels cannot have a class erased")
 
 
 def choose_class(labels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
@@ -27,9 +35,8 @@ def choose_class(labels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         >>> choose_class(labels, draws=torch.tensor([0.7, 0.7]))  # the second of two, the only one
         tensor([2, 1])
     """
+    _require_labels(labels)
     present = labels.sum(1)
-    if bool((present == 0).any()):
-        raise ValueError("an image without labels cannot have a class erased")
     # erase the rank-th present class; close below 1 the product is rounded up to their number
     rank = (draws * present).floor().clamp(max=present - 1) + 1
     return ((labels.cumsum(1) >= rank[:, None]) & (labels > 0)).int().argmax(1)
@@ -51,8 +58,7 @@ def choose_weighted(labels: torch.Tensor, draws: torch.Tensor, log_weights: torc
         >>> [choose_weighted(labels, torch.tensor([draw]), weights.log()).item() for draw in (0.2, 0.3)]
         [0, 2]
     """
-    if bool((labels.sum(1) == 0).any()):
-        raise ValueError("an image without labels cannot have a class erased")
+    _require_labels(labels)
     chances = log_weights.expand_as(labels).masked_fill(labels == 0, -torch.inf).double().softmax(1)
     reached = (chances.cumsum(1) > draws[:, None]) & (labels > 0)
     last = labels.shape[1] - 1 - labels.flip(1).argmax(1)  # where rounding keeps the sum below the draw
@@ -96,15 +102,16 @@ class Chooser:
             scores: The generator's logits (B, C); no gradient flows into them.
         """
         if self.rarity is not None:
-            return choose_weighted(labels, draws, self.rarity.to(labels.device))
+            self.rarity = upload(self.rarity, labels.device)
+            return choose_weighted(labels, draws, self.rarity)
         if self.strategy == "focal":  # log (1 - p)^gamma with 1 - sigmoid(z) = sigmoid(-z)
             return choose_weighted(labels, draws, self.gamma * F.logsigmoid(-scores.detach().float()))
         if self.strategy == "random":
             return choose_class(labels, draws)
-        counts = self.counts = self.counts.to(labels.device)
+        counts = self.counts = upload(self.counts, labels.device)
         fewest = counts.expand(labels.shape).masked_fill(labels == 0, counts.max() + 1).amin(1, keepdim=True)
         chosen = choose_class(labels * (counts == fewest), draws)
-        new = chosen.bincount(minlength=len(counts))
+        new = (chosen[:, None] == torch.arange(len(counts), device=chosen.device)).sum(0)  # bincount waits for a GPU
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(new)
         self.counts = counts + new

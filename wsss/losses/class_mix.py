@@ -8,12 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from wsss.compute.devices import upload
 from wsss.data.transforms import IGNORE
 from wsss.errors import WsssError
 from wsss.losses.segmentation import pixel_counts
 
 
-def pasted_from_partner(masks: torch.Tensor, draws: torch.Tensor, classes: int, share: float) -> torch.Tensor:
+def pasted_from_partner(
+    masks: torch.Tensor, draws: torch.Tensor, classes: int, share: float, seen_in: torch.Tensor | None = None
+) -> torch.Tensor:
     """Which pixels of each image come from its partner: those of half of the classes in the partner's mask.
 
     Images 2k and 2k + 1 of a micro-batch are partners, which is a random pair since the order is random. Several
@@ -27,6 +30,7 @@ def pasted_from_partner(masks: torch.Tensor, draws: torch.Tensor, classes: int, 
         draws: float32 (B,) in [0, 1): uniform numbers. An image gets something where its own is below ``share``.
         classes: C.
         share: Of the images, in [0, 1].
+        seen_in: ``masks`` on the CPU, where they are on a GPU; ``draws`` are on the CPU then, too.
 
     Returns:
         bool (B, H, W).
@@ -40,11 +44,11 @@ def pasted_from_partner(masks: torch.Tensor, draws: torch.Tensor, classes: int, 
             "multiple of twice the number of processes"
         )
     partners = of_partners(masks)
-    seen = pixel_counts(partners)[:, 1 : classes + 1] > 0
+    seen = pixel_counts(of_partners(masks if seen_in is None else seen_in))[:, 1 : classes + 1] > 0
     table = torch.zeros(len(masks), IGNORE + 1, dtype=torch.bool)
     for image, chosen in enumerate(_chosen(seen.cpu().numpy(), draws.tolist(), share)):
         table[image, chosen + 1] = True
-    return table.to(masks.device).gather(1, partners.flatten(1)).view_as(masks)
+    return upload(table, masks.device).gather(1, partners.flatten(1)).view_as(masks)
 
 
 def _chosen(seen: np.ndarray, draws: list[float], share: float) -> Iterator[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from wsss.compute.devices import upload
 from wsss.settings import ClassifierSettings
 
 HEAVIEST = 100.0
@@ -89,5 +90,5 @@ class Classification:
     def __call__(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Scalar loss of logits (B, C) for raw labels (B, C) in {0, 1}."""
         if self.weights is not None:
-            self.weights = self.weights.to(scores.device)
+            self.weights = upload(self.weights, scores.device)
         return classification_loss(scores, smooth(labels, self.smoothing), self.weights)

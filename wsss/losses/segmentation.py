@@ -31,19 +31,32 @@ def segmentation_loss(
     """
     if cap is not None:
         return _capped(scores.float(), masks, label_smoothing, cap)
-    total = F.cross_entropy(
-        scores.float(), masks, ignore_index=IGNORE, label_smoothing=label_smoothing, reduction="sum"
-    )
+    total = pixel_cross_entropy(scores.float(), masks, "sum", label_smoothing)
     return batch_mean(total, (masks != IGNORE).sum())
 
 
 def _capped(scores: torch.Tensor, masks: torch.Tensor, label_smoothing: float, cap: float) -> torch.Tensor:
     known = masks != IGNORE
-    plain = F.cross_entropy(scores, masks, ignore_index=IGNORE, reduction="none").detach()
+    plain = pixel_cross_entropy(scores, masks, "none").detach()
     (total, count), _ = over_devices(torch.stack([plain.double().sum(), known.sum().double()]))
-    each = F.cross_entropy(scores, masks, ignore_index=IGNORE, label_smoothing=label_smoothing, reduction="none")
+    each = pixel_cross_entropy(scores, masks, "none", label_smoothing)
     each = each.masked_fill((plain > cap) & (total < cap * count), cap)
     return batch_mean(each.sum(), known.sum())
+
+
+def pixel_cross_entropy(
+    scores: torch.Tensor, masks: torch.Tensor, reduction: str, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """Cross entropy of logits (B, C + 1, H, W) at the pixels of masks int64 (B, H, W) that are not 255: their sum, or
+    (B, H, W) with ``none``.
+
+    Under ``torch.use_deterministic_algorithms`` pixels stand in one row, for which torch has such a kernel on a GPU.
+    """
+    shape = masks.shape
+    if torch.are_deterministic_algorithms_enabled():
+        scores, masks = scores.movedim(1, -1).flatten(0, -2), masks.flatten()
+    found = F.cross_entropy(scores, masks, ignore_index=IGNORE, label_smoothing=label_smoothing, reduction=reduction)
+    return found.view(shape) if reduction == "none" else found
 
 
 def tagged_probabilities(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -88,7 +101,7 @@ def surest(entropy: torch.Tensor, known: torch.Tensor, share: float) -> torch.Te
         tensor([[[ True, False,  True, False]]])
     """
     level = (entropy * LEVELS).long().clamp(0, LEVELS - 1)
-    counts, _ = over_devices(torch.bincount(level[known], minlength=LEVELS))
+    counts, _ = over_devices(counts_of(level.masked_fill(~known, LEVELS), LEVELS))
     reached = counts.cumsum(0).double()
     return known & (level <= (reached < share * reached[-1]).sum())
 
@@ -113,4 +126,14 @@ def pixel_counts(masks: torch.Tensor) -> torch.Tensor:
     """How many pixels of each image have each value: int64 (B, 256) of int64 (B, H, W)."""
     values = IGNORE + 1
     own = torch.arange(len(masks), device=masks.device)[:, None] * values
-    return (masks.flatten(1) + own).flatten().bincount(minlength=len(masks) * values).view(-1, values)
+    return counts_of(masks.flatten(1) + own, len(masks) * values).view(-1, values)
+
+
+def counts_of(values: torch.Tensor, number: int) -> torch.Tensor:
+    """How often each of 0 to ``number`` - 1 stands among integers of any shape up to ``number``, int64 (number,).
+
+    As ``bincount``, for which the host would wait for a GPU to know the largest value.
+    """
+    flat = values.flatten()
+    counts = flat.new_zeros(number + 1).scatter_add_(0, flat, torch.ones_like(flat))
+    return counts[:number]

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from wsss.models.backbone import Trainable
+from wsss.models.backbone import Trainable, input_size
 from wsss.models.encoder import create_encoder, stages_of, take_backbone
+from wsss.models.pooling import average_pool
 from wsss.settings import NetworkSettings
 
 
@@ -47,7 +47,7 @@ class Disentangler(Trainable):
         """``Disentangled`` of normalised images (B, 3, H, W)."""
         before, last = self.encoder(images)[-2:]
         if before.shape[-2:] != last.shape[-2:]:
-            before = F.adaptive_avg_pool2d(before, last.shape[-2:])
+            before = average_pool(before, input_size(last))
         features = torch.cat([last, before], 1)
         logits = self.head(features)
         with torch.autocast(images.device.type, enabled=False):  # sums over the grid, of which differences are taken

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from wsss.models.backbone import Trainable
 from wsss.models.encoder import create_encoder, stages_of
+from wsss.models.pooling import average_pool
 
 VERSION = 1
 GUIDANCE_POOLS = (1, 3, 5)  # cells a side
@@ -62,7 +63,7 @@ class GlobalGuidance(nn.Module):
         x = self.reduce(coarsest)
         views = [x]
         for side, layer in zip(GUIDANCE_POOLS, self.pools, strict=True):
-            views.append(grown(F.relu(layer(F.adaptive_avg_pool2d(x, side))), x))
+            views.append(grown(F.relu(layer(average_pool(x, (side, side)))), x))
         x = F.relu(self.join(torch.cat(views, 1)))
         return [F.relu(branch(grown(x, like))) for branch, like in zip(self.branches, laterals, strict=True)]
 
@@ -87,7 +88,7 @@ class DeepPool(nn.Module):
         for factor, layer in zip(AGGREGATION_POOLS, self.pools, strict=True):
             # at least one cell, so that small images pass
             cells = (max(1, height // factor), max(1, width // factor))
-            total = total + grown(layer(F.adaptive_avg_pool2d(x, cells)), x)
+            total = total + grown(layer(average_pool(x, (cells, cells))), x)
         total = F.relu(total)
         if self.join is None or lateral is None or guidance is None:
             y: torch.Tensor = self.out(total)

@@ -5,8 +5,19 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import nn
 
 from wsss.models.backbone import Trainable
+
+
+@torch.no_grad()
+def move_towards(network: nn.Module, other: nn.Module, share: float) -> None:
+    """w <- w + share (w' - w) for all weights of a network and of another of its kind, in a few launches of a GPU;
+    buffers are copied."""
+    own, new = ([p.detach() for p in each.parameters()] for each in (network, other))
+    torch._foreach_lerp_(own, new, share)
+    for buffer, now in zip(network.buffers(), other.buffers(), strict=True):
+        buffer.copy_(now)
 
 
 class Teacher:
@@ -32,11 +43,7 @@ class Teacher:
     @torch.no_grad()
     def follow(self, student: Trainable) -> None:
         """Take in the student's weights as they are now."""
-        moved = 1 - min(1 - 1 / (1 + self.updates), self.decay)
-        for own, new in zip(self.network.parameters(), student.parameters(), strict=True):
-            own.lerp_(new, moved)
-        for buffer, now in zip(self.network.buffers(), student.buffers(), strict=True):
-            buffer.copy_(now)
+        move_towards(self.network, student, 1 - min(1 - 1 / (1 + self.updates), self.decay))
         self.updates += 1
 
     def state(self) -> dict[str, torch.Tensor]:

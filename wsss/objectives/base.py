@@ -85,6 +85,10 @@ class Objective(Learner):
         """Learning rate of one of the networks relative to that of the recipe."""
         return 1.0
 
+    def crossed(self) -> bool:
+        """Whether a loss of one network leaves gradients in another one, too."""
+        return False
+
     def after_step(self, training_step: TrainingStep) -> None:  # noqa: B027 - most objectives do nothing
         """What follows an optimiser step; ``training_step`` is where the training stands after it."""
 

@@ -24,11 +24,12 @@ from collections.abc import Iterator
 import torch
 
 from wsss.compute.collectives import all_reduce_max, over_devices
+from wsss.compute.devices import upload
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
 from wsss.losses.base import Loss, TrainingStep
 from wsss.losses.early_learning import corrected_masks, slope_fall
-from wsss.losses.segmentation import on_canvas, segmentation_loss, tagged_probabilities
+from wsss.losses.segmentation import counts_of, on_canvas, segmentation_loss, tagged_probabilities
 from wsss.losses.terms import Term, combine
 from wsss.models.segmenter import build_segmenter
 from wsss.models.teacher import Teacher
@@ -69,23 +70,23 @@ class EarlyLearning(Objective):
         targets = self._corrected(batch) if any(self.started) else masks
         loss = segmentation_loss(scores, targets, s.label_smoothing, s.loss_cap)
         (changed, every), _ = over_devices(torch.stack([(targets != masks).sum(), (masks != IGNORE).sum()]))
-        share, started = changed / every.clamp(min=1), torch.tensor(float(sum(self.started)), device=masks.device)
+        share, started = changed / every.clamp(min=1), every.new_full((), sum(self.started), dtype=torch.float32)
         yield combine("segmenter", [Term("masks", loss), Term("changed", share, None), Term("classes", started, None)])
 
     @torch.no_grad()
     def _corrected(self, batch: Batch) -> torch.Tensor:
         s = self.settings
         q = tagged_probabilities(self.teacher.network(batch.images), batch.labels)
-        started = torch.tensor(self.started, device=q.device)
+        started = upload(torch.tensor(self.started), q.device)
         return corrected_masks(q, batch.targets, started, ~on_canvas(batch.images), s.sure, s.guard)
 
     @torch.no_grad()
     def _count(self, scores: torch.Tensor, masks: torch.Tensor) -> None:
         """Take in the predictions for the crops of all devices."""
         known = masks != IGNORE
-        pairs = masks[known] * self.labels + scores.argmax(dim=1)[known]
-        counted, _ = over_devices(pairs.bincount(minlength=self.labels**2))
-        self.counts = self.counts.to(masks.device) + counted.view_as(self.counts)
+        pairs = (masks * self.labels + scores.argmax(dim=1)).masked_fill(~known, self.labels**2)
+        counted, _ = over_devices(counts_of(pairs, self.labels**2))
+        self.counts = upload(self.counts, masks.device) + counted.view_as(self.counts)
 
     def _end_epoch(self, epoch: int) -> None:
         """Add a point to each curve, and start to correct the labels whose curve is bent by now."""

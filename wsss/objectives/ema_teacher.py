@@ -63,7 +63,8 @@ class EmaTeacher(Objective):
         taught, entropy = self.taught(batch)
         images = batch.images
         if s.class_mix:
-            pasted = pasted_from_partner(masks, batch.draws, self.classes, s.class_mix)
+            host = batch.on_host
+            pasted = pasted_from_partner(masks, host.draws, self.classes, s.class_mix, host.targets)
             images, masks, taught, entropy = (paste(one, pasted) for one in (images, masks, taught, entropy))
         known = taught != IGNORE
         sure = surest(entropy, known, 1 - s.teacher_drop * (1 - training_step.progress))

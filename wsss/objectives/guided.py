@@ -23,11 +23,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from wsss.compute.collectives import over_devices
+from wsss.compute.collectives import over_devices, ranks
+from wsss.compute.devices import upload
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
 from wsss.losses.base import Loss, TrainingStep
 from wsss.losses.classification import Classification
+from wsss.losses.segmentation import pixel_cross_entropy
 from wsss.losses.terms import Term, combine
 from wsss.models.backbone import input_size
 from wsss.models.classifier import build_classifier, logits
@@ -63,22 +65,22 @@ class ClassSubset(NamedTuple):
 def class_subset(batch: Batch, absent: int | None) -> ClassSubset:
     """The background, the classes that an image has by its tags or its mask, and ``absent`` others, drawn by the
     image's own random number; None: all others."""
-    size, number = len(batch.labels), batch.labels.shape[1] + 1
-    device = batch.labels.device
+    size, number, device = len(batch.labels), batch.labels.shape[1] + 1, batch.labels.device
     if absent is None:
         everything = torch.arange(number, device=device).expand(size, number)
         return ClassSubset(everything, torch.ones_like(everything, dtype=torch.bool))
-    seen = torch.zeros(size, IGNORE + 1, dtype=torch.bool, device=device)
+    batch = batch.on_host  # so that every kind of device draws the same, and nobody waits for the number of classes
+    seen = torch.zeros(size, IGNORE + 1, dtype=torch.bool)
     seen.scatter_(1, batch.targets.flatten(1), True)
     there = seen[:, 1:number] | (batch.labels > 0)
     rows = []
-    for draw in batch.draws.tolist():  # on the CPU, so that every kind of device draws the same
+    for draw in batch.draws.tolist():
         rows.append(torch.rand(number - 1, generator=torch.Generator().manual_seed(int(draw * 2**24))))
-    turn = torch.stack(rows).to(device).masked_fill(there, 2).argsort(1).argsort(1)
+    turn = torch.stack(rows).masked_fill(there, 2).argsort(1).argsort(1)
     chosen = F.pad(there | (turn < absent), (1, 0), value=True)
     most = int(chosen.sum(1).max())
     classes = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-    return ClassSubset(classes, chosen.gather(1, classes))
+    return ClassSubset(*(upload(each, device) for each in (classes, chosen.gather(1, classes))))
 
 
 def pixel_loss(
@@ -87,7 +89,7 @@ def pixel_loss(
     """Cross entropy of ``scale`` times logits (B, C + 1, h, w), resized to the masks int64 (B, H, W) (bilinear), in
     fp32: the sum over labelled pixels x devices / count, with their count over all devices."""
     resized = F.interpolate(scores.float() * scale, masks.shape[-2:], mode="bilinear", align_corners=False)
-    return F.cross_entropy(resized, masks, ignore_index=IGNORE, reduction="sum") * devices / count.clamp(min=1)
+    return pixel_cross_entropy(resized, masks, "sum") * devices / count.clamp(min=1)
 
 
 class GuidedObjective(Objective):
@@ -123,12 +125,15 @@ class GuidedObjective(Objective):
         masks = batch.masks
         if masks is None:
             return terms
-        count, devices = over_devices((masks != IGNORE).sum())
+        known = batch.on_host.targets != IGNORE
+        count, devices = over_devices(upload(known.sum(), masks.device) if ranks()[1] > 1 else known.sum())
         if count == 0:
             return terms
+        count = upload(count, masks.device)
         chosen = class_subset(batch, self.settings.absent_classes)
-        shown = (masks != IGNORE).flatten(1).any(1)
-        shown[0] |= ~shown.any()  # a device without any takes part in the gradient as those with some do
+        rows = known.flatten(1).any(1)
+        rows[0] |= ~rows.any()  # a device without any takes part in the gradient as those with some do
+        shown = upload(rows.nonzero()[:, 0], masks.device)
 
         def loss(heatmaps: torch.Tensor) -> torch.Tensor:
             spread = chosen.spread(heatmaps, scores.shape[1])

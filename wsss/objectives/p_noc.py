@@ -37,6 +37,9 @@ class PNoc(POc):
     def batch_norm(self, network: str, default: str) -> str:
         return self.settings.adversary_batch_norm if network == "ordinary" else default
 
+    def crossed(self) -> bool:
+        return self.settings.gradient_leak
+
     def lr_mult(self, network: str) -> float:
         return self.settings.adversary_lr_mult if network == "ordinary" else 1.0
 

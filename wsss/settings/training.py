@@ -86,6 +86,10 @@ class TrainingSettings(NetworkSettings):
     dropout and ``batch_norm: per-process`` the result does not depend on it, and a change re-runs nothing."""
     precision: Precision = "auto"
     """Autocast type. ``auto``: bf16 where the device computes it natively, else fp16 on a GPU and fp32 on a CPU."""
+    deterministic: Annotated[bool, Neutral(False)] = False
+    """On a GPU, train with kernels alone whose result is the same in each run (``torch.use_deterministic_algorithms``):
+    slower, and the same bits again on a GPU of the same model with the same libraries. On a CPU trainings are so
+    anyway. See docs/gpu.md."""
     compile: bool = False
     """Compile the networks (torch.compile): minutes at the start and at each resume, faster steps on large GPUs. Losses
     differ by rounding."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
+from wsss.models.teacher import move_towards
 from wsss.settings import TrainingSettings
 
 
@@ -27,32 +27,20 @@ class WeightAverage:
 
     def __init__(self, network: nn.Module, settings: TrainingSettings) -> None:
         self.network, self.settings = network, settings
-        self.average: AveragedModel | None = None
-        self.decay = 0.0
+        self.average: nn.Module | None = None
         if settings.ema is not None:
             self._begin()
 
     def _begin(self) -> None:
         """Start from the weights of this moment."""
-        moving = self.settings.ema is not None
-        self.average = AveragedModel(
-            self.network, avg_fn=self._moved if moving else self._added, use_buffers=not moving
-        )
-        self.average.n_averaged += 1  # the weights of this moment count as the first
-
-    def _moved(self, average: torch.Tensor, weight: torch.Tensor, _: Any) -> torch.Tensor:
-        return average.lerp(weight, 1 - self.decay)
-
-    @staticmethod
-    def _added(total: torch.Tensor, weight: torch.Tensor, _: Any) -> torch.Tensor:
-        return total + weight if weight.is_floating_point() else weight
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """Bring the moving average up to date after optimiser step ``step``, counted from 0."""
         if self.settings.ema is not None and self.average is not None:
-            self.decay = min(self.settings.ema, (1 + step) / (10 + step))
-            self.average.update_parameters(self.network)
+            decay = min(self.settings.ema, (1 + step) / (10 + step))
+            move_towards(self.average, self.network, 1 - decay)
 
     @torch.no_grad()
     def after_epoch(self, epoch: int) -> None:
@@ -63,7 +51,12 @@ class WeightAverage:
         if self.average is None:
             self._begin()
         else:
-            self.average.update_parameters(self.network)
+            now = self.network.state_dict()
+            totals = {name: total for name, total in self.average.state_dict().items() if total.is_floating_point()}
+            torch._foreach_add_(list(totals.values()), [now[name] for name in totals])
+            for name, last in self.average.state_dict().items():
+                if name not in totals:
+                    last.copy_(now[name])
 
     def finish(self) -> None:
         """Give the network its average."""
@@ -76,11 +69,11 @@ class WeightAverage:
 
     def state(self) -> dict[str, torch.Tensor]:
         """What a checkpoint must hold: the average's weights by name, or for ``average_last`` their sum."""
-        return {} if self.average is None else self.average.module.state_dict()
+        return {} if self.average is None else self.average.state_dict()
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         """Take over what ``state`` gave."""
         if state:
             self._begin()
             assert self.average is not None
-            self.average.module.load_state_dict(state)
+            self.average.load_state_dict(state)

@@ -10,6 +10,8 @@ the order in which sums are taken and for dropout. A training may resume with an
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -42,6 +44,8 @@ from wsss.training.records import METRICS, Records
 VERSION = 1
 CHECKPOINT_SECONDS = 60.0
 """Between checkpoints: what a kill can cost."""
+CHECKPOINT_COST = CHECKPOINT_SECONDS / 30
+"""Seconds that one may take. Where it takes longer they come less often: a thirtieth of the time goes into them."""
 
 
 class Trainer:
@@ -83,7 +87,7 @@ class Trainer:
             for network in (*self.networks.values(), *objective.fixed.values()):
                 network.forward = torch.compile(network.forward)
         self.optimisers = {n: build_optimiser(m, settings) for n, m in self.networks.items()}
-        self.precision = Precision(settings.precision, device, self.networks)
+        self.precision = Precision(settings.precision, device, self.networks, objective.crossed())
         self.statistics = list(running_statistics(self.networks.values()))
         self.per_epoch = len(views) // settings.batch_size
         self.micro_steps = self.per_epoch * settings.epochs
@@ -99,6 +103,7 @@ class Trainer:
         self.records = Records(metrics, device, self.per_epoch, settings.accumulate, writes=self.rank == 0)
         self.step = 0
         self.seconds_before, self.started, self.waited = 0.0, time.monotonic(), 0.0
+        self.cost = 0.0
 
     def train(self) -> nn.Module:
         """Train to the end, from the checkpoint where there is one, and return the objective's product in eval mode.
@@ -107,21 +112,22 @@ class Trainer:
             Interrupted: A signal asked to stop; the state is saved.
             WsssError: A loss or a weight is not finite.
         """
-        s, run = self.settings, self.run
+        s, run, device = self.settings, self.run, self.device
         self._resume()
         for network in self.networks.values():  # random numbers differ between kinds of processors
             average_or_broadcast((t for t in network.state_dict().values() if t.is_floating_point()), mean=False)
         order = Order(
             len(self.views), s.batch_size, s.epochs, run.args.seed, self.step, self.rank, self.ranks, self.chances
         )
-        loader = training_loader(self.views, order, loader_workers(run.args.threads, self.device))
+        loader = training_loader(self.views, order, loader_workers(run.args.threads, device), device)
         self.saved = time.monotonic()
         with (
             logger(s if self.rank == 0 else None, run, self.records.path) as self.records.log,
             Progress(self.micro_steps, self.step, "training", self.rank == 0) as progress,
+            kernels_for_training(s.deterministic),
         ):
             for batch in self._timed(loader) if len(order) else ():
-                self._micro_step(batch.to(self.device))
+                self._micro_step(batch.to(device))
                 progress.advance(self.records.latest)
                 if (self.step % s.accumulate) and self.step < self.micro_steps:
                     continue  # half an optimiser step is never saved
@@ -129,7 +135,7 @@ class Trainer:
                 if stop or late:
                     self._save()
                 if stop:
-                    all_reduce_max([0.0], self.device)  # none leaves before the first one has saved
+                    all_reduce_max([0.0], device)  # none leaves before the first one has saved
                     raise Interrupted(run.stop)
             self._save()
         self.average.finish()
@@ -181,6 +187,7 @@ class Trainer:
     def _optimiser_step(self) -> None:
         s = self.settings
         done = self.step // s.accumulate - 1
+        stepped = []
         for name, optimiser in self.optimisers.items():
             scaler, network = self.precision.scalers[name], self.networks[name]
             average_or_broadcast((p.grad for p in network.parameters() if p.grad is not None), mean=True)
@@ -191,7 +198,8 @@ class Trainer:
                 scaler.unscale_(optimiser)
                 nn.utils.clip_grad_norm_(network.parameters(), s.clip_norm)
             scaler.step(optimiser)
-            scaler.update()
+            stepped.append(name)
+        self.precision.update(stepped)
         for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
         if s.batch_norm == "per-process":  # the mean over all: a checkpoint, like the product, has one set
@@ -203,7 +211,7 @@ class Trainer:
 
     def _must(self) -> tuple[bool, bool]:
         """Whether to stop, and whether a checkpoint is due: the same answer in all processes."""
-        late = time.monotonic() - self.saved > CHECKPOINT_SECONDS
+        late = time.monotonic() - self.saved > CHECKPOINT_SECONDS * max(1.0, self.cost / CHECKPOINT_COST)
         stop, late = map(bool, all_reduce_max([self.run.stop is not None, late], self.device))
         if stop and self.run.stop is None:
             self.run.stop = "a signal to another process"
@@ -218,7 +226,7 @@ class Trainer:
 
     def _save(self) -> None:
         self._check_finite()
-        self.saved = time.monotonic()
+        self.saved = began = time.monotonic()
         if self.rank != 0:
             return
         self.checkpoint.save(
@@ -234,6 +242,8 @@ class Trainer:
                 **self.records.state(),
             }
         )
+        self.saved = time.monotonic()
+        self.cost = self.saved - began
 
     def _resume(self) -> None:
         state = self.checkpoint.load(self.device)
@@ -262,6 +272,26 @@ class Trainer:
             log.info(message)
 
 
+@contextlib.contextmanager
+def kernels_for_training(deterministic: bool) -> Iterator[None]:
+    """How a GPU chooses kernels within the block: the fastest that it finds, for all batches have one shape; or, with
+    ``deterministic``, those alone whose result is the same in each run.
+
+    Afterwards as before: validation images have many shapes, and each would be tried with every kernel.
+    """
+    cudnn, before = torch.backends.cudnn, torch.are_deterministic_algorithms_enabled()
+    quick, same = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = not deterministic, deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which torch insists on, for products of matrices
+    torch.use_deterministic_algorithms(deterministic or before)
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = quick, same
+        torch.use_deterministic_algorithms(before)
+
+
 def prepared(
     objective: Objective, settings: TrainingSettings, device: torch.device, ranks: int
 ) -> dict[str, Trainable]:
@@ -278,7 +308,6 @@ def prepared(
         network.to(device).to(memory_format=torch.channels_last)
         tune_for(network, device)
         network.eval()
-    torch.backends.cudnn.benchmark = True  # all batches have one shape: a GPU may look for its fastest kernels
     return networks
 
 

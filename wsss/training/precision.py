@@ -18,20 +18,31 @@ class Precision:
         wanted: The setting ``precision``.
         device: Where it trains.
         networks: Names of the networks that are trained.
+        shared: Losses of one network reach others as well. All then have one scaler: gradients of different scales
+            cannot be added.
 
     Attributes:
         type: ``torch.float32``, ``bfloat16`` or ``float16``; only the last needs its losses scaled.
         scalers: Network name to its scaler.
     """
 
-    def __init__(self, wanted: str, device: torch.device, networks: Iterable[str]) -> None:
-        self.wanted, self.device, self.names = wanted, device, list(networks)
+    def __init__(self, wanted: str, device: torch.device, networks: Iterable[str], shared: bool = False) -> None:
+        self.wanted, self.device, self.names, self.shared = wanted, device, list(networks), shared
         self._set(autocast_type(wanted, device))
 
     def _set(self, kind: torch.dtype) -> None:
         self.type = kind
-        scaled = kind == torch.float16
-        self.scalers = {name: torch.amp.GradScaler(self.device.type, enabled=scaled) for name in self.names}
+
+        def scaler() -> torch.amp.GradScaler:
+            return torch.amp.GradScaler(self.device.type, enabled=kind == torch.float16)
+
+        one = scaler()
+        self.scalers = {name: one if self.shared else scaler() for name in self.names}
+
+    def update(self, stepped: Iterable[str]) -> None:
+        """Adapt the scales after an optimiser step of these networks, each once."""
+        for scaler in {id(self.scalers[name]): self.scalers[name] for name in stepped}.values():
+            scaler.update()
 
     @property
     def name(self) -> str:
