@@ -164,7 +164,7 @@ def test_the_images_that_decide_the_sign_span_the_whole_list(monkeypatch):
 
     seen = []
     monkeypatch.setattr(
-        wsss.inference.saliency, "outputs_of", lambda _, chosen, *rest: seen.append(list(chosen)) or iter(())
+        wsss.inference.saliency, "arrays_of", lambda _, read, chosen, *rest: seen.append(list(chosen)) or iter(())
     )
     for count in (1, 64, 100, 127, 1000):
         with pytest.raises(WsssError, match="all of it border"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 
-from wsss.compute.devices import loader_workers
+from wsss.compute.devices import download, loader_workers, upload
 from wsss.data.buckets import Buckets, buckets
 from wsss.data.index import Item
 from wsss.data.loading import ScaledBatches, inference_loader, scaled_size
@@ -24,7 +25,10 @@ PROBE = 64
 """Side of an image that a network is tried with, in pixels."""
 
 
-@torch.inference_mode()
+Outputs = tuple[Item, list[torch.Tensor]]
+"""An image, and for every scale what a network says of it."""
+
+
 def outputs_of(
     function: Callable[..., torch.Tensor],
     items: list[Item],
@@ -51,8 +55,51 @@ def outputs_of(
         named: ``function`` is also given the list of items that the images are of; their mirrors come after them.
 
     Yields:
-        The item, and for every scale float (2, ...) for the image and its mirror, or (1, ...) without ``flip``.
+        The item, and for every scale float (2, ...) for the image and its mirror, or (1, ...) without ``flip``. To have
+        them as arrays: ``arrays_of``.
     """
+    for batch in _batches_of_outputs(function, items, settings, device, threads, what, among, named):
+        yield from batch
+
+
+def arrays_of(
+    function: Callable[..., torch.Tensor],
+    read: Callable[[Item, list[torch.Tensor]], list[torch.Tensor]],
+    items: list[Item],
+    settings: InferenceSettings,
+    device: torch.device,
+    threads: int,
+    what: str,
+    among: Buckets | None = None,
+    named: bool = False,
+) -> Iterator[tuple[Item, list[np.ndarray]]]:
+    """What is read from the outputs of each image, as arrays. From a GPU all of a batch come at once: the host waits
+    for it once a batch, and not for each image and scale.
+
+    Args:
+        function, items, settings, device, threads, what, among, named: As for ``outputs_of``.
+        read: Gives tensors, on the device, for an item and its outputs at every scale.
+    """
+    for batch in _batches_of_outputs(function, items, settings, device, threads, what, among, named):
+        with torch.inference_mode():
+            found = [read(item, outputs) for item, outputs in batch]
+            arrays = iter(download([tensor for tensors in found for tensor in tensors]))
+        for (item, _), tensors in zip(batch, found, strict=True):
+            yield item, [next(arrays) for _ in tensors]
+
+
+@torch.inference_mode()
+def _batches_of_outputs(
+    function: Callable[..., torch.Tensor],
+    items: list[Item],
+    settings: InferenceSettings,
+    device: torch.device,
+    threads: int,
+    what: str,
+    among: Buckets | None,
+    named: bool,
+) -> Iterator[list[Outputs]]:
+    """``outputs_of``, the images that went through the network together at once."""
     wanted = {item.id for item in items}
     with Progress(len(items), what=what) as progress:
         for batch, views in views_of(items, settings, device, threads, among):
@@ -62,10 +109,14 @@ def outputs_of(
                 with torch.autocast(device.type, torch.float16, enabled=settings.precision == "fp16"):
                     images = images.contiguous(memory_format=torch.channels_last)
                     found.append(function(images, batch) if named else function(images))
-            for number, item in enumerate(batch):
-                if item.id in wanted:
-                    yield item, [each[number :: len(batch)] for each in found]
-                    progress.advance()
+            own = [
+                (item, [each[number :: len(batch)] for each in found])
+                for number, item in enumerate(batch)
+                if item.id in wanted
+            ]
+            yield own
+            for _ in own:
+                progress.advance()
 
 
 def views_of(
@@ -88,9 +139,9 @@ def views_of(
         if any(item.id in wanted for item in batch)
     ]
     loader = inference_loader(
-        ScaledBatches(batches, settings.scales, settings.max_side), loader_workers(threads, device)
+        ScaledBatches(batches, settings.scales, settings.max_side), loader_workers(threads, device), device
     )
-    scale, offset = (torch.from_numpy(v).to(device)[:, None, None] for v in (1 / (255 * STD), 255 * MEAN))
+    scale, offset = (upload(torch.from_numpy(v), device)[:, None, None] for v in (1 / (255 * STD), 255 * MEAN))
     for batch, views in loader:
         yield batch, [view.to(device, non_blocking=True).float().sub_(offset).mul_(scale) for view in views]
 

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from wsss.compute.devices import upload
 from wsss.data.buckets import Buckets
 from wsss.data.index import Item
-from wsss.inference.batches import PROBE, outputs_of
+from wsss.inference.batches import PROBE, arrays_of
 from wsss.models.classifier import Classifier, logits
 from wsss.settings import InferenceSettings
 
@@ -25,9 +26,12 @@ def tag_probabilities(
 ) -> np.ndarray:
     """Probability of each class for each image, float32 (N, C): the mean over scales and flips of the sigmoid
     scores."""
-    rows = {}
-    for item, maps in outputs_of(network, items, settings, device, threads, "tags"):
-        rows[item.id] = torch.stack([logits(each).sigmoid().mean(0) for each in maps]).mean(0).cpu().numpy()
+
+    def read(_: Item, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [torch.stack([logits(each).sigmoid().mean(0) for each in maps]).mean(0)]
+
+    parts = arrays_of(network, read, items, settings, device, threads, "tags")
+    rows = {item.id: row for item, (row,) in parts}
     return np.stack([rows[item.id] for item in items])
 
 
@@ -78,13 +82,15 @@ def class_activation_maps(
     tagged = [item for item in items if item.labels]
     if among is not None:
         among = [[item for item in bucket if item.labels] for bucket in among]
-    parts = outputs_of(function, tagged, settings, device, threads, "maps", among, named) if tagged else ()
-    for item, found in parts:
-        classes = np.array(item.labels, np.int64)
-        maps = []
-        for each in found:
-            maps.append(read(each, torch.from_numpy(classes).to(device)).cpu().numpy())
-        yield item, classes, maps
+
+    def chosen(item: Item, found: list[torch.Tensor]) -> list[torch.Tensor]:
+        classes = upload(torch.tensor(item.labels), device)
+        return [read(each, classes) for each in found]
+
+    if not tagged:
+        return
+    for item, maps in arrays_of(function, chosen, tagged, settings, device, threads, "maps", among, named):
+        yield item, np.array(item.labels, np.int64), maps
 
 
 def network_stride(network: torch.nn.Module, function: Callable[..., torch.Tensor] | None = None) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional as F
 
+from wsss.compute.devices import download, upload
 from wsss.data.buckets import Buckets, buckets
 from wsss.data.index import Item
 from wsss.inference.batches import outputs_of
@@ -53,10 +54,10 @@ def feature_walked_maps(
         if features.shape[1:] != grid:
             features = F.interpolate(features[None], size=grid, mode="bilinear", align_corners=False)[0]
             features = F.normalize(features, dim=0)
-        maps = torch.from_numpy(store.low(item.id)).to(device)
+        maps = upload(torch.from_numpy(store.low(item.id)), device)
         if maps.shape[1:] != grid:
             maps = F.interpolate(maps[None], size=grid, mode="bilinear", align_corners=False)[0]
         walked = feature_walk(
             maps, features, radius=settings.radius, temperature=settings.temperature, steps=settings.steps
         )
-        yield item, store[item.id].classes, [over_common_maximum(walked, item, stride)]
+        yield item, store[item.id].classes, download([over_common_maximum(walked, item, stride)])

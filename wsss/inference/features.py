@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from wsss.data.index import Item
-from wsss.inference.batches import outputs_of
+from wsss.inference.batches import arrays_of
 from wsss.models.backbone import feature_maps
 from wsss.settings import InferenceSettings
 
@@ -38,7 +38,7 @@ def pooled_features(
         return feature_maps(backbone, images).float().mean((2, 3))
 
     rows: dict[str, np.ndarray] = {}
-    for item, (found,) in outputs_of(pooled, items, settings, device, threads, "features"):
-        rows[item.id] = found.cpu().numpy()
+    for item, (found,) in arrays_of(pooled, lambda _, outputs: outputs, items, settings, device, threads, "features"):
+        rows[item.id] = found
         heed()
     return np.stack([rows[item.id] for item in items])

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from wsss.data.buckets import Buckets
 from wsss.data.index import Item
 from wsss.errors import WsssError
-from wsss.inference.batches import outputs_of
+from wsss.inference.batches import arrays_of
 from wsss.models.disentangler import Disentangler
 from wsss.settings import InferenceSettings, SaliencyMapSettings
 from wsss.store.maps import Maps
@@ -43,8 +43,13 @@ def border_test(
     chosen = [items[n] for n in spaced]
     view = InferenceSettings(scales=(1.0,), flip=False, max_side=max(32, side))
     found = []
-    for _, (logits,) in outputs_of(lambda images: network(images).logits, chosen, view, device, threads, "border test"):
-        share = logits[0, 0].float().sigmoid()
+
+    def read(_: Item, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [outputs[0][0, 0].float().sigmoid()]
+
+    parts = arrays_of(lambda images: network(images).logits, read, chosen, view, device, threads, "border test")
+    for _, (values,) in parts:
+        share = torch.from_numpy(values)
         inside = torch.zeros_like(share, dtype=torch.bool)
         inside[1:-1, 1:-1] = True
         if inside.any():
@@ -78,7 +83,8 @@ def saliency_maps(
     Yields:
         The item, [0], and for each scale float32 (1, h_s, w_s), non-negative.
     """
-    for item, found in outputs_of(network, items, settings, device, threads, "saliency", among):
+
+    def read(_: Item, found: list[torch.Tensor]) -> list[torch.Tensor]:
         maps = []
         for each in found:
             logits = each.float()
@@ -87,7 +93,10 @@ def saliency_maps(
                 values = values[:1] + values[1:].flip(-1)
                 if settings.activation == "sigmoid":
                     values = values / 2
-            maps.append((_cells(values) if fine else values)[0].cpu().numpy())
+            maps.append((_cells(values) if fine else values)[0])
+        return maps
+
+    for item, maps in arrays_of(network, read, items, settings, device, threads, "saliency", among):
         yield item, [0], maps
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from wsss.data.buckets import Buckets
 from wsss.data.index import Item
-from wsss.inference.batches import outputs_of
+from wsss.inference.batches import arrays_of
 from wsss.settings import InferenceSettings, PredictSettings
 
 
@@ -29,7 +29,8 @@ def pixel_probabilities(
     Logits of every scale are resized to the image (bilinear), averaged over scales; those of the mirror are averaged
     with or added to those of the image (``combine_flips``); softmax last.
     """
-    for item, found in outputs_of(network, items, settings, device, threads, "predicting", among):
+
+    def read(item: Item, found: list[torch.Tensor]) -> list[torch.Tensor]:
         total: torch.Tensor | None = None
         for scores in found:
             scores = scores.float()
@@ -40,7 +41,10 @@ def pixel_probabilities(
             scores = F.interpolate(scores, size=(item.height, item.width), mode="bilinear", align_corners=False)
             total = scores if total is None else total + scores
         assert total is not None  # there is at least one scale
-        yield item, (total / len(found)).softmax(1)[0].cpu().numpy()
+        return [(total / len(found)).softmax(1)[0]]
+
+    for item, (probabilities,) in arrays_of(network, read, items, settings, device, threads, "predicting", among):
+        yield item, probabilities
 
 
 @torch.inference_mode()
@@ -65,11 +69,14 @@ def mean_probabilities(
             total = total + network(images).float().softmax(1)
         return total / len(networks)
 
-    for item, found in outputs_of(together, items, settings, device, threads, "predicting", among):
+    def read(item: Item, found: list[torch.Tensor]) -> list[torch.Tensor]:
         total: torch.Tensor | None = None
         for view in found:
             mean = (view[:1] + view[1:].flip(-1)) / 2 if settings.flip else view
             mean = F.interpolate(mean, size=(item.height, item.width), mode="bilinear", align_corners=False)
             total = mean if total is None else total + mean
         assert total is not None  # there is at least one scale
-        yield item, (total / len(found))[0].cpu().numpy()
+        return [(total / len(found))[0]]
+
+    for item, (probabilities,) in arrays_of(together, read, items, settings, device, threads, "predicting", among):
+        yield item, probabilities

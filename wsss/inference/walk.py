@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from wsss.compute.devices import download, upload
 from wsss.data.buckets import Buckets, buckets
 from wsss.data.index import Item
 from wsss.inference.batches import outputs_of
@@ -82,16 +83,20 @@ def walk_together(starts: list[Start], settings: WalkSettings) -> Iterator[Maps]
     maps = torch.stack([F.pad(s.maps, (0, 0, 0, 0, 0, most - len(s.classes))) for s in starts])
     edges = torch.stack([start.edges for start in starts])
     walked = random_walk(maps, edges, radius=settings.radius, beta=settings.beta, steps=settings.steps)
-    for start, result in zip(starts, walked, strict=True):
-        yield start.item, start.classes, [over_common_maximum(result[: len(start.classes)], start.item, STRIDE)]
+    own = [
+        over_common_maximum(result[: len(start.classes)], start.item, STRIDE)
+        for start, result in zip(starts, walked, strict=True)
+    ]
+    for start, found in zip(starts, download(own), strict=True):
+        yield start.item, start.classes, [found]
 
 
-def over_common_maximum(maps: torch.Tensor, item: Item, stride: int) -> np.ndarray:
+def over_common_maximum(maps: torch.Tensor, item: Item, stride: int) -> torch.Tensor:
     """The maps of an image, (n, h, w) with ``stride`` pixels a cell, divided by the largest value that any of them has
     at image size (+ 1e-5), so that classes keep their order."""
     full = F.interpolate(maps[None], scale_factor=stride, mode="bilinear", align_corners=False)
     largest = full[..., : item.height, : item.width].amax()
-    return (maps / (largest + EPSILON)).cpu().numpy()
+    return maps / (largest + EPSILON)
 
 
 def walked_maps(
@@ -120,7 +125,7 @@ def walked_maps(
             yield item, [], []
     for item, edges in edge_maps(network, tagged, settings, device, threads, among) if tagged else ():
         store.check_size(item)
-        maps = torch.from_numpy(store.low(item.id)).to(device)
+        maps = upload(torch.from_numpy(store.low(item.id)), device)
         starts = waiting.setdefault(grid(item), [])
         starts.append(Start(item, store[item.id].classes, maps, edges))
         if len(starts) == together:
