@@ -145,3 +145,10 @@ def test_the_preset_for_photos_has_the_p_noc_that_init_writes():
     written = yaml.safe_load("\n".join(_p_noc(SimpleNamespace(trained=True, more_epochs=2))))
     preset = yaml.safe_load((ROOT / "workflow/presets/folder.yaml").read_text())
     assert preset["classifiers"]["p-noc"] == written["p-noc"]
+
+
+def test_oc_cse_takes_its_published_batch_in_parts_that_fit() -> None:
+    """At output stride 8 a batch of 32 holds 120 GiB. With fixed batch normalisation the mean over four of 8 is its."""
+    oc_cse = preset("voc12").recipes["classifiers"]["oc-cse"]
+    assert (oc_cse.output_stride, oc_cse.batch_norm, oc_cse.accumulate_mode) == (8, "fixed", "mean")
+    assert oc_cse.batch_size == 8 and oc_cse.batch_size * oc_cse.accumulate == 32
