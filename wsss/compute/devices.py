@@ -49,7 +49,7 @@ def _why_no_gpu() -> str:
     if torch.version.cuda is None:
         return f"torch {torch.__version__} is a build for CPUs"
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # torch gives it no types
     except (RuntimeError, AssertionError) as error:
         return str(error).strip().splitlines()[0].rstrip(".")
     return "no device is visible"

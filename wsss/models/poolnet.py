@@ -88,7 +88,7 @@ class DeepPool(nn.Module):
         for factor, layer in zip(AGGREGATION_POOLS, self.pools, strict=True):
             # at least one cell, so that small images pass
             cells = (max(1, height // factor), max(1, width // factor))
-            total = total + grown(layer(average_pool(x, (cells, cells))), x)
+            total = total + grown(layer(average_pool(x, cells)), x)
         total = F.relu(total)
         if self.join is None or lateral is None or guidance is None:
             y: torch.Tensor = self.out(total)
