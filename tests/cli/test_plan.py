@@ -331,7 +331,7 @@ def test_every_job_of_the_family_has_its_place(results, wsss) -> None:
     raw = yaml.safe_load((ROOT / "tests" / "tiny.yaml").read_text())
     chain = results.configure(raw, "tiny.yaml")
     jobs = chain.wanted()
-    elsewhere = {"external_cams", "external_masks", "explanation", "audit"}
+    elsewhere = {"external_cams", "external_masks", "explanation", "audit", "regions", "text_cams"}
     assert {job.rule for job in jobs} == {*STEPS, "index", "scores", "summary", "report"} - elsewhere
     for job in jobs:
         assert chain.at(chain.folder(job)) == job

@@ -68,7 +68,7 @@ REFUSALS: dict[str, Callable[[Path], object]] = {
     "255 classes; a dataset has 1 to 254 object classes": several_classes,
     "holds 2 (1 pixels), 3 (1 pixels), 4 (1 pixels), 5 (1 pixels), 6 (1 pixels), ...; allowed are 0": many_values,
     "the folder of images is not there; unpack it there": lambda at: _images(at, "train2014"),
-    "holds no image (.": lambda at: photos(at, suffix=".gif"),
+    "holds no image (.": lambda at: photos(at, suffix=".svg"),
     "no row has a label; fill the column 'labels'": photos,
     "it holds values that are not finite": lambda at: picture(at, Image.new("F", (4, 4), float("nan"))),
     "its colours are CIE L*a*b*; save it as RGB": lambda at: picture(at, Image.new("LAB", (4, 4))),
