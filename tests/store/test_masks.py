@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from wsss.data.index import Item
 from wsss.errors import WsssError
+from wsss.stages.segmenter import OwnOr
 from wsss.store.masks import FileOf, MaskFolder
 
 
@@ -65,3 +67,5 @@ def test_a_folder_as_the_target_of_a_training_can_be_sent_to_loader_processes(tm
     """From Python 3.14 on they are no copies of this one."""
     item = Item("a/b", "train", tmp_path / "i.png", None, 2, 3, (0,), True)
     assert pickle.loads(pickle.dumps(FileOf(MaskFolder(tmp_path))))(item) == tmp_path / "a" / "b.png"
+    own = pickle.loads(pickle.dumps(OwnOr({"x": tmp_path / "x.png"}, FileOf(MaskFolder(tmp_path)))))
+    assert own(item) == tmp_path / "a" / "b.png" and own(replace(item, id="x")) == tmp_path / "x.png"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -173,10 +174,6 @@ def learn_step(
         if not replayed:
             log.warning(f"{memory.path} holds no exemplar, so nothing is replayed")
     shown = {one.id: one.mask for one in replayed}
-
-    def any_mask_of(item: Item) -> Path | np.ndarray:
-        return shown.get(item.id) or mask_of(item)
-
     weights_of = None
     if replayed and settings.outside_weight < 1:
         weights_of = Reliability(memory, settings.outside_weight)
@@ -185,12 +182,24 @@ def learn_step(
     chances = masked_chances(masked, settings.replay_share) if replayed else None
     classes = len(index.classes)
     objective = Continual(settings, classes, step, old)
-    network = train(run, objective, listed_items, classes, device, any_mask_of, chances, soft_of=weights_of)
+    network = train(run, objective, listed_items, classes, device, OwnOr(shown, mask_of), chances, soft_of=weights_of)
     if run.world.rank:
         return
     save_segmenter(run.out, network, settings, index.classes, [*before, settings.classes or ()])
     keep_product(run)
     run.note(images=len(items), exemplars=len(replayed))
+
+
+@dataclass(frozen=True)
+class OwnOr:
+    """Where an item's mask is: its own of ``own``, by id, else what ``other`` says. A class, so that loader processes
+    can be given it however they are started."""
+
+    own: Mapping[str, Path | None]
+    other: Callable[[Item], Path | np.ndarray]
+
+    def __call__(self, item: Item) -> Path | np.ndarray:
+        return self.own.get(item.id) or self.other(item)
 
 
 class Reliability:
