@@ -105,11 +105,16 @@ class TestChoices:
         assert classifiers["vanilla"].warm_start == ("linear" if train < 500 else None)
         seeds = "mixed" if train < 500 else "p-noc"
         assert config.recipes["saliency"]["c2am-h"].hints == config.recipes["masks"]["salient"].cams == seeds
-        assert config.recipes["cams"]["walk"].cams == config.recipes["affinity"][seeds].cams == seeds
+        final = "salient" if train < 500 else "agree"
+        assert {name: one.masks for name, one in config.recipes["segmenters"].items()} == {final: final}
+        assert list(config.recipes["affinity"]) == ([] if train < 500 else [seeds])
+        if train >= 500:
+            assert config.recipes["cams"]["walk"].cams == config.recipes["affinity"][seeds].cams == seeds
 
     def test_with_weights_the_whole_chain(self, pets: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("wsss.cli.init.choose_weights", lambda *given: TRAINED)
         monkeypatch.setattr("wsss.cli.init.this_machine", lambda: GPU)
+        monkeypatch.setattr("wsss.cli.recommend.MANY_PHOTOS", 2)
         said = wsss("init", "photos")[1]
         config = written()
         assert config.recipes["cams"]["walk"].steps == 8 and config.recipes["segmenters"]["agree"].masks == "agree"

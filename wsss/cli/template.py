@@ -38,7 +38,7 @@ def scalar(value: object) -> str:
 def last(chosen: Choices) -> str:
     """Name of the masks and of the segmentation network at the end of the chain."""
     if chosen.trained:
-        return "mixed" if chosen.quick else "agree"
+        return "mixed" if chosen.quick else "salient" if chosen.few else "agree"
     return "vanilla" if chosen.quick else "p-noc"
 
 
@@ -101,32 +101,35 @@ def _readers(chosen: Choices) -> str:
 
 
 def _chain(chosen: Choices) -> Iterator[str]:
-    seeds = _seeds(chosen)
+    seeds, walks = _seeds(chosen), last(chosen) == "agree"
     yield "# A name on the left is yours to choose; recipes refer to each other by it."
     yield from _classifiers(chosen)
     yield ""
     yield "cams:                    # maps of where each tag is seen"
     yield from _cams(chosen)
-    if last(chosen) == "agree":
+    if walks:
         yield f"  walk:                  # {seeds}'s maps, spread over pixels that belong together"
         yield "    source: walk"
         yield f"    cams: {seeds}"
         yield f"    affinity: {seeds}"
         yield f"    steps: {chosen.steps}            # 256 for photos of 500 pixels, fewer for smaller ones"
         yield f"    max_side: {chosen.side}"
+    if last(chosen) in ("salient", "agree"):
         yield ""
         yield "saliency:"
         otsu = ", hint_threshold: otsu" if seeds == "mixed" else ""
         yield f"  c2am-h: {{objective: c2am-h, hints: {seeds}{otsu}}}"
+    if walks:
         yield ""
         yield "affinity:"
         yield f"  {seeds}: {{cams: {seeds}, saliency: c2am-h}}"
     yield ""
     yield "masks:                   # pseudo-labels: maps, a threshold, a dense CRF"
     yield f"  {seeds}: {{cams: {seeds}, crf: labels}}"
-    if last(chosen) == "agree":
-        yield "  walk: {cams: walk, crf: labels-1}"
+    if last(chosen) in ("salient", "agree"):
         yield f"  salient: {{cams: {seeds}, saliency: c2am-h, crf: labels}}     # saliency tells what is background"
+    if walks:
+        yield "  walk: {cams: walk, crf: labels-1}"
         yield "  agree:                 # pixels on which the two agree; the others are left out of the training"
         yield "    source: vote"
         yield "    members: [salient, walk]"
@@ -217,7 +220,7 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
     if _seeds(chosen) == "mixed":
         yield f"    backbone: {chosen.weights.backbone}     # whose features the maps spread over"
         yield f"    pretrained: {scalar(chosen.weights.pretrained)}"
-    if last(chosen) == "agree":
+    if last(chosen) in ("salient", "agree"):
         batch, epochs = chosen.saliency
         square = max(chosen.crop, round(0.8 * chosen.side / 32) * 32)
         yield "  saliency:"
@@ -227,6 +230,7 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
         yield f"    batch_size: {batch}"
         yield f"    epochs: {epochs}"
         yield f"    maps: {{scales: {scalar(chosen.saliency_scales)}, max_side: {chosen.side}}}"
+    if last(chosen) == "agree":
         batch, epochs = chosen.affinity
         yield "  affinity:"
         yield "    <<: *training"
