@@ -131,3 +131,18 @@ def test_as_a_program(results: Results) -> None:
     code = "import sys, wsss.report.ending as e\ne.main(['results/photos'])\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert "mIoU 50.0 %" in done.stdout and done.stdout.endswith("False\n"), done.stderr
+
+
+def test_a_classifier_below_the_linear_layer_is_said(results: Results) -> None:
+    results.add("classifiers", "probe", 0.912)
+    results.add("classifiers", "mine", 0.466)
+    for name, objective in (("probe", "linear"), ("mine", "vanilla")):
+        folder = results.base / "s0" / "classifiers" / name
+        write_manifest(folder, {"stage": "classifier", "settings": {"objective": objective}, "seed": 0, "inputs": {}})
+    results.add("masks", "mine", 0.113, "classifiers/mine")
+    results.finish()
+    said = " ".join(" ".join(results.lines()).split())
+    assert (
+        "poor training The trained classifier mine has mAP 46.6 %, a linear layer on a frozen backbone (probe) 91.2 %"
+        in said
+    )

@@ -14,6 +14,7 @@ from wsss.data.index import Index
 from wsss.errors import WsssError
 from wsss.report.headline import figure, final, last_split, mean_figure, recipes
 from wsss.report.provenance import Scored, lineage, read_scored
+from wsss.report.verdict import verdict
 from wsss.steps import SCORED
 from wsss.store.artefact import load
 from wsss.text import nice, pairs
@@ -39,8 +40,11 @@ def ending(base: Path) -> Iterator[str]:
     if not leading:
         return
     facts = dict(_numbers(scored, leading))
+    index = Index.load(made.inputs["index"])
+    for light in verdict(index, scored, leading):
+        if light.level == "bad":  # one for each part, and the report has the others
+            facts[f"poor {light.about.lower()}"] = f"{light.reason} {light.advice}"
     if leading[0].kind != "classifiers":
-        index = Index.load(made.inputs["index"])
         facts |= dict(_photos(base / "report" / "pictures.csv", index, leading))
     report = base / "report.html"
     facts["report"] = nice(report if report.is_file() else base / "summary.md")
