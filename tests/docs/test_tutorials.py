@@ -102,14 +102,14 @@ def test_photos(photos: tuple[Path, dict[int, str]]) -> None:
     text = "".join(said.values())
     assert "All in order" in text and "24 masks in new-masks/masks" in text and "Traceback" not in text
     base = folder / "results" / "photos"
-    pseudo, new = base / "s0/masks/vanilla/masks", folder / "new-masks/masks"
+    pseudo, new = base / "s0/masks/mixed/masks", folder / "new-masks/masks"
     for masks in (pseudo, new):
         assert len(list(masks.rglob("*.png"))) == 24
         with Image.open(masks / "farm/photo 1.png") as image:
             assert image.mode == "P" and image.size == (64, 64) and set(np.unique(np.array(image))) <= {0, 1, 2, 3}
     assert any(np.array(Image.open(path)).any() for path in pseudo.rglob("*.png"))
-    assert "vanilla" in (base / "summary.md").read_text() and list((base / "panels").glob("*.png"))
-    assert "vanilla" in (base / "report.html").read_text()
+    assert "mixed" in (base / "summary.md").read_text() and list((base / "panels").glob("*.png"))
+    assert "mixed" in (base / "report.html").read_text()
     assert len(json.loads((folder / "new-masks/coco.json").read_text())["images"]) == 24
 
 
@@ -117,8 +117,8 @@ def test_photos_says_what_the_page_says(photos: tuple[Path, dict[int, str]]) -> 
     """Names on the page are those that ``init`` chooses, and the last block plans the whole chain."""
     folder, said = photos
     first, *_, last = said.values()
-    assert "wsss predict results/photos/s0/segmenters/vanilla FOLDER" in first
-    assert "p-noc" in (folder / "config.yaml").read_text() and "segmenter" in last
+    assert "wsss predict results/photos/s0/segmenters/mixed FOLDER" in first
+    assert "salient" in (folder / "config.yaml").read_text() and "segmenter" in last
 
 
 def test_objective(tmp_path: Path, commands) -> None:
