@@ -55,6 +55,8 @@ def everything() -> dict[str, Any]:
     raw["cams"]["theirs"] = {"source": "external", "path": "maps.h5"}
     raw["cams"]["grad-cam"] = {"classifier": "vanilla", "explainer": "grad-cam", "shards": 3}
     raw["cams"]["weighted"] = {"source": "ensemble", "members": ["p-noc", "theirs"], "rule": "calibrated"}
+    raw["cams"]["words"] = {"source": "text", "method": "maskclip"}
+    raw["masks"]["snapped"] = {"source": "regions", "masks": "p-noc", "regions": "masks3"}
     raw["masks"]["theirs"] = {"source": "external", "path": "masks{seed}", "keep": False}
     raw["segmenters"]["supervised"] = {"supervision": "masks", "log": "tensorboard"}
     return raw

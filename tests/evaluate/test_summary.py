@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from wsss.data.palette import CLASS_COLOURS
+from wsss.provenance.outputs import digest
 from wsss.report.markdown import markdown, written
 from wsss.report.panels import choose_items, paint_maps, paint_mask
 from wsss.report.provenance import lineage, read_scored, supervision
@@ -116,6 +117,8 @@ def test_stage_without_scores_or_masks(tmp_path, little):
 def test_wrong_scores_are_refused(results, index, little):
     path = results / "s0/scores/cams/plain/scores.json"
     path.write_text(path.read_text().replace('"dog"', '"wolf"'))
+    made = read_manifest(path.parent)
+    write_manifest(path.parent, made | {"outputs": {name: digest(path.parent / name) for name in made["outputs"]}})
     common = ["summary", "--index", index.folder, "--out", results / "out"]
     assert "other classes" in little.run_stage(*common, "--scores", path.parent, code=2)
     (results / "s0/masks/plain/manifest.json").unlink()

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from wsss.errors import WsssError
 from wsss.models.disentangler import Disentangler
 from wsss.models.encoder import create_encoder
+from wsss.models.input_statistics import take_imagenet_statistics
 from wsss.models.wide_encoder import WideEncoder
 from wsss.models.wide_resnet38 import WideResNet38
 
@@ -75,8 +76,10 @@ def test_refusals_name_the_cure():
 
 
 def test_local_weights_reach_the_encoder(tmp_path):
-    weights = timm.create_model("test_resnet").state_dict()
+    model = timm.create_model("test_resnet")
+    weights = model.state_dict()
     save_file(weights, tmp_path / "w.safetensors")
+    take_imagenet_statistics(model, "test_resnet")  # what is loaded sees images as ours are
     network = Disentangler("test_resnet", 16, str(tmp_path / "w.safetensors"))
     for key, value in network.encoder.state_dict().items():
         assert torch.equal(value, weights[key]), key

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier
 from wsss.models.edge_network import EdgeNetwork, build_edge_network, load_edge_network
+from wsss.models.input_statistics import take_imagenet_statistics
 from wsss.settings import AffinitySettings
 from wsss.store.manifest import write_manifest
 from wsss.store.weights import save_weights
@@ -71,8 +72,10 @@ def settings(**more):
 
 
 def test_local_weights(tmp_path):
-    weights = timm.create_model("test_resnet").state_dict()
+    model = timm.create_model("test_resnet")
+    weights = model.state_dict()
     save_file(weights, tmp_path / "weights.safetensors")
+    take_imagenet_statistics(model, "test_resnet")  # what is loaded sees images as ours are
     network = build_edge_network(settings(pretrained=str(tmp_path / "weights.safetensors")))
     assert all(torch.equal(v, weights[k]) for k, v in network.encoder.state_dict().items())
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from wsss.compute.devices import tune_for
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier, build_classifier, load_classifier, logits
+from wsss.models.input_statistics import take_imagenet_statistics
 from wsss.models.segmenter import ARCHITECTURES, Segmenter, build_segmenter
 from wsss.settings import SegmentationSettings, VanillaSettings
 from wsss.store.manifest import write_manifest
@@ -57,6 +58,10 @@ def test_local_weights_reach_classifier_and_segmenter(imagenet, suffix):
     folder, weights = imagenet
     path = str(folder / f"weights.{suffix}")
     network = build_classifier(VanillaSettings(backbone="test_resnet", pretrained=path), 4)
+    model = timm.create_model("test_resnet")
+    model.load_state_dict(weights)
+    take_imagenet_statistics(model, "test_resnet")  # what is loaded sees images as ours are
+    weights = model.state_dict()
     for key, value in network.backbone.state_dict().items():
         assert torch.equal(value, weights[key]), key
     settings = SegmentationSettings(backbone="test_resnet", pretrained=path, supervision="masks")

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from wsss.errors import WsssError
 from wsss.models.disentangler import Disentangler
+from wsss.models.input_statistics import take_imagenet_statistics
 from wsss.models.poolnet import DeepPool, GlobalGuidance, PoolNet, grown
 from wsss.models.saliency_net import build_saliency_net, load_saliency
 from wsss.settings import SaliencyNetSettings
@@ -110,8 +111,10 @@ def test_every_architecture_comes_back_from_its_file(architecture, tmp_path):
 
 @pytest.mark.parametrize("architecture", ["poolnet", "unet"])
 def test_local_weights(architecture, tmp_path):
-    weights = timm.create_model("test_resnet").state_dict()
+    model = timm.create_model("test_resnet")
+    weights = model.state_dict()
     save_file(weights, tmp_path / "w.safetensors")
+    take_imagenet_statistics(model, "test_resnet")  # what is loaded sees images as ours are
     settings = SaliencyNetSettings(
         saliency="x", backbone="test_resnet", pretrained=str(tmp_path / "w.safetensors"), architecture=architecture
     )

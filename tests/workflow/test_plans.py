@@ -110,7 +110,7 @@ def made_with(**versions: str) -> Callable[[Checkout], None]:
 
 
 def raised(path: str) -> Callable[[Checkout], None]:
-    return code(path, "\nVERSION = 1\n", "\nVERSION = 2\n")
+    return code(path, "\nVERSION = ", "\nVERSION = 9")
 
 
 def moved(checkout: Checkout) -> None:

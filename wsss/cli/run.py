@@ -223,7 +223,7 @@ def manifests(chain: Chain, rule: str, name: str | None) -> list[str]:
 
 
 RULES = ("index", *STEPS, "scores", *sorted(TABLES))
-SHARDED = frozenset(STEPS) - {"classifier", "saliency", "affinity", "segmenter", "choice"}
+SHARDED = frozenset(STEPS) - {"classifier", "saliency", "affinity", "segmenter", "choice", "memory"}
 """Stages whose images jobs may share."""
 
 

@@ -105,7 +105,7 @@ class SegmenterSettings(TrainingSettings):
             raise ValueError(f"decoder_channels: {problem}")
         if self.supervision == "classifier" and self.architecture_from is not None:
             raise ValueError("'supervision: classifier' trains nothing; leave 'architecture_from' out")
-        if self.objective == "continual" and self.architecture_from is not None:
+        if getattr(self, "objective", "") == "continual" and self.architecture_from is not None:
             raise ValueError("steps of learning go on from one network; leave 'architecture_from' out")
         if self.architecture_from is None and self.rank != 0:
             raise ValueError("'rank' has no effect without 'architecture_from'; set it, or leave it out")
