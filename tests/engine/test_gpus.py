@@ -199,6 +199,7 @@ def test_who_may_expect_a_gpu(tmp_path):
     assert promised({}, tmp_path) == f"{tmp_path / 'nvidia0'} is there"
     assert promised({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) is None
     assert promised({"CUDA_VISIBLE_DEVICES": "-1", "SLURM_JOB_GPUS": "0"}, tmp_path) is None
+    assert promised({"CUDA_VISIBLE_DEVICES": "0", "SLURM_JOB_GPUS": "0", "WSSS_DEVICE": "cpu"}, tmp_path) is None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from wsss.errors import WsssError
-from wsss.system.gpus import VISIBLE, claim_gpu, promised, slices
+from wsss.system.gpus import VISIBLE, claim_gpu, on_cpu, promised, slices
 from wsss.system.launch import world_of
 
 OLDER_GPUS = "envs/requirements-cu126.txt"
@@ -30,7 +30,7 @@ def device_type(wanted: str) -> str:
         WsssError: ``cuda``, or ``auto`` where this job was given a GPU or one stands in this machine, and torch can use
             none: on a CPU the job would take days in place of hours, and nobody would hear of it.
     """
-    if wanted == "cpu":
+    if wanted == "cpu" or (wanted == "auto" and on_cpu(os.environ)):
         return "cpu"
     if torch.cuda.is_available():
         return "cuda"
@@ -40,7 +40,7 @@ def device_type(wanted: str) -> str:
     asked = "--device cuda" if wanted == "cuda" else f"--device auto: there should be a GPU ({reason})"
     raise WsssError(
         f"{asked}: torch sees no GPU here ({_why_no_gpu()}); use --device cpu, or check the driver. With "
-        "CUDA_VISIBLE_DEVICES= (empty) a whole workflow computes on the CPU"
+        "WSSS_DEVICE=cpu a whole workflow computes on the CPU"
     )
 
 

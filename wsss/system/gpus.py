@@ -23,13 +23,22 @@ MOST = 64
 """Processes that may share a GPU."""
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+DEVICE = "WSSS_DEVICE"
 GIVEN = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "GPU_DEVICE_ORDINAL")
 """Variables by which a cluster says which GPUs a job has."""
+
+
+def on_cpu(environment: Mapping[str, str]) -> bool:
+    """Whether somebody wants a whole workflow on the CPU (``WSSS_DEVICE=cpu``), although its jobs are given GPUs: in a
+    job a cluster sets ``CUDA_VISIBLE_DEVICES`` itself."""
+    return environment.get(DEVICE) == "cpu"
 
 
 def promised(environment: Mapping[str, str], devices: Path = Path("/dev")) -> str | None:
     """Why a process may expect a GPU, in words; None: it may not, or it was told to use none."""
     visible = environment.get(VISIBLE)
+    if on_cpu(environment):
+        return None
     if visible is not None and visible.strip() in ("", "-1", "NoDevFiles"):
         return None
     for name in (*GIVEN, VISIBLE):
