@@ -25,7 +25,7 @@ from wsss.settings import FolderSettings
 
 def photos(at: Path, table: str = "id,labels\na,\n", suffix: str = ".png") -> None:
     (at / "images").mkdir()
-    Image.new("RGB", (4, 4)).save(at / "images" / f"a{suffix}")
+    Image.new("RGB", (4, 4)).save(at / "images" / f"a{suffix}", "PNG")
     (at / "tags.csv").write_text(table)
     collect(FolderSettings(images=str(at / "images"), labels=str(at / "tags.csv")), at)
 

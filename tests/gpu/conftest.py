@@ -39,7 +39,7 @@ def _there(item: pytest.Item) -> bool:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Let the process with simulated GPUs run a test, and pass on what it reports."""
     if SIMULATED or REAL or not _there(item):
         return None
@@ -52,6 +52,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     for report in reports.get(item.nodeid) or [lost]:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    item.session._setupstate.teardown_exact(nextitem)  # of the folders that the next test is not in
     return True
 
 

@@ -191,7 +191,7 @@ class _ExactDepthwise(nn.Conv2d):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         with torch.autocast(images.device.type, enabled=False):
-            return super().forward(images.float()).to(images.dtype)
+            return super().forward(images.to(self.weight.dtype)).to(images.dtype)
 
 
 def tune_for(network: nn.Module, device: torch.device) -> None:

@@ -50,7 +50,8 @@ def _background(value: Any) -> Any:
     return as_tuple(value)
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(_background), Field(min_length=1)]
+_Written = Literal["voc", "coco", "natural"] | tuple[str, ...]
+Words = Annotated[tuple[str, ...], BeforeValidator(_background, json_schema_input_type=_Written), Field(min_length=1)]
 
 
 class TextCamsSettings(ScatteredSettings):
