@@ -386,6 +386,12 @@ REFUSED_RECIPES = [
     ("masks", {"cams": "c", "threshold": {"per_class": True}}, "per_class thresholds are chosen on masks"),
     ("masks", {"cams": "c", "ignore": TURNED}, "background (0.4) must not exceed foreground (0.1)"),
     ("masks", {"cams": "c", "saliency": "s", "ignore": BAND}, "with 'saliency' the background score is 1 - saliency"),
+    ("masks", {"cams": "c", "saliency_threshold": 0.5}, "saliency_threshold needs 'saliency'"),
+    (
+        "masks",
+        {"cams": "c", "saliency": "s", "saliency_threshold": 0.5, "crf": "psa"},
+        "a threshold of saliency gives labels, no scores",
+    ),
     (
         "masks",
         {"cams": "c", "crf": "psa", "threshold": {"per_class": True, "policy": "oracle"}},

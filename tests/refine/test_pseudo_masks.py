@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from wsss.errors import WsssError
 from wsss.refine.crf import refine_scores
-from wsss.refine.pseudo_masks import banded_mask, best_labels, pseudo_mask
+from wsss.refine.pseudo_masks import banded_mask, best_labels, object_or_not, pseudo_mask
 from wsss.settings import AffinityLabelSettings, CrfSettings, IgnoreBand, MasksSettings, Threshold
 from wsss.stages.affinity_labels import make as write_affinity_labels
 from wsss.stages.masks import chosen_threshold
@@ -64,6 +64,12 @@ def test_saliency_as_background_by_hand():
     maps = np.array([[[0.3, 0.3, 0.3]], [[0.1, 0.2, 0.8]]], np.float32)
     saliency = np.array([[0.6, 0.7, 0.75]], np.float32)  # background 0.4, 0.3 (a tie goes to it), 0.25
     assert pseudo_mask(maps, np.array([4, 6]), 1 - saliency).tolist() == [[0, 0, 7]]
+
+
+def test_saliency_alone_by_hand():
+    maps = np.array([[[0.3, 0.0, 0.0, 0.9]], [[0.1, 0.2, 0.0, 0.8]]], np.float32)
+    saliency = np.array([[0.6, 0.51, 0.7, 0.5]], np.float32)  # where no map has a value the first class; a tie is none
+    assert pseudo_mask(maps, np.array([4, 6]), object_or_not(saliency, 0.5)).tolist() == [[5, 7, 5, 0]]
 
 
 @pytest.mark.parametrize("crf", [None, CrfSettings(iterations=2), CrfSettings(unary="scores", iterations=2)])
@@ -182,6 +188,24 @@ def test_saliency_in_the_stage(index_and_maps, make_run, tmp_path):
     write_pseudo_masks(run)
     item = index.items[2]
     np.testing.assert_array_equal(MaskFolder(run.out / "masks").read(item.id), masks.read(item.id))
+
+
+def test_saliency_alone_in_the_stage(index_and_maps, make_run):
+    index, cams, saliency = index_and_maps
+    settings = MasksSettings(cams="x", saliency="s", saliency_threshold=0.4, crf=None)
+    run = make_run("masks", settings, {"index": index.folder, "cams": cams, "saliency": saliency})
+    write_pseudo_masks(run)
+    assert run.facts["threshold"] == {"policy": "saliency above", "value": 0.4}
+    maps, salient, masks, seen = MapStore(cams), MapStore(saliency), MaskFolder(run.out / "masks"), set()
+    for item in index.items:
+        expected, each, said = np.zeros((item.height, item.width), np.uint8), maps.full(item.id), salient.full(item.id)
+        for y, x in np.ndindex(expected.shape):
+            if item.labels and said[0, y, x] > 0.4:
+                strongest = max(range(len(each)), key=lambda k, y=y, x=x: (each[k, y, x], -k))
+                expected[y, x] = sorted(item.labels)[strongest] + 1
+        np.testing.assert_array_equal(masks.read(item.id), expected)
+        seen |= set(np.unique(expected).tolist())
+    assert len(seen) > 2
 
 
 def test_saliency_that_does_not_fit(index_and_maps, make_run, make_maps, tmp_path):

@@ -1,8 +1,8 @@
 """Pseudo-labels: maps against a background score, then the dense CRF over the classes of the image's tags.
 
-The background score is a constant, a constant for every class or map (see ``wsss.refine.thresholds``), or the
-complement of saliency (Xie et al. 2022). With an ignore band the maps are read twice and what the two readings disagree
-on is left out (IRN, Ahn et al. 2019).
+The background score is a constant, a constant for every class or map (see ``wsss.refine.thresholds``), the complement
+of saliency (Xie et al. 2022), or saliency decides alone. With an ignore band the maps are read twice and what the two
+readings disagree on is left out (IRN, Ahn et al. 2019).
 """
 
 from __future__ import annotations
@@ -43,6 +43,19 @@ def best_labels(maps: np.ndarray, background: Background) -> np.ndarray:
         planes = np.concatenate([np.broadcast_to(limits, (1, *maps.shape[1:])), maps])
     best: np.ndarray = planes.argmax(axis=0)
     return best
+
+
+def object_or_not(saliency: np.ndarray, threshold: float) -> np.ndarray:
+    """A background score that lets saliency alone decide: where it exceeds the threshold every map exceeds the score,
+    elsewhere none does. ``saliency``: float (H, W), 0 to 1. Returns float32 (H, W).
+
+    Examples:
+        >>> score = object_or_not(np.float32([[0.6, 0.5]]), 0.5)
+        >>> best_labels(np.float32([[[0.1, 0.9]], [[0.0, 1.0]]]), score)
+        array([[1, 0]])
+    """
+    score: np.ndarray = np.where(saliency > np.float32(threshold), np.float32(-1), np.float32(np.inf))
+    return score
 
 
 def readings(

@@ -138,6 +138,9 @@ class MasksSettings(CorrectableSettings, ScatteredSettings):
     """The maps they are made from."""
     saliency: Annotated[str, Ref("saliency")] | None = None
     """Saliency whose complement, 1 - s, is the background score in place of the constant threshold; null: none."""
+    saliency_threshold: Annotated[Fraction | None, Neutral(None)] = None
+    """Saliency alone says where objects are: a pixel above this is one, of the class whose map is strongest there;
+    null: a map must exceed 1 - s."""
     threshold: Threshold = Threshold()
     """Where an object ends; without effect beside ``saliency`` or ``ignore``, so that ``defaults`` may hold one."""
     ignore: IgnoreBand | None = None
@@ -149,6 +152,11 @@ class MasksSettings(CorrectableSettings, ScatteredSettings):
 
     @model_validator(mode="after")
     def _one_rule(self) -> MasksSettings:
+        if self.saliency_threshold is not None:
+            if self.saliency is None:
+                raise ValueError("saliency_threshold needs 'saliency', the maps that it is a threshold of")
+            if self.crf is not None and self.crf.unary == "scores":
+                raise ValueError("a threshold of saliency gives labels, no scores; set crf.unary to labels")
         if self.saliency is not None and self.ignore is not None:
             raise ValueError("with 'saliency' the background score is 1 - saliency; leave 'ignore' out")
         chosen = self.saliency is None and self.ignore is None

@@ -17,7 +17,7 @@ from wsss.errors import WsssError
 from wsss.parts.folder import items_of
 from wsss.parts.masks import Written, write_masks
 from wsss.refine.crf import prepare
-from wsss.refine.pseudo_masks import Background, banded_mask, pseudo_mask
+from wsss.refine.pseudo_masks import Background, banded_mask, object_or_not, pseudo_mask
 from wsss.refine.thresholds import described, otsu_of_each
 from wsss.runtime.run import Run
 from wsss.settings import CrfSettings, IgnoreBand, MasksSettings, Threshold
@@ -31,9 +31,9 @@ class PseudoMaskWriter:
     """Makes and writes the mask of one image: what a worker process does. Call with an item of the index.
 
     ``background``: a constant, or float (C,), one for every object class of the dataset, or None: Otsu's threshold of
-    every map. ``saliency``: maps of one class; its complement is the background score then. The tally: the numbers of
-    foreground pixels and of pixels left out, and with Otsu the thresholds. Raises :class:`WsssError` naming the file
-    when sizes differ or the maps are missing.
+    every map. ``saliency``: maps of one class; its complement is the background score then, or with ``salient`` what
+    exceeds that is an object and nothing else is. The tally: the numbers of foreground pixels and of pixels left out,
+    and with Otsu the thresholds. Raises :class:`WsssError` naming the file when sizes differ or the maps are missing.
     """
 
     store: MapStore
@@ -42,6 +42,7 @@ class PseudoMaskWriter:
     crf: CrfSettings | None
     band: IgnoreBand | None = None
     saliency: MapStore | None = None
+    salient: float | None = None
 
     def __call__(self, item: Item) -> Written:
         record, maps = self.store[item.id], self.store.full_of(item)
@@ -65,7 +66,10 @@ class PseudoMaskWriter:
             return self.background[classes] if isinstance(self.background, np.ndarray) else self.background
         if not len(classes):
             return 0.0
-        score: np.ndarray = np.clip(1 - self.saliency.saliency_of(item), 0, None)
+        saliency = self.saliency.saliency_of(item)
+        if self.salient is not None:
+            return object_or_not(saliency, self.salient)
+        score: np.ndarray = np.clip(1 - saliency, 0, None)
         return score
 
 
@@ -122,6 +126,8 @@ def make(run: Run) -> None:
         if "saliency" not in run.inputs:
             raise WsssError(f"the settings name the saliency {settings.saliency!r}: give its maps with --saliency DIR")
         saliency, facts = MapStore(run.inputs["saliency"]), {"policy": "1 - saliency"}
+        if settings.saliency_threshold is not None:
+            facts = {"policy": "saliency above", "value": settings.saliency_threshold}
         saliency.require(item for item in items if item.labels)
     elif band is not None:
         facts = {"policy": "ignore band", "foreground": band.foreground, "background": band.background}
@@ -133,7 +139,7 @@ def make(run: Run) -> None:
         run.record(**prepare(settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
-        work = PseudoMaskWriter(store, masks, background, settings.crf, band, saliency)
+        work = PseudoMaskWriter(store, masks, background, settings.crf, band, saliency, settings.saliency_threshold)
         return lambda part: over(part, work, run.args.threads, "masks", lambda item: item.id)
 
     tallies = write_masks(run, items, begin)
