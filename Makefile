@@ -1,4 +1,5 @@
 # make run    set up (once), then run config.yaml on all cores;  make run ARGS="--configfile my.yaml -n"
+# make run CPU=1  without GPU libraries, 2 GB in place of 7; the first time, or after make clean-env (as make env CPU=1)
 # make test   set up (once), then check style and run the tests, in two processes;  make test JOBS=4
 # make test-slow  the tests that take minutes: a cluster, kills, a browser, tutorials, a run of every stage
 # make lint   style only
@@ -14,6 +15,7 @@ JOBS ?= 2
 VENV ?= .venv
 PYTHON ?= python3
 TORCH ?=
+CPU ?=
 PINS := envs/requirements$(if $(TORCH),-$(TORCH)).txt
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.installed
@@ -49,7 +51,7 @@ bench: $(BUILT)
 env: $(BUILT)
 
 $(STAMP): $(PINS) envs/install.sh pyproject.toml
-	bash envs/install.sh "$(VENV)" "$(PYTHON)" "$(PINS)"
+	bash envs/install.sh "$(VENV)" "$(PYTHON)" "$(PINS)" $(if $(CPU),cpu)
 	touch $@
 
 # the installation builds what is written in C++; this builds it again when its source changes
