@@ -100,8 +100,8 @@ def test_the_animals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wsss) -> N
     code, said, _ = wsss("init", ANIMALS / "images")
     assert code == 0 and "problem" not in said
     config = written()
-    animals, vanilla = config.recipes["datasets"]["animals"], config.recipes["classifiers"]["vanilla"]
+    animals, network = config.recipes["datasets"]["animals"], config.recipes["segmenters"]["salient"]
     assert [Path(path).name for path in (animals.classes, animals.masks, animals.train)] == [
         "classes.txt", "masks", "train.txt",
     ]  # fmt: skip
-    assert (vanilla.epochs, vanilla.crop, config.recipes["cams"]["walk"].steps) == (6, 224, 64)
+    assert (network.epochs, network.crop, list(config.recipes["classifiers"])) == (8, 224, ["linear"])

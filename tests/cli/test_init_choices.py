@@ -36,19 +36,18 @@ class TestChoices:
         )
         chosen = choose(many, CPU, TRAINED)
         assert (chosen.crop, chosen.long_side, chosen.batch, chosen.epochs) == (224, (192, 320), 16, 6)
-        assert (chosen.more_epochs, chosen.network_epochs, chosen.steps, chosen.side) == (1, 8, 64, 320)
+        assert (chosen.network_epochs, chosen.saliency, chosen.side) == (8, (32, 6), 320)
         assert (chosen.train, chosen.val) == (1400, 225)
         assert choose(many, CPU, NONE).epochs > 2 * chosen.epochs  # from nothing it takes longer
 
-    @pytest.mark.parametrize(("size", "machine", "side", "steps"), [
-        ((64, 48), CPU, 64, 8), ((96, 96), CPU, 96, 8), ((500, 375), CPU, 320, 64), ((500, 375), GPU, 480, 128),
-        ((4000, 3000), GPU, 512, 256), ((3000, 4000), CPU, 320, 64), ((40, 30), CPU, 64, 8),
+    @pytest.mark.parametrize(("size", "machine", "side"), [
+        ((64, 48), CPU, 64), ((96, 96), CPU, 96), ((500, 375), CPU, 320), ((500, 375), GPU, 480),
+        ((4000, 3000), GPU, 512), ((3000, 4000), CPU, 320), ((40, 30), CPU, 64),
     ])  # fmt: skip
-    def test_sizes(self, pets: PhotoFolder, size, machine: Machine, side: int, steps: int) -> None:
+    def test_sizes(self, pets: PhotoFolder, size, machine: Machine, side: int) -> None:
         found = survey(Path("photos"))
         chosen = choose(replace(found, sizes={id: size for id in found.files}), machine, TRAINED)
-        assert (chosen.side, chosen.steps) == (side, steps)
-        assert chosen.crop % 32 == 0 and chosen.crop // 4 >= 2 * chosen.radius
+        assert chosen.side == side and chosen.crop % 32 == 0
         assert chosen.long_side[0] <= chosen.long_side[1] == side
         assert any("photos are large" in note for note in chosen.notes) == (max(size) > 2000)
 
@@ -95,21 +94,18 @@ class TestChoices:
         assert config.recipes["cams"]["features"].pretrained == "w.safetensors"
         assert config.recipes["segmenters"]["mixed"].masks == "mixed" and not config.recipes["saliency"]
 
-    @pytest.mark.parametrize("train, names", [(499, ["linear", "vanilla"]), (500, ["linear", "vanilla", "p-noc"])])
+    @pytest.mark.parametrize("train, names", [(499, ["linear", "vanilla"]), (500, ["linear"])])
     def test_few_photos_go_on_from_the_linear_layer(self, pets: PhotoFolder, train: int, names: list[str]) -> None:
         found = survey(Path("photos"))
         chosen = replace(choose(found, CPU, TRAINED), train=train)
         config = load(yaml.safe_load(config_text("pets", found, chosen, "fail", "wsss init photos")))
         classifiers = config.recipes["classifiers"]
         assert list(classifiers) == names
-        assert classifiers["vanilla"].warm_start == ("linear" if train < 500 else None)
-        seeds = "mixed" if train < 500 else "p-noc"
-        assert config.recipes["saliency"]["c2am-h"].hints == config.recipes["masks"]["salient"].cams == seeds
-        final = "salient" if train < 500 else "agree"
-        assert {name: one.masks for name, one in config.recipes["segmenters"].items()} == {final: final}
-        assert list(config.recipes["affinity"]) == ([] if train < 500 else [seeds])
-        if train >= 500:
-            assert config.recipes["cams"]["walk"].cams == config.recipes["affinity"][seeds].cams == seeds
+        assert train >= 500 or classifiers["vanilla"].warm_start == "linear"
+        assert config.recipes["cams"]["mixed"].members == (names[-1], "features")
+        assert config.recipes["saliency"]["c2am-h"].hints == config.recipes["masks"]["salient"].cams == "mixed"
+        assert config.recipes["masks"]["salient"].saliency_threshold == 0.5
+        assert {name: one.masks for name, one in config.recipes["segmenters"].items()} == {"salient": "salient"}
 
     def test_with_weights_the_whole_chain(self, pets: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("wsss.cli.init.choose_weights", lambda *given: TRAINED)
@@ -117,9 +113,9 @@ class TestChoices:
         monkeypatch.setattr("wsss.cli.recommend.MANY_PHOTOS", 2)
         said = wsss("init", "photos")[1]
         config = written()
-        assert config.recipes["cams"]["walk"].steps == 8 and config.recipes["segmenters"]["agree"].masks == "agree"
+        assert list(config.recipes["classifiers"]) == ["linear"]
         assert {
-            r.pretrained for k in ("classifiers", "affinity", "segmenters") for r in config.recipes[k].values()
+            r.pretrained for k in ("classifiers", "saliency", "segmenters") for r in config.recipes[k].values()
         } == {"w.safetensors"}
         assert config.workstation.gpus == 2 and "no ImageNet weights" not in said
 

@@ -25,11 +25,11 @@ Segmentation masks from image tags: from a folder of photos and a table of tags 
     wsss check                           everything that is wrong with photos and tags
     wsss fetch                           weights that the configuration names (CLIP), for stages without a network
     wsss run                             train, make masks, score: whatever is missing or out of date
-    wsss predict results/photos/s0/segmenters/agree other-photos --out masks
+    wsss predict results/photos/s0/segmenters/salient other-photos --out masks
                                          masks of photos that have no tags
     wsss explain results/photos/s0/classifiers/p-noc photo.jpg
                                          where in a photo a trained network sees a class
-    wsss export results/photos/s0/segmenters/agree --to onnx --out agree.onnx
+    wsss export results/photos/s0/segmenters/salient --to onnx --out salient.onnx
                                          a trained network for other software
     wsss review results/photos           look at the pseudo-labels, correct the worst by hand
     wsss accept | adopt | clean          keep results as they are, take some in, tidy up

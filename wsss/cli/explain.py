@@ -24,9 +24,9 @@ EXAMPLES = """\
 examples:
   wsss explain results/photos/s0/classifiers/p-noc photo.jpg
   wsss explain results/photos/s0/classifiers/p-noc photo.jpg --explainer minmax-cam --classes cat dog
-  wsss explain results/photos/s0/segmenters/agree photo.jpg
-  wsss explain results/photos/s0/segmenters/agree photo.jpg --at 120 85
-  wsss explain results/photos/s0/segmenters/agree photo.jpg --region largest --classes cat"""
+  wsss explain results/photos/s0/segmenters/salient photo.jpg
+  wsss explain results/photos/s0/segmenters/salient photo.jpg --at 120 85
+  wsss explain results/photos/s0/segmenters/salient photo.jpg --region largest --classes cat"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ With --masks, write masks (pseudo-labels, predictions, or any folder of ID.png) 
 there comes back as corrections with wsss review RESULTS --from FILE."""
 EXAMPLES = """\
 examples:
-  wsss export results/photos/s0/segmenters/agree --to onnx --out agree.onnx --normalise
+  wsss export results/photos/s0/segmenters/salient --to onnx --out salient.onnx --normalise
   wsss export results/photos/s0/classifiers/p-noc --to torch.export --out p-noc.pt2
   wsss export --masks results/photos/s0/masks/walk --to coco --out walk.json
   wsss export --masks sam --index results/photos/index --to cvat --out sam.xml

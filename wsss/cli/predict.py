@@ -30,9 +30,9 @@ Apply a trained segmentation network to photos; no tags are needed. DIR gets mas
 of a class, as compressed RLE with area and box. Started again after a stop, it keeps what is made."""
 EXAMPLES = """\
 examples:
-  wsss predict results/photos/s0/segmenters/agree new-photos --out new-masks
+  wsss predict results/photos/s0/segmenters/salient new-photos --out new-masks
   wsss predict results/photos beach.jpg --out new-masks
-  wsss predict results/photos/s0/segmenters/agree new-photos --out fast --scales 1 --crf none"""
+  wsss predict results/photos/s0/segmenters/salient new-photos --out fast --scales 1 --crf none"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

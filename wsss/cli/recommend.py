@@ -1,8 +1,8 @@
 """Settings that fit some photos and a machine: sizes, batches, lengths of trainings, the split.
 
 The numbers grow out of those that were measured (``benchmarks/RESULTS.md``): 1,400 photos of 320 pixels, MobileNetV2 on
-two cores, six epochs of batches of 16, crops of 224; a walk of 64 steps. A training keeps about the same number of
-optimiser steps whatever the number of photos, within limits.
+two cores, six epochs of batches of 16, crops of 224. A training keeps about the same number of optimiser steps whatever
+the number of photos, within limits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ costs grows with its square, so the second takes 2.1 times as long as the first,
 SMALL = 128
 """Photos of at most this side are seen at one scale: smaller ones hold nothing any more."""
 MANY_PHOTOS = 500
-"""Photos to train on from which classifiers are trained as in the papers; fewer go on from a linear layer."""
+"""Photos to train on from which the linear layer's maps are good enough; with fewer the backbone goes on from it."""
 LARGE = 2000
 """Pixels of the longer side from which a dense CRF at the photo's own size takes many seconds."""
 SEEDS = 200
@@ -53,18 +53,10 @@ class Choices:
     batch: int
     epochs: int
     """Of the plain classifier."""
-    more_epochs: int
-    """Of P-NOC."""
     network_epochs: int
     """Of the segmentation network."""
     saliency: tuple[int, int]
     """Batch and epochs."""
-    affinity: tuple[int, int]
-    """Batch and epochs."""
-    radius: int
-    """Of the pairs that the edge network learns from, in cells of 4 pixels."""
-    steps: int
-    """Of the random walk."""
     scales: tuple[float, ...]
     """Of the CAMs."""
     small: bool
@@ -83,7 +75,7 @@ class Choices:
 
     @property
     def few(self) -> bool:
-        """Whether the photos are too few to train a whole backbone from a rate as high as usual."""
+        """Whether the backbone is trained on from the linear layer."""
         return self.train < MANY_PHOTOS
 
     @property
@@ -119,12 +111,8 @@ def choose(found: Survey, machine: Machine, weights: Weights, quick: bool = Fals
     return Choices(
         quick=quick, weights=weights, side=side, crop=crop, long_side=(max(48, round(0.6 * side / 16) * 16), side),
         batch=batch, epochs=epochs,
-        more_epochs=max(1, round(epochs / 6)) if trained else epochs,
         network_epochs=round(4 / 3 * epochs) if trained else epochs,
         saliency=(many, within(-(-220 // (train // many)), 3, 20)),
-        affinity=(batch, within(-(-260 // a_epoch), 3, 20)),
-        radius=min(10, crop // 8),
-        steps=power(int(max(8, 256 * (side / 500) ** 2))),
         scales=one or (SCALES_OF_SMALL if small else SCALES)[machine.device], small=small,
         saliency_scales=one or SCALES[machine.device],
         network_scales=(1.0,) if quick else one or (0.75, 1.0, 1.25),

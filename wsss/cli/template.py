@@ -38,7 +38,7 @@ def scalar(value: object) -> str:
 def last(chosen: Choices) -> str:
     """Name of the masks and of the segmentation network at the end of the chain."""
     if chosen.trained:
-        return "mixed" if chosen.quick else "salient" if chosen.few else "agree"
+        return "mixed" if chosen.quick else "salient"
     return "vanilla" if chosen.quick else "p-noc"
 
 
@@ -101,39 +101,25 @@ def _readers(chosen: Choices) -> str:
 
 
 def _chain(chosen: Choices) -> Iterator[str]:
-    seeds, walks = _seeds(chosen), last(chosen) == "agree"
+    seeds = _seeds(chosen)
     yield "# A name on the left is yours to choose; recipes refer to each other by it."
     yield from _classifiers(chosen)
     yield ""
     yield "cams:                    # maps of where each tag is seen"
     yield from _cams(chosen)
-    if walks:
-        yield f"  walk:                  # {seeds}'s maps, spread over pixels that belong together"
-        yield "    source: walk"
-        yield f"    cams: {seeds}"
-        yield f"    affinity: {seeds}"
-        yield f"    steps: {chosen.steps}            # 256 for photos of 500 pixels, fewer for smaller ones"
-        yield f"    max_side: {chosen.side}"
-    if last(chosen) in ("salient", "agree"):
+    if last(chosen) == "salient":
         yield ""
-        yield "saliency:"
-        otsu = ", hint_threshold: otsu" if seeds == "mixed" else ""
-        yield f"  c2am-h: {{objective: c2am-h, hints: {seeds}{otsu}}}"
-    if walks:
-        yield ""
-        yield "affinity:"
-        yield f"  {seeds}: {{cams: {seeds}, saliency: c2am-h}}"
+        yield "saliency:                # what is an object of any class"
+        yield f"  c2am-h: {{objective: c2am-h, hints: {seeds}, hint_threshold: otsu}}"
     yield ""
     yield "masks:                   # pseudo-labels: maps, a threshold, a dense CRF"
     yield f"  {seeds}: {{cams: {seeds}, crf: labels}}"
-    if last(chosen) in ("salient", "agree"):
-        yield f"  salient: {{cams: {seeds}, saliency: c2am-h, crf: labels}}     # saliency tells what is background"
-    if walks:
-        yield "  walk: {cams: walk, crf: labels-1}"
-        yield "  agree:                 # pixels on which the two agree; the others are left out of the training"
-        yield "    source: vote"
-        yield "    members: [salient, walk]"
-        yield "    rule: agreement"
+    if last(chosen) == "salient":
+        yield "  salient:               # saliency says where objects are, the maps which class they have"
+        yield f"    cams: {seeds}"
+        yield "    saliency: c2am-h"
+        yield "    saliency_threshold: 0.5"
+        yield "    crf: labels"
     yield ""
     yield "segmenters:              # learns from the pseudo-labels, and needs no tags any more"
     yield f"  {last(chosen)}: {{masks: {last(chosen)}}}"
@@ -144,21 +130,21 @@ def _chain(chosen: Choices) -> Iterator[str]:
 def _seeds(chosen: Choices) -> str:
     """Name of the CAMs that everything later rests on."""
     if chosen.trained:
-        return "mixed" if chosen.quick or chosen.few else "p-noc"
+        return "mixed"
     return "vanilla" if chosen.quick else "p-noc"
 
 
 def _classifiers(chosen: Choices) -> Iterator[str]:
     yield "classifiers:"
     if chosen.trained:
-        said = "seconds, and good with few photos" if chosen.few else "seconds; the report compares"
-        yield f"  linear: {{objective: linear, size: {chosen.side}}}     # one layer on the frozen backbone: {said}"
-        if chosen.quick:
+        yield f"  linear: {{objective: linear, size: {chosen.side}}}     # one layer on the frozen backbone: seconds"
+        if chosen.quick or not chosen.few:
             return
-    if not (chosen.trained and chosen.few):
+    else:
         yield f"  vanilla: {{objective: vanilla, epochs: {chosen.epochs}}}"
         if not chosen.quick:
-            yield from _p_noc(chosen)
+            recipe = f"{{objective: p-noc, ordinary: vanilla, epochs: {chosen.epochs}}}"
+            yield f"  p-noc: {recipe}     # 'vanilla' judges what it erases"
         return
     yield "  vanilla:               # the whole backbone, trained on from the linear layer: gently, for photos are few"
     yield "    objective: vanilla"
@@ -169,28 +155,13 @@ def _classifiers(chosen: Choices) -> Iterator[str]:
 
 
 def _cams(chosen: Choices) -> Iterator[str]:
-    of = "linear" if chosen.quick and chosen.trained else "vanilla"
+    of = "linear" if chosen.trained and (chosen.quick or not chosen.few) else "vanilla"
     yield f"  {of}: {{classifier: {of}}}"
     if _seeds(chosen) == "p-noc":
         yield "  p-noc: {classifier: p-noc}"
     if _seeds(chosen) == "mixed":
         yield f"  features: {{source: feature-walk, cams: {of}}}     # spread over cells that the backbone sees alike"
         yield f"  mixed: {{source: ensemble, members: [{of}, features], rule: geometric}}     # where both are sure"
-
-
-def _p_noc(chosen: Choices) -> Iterator[str]:
-    if not chosen.trained:
-        recipe = f"{{objective: p-noc, ordinary: vanilla, epochs: {chosen.more_epochs}}}"
-        yield f"  p-noc: {recipe}     # 'vanilla' judges what it erases"
-        return
-    yield "  p-noc:                 # trained on from vanilla, which also judges what it erases; tried on real photos"
-    for line in (
-        "objective: p-noc", "ordinary: vanilla", "warm_start: vanilla", f"epochs: {chosen.more_epochs}", "lr: 0.01",
-        "warmup: 0.1", "clip_norm: 10", "batch_norm: fixed", "reconstruction: {start: 0.2, end: 0.2}",
-        "reconstruction_norm: contrast", "erasing: {start: 0.5, end: 0.5}", "erasing_max: image",
-        "erase_saturation: 0.5", "erased_area: {start: 0.2, end: 0.2}", "adversary: {start: 1, end: 1}",
-    ):  # fmt: skip
-        yield f"    {line}"
 
 
 def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
@@ -220,7 +191,7 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
     if _seeds(chosen) == "mixed":
         yield f"    backbone: {chosen.weights.backbone}     # whose features the maps spread over"
         yield f"    pretrained: {scalar(chosen.weights.pretrained)}"
-    if last(chosen) in ("salient", "agree"):
+    if last(chosen) == "salient":
         batch, epochs = chosen.saliency
         square = max(chosen.crop, round(0.8 * chosen.side / 32) * 32)
         yield "  saliency:"
@@ -230,15 +201,6 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
         yield f"    batch_size: {batch}"
         yield f"    epochs: {epochs}"
         yield f"    maps: {{scales: {scalar(chosen.saliency_scales)}, max_side: {chosen.side}}}"
-    if last(chosen) == "agree":
-        batch, epochs = chosen.affinity
-        yield "  affinity:"
-        yield "    <<: *training"
-        yield "    lr: 0.1"
-        yield f"    batch_size: {batch}"
-        yield f"    epochs: {epochs}"
-        if chosen.radius < 10:
-            yield f"    radius: {chosen.radius}"
     yield "  masks:"
     if chosen.calibration:
         said = f"best on {chosen.calibration} of your masks; {{policy: otsu}} looks at none"
