@@ -14,8 +14,9 @@ from wsss.data.transforms import normalise
 from wsss.errors import WsssError
 from wsss.models.classifier import Classifier
 from wsss.models.encoder import create_encoder, take_backbone
+from wsss.models.patch_features import PatchFeatures
 from wsss.models.stage_features import StageFeatures
-from wsss.refine.feature_walk import feature_walk
+from wsss.refine.feature_walk import by_proxy, by_temperature, by_threshold, feature_walk, walk_among_all
 from wsss.runtime.shard import Shard
 from wsss.settings import FeatureWalkSettings
 from wsss.stages.feature_walk import make as write_walk
@@ -86,11 +87,46 @@ def test_maps_against_a_plain_twin(walked, inputs, more):
         features = torch.cat([found[0], *(each.flip(-1) for each in found[1:])]) / len(found) ** 0.5
         low = torch.from_numpy(before.low(item.id))
         start = F.interpolate(low[None], size=features.shape[1:], mode="bilinear", align_corners=False)[0]
-        expected = feature_walk(start, features, radius=3, temperature=given.temperature, steps=8)
+        expected = feature_walk(start, features, by_temperature(given.temperature), radius=3, steps=8)
         big = F.interpolate(expected[None], scale_factor=stride, mode="bilinear")[0, :, :40, :48].numpy()
         over = big.max((1, 2), keepdims=True) if given.normalise == "class" else big.max()
         np.testing.assert_allclose(store.full(item.id), big / (over + 1e-5), atol=5e-5)
         assert store[item.id].classes.tolist() == list(item.labels)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"features": "patches"},
+        {"features": "keys", "flip": True, "transition": "ncut", "threshold": 0.05},
+        {"features": "patches", "transition": "temperature", "pairs": "near", "temperature": 0.5},
+    ],
+)
+@torch.inference_mode()
+def test_maps_of_a_transformers_patches_against_a_plain_twin(walked, inputs, more):
+    """40 x 48 pixels are 2.5 x 3 patches of 16: the grid of 3 x 3 covers the image exactly."""
+    given = {name: inputs[name] for name in ("index", "cams")}
+    more = {"warm_start": None, "backbone": "test_vit", **more}
+    one, before, wanted = walked("one", 1, given, **more), MapStore(inputs["cams"]), settings(**more)
+    assert one.shards[0].path.read_bytes() == walked("three", 3, given, **more).shards[0].path.read_bytes()
+    assert (one.attributes["stride"], one.attributes["round_to"]) == (16, 1)
+    torch.manual_seed(0)  # as the stage draws its weights
+    network = PatchFeatures("test_vit", False, keys=wanted.features == "keys")
+    for item in Index.load(inputs["index"]).split("val"):
+        pixels = read_image(item.image)
+        views = [pixels, np.ascontiguousarray(pixels[:, ::-1])][: 1 + wanted.flip]
+        found = [network.of_pixels(torch.from_numpy(view).permute(2, 0, 1)[None].float())[0] for view in views]
+        features = torch.cat([found[0], *(each.flip(-1) for each in found[1:])]) / len(found) ** 0.5
+        assert features.shape[1:] == (3, 3)
+        low = torch.from_numpy(before.low(item.id))
+        start = F.interpolate(low[None], size=(3, 3), mode="bilinear", align_corners=False)[0]
+        if wanted.among_all:
+            weighting = by_threshold(0.05) if wanted.flip else by_proxy(features, 1.2, 3.0)
+            expected = walk_among_all(start, features, weighting, steps=2)
+        else:
+            expected = feature_walk(start, features, by_temperature(0.5), radius=3, steps=8)
+        big = F.interpolate(expected[None], size=(40, 48), mode="bilinear")[0].numpy()
+        np.testing.assert_allclose(one.full(item.id), big / (big.max() + 1e-5), atol=1e-4)
 
 
 def test_large_images_walk_on_their_own_grid(walked):
@@ -112,3 +148,7 @@ def test_what_does_not_fit_is_refused(walked, inputs):
         walked(backbone="resnet10t")
     with pytest.raises(WsssError, match="stages: this backbone has none of stride 2, 4; allowed: 16"):
         walked(given=given, warm_start=None, backbone="test_vit", stages=(2, 4, 16))
+    with pytest.raises(WsssError, match="resnet10t: no vision transformer with patches"):
+        walked(given=given, warm_start=None, backbone="resnet10t", features="patches")
+    with pytest.raises(ValueError, match="patches are of a transformer as it was published; leave 'warm_start' out"):
+        settings(features="patches")

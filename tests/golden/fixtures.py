@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
+import torch
 from PIL import Image
 from pycocotools.mask import encode
+from safetensors.torch import save_file
 from scipy.io import savemat
 
 from tests.golden.cases import BY_HAND
@@ -125,6 +128,14 @@ def regions_elsewhere(items: list[Item]) -> None:
         Path(f"{path}.json").write_text(json.dumps(records))
 
 
+def transformer_elsewhere(path: Path) -> None:
+    """Weights of a tiny transformer, drawn from whole numbers."""
+    network = timm.create_model("test_vit", num_classes=0)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    weights = {name: torch.from_numpy((noise(shape, name) - 0.5) / 4) for name, shape in shapes.items()}
+    save_file({name: v + ("norm" in name and name.endswith("weight")) for name, v in weights.items()}, path)
+
+
 def box(region: np.ndarray) -> tuple[int, int, int, int]:
     """Left, top, right and bottom edge of a region."""
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
@@ -225,6 +236,7 @@ def furnish(index: Index) -> None:
         masks_elsewhere(items, name, shift)
     corrections(items)
     regions_elsewhere(items)
+    transformer_elsewhere(ELSEWHERE / "vit.safetensors")
     if find_spec("open_clip") is not None:
         write_clip(ELSEWHERE / "clip", lambda name, shape: noise(shape, name))
     folder(items, index.classes)

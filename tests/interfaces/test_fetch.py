@@ -34,6 +34,9 @@ def test_what_a_configuration_names():
     }
     config = load({"dataset": "scenes", "datasets": {"scenes": {"kind": "scenes"}}, "cams": cams})
     assert list(wanted_by(config)) == [CLIP, DINO]
+    cams["d"] = {"source": "feature-walk", "cams": "c", "features": "keys", "backbone": "vit_small_patch16_224.dino"}
+    config = load({"dataset": "scenes", "datasets": {"scenes": {"kind": "scenes"}}, "cams": cams})
+    assert list(wanted_by(config)) == [CLIP, DINO, Wanted("timm", "vit_small_patch16_224.dino", "default")]
 
 
 def test_addresses():

@@ -62,7 +62,7 @@ def text_maps(
             if settings.method == "grad-cam":
                 maps = grad_cam_maps(tower, _seen(tower, pixels, settings), words, item.labels, settings)
             else:
-                alike = None if proxy is None else proxy(_at_short_side(pixels, settings))
+                alike = None if proxy is None else proxy.of_pixels(_at_short_side(pixels, settings))[0]
                 maps = dense_maps(tower, _seen(tower, pixels, settings), words, item.labels, settings, alike)
             yield item, item.labels, [maps.cpu().numpy()]
             progress.advance()

@@ -91,10 +91,13 @@ def walk_together(starts: list[Start], settings: WalkSettings) -> Iterator[Maps]
         yield start.item, start.classes, [found]
 
 
-def over_common_maximum(maps: torch.Tensor, item: Item, stride: int) -> torch.Tensor:
+def over_common_maximum(maps: torch.Tensor, item: Item, stride: int, round_to: int | None = None) -> torch.Tensor:
     """The maps of an image, (n, h, w) with ``stride`` pixels a cell, divided by the largest value that any of them has
-    at image size (+ 1e-5), so that classes keep their order."""
-    full = F.interpolate(maps[None], scale_factor=stride, mode="bilinear", align_corners=False)
+    at image size (+ 1e-5), so that classes keep their order. ``round_to``: what the grid covers, as in
+    ``wsss.store.views.decode_full`` (default: the stride)."""
+    over = round_to or stride
+    size = tuple(-(-side // over) * over for side in (item.height, item.width))
+    full = F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)
     largest = full[..., : item.height, : item.width].amax()
     return maps / (largest + EPSILON)
 

@@ -11,7 +11,7 @@ from typing import Any
 from wsss.config.loader import Config
 from wsss.errors import WsssError
 from wsss.models.clip_tower import open_clip
-from wsss.settings import TextCamsSettings
+from wsss.settings import FeatureSettings, TextCamsSettings
 from wsss.settings.text import is_file
 from wsss.store.weights_cache import Cached, fetch_command, keep
 
@@ -54,6 +54,8 @@ def wanted_by(config: Config) -> Iterator[Wanted]:
                     found[Wanted("clip", settings.model, settings.weights)] = None
                 if settings.method == "proxy" and settings.proxy_pretrained is True:
                     found[Wanted("timm", settings.proxy_backbone, "default")] = None
+            if isinstance(settings, FeatureSettings) and settings.features != "stages" and settings.pretrained is True:
+                found[Wanted("timm", settings.backbone, "default")] = None
     yield from found
 
 

@@ -43,13 +43,16 @@ class StageFeatures(nn.Module):
         stages: Strides of the stages that are read, as in ``plain_strides``.
         grid_stride: Input pixels a cell of the grid.
 
+    Attributes:
+        round_to: The same, as in ``wsss.store.views.decode_full``: the last cells may reach over the image's edge.
+
     Raises:
         WsssError: The backbone has no stage of a stride.
     """
 
     def __init__(self, encoder: nn.Module, stages: Sequence[int], grid_stride: int) -> None:
         super().__init__()
-        self.encoder, self.grid_stride = encoder.requires_grad_(False), grid_stride
+        self.encoder, self.grid_stride, self.round_to = encoder.requires_grad_(False), grid_stride, grid_stride
         self.strides = stages_of(encoder).strides
         known = plain_strides(self.strides)
         if unknown := [str(stride) for stride in stages if stride not in known]:

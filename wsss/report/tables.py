@@ -175,7 +175,9 @@ def origin(group: Group, _: str) -> str:
     if source == "walk":
         return f"{settings['cams']}, walk with {settings['affinity']}"
     if source == "feature-walk":
-        return f"{settings['cams']}, walk over features of {settings['warm_start'] or settings['backbone']}"
+        kind = settings.get("features", "stages")
+        compared = "features" if kind == "stages" else kind
+        return f"{settings['cams']}, walk over {compared} of {settings['warm_start'] or settings['backbone']}"
     if source == "regions":
         return f"{settings['masks']}, regions {settings['regions']}"
     if source == "segmenter":

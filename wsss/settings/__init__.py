@@ -57,6 +57,7 @@ from wsss.settings.classifiers import (
 )
 from wsss.settings.datasets import CocoSettings, Dataset, DatasetSettings, FolderSettings, ScenesSettings, VocSettings
 from wsss.settings.explaining import ExplainedSettings, ExplanationSettings, explained_by, explainers
+from wsss.settings.features import FeatureSettings
 from wsss.settings.masks import (
     CRF_PRESETS,
     ChoiceSettings,
@@ -135,6 +136,7 @@ __all__ = [
     "ExternalCamsSettings",
     "ExternalMasksSettings",
     "FITNESS",
+    "FeatureSettings",
     "FeatureWalkSettings",
     "FolderSettings",
     "Fraction",

@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Count, Positive, Ref, ScatteredSettings, Splits, Veto, as_list
+from wsss.settings.base import Count, Fraction, Neutral, Positive, Ref, ScatteredSettings, Splits, Veto, as_list
 from wsss.settings.explaining import ExplainedSettings
+from wsss.settings.features import FeatureSettings
 from wsss.settings.masks import InferenceSettings
 from wsss.settings.text import TextCamsSettings
-from wsss.settings.training import NetworkSettings
 
 
 class CamsSettings(InferenceSettings, ExplainedSettings, ScatteredSettings):
@@ -67,38 +67,52 @@ class WalkSettings(ScatteredSettings):
     """Which images get maps."""
 
 
-class FeatureWalkSettings(NetworkSettings, ScatteredSettings):
-    """Maps spread by a random walk over how alike the features of neighbours are, of a backbone as it is: nothing is
-    trained for it (this project's own; with transformers trained without labels such walks are usual)."""
+class FeatureWalkSettings(FeatureSettings, ScatteredSettings):
+    """Maps spread by a random walk over how alike the features of two cells are, of a backbone as it is: nothing is
+    trained for it. With the stages of an ordinary network it is this project's own; with transformers trained without
+    labels such walks are usual."""
 
     source: Literal["feature-walk"] = "feature-walk"
     cams: Annotated[str, Ref("cams")]
     """The maps that are spread."""
-    output_stride: Literal[8, 16, 32] = 32
-    """Input pixels per cell of the last stage. With ``warm_start``: as the classifier has it."""
-    warm_start: Annotated[str, Ref("classifiers")] | None = None
-    """A trained classifier whose backbone is read in place of ``pretrained``; name one where that is ``false``, for
-    random features tell little."""
-    stages: Annotated[tuple[Literal[2, 4, 8, 16, 32], ...], Field(min_length=1)] = (4, 8, 16, 32)
-    """The stages whose features are compared, by their strides (those that they have without dilation). Coarse ones
-    alone know objects and not their borders."""
-    grid_stride: Literal[4, 8, 16] = 8
-    """Input pixels per cell of the walk's grid."""
+    transition: Annotated[Literal["temperature", "proxy", "ncut"] | None, Neutral(None)] = None
+    """How a step's weight follows from a cosine c. ``temperature``: exp((c - 1) / tau); ``proxy``: exp(gamma c) where c
+    is at least beta times the mean over all pairs of the image, else 0 (ProxyCLIP); ``ncut``: 1 where c is above
+    ``threshold``, else 0.00001 (TokenCut); null: ``temperature`` for stages, ``proxy`` for patches and keys."""
+    pairs: Annotated[Literal["near", "all"] | None, Neutral(None)] = None
+    """``near``: a step leads to cells closer than ``radius``; ``all``: to any cell, ``all_steps`` times, in memory that
+    grows with the square of their number; beyond 4,096 cells to those closer than 8, eight times as often. null:
+    ``near`` for stages, ``all`` for patches and keys."""
     radius: Annotated[int, Field(ge=2, le=20)] = 5
     """Reach R of one step, in cells of the grid: neighbours closer than R."""
     temperature: Positive = 0.1
     """tau in exp((mean cosine - 1) / tau): smaller walks leave a neighbourhood of like features less."""
+    beta: Annotated[Positive, Neutral(1.2)] = 1.2
+    """For ``proxy``: cosines below this multiple of their mean count as unlike."""
+    gamma: Annotated[Positive, Neutral(3.0)] = 3.0
+    """For ``proxy``: factor of the cosines in the exponent."""
+    threshold: Annotated[Fraction, Neutral(0.2)] = 0.2
+    """For ``ncut``: cosines above it count as alike."""
     steps: Count = 64
-    """Length t of the walk. It spreads over about sqrt(t) steps of the radius; 64 is for photos of 320 pixels."""
+    """Length t of the walk between near cells. It spreads over about sqrt(t) steps of the radius; 64 is for photos of
+    320 pixels."""
+    all_steps: Annotated[Annotated[int, Field(ge=1, le=64)], Neutral(2)] = 2
+    """Length t of the walk between all cells."""
     normalise: Literal["image", "class"] = "class"
     """``class``: each map of an image is divided by its own maximum, as the maps of classifiers are; ``image``: all by
     their common one, which was worse on photos."""
-    flip: bool = False
-    """Also compare the features of the mirrored image."""
-    max_side: Annotated[int, Field(ge=32)] = 1024
-    """Longest side in pixels that the backbone sees."""
     splits: Splits = ("train", "val")
     """Which images get maps."""
+
+    @property
+    def weighting(self) -> Literal["temperature", "proxy", "ncut"]:
+        """``transition``, its default resolved."""
+        return self.transition or ("temperature" if self.features == "stages" else "proxy")
+
+    @property
+    def among_all(self) -> bool:
+        """Whether a step leads to any cell."""
+        return (self.pairs or ("near" if self.features == "stages" else "all")) == "all"
 
 
 class EnsembleSettings(ScatteredSettings):

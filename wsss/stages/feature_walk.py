@@ -12,8 +12,7 @@ from wsss.data.index import Index, Item
 from wsss.inference.feature_walk import feature_walked_maps
 from wsss.inference.network import for_inference
 from wsss.models.backbone import hub_weights
-from wsss.models.encoder import create_encoder, take_backbone
-from wsss.models.stage_features import StageFeatures
+from wsss.models.frozen_features import frozen_features
 from wsss.parts.folder import items_of
 from wsss.parts.maps import Format, write_maps
 from wsss.refine.random_walk import usual_backend
@@ -27,8 +26,8 @@ def make(run: Run) -> None:
     """Write the walked maps of every image of the splits as HDF5 shards, one map per class on the grid of the walk.
 
     Raises:
-        WsssError: The maps lack an image, or are of another size than the image; the backbone lacks a stage; or the
-            classifier whose backbone is read was not given, or has another one.
+        WsssError: The maps lack an image, or are of another size than the image; the backbone lacks a stage, or
+            tokens; or the classifier whose backbone is read was not given, or has another one.
     """
     settings: FeatureWalkSettings = run.settings
     index = Index.load(run.inputs["index"])
@@ -39,14 +38,10 @@ def make(run: Run) -> None:
     run.record(walk_backend=usual_backend(device_type(run.args.device)))
 
     def begin() -> tuple[Format, Callable[[list[Item]], Iterator[Maps]]]:
-        pretrained = False if given else settings.pretrained
         torch.manual_seed(run.args.seed)  # weights where there are none: the same in every shard
-        encoder = create_encoder(settings.backbone, settings.output_stride, pretrained)
-        if given:
-            take_backbone(encoder, given["warm_start"])
-        elif pretrained is True:
-            run.record(hub_weights=hub_weights(encoder))
-        features = StageFeatures(encoder, settings.stages, settings.grid_stride)
+        features = frozen_features(settings, given.get("warm_start"))
+        if settings.pretrained is True and not given:
+            run.record(hub_weights=hub_weights(features))
         network, device = for_inference(features, run.args.device, run.args.threads)
 
         def maps_of(part: list[Item]) -> Iterator[Maps]:
@@ -54,6 +49,6 @@ def make(run: Run) -> None:
 
         # absolute: the maps of an image keep their common maximum
         relative = {"relative": int(settings.normalise == "class")}
-        return Format((1.0,), settings.flip, settings.grid_stride, settings.grid_stride, relative), maps_of
+        return Format((1.0,), settings.flip, features.grid_stride, features.round_to, relative), maps_of
 
     write_maps(run, items, begin)

@@ -56,7 +56,7 @@ def make(run: Run) -> None:
         if settings.method == "proxy":
             torch.manual_seed(run.args.seed)  # weights where there are none: the same in every shard
             proxy = PatchFeatures(settings.proxy_backbone, settings.proxy_pretrained).to(device)
-            stride = proxy.patch
+            stride = proxy.grid_stride
 
         def maps_of(part: list[Item]) -> Iterator[Maps]:
             return text_maps(tower, words, part, settings, device, run.args.threads, proxy)
