@@ -9,10 +9,46 @@ import torch
 from torch import nn
 
 from tests.engine.tiny_training import trainer
+from wsss.compute.devices import autocast_type, cpu_flags
 from wsss.training.engine import CHECKPOINT_SECONDS, kernels_for_training
 from wsss.training.precision import Precision
 
 CPU = torch.device("cpu")
+
+PROCESSORS = {
+    "AMX": ("fpu avx2 avx512f avx512_bf16 amx_bf16 amx_tile", torch.bfloat16),
+    "AVX512_BF16 alone": ("fpu avx2 avx512f avx512_bf16 avx512_vnni", torch.bfloat16),
+    "AVX-512": ("fpu avx2 avx512f avx512_vnni", torch.float32),
+    "AVX2": ("fpu avx2 fma", torch.float32),
+    "a flag of another name": ("fpu avx2 not_avx512_bf16_here", torch.float32),
+}
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_auto_on_a_cpu_goes_by_its_instructions(processor, monkeypatch):
+    flags, expected = PROCESSORS[processor]
+    monkeypatch.setattr("wsss.compute.devices.cpu_flags", lambda: frozenset(flags.split()))
+    assert autocast_type("auto", CPU) == expected
+    assert autocast_type("fp32", CPU) == torch.float32 and autocast_type("bf16", CPU) == torch.bfloat16
+
+
+def test_instructions_are_read_from_linux(tmp_path):
+    file = tmp_path / "cpuinfo"
+    about = "processor\t: 0\nmodel name\t: amx_bf16 in a name\nflags\t\t: fpu sse avx512_bf16\n"
+    file.write_text(f"{about}\nprocessor\t: 1\n")
+    assert cpu_flags(file) == {"fpu", "sse", "avx512_bf16"}
+    file.write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert cpu_flags(file) == cpu_flags(tmp_path / "none") == frozenset()
+
+
+@pytest.mark.parametrize("wanted, goes_on_in", [("auto", "float32"), ("bf16", "bfloat16")])
+def test_a_checkpoint_in_float32_stays_in_it(wanted, goes_on_in, monkeypatch):
+    """It may have been made before ``auto`` took bf16 on this processor."""
+    monkeypatch.setattr("wsss.compute.devices.cpu_flags", lambda: frozenset(("avx512_bf16",)))
+    precision = Precision(wanted, CPU, ["a"])
+    assert precision.type == torch.bfloat16
+    said = precision.resume_in("torch.float32")
+    assert precision.name == goes_on_in and said and goes_on_in in said
 
 
 @pytest.mark.parametrize("shared", [True, False])
