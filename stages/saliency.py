@@ -1,7 +1,8 @@
 r"""Train a network that tells objects of any class from the background.
 
 Reads the index and, for c2am-h, the maps that hint at objects, for a saliency network the masks of another saliency;
-writes model.safetensors and metrics.jsonl. Resumes like the classifiers.
+writes model.safetensors and metrics.jsonl. Resumes like the classifiers. For token-cut nothing is trained: the network
+is written as it is.
 
     python stages/saliency.py --index results/scenes/index --hints results/scenes/s0/cams/vanilla \
         --out results/scenes/s0/saliency/c2am-h --settings '{"objective": "c2am-h", "hints": "vanilla", \

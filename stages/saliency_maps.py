@@ -1,4 +1,4 @@
-"""Apply a trained disentangler or saliency network: how salient each pixel is, at several scales with the mirror.
+"""Apply a disentangler, a saliency network or a cut: how salient each pixel is, at several scales with the mirror.
 
 Reads the index and the network; writes HDF5 shards with one class, 0 = salient, for every image of the splits (see
 wsss.store.maps for how to read them). What is made is kept when a killed run is started again.
@@ -13,7 +13,7 @@ VERSION = 1
 stage = Stage(
     __doc__,
     settings=SaliencyMapSettings,
-    inputs={"index": "dataset index", "saliency": "trained disentangler or saliency network"},
+    inputs={"index": "dataset index", "saliency": "trained disentangler or saliency network, or that of token-cut"},
     scattered=True,
 )
 

@@ -19,8 +19,10 @@ from wsss.data.transforms import normalise
 from wsss.errors import WsssError
 from wsss.inference.saliency import border_test, saliency_maps
 from wsss.models.disentangler import Disentangled, Disentangler
+from wsss.models.patch_features import PatchFeatures
 from wsss.models.poolnet import PoolNet
 from wsss.models.saliency_net import Oriented, load_saliency
+from wsss.models.token_cut import UNLIKE, as_map
 from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.refine.thresholds import otsu
 from wsss.runtime.shard import Shard
@@ -31,6 +33,7 @@ from wsss.settings import (
     SaliencyMapSettings,
     SaliencyMaskSettings,
     SaliencyNetSettings,
+    TokenCutSettings,
 )
 from wsss.stages.saliency import Hints
 from wsss.stages.saliency import make as train_saliency
@@ -334,3 +337,53 @@ def test_what_is_missing_is_named(index_folder, hints, at, tmp_path):
         write_saliency_masks(at("saliency_masks", SaliencyMaskSettings(), {**inputs, "maps": empty}))
     with pytest.raises(ValidationError, match="sigmoid"):
         SaliencyNetSettings.read({"saliency": "x", "maps": {"activation": "relu"}})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"backbone": "test_vit"},
+        {"backbone": "test_vit", "features": "patches", "threshold": 0.1},
+        {"backbone": "resnet10t", "features": "stages", "stages": (8, 16, 32)},
+    ],
+    ids=lambda more: more.get("features", "keys"),
+)
+@torch.inference_mode()
+def test_token_cut_needs_no_training(index_folder, at, more):
+    """Network, maps and masks against a twin with numpy's dense solver; any number of shards gives the same bytes."""
+    settings = TokenCutSettings(pretrained=False, **more)
+    network = at("saliency", settings, {"index": index_folder})
+    train_saliency(network)
+    finished(network)
+    assert load_weights(network.out / "model.safetensors")[1]["kind"] == "token-cut"
+    inputs = {"index": index_folder, "saliency": network.out}
+    one = at("saliency_maps", settings.maps, inputs, "one")
+    write_saliency_maps(one)
+    finished(one)
+    shared = at("saliency_maps", settings.maps, inputs, "three")
+    for shared.shard in (Shard(number, 3) for number in range(3)):
+        write_saliency_maps(shared)
+    shared.shard = None
+    write_saliency_maps(shared)
+    assert (one.out / shard_name(0, 1)).read_bytes() == (shared.out / shard_name(0, 1)).read_bytes()
+    store = MapStore(one.out)
+    patches = settings.features != "stages"
+    grid = (4, 4)  # 56 x 64 pixels
+    assert (store.attributes["stride"], store.attributes["round_to"]) == (16, 1 if patches else 16)
+    torch.manual_seed(0)  # as the stage draws its weights
+    twin = PatchFeatures("test_vit", False, keys=settings.features == "keys") if patches else None
+    cut = load_saliency(network.out)[0].eval()
+    for item in Index.load(index_folder).split("val"):
+        found = store[item.id].maps[0]
+        assert found.shape == (1, *grid) and found.min() == 0 and found.max() == 1
+        features = (twin or cut.features)(view_of(item))[0].flatten(1).double().numpy()
+        weights = np.where((features.T @ features).astype(np.float32) > settings.threshold, 1.0, UNLIKE)
+        sums = weights.sum(1)
+        values, vectors = np.linalg.eigh(weights / np.sqrt(np.outer(sums, sums)))
+        assert values[-1] == pytest.approx(1)
+        if values[-2] - values[-3] > 1e-6:  # else there are several such vectors
+            expected = as_map(vectors[:, -2] / np.sqrt(sums)).reshape(grid)
+            np.testing.assert_allclose(found[0], expected, atol=1e-4)
+    masks = at("saliency_masks", settings.refine, {"index": index_folder, "maps": one.out})
+    write_saliency_masks(masks)
+    assert set(np.unique(MaskFolder(masks.out / "masks").read("p9"))) <= {0, 1}

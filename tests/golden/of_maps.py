@@ -101,4 +101,8 @@ CASES = [
         {"scales": [1.0], "flip": True, "activation": "sigmoid", **VAL},
         {"saliency": "saliency.poolnet"},
     ),
+    *(
+        Case("saliency_maps", name, {"scales": [1.0], "flip": False, **VAL}, {"saliency": f"saliency.{name}"})
+        for name in ("token-cut", "token-cut-stages")
+    ),
 ]

@@ -37,6 +37,8 @@ HARDER: dict[str, Any] = {
     "lr_schedule": "cosine",
     "epochs": 2,
 }
+CUT = {"objective": "token-cut", "backbone": "test_vit", "pretrained": "elsewhere/vit.safetensors"}
+OF_STAGES = {"backbone": "resnet10t", "pretrained": False, "output_stride": 8}
 LINEAR: dict[str, Any] = {
     **{"objective": "linear", "warm_start": "by-hand", "backbone": "resnet10t", "output_stride": 8},
     **{"pretrained": False, "size": 40, "penalty": 0.01, "positive_weight": "balanced"},
@@ -95,6 +97,8 @@ CASES = [
     ),
     training("saliency", "poolnet", {"saliency": "saliency_masks.crf"}, objective="saliency", lr=0.04),
     training("saliency", "fpn", {"saliency": "saliency_masks.crf"}, objective="saliency", architecture="fpn", lr=0.002),
+    Case("saliency", "token-cut", CUT),
+    Case("saliency", "token-cut-stages", CUT | {"features": "stages", "warm_start": "by-hand", **OF_STAGES}, WARM),
     training("affinity", "edges", {"labels": "affinity_labels.saliency", **WARM}, cams="a", radius=4),
     training("segmenter", "pseudo", X, output_stride=16, batch_size=6, lr=0.002),
     training("segmenter", "ema-teacher", X, objective="ema-teacher", **TAUGHT),

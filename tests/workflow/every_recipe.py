@@ -32,6 +32,7 @@ saliency:
   c2am: {objective: c2am, warm_start: vanilla}
   c2am-h: {objective: c2am-h, hints: plain}
   net: {objective: saliency, saliency: c2am-h, refine: {crf: labels}}
+  cut: {objective: token-cut, features: stages, warm_start: vanilla}
 affinity:
   edges: {cams: plain, saliency: net}
   other: {cams: plain, warm_start: vanilla}

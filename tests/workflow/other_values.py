@@ -30,6 +30,7 @@ TOGETHER: dict[str, list[Raw]] = {
     "SearchSettings.space.backbone": [{"backbone": {"resnet10t": False}}],
     "SearchSettings.space.width": [{"width": [64]}],
     "FeatureSettings.features": [{"features": "patches", "warm_start": None}],
+    "TokenCutSettings.features": [{"features": "patches", "warm_start": None}],
     "TextCamsSettings.templates": [{"templates": ["a photo of a {}."]}],
     "TextCamsSettings.synonyms": [{"synonyms": {"cat": ["cat", "feline"]}}],
     "TextCamsSettings.background": [{"background": ["sky"]}],

@@ -21,7 +21,7 @@ from wsss.refine.feature_walk import (
     feature_walk,
     walk_among_all,
 )
-from wsss.settings import FeatureSettings, FeatureWalkSettings, InferenceSettings
+from wsss.settings import FeatureWalkSettings, InferenceSettings
 from wsss.store.maps import Maps, MapStore
 
 
@@ -70,7 +70,7 @@ def feature_walked_maps(
 def features_of(
     network: FrozenFeatures,
     items: list[Item],
-    settings: FeatureSettings,
+    settings: FeatureWalkSettings,
     device: torch.device,
     threads: int,
     among: Buckets | None = None,

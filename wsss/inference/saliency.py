@@ -14,14 +14,12 @@ from wsss.data.index import Item
 from wsss.errors import WsssError
 from wsss.inference.batches import arrays_of
 from wsss.models.disentangler import Disentangler
+from wsss.models.saliency_net import FINE_STRIDE
 from wsss.settings import InferenceSettings, SaliencyMapSettings
 from wsss.store.maps import Maps
 
 SIGN_IMAGES = 64
 """Training images that decide which side of a disentangler is the foreground."""
-
-FINE_STRIDE = 4
-"""Pixels a side that share a stored value, for networks that answer at the size of the image."""
 
 
 @torch.inference_mode()

@@ -1,4 +1,5 @@
-"""Saliency networks: PoolNet, or an architecture of segmentation-models-pytorch with one output; and their files."""
+"""Saliency networks: PoolNet, or an architecture of segmentation-models-pytorch with one output; and the files of all
+that tells saliency."""
 
 from __future__ import annotations
 
@@ -12,11 +13,16 @@ from wsss.errors import WsssError
 from wsss.models.backbone import Trainable
 from wsss.models.disentangler import Disentangled, Disentangler
 from wsss.models.encoder import take_backbone
+from wsss.models.frozen_features import frozen_features
 from wsss.models.poolnet import PoolNet
 from wsss.models.segmenter import Segmenter, load_encoder, say_unused_stride
-from wsss.settings import SaliencyNetSettings, SaliencySettings
+from wsss.models.token_cut import VERSION, TokenCut
+from wsss.settings import SaliencyNetSettings, SaliencySettings, TokenCutSettings
 from wsss.store.manifest import read_manifest
 from wsss.store.weights import load_weights, save_weights
+
+FINE_STRIDE = 4
+"""Pixels a side that share a stored value, for networks that answer at the size of the image."""
 
 
 def build_saliency_net(settings: SaliencyNetSettings, warm_start: Path | None = None) -> Trainable:
@@ -51,11 +57,17 @@ class Oriented(nn.Module):
         return -seen.logits if self.inverted else seen.logits
 
 
-def save_saliency(folder: Path, network: nn.Module, settings: SaliencySettings, inverted: bool = False) -> None:
-    """Write the weights of a trained network, and what ``load_saliency`` has to know of it. ``inverted``: the
-    foreground of a disentangler is where its logits are negative."""
+def save_saliency(
+    folder: Path, network: nn.Module, settings: SaliencySettings | TokenCutSettings, inverted: bool = False
+) -> None:
+    """Write the weights of a network, and what ``load_saliency`` has to know of it. ``inverted``: the foreground of a
+    disentangler is where its logits are negative."""
     about: dict[str, Any] = {"backbone": settings.backbone, "output_stride": settings.output_stride}
-    if isinstance(settings, SaliencyNetSettings):
+    if isinstance(settings, TokenCutSettings):
+        # the version is of what the maps are made with: another one makes other maps of the same weights
+        about |= {"kind": "token-cut", "version": VERSION}
+        about |= {name: getattr(settings, name) for name in ("features", "stages", "grid_stride", "threshold")}
+    elif isinstance(settings, SaliencyNetSettings):
         about |= {"kind": "saliency-net", "architecture": settings.architecture}
     else:
         about |= {"kind": "disentangler", "inverted": inverted}
@@ -63,11 +75,12 @@ def save_saliency(folder: Path, network: nn.Module, settings: SaliencySettings, 
 
 
 def load_saliency(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """A trained network that maps normalised images (B, 3, H, W) to logits (B, 1, h, w), positive on the foreground.
+    """A network that maps normalised images (B, 3, H, W) to logits (B, 1, h, w), positive on the foreground.
 
     Returns:
-        The network, and what its file says of it: ``kind`` (``disentangler`` or ``saliency-net``), ``backbone``,
-        ``output_stride``, ``architecture`` or ``inverted``.
+        The network, and what its file says of it: ``kind`` (``disentangler``, ``saliency-net`` or ``token-cut``),
+        ``backbone``, ``output_stride``, ``architecture``, ``inverted`` or the settings of the cut, and ``grid``: pixels
+        a cell, and what the cells cover (``round_to`` of ``wsss.store.views.decode_full``).
 
     Raises:
         WsssError: The folder is not whole, or its file holds something else.
@@ -82,7 +95,17 @@ def load_saliency(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         network = PoolNet(about["backbone"], about["output_stride"])
     elif kind == "saliency-net":
         network = Segmenter(about["architecture"], about["backbone"], 1, about["output_stride"])
+    elif kind == "token-cut":
+        given = {name: about[name] for name in ("backbone", "output_stride", "features", "stages", "grid_stride")}
+        cut = TokenCutSettings.read({**given, "threshold": about["threshold"], "pretrained": False})
+        network = TokenCut(frozen_features(cut), cut.threshold)
     else:
         raise WsssError(f"{path}: these are no weights of a saliency network but of {kind or 'something unknown'}")
     network.load_state_dict(weights)
+    stride = about["output_stride"]
+    about["grid"] = stride, stride
+    if isinstance(network, TokenCut):
+        about["grid"] = network.features.grid_stride, network.features.round_to
+    elif kind == "saliency-net":
+        about["grid"] = FINE_STRIDE, FINE_STRIDE
     return (Oriented(network, about["inverted"]) if isinstance(network, Disentangler) else network), about

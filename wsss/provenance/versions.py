@@ -34,6 +34,7 @@ KERNELS = {
     "dilated ResNeSt": "wsss.models.resnest",
     "input statistics": "wsss.models.input_statistics",
     "PoolNet": "wsss.models.poolnet",
+    "cut": "wsss.models.token_cut",
     "exemplars": "wsss.beyond.memory",
     "attack": "wsss.beyond.attack",
 }
@@ -79,6 +80,8 @@ def declaring(stage: str, settings: Any) -> dict[str, str]:
         found["input statistics"] = _file(KERNELS["input statistics"])
     if stage == "saliency" and getattr(settings, "architecture", None) == "poolnet":
         found["PoolNet"] = _file(KERNELS["PoolNet"])
+    if stage == "saliency" and settings.objective == "token-cut":
+        found["cut"] = _file(KERNELS["cut"])
     if getattr(settings, "crf", None) is not None:
         found["dense CRF"] = _file(KERNELS["dense CRF"])
     if stage == "index":

@@ -22,12 +22,11 @@ from collections.abc import Callable
 
 import torch
 
+from wsss.models.token_cut import cut_weights
 from wsss.refine.affinities import directions, window
 from wsss.refine.random_walk import TOLERANCE, Stencil, SymmetricWalk
 
 VERSION = 1
-UNLIKE = 1e-5
-"""Weight of cells that are not alike, for ``ncut``."""
 MOST_CELLS = 4096
 """Cells up to which a step may lead to any: T has 64 MiB then."""
 FAR_RADIUS, FAR_FACTOR = 8, 8
@@ -60,7 +59,7 @@ def by_proxy(features: torch.Tensor, beta: float, gamma: float) -> Weighting:
 
 def by_threshold(threshold: float) -> Weighting:
     """1 where c is above the threshold, else 0.00001."""
-    return lambda cosines: torch.where(cosines > threshold, 1.0, UNLIKE)
+    return lambda cosines: cut_weights(cosines, threshold)
 
 
 def feature_stencil(features: torch.Tensor, radius: int, weighting: Weighting) -> Stencil:

@@ -14,7 +14,7 @@ from wsss.text import count
 
 PICTURED = {"cams": "cams", "saliency": "saliency-maps", "masks": "masks", "segmenters": "predictions"}
 """Kind of a score, and the folder that its artefacts lie in."""
-TAGLESS = ("c2am", "c2am-h", "saliency", "segmentation")
+TAGLESS = ("c2am", "c2am-h", "saliency", "token-cut", "segmentation")
 """Objectives that read no tags themselves; hints and masks that they learn from have a lineage of their own."""
 CHOICE = "image tags (whether there are any)"
 """What a training without tags knows that leaves untagged images out."""
@@ -105,7 +105,7 @@ def supervision(artefact: Path) -> list[str]:
         taken = settings.get("warm_start") or settings.get("supervision") == "classifier"
         weights = None if taken else (manifest.get("found") or settings).get("pretrained")
         if weights in (True, PACKAGED):
-            supplied["ImageNet"] = None
+            supplied["images without labels (DINO)" if "dino" in settings.get("backbone", "") else "ImageNet"] = None
         elif isinstance(weights, str):
             supplied[f"weights {Path(weights).name}"] = None
         threshold = manifest.get("threshold") or {}

@@ -84,6 +84,7 @@ from wsss.settings.saliency import (
     SaliencyMaskSettings,
     SaliencyNetSettings,
     SaliencySettings,
+    TokenCutSettings,
 )
 from wsss.settings.searches import FITNESS, SearchBudget, SearchSettings, SearchSpace
 from wsss.settings.segmenters import (
@@ -186,6 +187,7 @@ __all__ = [
     "TextCamsSettings",
     "Threshold",
     "TiledSettings",
+    "TokenCutSettings",
     "TrainingSettings",
     "VanillaSettings",
     "VocSettings",

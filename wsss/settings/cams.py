@@ -101,6 +101,10 @@ class FeatureWalkSettings(FeatureSettings, ScatteredSettings):
     normalise: Literal["image", "class"] = "class"
     """``class``: each map of an image is divided by its own maximum, as the maps of classifiers are; ``image``: all by
     their common one, which was worse on photos."""
+    flip: bool = False
+    """Also compare the features of the mirrored image."""
+    max_side: Annotated[int, Field(ge=32)] = 1024
+    """Longest side in pixels that the backbone sees."""
     splits: Splits = ("train", "val")
     """Which images get maps."""
 

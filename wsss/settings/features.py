@@ -28,10 +28,6 @@ class FeatureSettings(NetworkSettings):
     alone know objects and not their borders."""
     grid_stride: Literal[4, 8, 16] = 8
     """Input pixels per cell of the grid, for stages."""
-    flip: bool = False
-    """Also compare the features of the mirrored image."""
-    max_side: Annotated[int, Field(ge=32)] = 1024
-    """Longest side in pixels that the backbone sees."""
 
     @model_validator(mode="after")
     def _published(self) -> FeatureSettings:

@@ -19,6 +19,7 @@ from wsss.settings.base import (
     Splits,
     as_number,
 )
+from wsss.settings.features import FeatureSettings
 from wsss.settings.masks import Crf, CrfSettings, InferenceSettings
 from wsss.settings.training import TrainingSettings
 
@@ -135,4 +136,44 @@ class SaliencyNetSettings(SaliencySettings):
     refine: SaliencyNetMaskSettings = SaliencyNetMaskSettings()
 
 
-Saliency = Annotated[C2amSettings | C2amHSettings | SaliencyNetSettings, Field(discriminator="objective")]
+class TokenCutMapSettings(SaliencyMapSettings):
+    """How the cut is made: once, of the whole image, as published."""
+
+    activation: Literal["relu"] = "relu"
+    """The maps are between 0 and 1 as they are."""
+    scales: Scales = (1.0,)
+    flip: bool = False
+    max_side: Annotated[int, Field(ge=32)] = 480
+    """Longest side in pixels that is seen; time grows with the cube of the number of cells, 900 at 480 pixels and
+    patches of 16."""
+
+
+class TokenCutMaskSettings(SaliencyMaskSettings):
+    """Masks of a cut."""
+
+    threshold: Literal["otsu"] | Fraction = "otsu"
+
+
+class TokenCutSettings(FeatureSettings):
+    """TokenCut (Wang et al. 2022): the normalised cut of the graph of like patches of one image. Nothing is trained,
+    and it looks at no tag."""
+
+    objective: Literal["token-cut"] = "token-cut"
+    backbone: str = "vit_small_patch16_224.dino"
+    """Name of a timm model; published: DINO's small transformer."""
+    features: Literal["stages", "patches", "keys"] = "keys"
+    """``keys``: of the last attention of a vision transformer (published); ``patches``: its patch tokens; ``stages``:
+    the mean over several stages of a backbone, of the cosines of their features."""
+    grid_stride: Literal[4, 8, 16] = 16
+    """Input pixels per cell of the grid, for stages."""
+    threshold: Fraction = 0.2
+    """Cosines above it count as alike."""
+    maps: TokenCutMapSettings = TokenCutMapSettings()
+    """How it is applied."""
+    refine: TokenCutMaskSettings = TokenCutMaskSettings()
+    """Masks made of its maps: what a saliency network learns from, and what is scored."""
+
+
+Saliency = Annotated[
+    C2amSettings | C2amHSettings | SaliencyNetSettings | TokenCutSettings, Field(discriminator="objective")
+]

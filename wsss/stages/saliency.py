@@ -1,4 +1,5 @@
-"""Saliency: training a disentangler or a saliency network, finding out which side is the foreground, and the maps."""
+"""Saliency: training a disentangler or a saliency network, and finding out which side is the foreground; or a network
+that is taken as it is."""
 
 from __future__ import annotations
 
@@ -12,12 +13,14 @@ import numpy as np
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.inference.saliency import border_test
+from wsss.models.backbone import hub_weights
 from wsss.models.saliency_net import save_saliency
 from wsss.objectives import find
 from wsss.objectives.base import Objective
 from wsss.objectives.c2am_h import strengths
+from wsss.objectives.token_cut import TokenCutLearner
 from wsss.runtime.run import Run
-from wsss.settings import C2amHSettings, SaliencyNetSettings, SaliencySettings
+from wsss.settings import C2amHSettings, SaliencyNetSettings, SaliencySettings, TokenCutSettings
 from wsss.store.maps import MapStore
 from wsss.store.masks import FileOf, MaskFolder
 from wsss.system.log import log
@@ -29,11 +32,13 @@ def make(run: Run) -> None:
     """Train the network of ``run.settings``; write weights and metrics.
 
     A disentangler learns from the training images that have a tag, since the others hold nothing to tell from the
-    background; a saliency network from all.
+    background; a saliency network from all. TokenCut learns from none: its network is written as it is.
 
     Raises:
         WsssError: No image to learn from, or the hints or masks that the recipe refers to are absent or not whole.
     """
+    if isinstance(run.settings, TokenCutSettings):
+        return untrained(run, run.settings)
     settings: SaliencySettings = run.settings
     index = Index.load(run.inputs["index"])
     network_of_masks = isinstance(settings, SaliencyNetSettings)
@@ -59,6 +64,16 @@ def make(run: Run) -> None:
     save_saliency(run.out, network, settings, inverted)
     keep_product(run)
     run.note(images=len(items), untagged_left_out=len(index.split("train")) - len(items))
+
+
+def untrained(run: Run, settings: TokenCutSettings) -> None:
+    """Write the network of a recipe that trains none."""
+    prepare(run)
+    network = TokenCutLearner(settings, given_classifiers(run, settings).get("warm_start")).network
+    if settings.pretrained is True and settings.warm_start is None:
+        run.record(hub_weights=hub_weights(network))
+    if not run.world.rank:
+        save_saliency(run.out, network, settings)
 
 
 def _target(

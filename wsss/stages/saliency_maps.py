@@ -1,4 +1,4 @@
-"""Saliency maps of a trained disentangler or saliency network."""
+"""Saliency maps of a trained disentangler or saliency network, or of a cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wsss.data.buckets import buckets
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.inference.network import for_inference
-from wsss.inference.saliency import FINE_STRIDE, saliency_maps
+from wsss.inference.saliency import saliency_maps
 from wsss.models.saliency_net import load_saliency
 from wsss.parts.folder import items_of
 from wsss.parts.maps import Format, write_maps
@@ -21,8 +21,8 @@ def make(run: Run) -> None:
     """Write the saliency map of every image of the splits as HDF5 shards, one class 0 = salient.
 
     ``activation: relu`` stores rectified logits, whose views are divided by the image's maximum; ``sigmoid`` stores
-    probabilities, meant as they are (``relative`` 0). A disentangler's maps keep its own resolution; those of a
-    saliency network are means over 4 x 4 pixels.
+    probabilities, meant as they are (``relative`` 0). A disentangler's and a cut's maps keep their own resolution;
+    those of a saliency network are means over 4 x 4 pixels.
 
     Raises:
         WsssError: ``relu`` for a saliency network.
@@ -36,12 +36,12 @@ def make(run: Run) -> None:
         if fine and settings.activation != "sigmoid":
             raise WsssError("activation: a saliency network gives probabilities; use sigmoid")
         network, device = for_inference(network, run.args.device, run.args.threads)
-        stride = FINE_STRIDE if fine else about["output_stride"]
+        stride, round_to = about["grid"]
 
         def maps_of(part: list[Item]) -> Iterator[Maps]:
             return saliency_maps(network, part, settings, fine, device, run.args.threads, buckets(items))
 
         relative = {"relative": int(settings.activation == "relu")}
-        return Format(settings.scales, settings.flip, stride, stride, relative), maps_of
+        return Format(settings.scales, settings.flip, stride, round_to, relative), maps_of
 
     write_maps(run, items, begin)
