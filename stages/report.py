@@ -9,7 +9,7 @@ import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 
-VERSION = 4
+VERSION = 5
 stage = Stage(
     __doc__,
     inputs={"index": "dataset index"},

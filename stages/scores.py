@@ -9,7 +9,7 @@ import _path  # noqa: F401
 from wsss.runtime.program import Stage
 from wsss.settings import EvaluationSettings
 
-VERSION = 1
+VERSION = 2
 stage = Stage(
     __doc__,
     settings=EvaluationSettings,

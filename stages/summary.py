@@ -10,7 +10,7 @@ import _path  # noqa: F401
 from wsss.runtime.program import Stage
 from wsss.settings import EvaluationSettings
 
-VERSION = 3
+VERSION = 4
 stage = Stage(
     __doc__,
     settings=EvaluationSettings,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from wsss.data.images import read_mask
 from wsss.errors import WsssError
@@ -80,6 +83,32 @@ def test_masks(tmp_path, index, little):
     occurring = sum(values["iou"] is not None for values in found["per_class"].values())
     assert found["miou"] == pytest.approx(found["per_class"]["background"]["iou"] / occurring)
     assert found["miou_fg"] == 0
+
+
+def test_boundary_iou_of_a_split_is_its_definition(tmp_path, index, little):
+    """Intersection over union of bands that are summed over the images, beside a writing without distances; a class
+    that occurs nowhere has none and does not count."""
+    folder = MaskFolder(little.masks(tmp_path / "m", index, lambda mask: np.roll(mask, 2, 1)) / "masks")
+    found = score_masks(index, folder, ("val",), 1)["splits"]["val"]["policies"][""]
+    classes = len(index.classes)
+    both, either = np.zeros(classes), np.zeros(classes)
+    for item in index.scored("val"):
+        truth, mask = read_mask(item.mask), folder.read(item.id)
+        width = max(1, round(0.02 * math.hypot(*truth.shape)))
+        for c in range(classes):
+            inner = [ndimage.binary_erosion(m == c + 1, np.ones((3, 3)), iterations=width) for m in (truth, mask)]
+            true, given = ((m == c + 1) & ~i & (truth != 255) for m, i in zip((truth, mask), inner, strict=True))
+            both[c] += (true & given).sum()
+            either[c] += (true | given).sum()
+    values = {name: both[c] / either[c] if either[c] else None for c, name in enumerate(index.classes)}
+    assert {name: found["per_class"][name]["boundary_iou"] for name in index.classes} == pytest.approx(values)
+    known = [value for value in values.values() if value is not None]
+    assert found["boundary_iou"] == pytest.approx(np.mean(known)) and 0 < found["boundary_iou"] < found["miou_fg"]
+    assert "boundary_iou" not in found["per_class"]["background"]
+    few = score_masks(replace(index, classes=(*index.classes, "nowhere")), folder, ("val",), 1)
+    scores = few["splits"]["val"]["policies"][""]
+    assert scores["per_class"]["nowhere"]["boundary_iou"] is None
+    assert scores["boundary_iou"] == found["boundary_iou"]
 
 
 def test_missing_images_are_named(tmp_path, index, little):

@@ -156,7 +156,7 @@ def test_every_name_is_escaped(stage, tmp_path: Path) -> None:
     named = {name: [one for one in shown if f"{name}{mark}" in one] for name in ("plain", "net", "bound", "cat", "set")}
     assert all(len(places) >= 3 for places in named.values()), named
     assert any(one == f"{found.index.split('val')[0].id}" and one.endswith(mark) for one in page.said)
-    assert len(page.all("section")) == 14 and len(page.all("article")) > 3
+    assert len(page.all("section")) == 15 and len(page.all("article")) > 3
 
 
 def test_the_page_needs_nothing_beside_it(scored, page) -> None:
@@ -175,7 +175,7 @@ def test_everything_has_words(page) -> None:
     assert all(attrs["aria-label"] for attrs in page.all("svg") if attrs.get("role") == "img")
     labels = {attrs["for"] for attrs in page.all("label")}
     assert {attrs["id"] for attrs in page.all("input")} <= labels
-    assert len(page.all("h1")) == 1 and len(page.all("h2")) == len(page.all("section")) == 14
+    assert len(page.all("h1")) == 1 and len(page.all("h2")) == len(page.all("section")) == 15
     for name in ("overview", "scores", "thresholds", "confusion", "uneven", "agreement", "training", "costs"):
         assert any(attrs.get("id") == name for attrs in page.all("section")), name
 

@@ -17,7 +17,7 @@ from wsss.text import count, duration, listed
 def test_no_template_turns_escaping_off() -> None:
     templates = environment()
     names = templates.list_templates()
-    assert len([name for name in names if name.startswith("sections/")]) == 15 and "page.html.j2" in names
+    assert len([name for name in names if name.startswith("sections/")]) == 17 and "page.html.j2" in names
     for name in names:
         source = templates.loader.get_source(templates, name)[0]
         assert not re.search(r"\|\s*safe|autoescape|Markup", source), name

@@ -36,6 +36,8 @@ Segmentation masks from image tags: from a folder of photos and a table of tags 
     wsss show results/photos/s0/masks/walk
                                          how it was made, whether it is stale, how to make it again
     wsss diff A B                        what differs between two artefacts, all the way up
+    wsss report results/photos --against results-before/photos
+                                         two runs side by side: what changed, mIoU before and now
     wsss plan                            jobs, images, time and memory before a run
 
 wsss COMMAND --help says more, with examples."""
@@ -57,6 +59,7 @@ COMMANDS = {
     "export": "a trained network as a file for other software",
     "show": "how an artefact was made, whether it is stale, how to make it again",
     "diff": "what differs between two artefacts",
+    "report": "two runs side by side: what changed, and the scores",
     "plan": "jobs, images, expected time and memory of a configuration",
 }
 """Name of a command -> what it does, in a line."""

@@ -48,3 +48,16 @@ def count_boundaries(truth: np.ndarray, mask: np.ndarray, classes: int) -> np.nd
             true, given = (band(of == label, width) & known for of in (truth, mask))
             counts[label - 1] = (true & given).sum(), (true | given).sum()
     return counts
+
+
+def boundary_iou(counts: np.ndarray) -> np.ndarray:
+    """Boundary IoU of each object class from the sums of ``count_boundaries``, int64 (C, 2): float64 (C,), fractions,
+    NaN for a class that occurs neither in the truth nor in the masks.
+
+    Examples:
+        >>> boundary_iou(np.array([[3, 12], [0, 0]]))
+        array([0.25,  nan])
+    """
+    with np.errstate(invalid="ignore"):
+        shares: np.ndarray = counts[:, 0] / counts[:, 1]
+    return shares

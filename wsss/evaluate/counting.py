@@ -12,6 +12,7 @@ from wsss.data.images import read_mask
 from wsss.data.index import Index, Item
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
+from wsss.evaluate.boundaries import count_boundaries
 from wsss.evaluate.breakdown import count_sizes, no_sizes
 from wsss.evaluate.confusion import mask_confusion, plain
 from wsss.evaluate.thresholds import ThresholdCounts
@@ -19,6 +20,11 @@ from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.system.workers import over
+
+MaskCounts = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Of ``MaskCounter``: int64 (C+1, C+1), (C+1,) and (3, C, 2)."""
+ContourCounts = tuple[MaskCounts, np.ndarray]
+"""The same and, int64 (C, 2), intersection and union of the bands of each object class."""
 
 
 def merged(counter: Any, items: Sequence[Item], threads: int, name: str) -> Any:
@@ -102,24 +108,55 @@ class MaskCounter:
     classes: int
     any_object: bool = False
 
-    def start(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def start(self) -> MaskCounts:
         """Empty counts: int64 (C+1, C+1), (C+1,) and (3, C, 2)."""
         side = self.classes + 1
         return np.zeros((side, side), np.int64), np.zeros(side, np.int64), no_sizes(self.classes)
 
-    def add(self, count: tuple[np.ndarray, np.ndarray, np.ndarray], item: Item) -> None:
+    def add(self, count: MaskCounts, item: Item) -> None:
         """Count one image."""
-        truth, mask = true_mask(item, self.any_object), self.masks.read(item.id)
+        self.add_masks(count, *self.read(item))
+
+    def read(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
+        """The ground-truth mask of an image and the mask to be scored, uint8 (H, W)."""
+        return true_mask(item, self.any_object), self.masks.read(item.id)
+
+    def add_masks(self, count: MaskCounts, truth: np.ndarray, mask: np.ndarray) -> None:
+        """Count what ``read`` gave."""
         matrix, unlabelled = mask_confusion(truth, mask, self.classes)
         count[0][:] += matrix
         count[1][:] += unlabelled
         count_sizes(count[2], matrix, truth.size, unlabelled)
 
-    def sum(
-        self, a: tuple[np.ndarray, np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def sum(self, a: MaskCounts, b: MaskCounts) -> MaskCounts:
         """The counts of both."""
         return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
+
+@dataclass(frozen=True)
+class ContourCounter:
+    """Counts what ``masks`` counts and, for boundary IoU, the bands along the contours of each object class: int64
+    (C, 2) (``boundaries.count_boundaries``)."""
+
+    masks: MaskCounter
+
+    def start(self) -> ContourCounts:
+        """Empty counts."""
+        return self.masks.start(), np.zeros((self.masks.classes, 2), np.int64)
+
+    def add(self, count: ContourCounts, item: Item) -> None:
+        """Count one image."""
+        truth, mask = self.masks.read(item)
+        self.masks.add_masks(count[0], truth, mask)
+        count[1][:] += count_boundaries(truth, mask, self.masks.classes)
+
+    def sum(
+        self,
+        a: ContourCounts,
+        b: ContourCounts,
+    ) -> ContourCounts:
+        """The counts of both."""
+        return self.masks.sum(a[0], b[0]), a[1] + b[1]
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,11 @@ from typing import Any
 import numpy as np
 
 from wsss.data.index import Index, Item, require
+from wsss.evaluate.boundaries import boundary_iou
 from wsss.evaluate.breakdown import breakdown
 from wsss.evaluate.classification import classification_metrics, read_predictions
 from wsss.evaluate.confusion import mean_iou, metrics, plain
-from wsss.evaluate.counting import MapCounter, MaskCounter, coverage_metrics, merged
+from wsss.evaluate.counting import ContourCounter, MapCounter, MaskCounter, coverage_metrics, merged
 from wsss.evaluate.thresholds import best_per_class, best_threshold, threshold_grid
 from wsss.settings import EvaluationSettings
 from wsss.store.maps import MapStore
@@ -136,6 +137,7 @@ def score_masks(
 ) -> dict[str, Any]:
     """Scores of pseudo-labels or predictions; diagnostics for a split without ground-truth masks. Pixels that a mask
     leaves out (255) count as missed; ``unlabelled`` says how many they are, ``miou_labelled`` what the others reach.
+    ``boundary_iou``: mean over the object classes that occur, and of each in ``per_class``.
     ``any_object``: masks of saliency, as for ``score_maps``."""
     result: dict[str, Any] = {"splits": {}}
     for split in splits:
@@ -144,12 +146,16 @@ def score_masks(
         if not items:
             result["splits"][split] = _diagnostics(index, split, masks, None, "", threads)
             continue
-        counter = MaskCounter(masks, len(index.classes), any_object)
-        matrix, unlabelled, sizes = merged(counter, items, threads, f"{split} masks")
+        counter = ContourCounter(MaskCounter(masks, len(index.classes), any_object))
+        (matrix, unlabelled, sizes), bands = merged(counter, items, threads, f"{split} masks")
         scores = {
             **metrics(matrix, index.classes, unlabelled),
             **breakdown(index, matrix, sizes, unlabelled),
         }
+        near = boundary_iou(bands)
+        scores["boundary_iou"] = plain(near[~np.isnan(near)].mean()) if (bands[:, 1] > 0).any() else None
+        for name, value in zip(index.classes, near, strict=True):
+            scores["per_class"][name]["boundary_iou"] = plain(value)
         found = {"images": len(items), **scores}
         result["splits"][split] = {"images": len(items), "policies": {"": found}}
     return result

@@ -49,6 +49,7 @@ PIXELS = {
     "fn_rate": "FN",
 }
 LEFT_OUT = {"unlabelled": "left out", "miou_labelled": "mIoU of the rest"}
+CONTOURS = {"boundary_iou": "boundary IoU"}
 UNEVEN = {
     "miou": "mIoU",
     **{f"miou_{name}": name for name in THIRDS},
@@ -112,6 +113,8 @@ def scores_table(kind: str, scored: list[Scored]) -> Table:
     extra = columns[kind]
     if any("unlabelled" in values for group in groups(scored).values() for _, values in group):
         metrics = metrics | LEFT_OUT
+    if any("boundary_iou" in values for group in groups(scored).values() for _, values in group):
+        metrics = metrics | CONTOURS
     table = []
     for (recipe, split, policy), group in groups(scored).items():
         if all(m not in group[0][1] for m in ("miou", "map")):

@@ -20,7 +20,7 @@ from wsss.beyond.exemplars import kept_labels
 from wsss.data.images import read_mask
 from wsss.data.index import Index
 from wsss.errors import WsssError
-from wsss.evaluate.boundaries import count_boundaries
+from wsss.evaluate.boundaries import boundary_iou, count_boundaries
 from wsss.evaluate.confusion import class_scores, confusion, plain
 from wsss.report.learning import BACKGROUND, Learnt, Memory, figures, page
 from wsss.runtime.run import Run
@@ -110,8 +110,7 @@ def measured(one: Learnt, known: tuple[str, ...], folder: Path, index: Index) ->
         total += confusion(truth, predicted, count)
         bands += count_boundaries(truth, predicted, count)
     values = [plain(value) for value in class_scores(total)["iou"]]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        near = [plain(value) for value in bands[:, 0] / bands[:, 1]]
+    near = [plain(value) for value in boundary_iou(bands)]
     iou = {BACKGROUND: values[0], **{index.classes[c]: values[c + 1] for c in classes}}
     boundary = {index.classes[c]: near[c] for c in classes}
     own = one.own or tuple(index.classes)

@@ -12,6 +12,7 @@ from wsss.data.index import Index, Item
 from wsss.report import image_scores
 from wsss.report.headline import final, shown_split, sources
 from wsss.report.html import run_sections, score_sections
+from wsss.report.html.chain import chain
 from wsss.report.html.explained import explanations
 from wsss.report.html.gallery import Gallery, gallery
 from wsss.report.html.overview import overview
@@ -39,6 +40,7 @@ def build(dataset: str, index: Index, scored: Sequence[Scored], threads: int = 1
     name = f"{score_sections.KINDS[leading[0].kind]} {leading[0].recipe}" if leading else ""
     sections = {
         "overview": overview(dataset, index, scored, leading),
+        "chain": chain(scored, leading),
         "pictures": pictures(index, shown, layers, split, probabilities, classifier),
         "scores": score_sections.stages(scored),
         "steps": score_sections.steps(scored),
