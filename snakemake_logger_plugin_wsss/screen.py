@@ -18,6 +18,10 @@ TARGETS = ("default", "all", "ablation", "explain", "beyond")
 """Jobs of Snakemake that make nothing themselves; others of their kind begin with ``all_``."""
 TAIL = 12
 """Lines of the log of a job that failed."""
+STOPPED = (": stopped by ", "KeyboardInterrupt")
+"""What a stage says last that ends because somebody stopped it, or Python before a stage has begun."""
+LOOKED_AT = 4
+"""Lines in which that is looked for: the processes of a training each say it, and a launcher may add a word."""
 END_OF_LOG = 4096
 """Bytes of a log in which its last lines are looked for."""
 EVERY = 1.0
@@ -55,7 +59,7 @@ class Screen:
         self.jobs: dict[Any, Job] = {}
         self.failures: list[str] = []
         self.errors: list[str] = []
-        self.up_to_date = self.stopped = self.closed = False
+        self.up_to_date = self.stopped = self.halted = self.closed = False
         self.raw = ""
         self.live = stream.isatty() and os.environ.get("TERM") != "dumb"
         self.colours = self.live and not os.environ.get("NO_COLOR")
@@ -96,10 +100,14 @@ class Screen:
             self._line(f"{self._paint(place, '32')} {job.title}  {spell(self.now() - job.since)}")
 
     def failed(self, id: Any, log: Sequence[str]) -> None:
-        """A job failed: the end of its log is shown."""
+        """A job failed: the end of its log is shown. One that was stopped is no failure: it resumes."""
         with self._lock:
             job = self.jobs.pop(id, None)
             title = job.title if job is not None else f"job {id}"
+            if any(word in line for path in log[:1] for line in last_lines(Path(path), LOOKED_AT) for word in STOPPED):
+                self.stopped = self.halted = True
+                self._line(f"{self._paint('stopped', '33')} {title}")
+                return
             self.failures.append(title)
             lines = [self._paint(f"FAILED {title}", "31")]
             for path in log[:1]:
@@ -108,7 +116,8 @@ class Screen:
             self._line("\n".join(lines))
 
     def error(self, text: str) -> None:
-        """Something is wrong. It is told at the end, unless it is about a job that failed, whose log tells more."""
+        """Something is wrong. It is told at the end, unless it is about a job that was stopped, or that failed, whose
+        log tells more."""
         self.errors.append(text.strip())
 
     def said(self, text: str, level: int) -> None:
@@ -130,7 +139,7 @@ class Screen:
             self._ended.set()
             self._wipe()
             whole = self.up_to_date or self.total and self.done == self.total
-            for text in [] if self.failures else filter(None, self.errors):
+            for text in [] if self.failures or self.halted else filter(None, self.errors):
                 self._line(self._paint(text, "31"))
             if self.failures or self.stopped or self.total and not whole:
                 self._line(self._unfinished())

@@ -6,8 +6,10 @@ import io
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,6 +110,39 @@ def test_stopped(screen: Screen, clock: Clock) -> None:
         "Terminating processes on user request, this might take some time.",
         "stopped, 1 of 3 jobs done: give the same command again, what is done is kept",
     ]
+
+
+STOPS = {
+    "a stage": "classifier: stopped by Ctrl-C; the same command resumes from what is saved\n",
+    "several processes": "classifier: stopped by SIGTERM; state is saved, the same command resumes\n" * 2 + "rank 1\n",
+    "before it began": "Traceback (most recent call last):\n  import torch\nKeyboardInterrupt\n",
+}
+
+
+@pytest.mark.parametrize("log", STOPS.values(), ids=STOPS)
+def test_a_job_that_was_stopped_did_not_fail(screen: Screen, clock: Clock, log: str) -> None:
+    Path("2.log").write_text("epoch 1\n" + log)
+    screen.planned(STATS)
+    do(screen, clock, 3, "index (photos)", INDEX)
+    screen.begun(2, "classifier a", [f"{NET}/manifest.json"], ["2.log"])
+    screen.failed(2, ["2.log"])
+    screen.error("WorkflowError: At least one job did not complete successfully.")
+    screen.close()
+    assert lines(screen)[2:] == [
+        "stopped classifier a", "stopped, 1 of 3 jobs done: give the same command again, what is done is kept",
+    ]  # fmt: skip
+
+
+def test_a_job_that_failed_while_another_was_stopped(screen: Screen) -> None:
+    Path("1.log").write_text("error: no room\n")
+    Path("2.log").write_text(STOPS["a stage"])
+    screen.planned(STATS)
+    for id in (1, 2):
+        screen.begun(id, f"job {id}", [f"{id}/manifest.json"], [f"{id}.log"])
+        screen.failed(id, [f"{id}.log"])
+    screen.close()
+    assert "FAILED job 1" in lines(screen) and "stopped job 2" in lines(screen)
+    assert lines(screen)[-1].startswith("1 job failed, 0 of 3 jobs done: fix what the log says")
 
 
 def test_nothing_to_do_and_warnings(screen: Screen) -> None:
@@ -229,6 +264,17 @@ rule second:
 """
 
 
+STAGE = """
+import pathlib, sys, time
+try:
+    pathlib.Path("begun").touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("stage: stopped by Ctrl-C; the same command resumes from what is saved", flush=True)
+    sys.exit(130)
+"""
+
+
 def test_snakemake_finds_and_feeds_it(tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text(WORKFLOW)
     env = {**os.environ, "PYTHONPATH": str(ROOT), VARIABLE: json.dumps({"seconds": {"a": 1, "b": 2}})}
@@ -245,6 +291,24 @@ def test_snakemake_finds_and_feeds_it(tmp_path: Path) -> None:
     code, said = run("echo yes; touch b/manifest.json")
     assert code == 0 and said[0] == "1 job to do, about 3 s" and said[-1] == "1 job done."
     assert run("")[1] == ["Everything is up to date."]
+
+
+def test_ctrl_c_in_snakemake(tmp_path: Path) -> None:
+    """As a terminal sends it: to Snakemake and to all that it started."""
+    (tmp_path / "Snakefile").write_text(WORKFLOW)
+    (tmp_path / "stage.py").write_text(STAGE)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), VARIABLE: "{}"}
+    words = [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "wsss"]
+    words += ["--config", f"do={sys.executable} stage.py 2>&1"]
+    with subprocess.Popen(words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+        end = time.monotonic() + 60
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode != 0 and not [line for line in said if "FAILED" in line or "failed" in line], said
+    assert [line for line in said if line.startswith("stopped, 1 of 2 jobs done: give the same command again")], said
 
 
 class TestRun:

@@ -24,6 +24,7 @@ from wsss.settings import DatasetSettings, ScenesSettings, TextCamsSettings
 from wsss.settings.text import is_file
 from wsss.stages.index import build_index
 from wsss.store.weights_cache import cached
+from wsss.system.cores import available_cores
 from wsss.system.packaged_weights import PACKAGED
 from wsss.text import count, listed, nearest, nice, table, wrapped
 from wsss.workflow.chain import Chain
@@ -135,7 +136,7 @@ def _zero_shot(index: Index, asked: TextCamsSettings, args: argparse.Namespace) 
     if not items:
         yield "No photo has a tag, so there is nothing to compare CLIP with."
         return
-    found = zero_shot(items, index.classes, asked, "auto", args.threads or os.cpu_count() or 1)
+    found = zero_shot(items, index.classes, asked, "auto", args.threads or available_cores())
     rows = [
         [f"  {one.name}", str(one.images), f"{100 * one.precision:.0f}" if one.images else "-",
          f"{100 * one.chance:.0f}", "hardly known by this word" if one.images and one.precision < WEAK else ""]

@@ -55,13 +55,14 @@ def review(args: argparse.Namespace) -> int:
     from wsss.interfaces.review.server import ReviewServer
     from wsss.interfaces.review.session import Session, masks_to_review
     from wsss.runtime.shard import locked
+    from wsss.system.cores import available_cores
     from wsss.text import count
 
     config = args.configfile[-1] if args.configfile else None
     masks = masks_to_review(args.results, args.masks, args.seed)
     folder = args.to or Path(masks.settings.get("corrected") or Path(config or ".").parent / "corrections")
     with locked(folder):
-        session = Session(masks, folder, tuple(args.splits), args.threads or os.cpu_count() or 1)
+        session = Session(masks, folder, tuple(args.splits), args.threads or available_cores())
         if args.drawn is not None:
             taken = session.take_in(read_annotations(args.drawn, session.index))
             print(f"{args.drawn}: {count(taken, 'mask')} differ from {masks.title}")

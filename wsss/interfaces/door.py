@@ -24,6 +24,7 @@ from wsss.interfaces.networks import adjusted, classes_of, network_in, recipe
 from wsss.interfaces.photo_files import photo_files
 from wsss.settings import PredictSettings
 from wsss.store.artefact import Artefact
+from wsss.system.cores import available_cores
 from wsss.system.files import atomic_path
 from wsss.text import nice
 
@@ -91,7 +92,7 @@ class Network:
         self.folder = found.folder
         self.classes = classes_of(found)
         self.settings: PredictSettings = recipe(found)[0]
-        self._device, self._threads = device, threads or os.cpu_count() or 1
+        self._device, self._threads = device, threads or available_cores()
 
     def __repr__(self) -> str:
         return f"wsss.load({nice(self.folder)!r})  # {', '.join(self.classes)}"
