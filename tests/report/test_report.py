@@ -189,6 +189,7 @@ def test_the_same_results_give_the_same_page(scored, stage, tmp_path: Path) -> N
         ".manifest.json",
         "run.json",
         "pictures.csv",
+        "images.html",
         ".lock",
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from wsss.data.index import Index, Item
 from wsss.report import image_scores
 from wsss.report.headline import final, shown_split, sources
 from wsss.report.html import run_sections, score_sections
+from wsss.report.html.browse import browse
 from wsss.report.html.chain import chain
 from wsss.report.html.explained import explanations
 from wsss.report.html.gallery import Gallery, gallery
@@ -24,9 +26,13 @@ from wsss.report.provenance import Scored
 COLUMNS = ("class", "rank", "id", "split", "ordered_by", "figure")
 
 
-def build(dataset: str, index: Index, scored: Sequence[Scored], threads: int = 1) -> tuple[str, Gallery, str]:
-    """The page, its pictures, and the split they are of. Explanations are shown if they are made by now: the report
-    does not wait for them, since they have a target of their own."""
+def build(
+    dataset: str, index: Index, scored: Sequence[Scored], folder: Path, threads: int = 1
+) -> tuple[str, Gallery, str, str]:
+    """The page, its pictures, the split they are of, and the page of all images, which is to lie in ``folder``.
+
+    Explanations are shown if they are made by now: the report does not wait for them, since they have a target of their
+    own."""
     leading = final(scored)
     split, items = shown_split(index, leading)
     layers = sources(scored, leading)
@@ -56,7 +62,7 @@ def build(dataset: str, index: Index, scored: Sequence[Scored], threads: int = 1
         "costs": run_sections.time_and_memory(index, scored),
         "provenance": run_sections.provenance(index, scored),
     }
-    return render_page(dataset, sections), shown, split
+    return render_page(dataset, sections), shown, split, browse(dataset, index, layers, scores, folder)
 
 
 def _of(items: Sequence[Item], probabilities: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
