@@ -12,7 +12,7 @@ from PIL import Image
 
 from wsss.refine.ensembles import reduced
 from wsss.report.panels import paint_saliency
-from wsss.report.provenance import find_artefacts, lineage, read_scored, supervision
+from wsss.report.provenance import fetched_weights, find_artefacts, lineage, read_scored, supervision
 from wsss.report.tables import learnt_from
 from wsss.store.manifest import read_manifest, write_manifest
 from wsss.store.maps import MapStore, MapWriter, shard_name
@@ -246,6 +246,21 @@ def test_pretrained_does_not_count_where_a_warm_start_replaces_it(run):
     assert supervision(run / "saliency-maps/c2am") == ["image tags"]
     write_manifest(run / "classifiers/plain", {"settings": {"objective": "vanilla", "pretrained": True}, "inputs": {}})
     assert supervision(run / "saliency-maps/c2am") == ["image tags", "ImageNet"]
+
+
+def test_weights_of_an_unlabelled_training_are_called_so_and_fetched_ones_are_named(run):
+    told = {"model": "vit_small_patch16_224.dino", "source": "https://hub/dino", "licence": "apache-2.0"}
+    settings = {"objective": "token-cut", "pretrained": True, "backbone": told["model"]}
+    assert fetched_weights(run / "saliency-maps/c2am") == []
+    facts = {"settings": settings, "inputs": {}, "weights": {**told, "sha256": "0123456789abcdef" * 4}}
+    write_manifest(run / "saliency/c2am", facts)
+    assert supervision(run / "saliency-maps/c2am") == ["images without labels (DINO)"]
+    expected = "https://hub/dino (licence: apache-2.0; SHA-256 0123456789abcdef…)"
+    assert fetched_weights(run / "saliency-maps/c2am") == [expected]
+    clip = {"sha256": "f" * 64, "source": "https://hub/clip", "licence": "MIT"}
+    text = {"settings": {"source": "text"}, "inputs": {}, "text": {"weights": clip}}
+    write_manifest(run / "cams/plain", text)
+    assert fetched_weights(run / "cams/plain") == ["https://hub/clip (licence: MIT; SHA-256 ffffffffffffffff…)"]
 
 
 def test_paint_saliency_by_hand():

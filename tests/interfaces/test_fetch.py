@@ -11,7 +11,7 @@ from wsss.cli import main
 from wsss.config.loader import load
 from wsss.errors import WsssError
 from wsss.interfaces import fetch as fetching
-from wsss.interfaces.fetch import Wanted, address, fetch, wanted_by
+from wsss.interfaces.fetch import Wanted, address, fetch, licence, wanted_by
 from wsss.store import weights_cache
 
 pytest.importorskip("open_clip", reason="pip install '.[foundation]'")
@@ -37,6 +37,43 @@ def test_what_a_configuration_names():
     cams["d"] = {"source": "feature-walk", "cams": "c", "features": "keys", "backbone": "vit_small_patch16_224.dino"}
     config = load({"dataset": "scenes", "datasets": {"scenes": {"kind": "scenes"}}, "cams": cams})
     assert list(wanted_by(config)) == [CLIP, DINO, Wanted("timm", "vit_small_patch16_224.dino", "default")]
+
+
+def test_whatever_starts_from_timms_weights_is_named():
+    raw = {
+        "dataset": "scenes",
+        "datasets": {"scenes": {"kind": "scenes"}},
+        "classifiers": {
+            "a": {"objective": "vanilla", "backbone": "resnet50"},
+            "b": {"objective": "vanilla", "backbone": "resnet18", "warm_start": "a"},
+            "c": {"objective": "vanilla", "backbone": "resnet26", "pretrained": False},
+            "d": {"objective": "vanilla", "backbone": "tf_efficientnet_lite0", "pretrained": "packaged"},
+            "e": {
+                "objective": "vanilla",
+                "backbone": "wide_resnet38d",
+                "pretrained": "weights.pth",
+                "output_stride": 8,
+            },
+            "g": {"objective": "guided", "backbone": "resnet34"},
+        },
+        "cams": {
+            "a": {"classifier": "a"},
+            "near": {"source": "feature-walk", "cams": "a", "backbone": "mobilenetv2_100"},
+            "patches": {"source": "feature-walk", "cams": "a", "features": "patches", "backbone": DINO.model},
+        },
+        "saliency": {"c": {"objective": "c2am", "backbone": "resnet50"}, "t": {"objective": "token-cut"}},
+        "affinity": {"f": {"cams": "a", "backbone": "resnet101"}},
+        "masks": {"m": {"cams": "a"}},
+        "segmenters": {
+            "s": {"masks": "m", "backbone": "resnet50d"},
+            "h": {"supervision": "classifier", "classifier": "g", "backbone": "resnet152"},
+        },
+    }
+    expected = ["resnet50", "resnet34", "mobilenetv2_100", DINO.model, "vit_small_patch16_224.dino", "resnet101"]
+    found = list(wanted_by(load(raw)))
+    assert found == [Wanted("timm", name, "default") for name in [*expected, "resnet50d"]]
+    assert {licence(one) for one in found} == {"apache-2.0"}, "nothing behind a licence of its own is a default"
+    assert licence(Wanted("timm", "vit_small_patch16_dinov3.lvd1689m", "default")) == "dinov3-license"
 
 
 def test_addresses():

@@ -10,14 +10,17 @@ from wsss.text import memory, pairs
 from wsss.workflow.chain import Chain
 
 ABOUT = """\
-Fetch the weights that the recipes of 'source: text' name into a cache, with checksum, source and licence beside each
-file. Stages read them there and never touch the network: fetch on a machine that has one, and copy the folder
-(~/.cache/wsss/weights, or the one that WSSS_WEIGHTS names) to one that has none."""
+Fetch the weights that recipes name into a cache, with checksum, source and licence beside each file: CLIP's of
+'source: text', and timm's of whatever says 'pretrained: true'. Stages read them there: fetch on a machine that has a
+network, and copy the folder (~/.cache/wsss/weights, or the one that WSSS_WEIGHTS names) to one that has none. CLIP's
+and those of patches and keys no stage fetches; others timm fetches where they are missing, unless HF_HUB_OFFLINE=1 is
+set."""
 EXAMPLES = """\
 examples:
   wsss fetch                                       what config.yaml names
   wsss fetch --configfile workflow/presets/voc12-clip.yaml
-  wsss fetch clip:ViT-B-16-quickgelu:openai        one file, without a configuration"""
+  wsss fetch clip:ViT-B-16-quickgelu:openai        one file, without a configuration
+  wsss fetch timm:resnet50:default                 the same of timm's models"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +41,7 @@ def fetch(args: argparse.Namespace) -> int:
 
     chosen = [Wanted.parse(name) for name in args.names] or list(wanted_by(Chain.read(args.configfile).own))
     if not chosen:
-        print("No recipe names weights that would have to be fetched: there is none of 'source: text'.")
+        print("No recipe names weights to fetch: there is no 'source: text', and no 'pretrained: true'.")
     for wanted in chosen:
         try:
             found, state = cached(wanted.kind, wanted.model, wanted.tag), "there already"

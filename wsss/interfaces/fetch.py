@@ -10,14 +10,15 @@ from typing import Any
 
 from wsss.config.loader import Config
 from wsss.errors import WsssError
+from wsss.models.backbone import OWN
 from wsss.models.clip_tower import open_clip
-from wsss.settings import FeatureSettings, TextCamsSettings
+from wsss.models.hub import FILE
+from wsss.settings import NetworkSettings, SearchSettings, Settings, TextCamsSettings
 from wsss.settings.text import is_file
-from wsss.store.weights_cache import Cached, fetch_command, keep
+from wsss.store.weights_cache import UNKNOWN, Cached, fetch_command, keep
 
 LICENCES = {"openai": "MIT (the repository openai/CLIP)"}
-"""Tag -> licence, where it is known; else its source says."""
-UNKNOWN = "see the source"
+"""Tag -> licence of CLIP's, where it is known; timm tells that of its own, and for the rest the source."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,24 @@ def wanted_by(config: Config) -> Iterator[Wanted]:
                     found[Wanted("clip", settings.model, settings.weights)] = None
                 if settings.method == "proxy" and settings.proxy_pretrained is True:
                     found[Wanted("timm", settings.proxy_backbone, "default")] = None
-            if isinstance(settings, FeatureSettings) and settings.features != "stages" and settings.pretrained is True:
-                found[Wanted("timm", settings.backbone, "default")] = None
+            if isinstance(settings, SearchSettings):
+                names = [name for name, weights in settings.space.backbone.items() if weights is True]
+            else:
+                names = [settings.backbone] if starts_from_hub(settings) else []
+            found |= {Wanted("timm", name, "default"): None for name in names if name not in OWN}
     yield from found
+
+
+def starts_from_hub(settings: Settings) -> bool:
+    """Whether a recipe builds a network with timm's own weights: not where another network's take their place, or where
+    the network is a classifier's."""
+    return (
+        isinstance(settings, NetworkSettings)
+        and settings.pretrained is True
+        and getattr(settings, "warm_start", None) is None
+        and getattr(settings, "supervision", None) != "classifier"
+        and getattr(settings, "architecture_from", None) is None
+    )
 
 
 def address(wanted: Wanted) -> str:
@@ -81,8 +97,14 @@ def fetch(wanted: Wanted) -> Cached:
                 f"{source} could not be fetched ({reason}); run `{command}` where there is a network (after "
                 "`huggingface-cli login`, if the weights are behind a licence), or give the recipe the path of a file"
             ) from None
-        about = {"source": source, "licence": LICENCES.get(wanted.tag, UNKNOWN)}
+        about = {"source": source, "licence": licence(wanted)}
         return keep(wanted.kind, wanted.model, wanted.tag, Path(file), about)
+
+
+def licence(wanted: Wanted) -> str:
+    """The licence of weights, as far as a list tells."""
+    known = _timm_config(wanted).license if wanted.kind == "timm" else LICENCES.get(wanted.tag)
+    return known or UNKNOWN
 
 
 def _clip_config(wanted: Wanted) -> dict[str, Any]:
@@ -119,7 +141,8 @@ def _timm_address(wanted: Wanted) -> str:
 def _timm_file(wanted: Wanted, folder: str) -> str:
     from huggingface_hub import hf_hub_download
 
-    return str(hf_hub_download(_timm_config(wanted).hf_hub_id, "model.safetensors", cache_dir=folder))
+    about = _timm_config(wanted)
+    return str(hf_hub_download(about.hf_hub_id, about.hf_hub_filename or FILE, cache_dir=folder))
 
 
 SOURCES = {"clip": (_clip_address, _clip_file), "timm": (_timm_address, _timm_file)}

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from wsss.errors import WsssError
+from wsss.models.hub import hub_options
 from wsss.models.input_statistics import take_imagenet_statistics
 from wsss.models.packaged import packaged_weights
 from wsss.models.resnest import dilate_as_published
@@ -55,9 +56,10 @@ def create_backbone(name: str, output_stride: int, pretrained: bool) -> nn.Modul
         {"strict_img_size": False, "global_pool": ""},
         {"global_pool": ""},
     )
+    weights = hub_options(name) if pretrained else {}
     for options in kinds:
         try:
-            network = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+            network = timm.create_model(name, num_classes=0, **options, **weights)
         except TypeError as error:  # the network does not know one of the options
             reason: Exception = error
             continue

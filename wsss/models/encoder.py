@@ -10,6 +10,7 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import OWN, check_name, create_own, load_pretrained
+from wsss.models.hub import hub_options
 from wsss.models.input_statistics import take_imagenet_statistics
 from wsss.models.resnest import dilate_as_published
 from wsss.models.wide_encoder import WideEncoder
@@ -40,12 +41,13 @@ def create_encoder(name: str, output_stride: int, pretrained: bool | str) -> nn.
         return WideEncoder(own)
     check_name(name)
     hub = pretrained is True
+    weights = hub_options(name) if hub else {}
     try:
         try:
-            encoder = timm.create_model(name, pretrained=hub, features_only=True, output_stride=output_stride)
+            encoder = timm.create_model(name, features_only=True, output_stride=output_stride, **weights)
         except TypeError:  # transformers have one stride, and want to be told that images vary
             free: dict[str, Any] = {"dynamic_img_size": True, "dynamic_img_pad": True}
-            encoder = timm.create_model(name, pretrained=hub, features_only=True, **free)
+            encoder = timm.create_model(name, features_only=True, **free, **weights)
     except (TypeError, AssertionError, NotImplementedError, AttributeError) as error:
         raise WsssError(
             f"backbone {name}: output stride {output_stride} or its stages' maps are not offered by this network "

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from wsss.data.transforms import MEAN, STD
 from wsss.errors import WsssError
 from wsss.models.backbone import check_name, load_pretrained
+from wsss.models.hub import kept_weights
 from wsss.store.weights_cache import cached
 
 
@@ -22,7 +23,8 @@ class PatchFeatures(nn.Module):
 
     Args:
         name: timm name, such as ``vit_small_patch14_dinov2.lvd142m``.
-        pretrained: ``True``: its weights from the cache that ``wsss fetch`` fills; a path; ``False``: random.
+        pretrained: ``True``: its weights from the cache that ``wsss fetch`` fills, or the hub's own; a path; ``False``:
+            random.
         keys: Keys in place of tokens.
 
     Attributes:
@@ -45,8 +47,10 @@ class PatchFeatures(nn.Module):
         except (TypeError, AttributeError) as error:
             raise WsssError(f"{name}: no vision transformer with patches ({error}); take one of DINO's") from None
         if pretrained:
-            path = pretrained if isinstance(pretrained, str) else str(cached("timm", name, "default").path)
-            load_pretrained(network, name, path)  # fits it to ImageNet's colour statistics
+            if isinstance(pretrained, bool):
+                found = kept_weights(name) or cached("timm", name, "default")  # which says how to get them
+                pretrained = str(found.path)
+            load_pretrained(network, name, pretrained)  # fits it to ImageNet's colour statistics
         self.network = network.eval().requires_grad_(False)
         self.seen: torch.Tensor | None = None
         if last is not None:

@@ -13,6 +13,7 @@ from torch import nn
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable, check_name, load_pretrained
 from wsss.models.classifier import Classifier, described, load_classifier
+from wsss.models.hub import hub_options
 from wsss.models.input_statistics import take_imagenet_statistics
 from wsss.models.resnest import dilate_as_published
 from wsss.settings import SegmenterSettings
@@ -71,6 +72,8 @@ class Segmenter(Trainable):
             "encoder_name": f"tu-{backbone}",
             "encoder_weights": "imagenet" if pretrained else None,
         }
+        if pretrained:
+            options |= {name: value for name, value in hub_options(backbone).items() if name != "pretrained"}
         if architecture.startswith("deeplab"):
             options |= {"encoder_output_stride": output_stride, "decoder_atrous_rates": atrous_rates}
         elif architecture == "pan":

@@ -124,6 +124,17 @@ def supervision(artefact: Path) -> list[str]:
     return sorted(supplied, key=lambda s: (s != "image tags", s))
 
 
+def fetched_weights(artefact: Path) -> list[str]:
+    """The weights from elsewhere that an artefact rests on, each with its licence, source and the beginning of its
+    checksum; those of files of the user's own have none."""
+    found: dict[str, None] = {}
+    for manifest in lineage(artefact).values():
+        told = [manifest.get("weights"), (manifest.get("text") or {}).get("weights")]
+        for one in [each for each in told if each and each.get("source")]:
+            found[f"{one['source']} (licence: {one['licence']}; SHA-256 {one['sha256'][:16]}…)"] = None
+    return list(found)
+
+
 def find_artefacts(scored: list[Scored], results: Path | None) -> list[PicturedArtefact]:
     """What can be pictured: the artefacts of the scores, the saliency that they rest on and, of kinds without either,
     those below ``results``."""

@@ -15,7 +15,6 @@ from wsss.data.index import Index, Item
 from wsss.data.sampling import balanced_chances, class_counts, masked_chances
 from wsss.evaluate.classification import classification_metrics, read_predictions
 from wsss.inference.cams import tag_probabilities
-from wsss.models.backbone import hub_weights
 from wsss.models.classifier import save_classifier
 from wsss.objectives import find_learner
 from wsss.objectives.base import Fitted, Objective
@@ -25,7 +24,7 @@ from wsss.system.files import atomic_path
 from wsss.system.log import log
 from wsss.training.checkpoint import keep_product
 from wsss.training.records import METRICS
-from wsss.training.train import check_classes, given_classifiers, looked_at, prepare, train
+from wsss.training.train import check_classes, given_classifiers, looked_at, prepare, tell_weights, train
 
 PREDICTIONS = "predictions.csv"
 CLEAR = 0.01
@@ -117,7 +116,7 @@ def trained(
 def fitted(run: Run, learner: Fitted, items: list[Item], device: torch.device) -> nn.Module:
     """What is fitted at once, without checkpoints: a fit that is killed begins anew."""
     if run.settings.pretrained is True and "warm_start" not in run.inputs:
-        run.record(hub_weights=hub_weights(learner.network))
+        tell_weights(run, learner.network, run.settings.backbone)
     network, losses = learner.fit(items, device, run.args.threads, run.check_stop)
     lines = [json.dumps({"step": n, "epoch": n, "loss": round(loss, 6)}) for n, loss in enumerate(losses)]
     if run.world.rank == 0:

@@ -13,6 +13,7 @@ from wsss.inference.feature_walk import feature_walked_maps
 from wsss.inference.network import for_inference
 from wsss.models.backbone import hub_weights
 from wsss.models.frozen_features import frozen_features
+from wsss.models.hub import told_weights
 from wsss.parts.folder import items_of
 from wsss.parts.maps import Format, write_maps
 from wsss.refine.random_walk import usual_backend
@@ -51,4 +52,6 @@ def make(run: Run) -> None:
         relative = {"relative": int(settings.normalise == "class")}
         return Format((1.0,), settings.flip, features.grid_stride, features.round_to, relative), maps_of
 
-    write_maps(run, items, begin)
+    whole = write_maps(run, items, begin) is not None
+    if whole and settings.pretrained is True and not given and (told := told_weights(settings.backbone)):
+        run.note(weights=told)

@@ -13,7 +13,6 @@ import numpy as np
 from wsss.data.index import Index, Item
 from wsss.errors import WsssError
 from wsss.inference.saliency import border_test
-from wsss.models.backbone import hub_weights
 from wsss.models.saliency_net import save_saliency
 from wsss.objectives import find
 from wsss.objectives.base import Objective
@@ -25,7 +24,7 @@ from wsss.store.maps import MapStore
 from wsss.store.masks import FileOf, MaskFolder
 from wsss.system.log import log
 from wsss.training.checkpoint import keep_product
-from wsss.training.train import given_classifiers, prepare, train
+from wsss.training.train import given_classifiers, prepare, tell_weights, train
 
 
 def make(run: Run) -> None:
@@ -71,7 +70,7 @@ def untrained(run: Run, settings: TokenCutSettings) -> None:
     prepare(run)
     network = TokenCutLearner(settings, given_classifiers(run, settings).get("warm_start")).network
     if settings.pretrained is True and settings.warm_start is None:
-        run.record(hub_weights=hub_weights(network))
+        tell_weights(run, network, settings.backbone)
     if not run.world.rank:
         save_saliency(run.out, network, settings)
 

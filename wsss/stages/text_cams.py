@@ -12,6 +12,7 @@ from wsss.data.index import Index, Item
 from wsss.inference.text_cams import text_maps
 from wsss.inference.words import Words, words_of
 from wsss.models.clip_tower import ClipTower, find_weights, load_clip
+from wsss.models.hub import told_weights
 from wsss.models.patch_features import PatchFeatures
 from wsss.parts.folder import items_of
 from wsss.parts.maps import Format, write_maps
@@ -67,6 +68,8 @@ def make(run: Run) -> None:
         return
     words: dict[str, Any] = read_json(told) or towers()[1].told
     about = {"sha256": weights.sha256, "source": weights.source, "licence": weights.licence}
+    if settings.method == "proxy" and settings.proxy_pretrained is True:
+        run.note(weights=told_weights(settings.proxy_backbone))
     run.note(supervision=list(settings.supervision), text={"weights": about, **words})
 
 

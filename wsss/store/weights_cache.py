@@ -21,6 +21,8 @@ from wsss.errors import WsssError
 from wsss.system.files import atomic_path, read_json, write_json
 
 ABOUT = "source.json"
+UNKNOWN = "see the source"
+"""Licence that no list tells."""
 
 
 class Cached(NamedTuple):
@@ -52,6 +54,11 @@ def place(kind: str, model: str, tag: str) -> Path:
 def fetch_command(kind: str, model: str, tag: str) -> str:
     """What fetches them."""
     return shlex.join(["wsss", "fetch", f"{kind}:{model}:{tag}"])
+
+
+def is_kept(kind: str, model: str, tag: str) -> bool:
+    """Whether the cache has them, whole or not."""
+    return bool(read_json(place(kind, model, tag) / ABOUT))
 
 
 def cached(kind: str, model: str, tag: str, address: str = "") -> Cached:

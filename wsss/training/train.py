@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from wsss.compute.devices import choose_device, prepare_cpu
 from wsss.data.index import Item
 from wsss.data.loading import TrainingViews
 from wsss.errors import WsssError
 from wsss.models.backbone import hub_weights
+from wsss.models.hub import told_weights
 from wsss.objectives.base import Objective
 from wsss.runtime.run import Run
 from wsss.settings import NetworkSettings, Settings
@@ -57,6 +59,14 @@ def check_classes(folder: Path, classes: Sequence[str]) -> None:
         )
 
 
+def tell_weights(run: Run, network: nn.Module, backbone: str) -> None:
+    """Facts for ``run.json``: which of timm's weights a network has just been built with (``hub_weights``). For the
+    manifest: ``weights``, with their source, licence and checksum, where a file on this machine has them."""
+    run.record(hub_weights=hub_weights(network))
+    if told := told_weights(backbone):
+        run.note(weights=told)
+
+
 def prepare(run: Run) -> torch.device:
     """Seed the initial weights, set the CPU up, and choose the device."""
     prepare_cpu(run.args.threads)
@@ -88,7 +98,7 @@ def train(
     trainer = Trainer(objective, views, run.settings, run, device, chances)
     if run.world.rank == 0:
         if (network or run.settings).pretrained is True and "warm_start" not in run.inputs:
-            run.record(hub_weights=hub_weights(objective.networks[objective.product]))
+            tell_weights(run, objective.networks[objective.product], (network or run.settings).backbone)
         where = f"{device} in {trainer.precision.name}"
         spread = f" by {trainer.ranks} processes" if trainer.ranks > 1 else ""
         log.info(f"{len(items)} images, {trainer.micro_steps} steps on {where}{spread}")

@@ -9,7 +9,7 @@ from wsss.data.index import SPLITS, Index
 from wsss.report.effects import WORDS, harm, missed
 from wsss.report.headline import figure, last_split, recipes, upper_bound
 from wsss.report.html.render import Content
-from wsss.report.provenance import Scored, lineage, supervision
+from wsss.report.provenance import Scored, fetched_weights, lineage, supervision
 from wsss.report.rounds import settled
 from wsss.report.tables import costs, spread
 from wsss.report.verdict import verdict
@@ -63,6 +63,8 @@ def sentences(dataset: str, index: Index, scored: Sequence[Scored], leading: Seq
     text.append(f"The result shown first is {chain(leading[0].artefact)}.")
     supplied = supervision(leading[0].artefact) or ["nothing"]
     text.append(f"What a person had to supply for it beside the images: {listed(supplied)}.")
+    if weights := fetched_weights(leading[0].artefact):
+        text.append(f"Weights that it rests on: {listed(weights)}.")
     split = last_split(leading)
     values = [figure(one, split) for one in leading]
     if any(value is not None for value in values):
