@@ -295,7 +295,7 @@ class TestNeutral:
 
 
 def test_how_work_is_spread_does_not_count() -> None:
-    assert of(VoteSettings.read({"members": ["a", "b"], "shards": 4, "keep": False})) == of(
+    assert of(VoteSettings.read({"members": ["a", "b"], "shards": 4, "keep": False, "storage": "packed"})) == of(
         VoteSettings.read({"members": ["a", "b"]})
     )
 

@@ -100,7 +100,8 @@ def at(make_run, members):
     """``at(stage, name, shard=..., threads=...)``: a run on these inputs."""
 
     def make(stage, name="out", shard=None, **more):
-        return make_run(stage, more.pop("settings", SETTINGS[stage]), members, name, shard=shard, **more)
+        settings = more.pop("settings", SETTINGS[stage])
+        return make_run("vote" if stage == "packed" else stage, settings, members, name, shard=shard, **more)
 
     return make
 

@@ -1,4 +1,4 @@
-"""Ensembles and votes of two members, made alone or shared out between jobs."""
+"""Ensembles and votes of two members, made alone or shared out between jobs; votes as files of their own, or packed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from wsss.settings import EnsembleSettings, VoteSettings
 from wsss.stages.ensemble import make as write_ensemble
 from wsss.stages.vote import make as write_votes
 
-WRITE = {"ensemble": write_ensemble, "vote": write_votes}
-SETTINGS = {"ensemble": EnsembleSettings(members=("m0", "m1")), "vote": VoteSettings(members=("m0", "m1"))}
-KINDS = pytest.mark.parametrize("stage", ["ensemble", "vote"])
+WRITE = {"ensemble": write_ensemble, "vote": write_votes, "packed": write_votes}
+SETTINGS = {
+    "ensemble": EnsembleSettings(members=("m0", "m1")),
+    "vote": VoteSettings(members=("m0", "m1")),
+    "packed": VoteSettings(members=("m0", "m1"), storage="packed"),
+}
+KINDS = pytest.mark.parametrize("stage", list(WRITE))
 
 
 def content(out):

@@ -23,7 +23,7 @@ def program(tmp_path, members):
 
     def call(stage, *flags, out="program"):
         frame = Stage("", type(SETTINGS[stage]), {"index": "index"}, several={"members": "members"}, scattered=True)
-        frame.parser.prog = f"{stage}.py"
+        frame.parser.prog = "vote.py" if stage == "packed" else f"{stage}.py"
         folders = [str(members[f"members.{n}"]) for n in range(2)]
         argv = ["--index", str(members["index"]), "--out", str(tmp_path / out), "--members", *folders, "--threads", "1"]
         argv += ["--settings", SETTINGS[stage].model_dump_json(), *flags]
@@ -92,7 +92,7 @@ def test_parts_that_show_late(program, tmp_path, stage, monkeypatch, counted):
     assert not counted and not hidden
     for number in range(2):
         assert program(stage, "--shard", f"{number}/2", out="lost") == 0
-    for path in (path for path in (tmp_path / "lost" / "parts").rglob("*") if path.suffix in (".h5", ".png")):
+    for path in (path for path in (tmp_path / "lost" / "parts").rglob("*") if path.suffix in (".h5", ".png", ".spool")):
         path.unlink()
     monkeypatch.setattr(folder, "PATIENCE", 0.01)
     counted.clear()
@@ -105,13 +105,13 @@ def test_what_is_made_already_is_not_made_again(program, tmp_path, stage, counte
     """Not by a shard either; and every file stays the one that it was."""
     out = tmp_path / "program"
     assert program(stage) == 0
-    before, times = content(out), {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    before, times = content(out), {path: path.stat().st_mtime_ns for path in (out / "masks").rglob("*")}
     counted.clear()
     (out / "manifest.json").unlink()  # as the workflow does when a job begins
     assert program(stage, "--shard", "0/2") == program(stage, "--shard", "1/2") == 0
     assert program(stage, "--gather", "2") == 0
     assert not counted and content(out) == before
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == times
+    assert {path: path.stat().st_mtime_ns for path in (out / "masks").rglob("*")} == times
     assert "made already" in (said := capsys.readouterr().err) and "up to date" in said
 
 

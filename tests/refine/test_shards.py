@@ -12,6 +12,7 @@ from wsss.parts import maps
 from wsss.runtime.shard import Shard
 from wsss.stages.ensemble import make as write_ensemble
 from wsss.store.maps import shard_name
+from wsss.system import packs
 
 
 def test_shards_are_the_list():
@@ -32,9 +33,10 @@ def test_shards_by_name():
 def test_the_same_bytes_for_any_number_of_shards_and_threads(at, stage, monkeypatch):
     monkeypatch.setattr(maps, "IMAGES_A_FILE", 4)
     monkeypatch.setattr(maps, "IMAGES_A_PART", 2)
+    monkeypatch.setattr(packs, "FILES", 4)
     alone = make(at, stage, 1, "alone")
     files = content(alone.out)
-    assert len(files) == (4 if stage == "ensemble" else 10)
+    assert len(files) == {"ensemble": 4, "vote": 10, "packed": 5}[stage]
     for jobs, threads in ((2, 1), (3, 2), (7, 1), (20, 1)):
         run = make(at, stage, jobs, f"by {jobs}", threads)
         assert content(run.out) == files
@@ -69,7 +71,7 @@ def test_what_other_numbers_of_shards_made_is_kept(at, stage, counted):
 
 @KINDS
 def test_an_image_that_nobody_makes_is_an_error(at, stage, monkeypatch):
-    module = {"ensemble": wsss.stages.ensemble, "vote": wsss.stages.vote}[stage]
+    module = wsss.stages.ensemble if stage == "ensemble" else wsss.stages.vote
     original = module.over
     monkeypatch.setattr(module, "over", lambda items, *rest: list(original(items, *rest))[:-1])
     run = at(stage, "out")
@@ -81,8 +83,8 @@ def test_an_image_that_nobody_makes_is_an_error(at, stage, monkeypatch):
 @KINDS
 def test_other_settings_keep_nothing(at, stage, counted):
     make(at, stage, 3, "out")
-    other = {"ensemble": {"rule": "max"}, "vote": {"rule": "agreement"}}[stage]
-    values = {"members": ["m0", "m1"], **other}
+    other = {"rule": "max" if stage == "ensemble" else "agreement"}
+    values = {**SETTINGS[stage].model_dump(mode="json"), **other}
     changed = at(stage, "out", settings=type(SETTINGS[stage]).read(values))
     counted.clear()
     WRITE[stage](changed)

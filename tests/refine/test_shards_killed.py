@@ -13,6 +13,7 @@ import pytest
 import wsss.stages.ensemble
 import wsss.stages.vote
 from tests.refine.shared import KINDS, WRITE, content, make
+from wsss.data.palette import encode_mask
 from wsss.errors import WsssError
 from wsss.parts import maps
 from wsss.runtime.shard import Shard
@@ -20,6 +21,7 @@ from wsss.stages.ensemble import make as write_ensemble
 from wsss.store.maps import MapShard
 from wsss.store.masks import MaskFolder
 from wsss.system.exit import Interrupted
+from wsss.system.packs import record
 
 
 @KINDS
@@ -28,7 +30,7 @@ def test_stopped_at_every_image(at, stage, monkeypatch, threads):
     """A signal comes with each image; none is made twice, and the end is the same."""
     alone = make(at, stage, 1, "alone")
     run, made, stops = at(stage, "out", threads=threads), [], 0
-    module = {"ensemble": wsss.stages.ensemble, "vote": wsss.stages.vote}[stage]
+    module = wsss.stages.ensemble if stage == "ensemble" else wsss.stages.vote
 
     def stopping(items, *rest, original=module.over):
         for result in original(items, *rest):
@@ -53,7 +55,7 @@ def test_killed_outright(at, stage, monkeypatch, counted):
     alone = make(at, stage, 1, "alone")
     counted.clear()
     monkeypatch.setattr(maps, "IMAGES_A_PART", 2)
-    owner, name = {"ensemble": (wsss.stages.ensemble, "combine"), "vote": (MaskFolder, "write")}[stage]
+    owner, name = (wsss.stages.ensemble, "combine") if stage == "ensemble" else (MaskFolder, "write")
     original, calls = getattr(owner, name), []
 
     def dying(*given):
@@ -85,7 +87,9 @@ def spoil_lost(path):
 
 def spoil_foreign(path):
     """A part, or a mask, of another key."""
-    if path.suffix == ".png":
+    if path.suffix == ".spool":
+        path.write_bytes(record("deep/é 3.png", encode_mask(np.zeros((3, 3), np.uint8))))
+    elif path.suffix == ".png":
         MaskFolder(path.parent).write(path.stem, np.zeros((3, 3), np.uint8))
     else:
         with h5py.File(path, "a") as file:
@@ -99,12 +103,15 @@ def test_a_spoilt_shard_is_made_again(at, stage, spoil, counted):
     counted.clear()
     for number in range(3):
         WRITE[stage](at(stage, "out", Shard(number, 3)))
-    parts = sorted(path for path in (at(stage, "out").out / "parts").rglob("*") if path.suffix in (".h5", ".png"))
+    parts = sorted(
+        path for path in (at(stage, "out").out / "parts").rglob("*") if path.suffix in (".h5", ".png", ".spool")
+    )
     spoil(parts[1])
     run = at(stage, "out")
     WRITE[stage](run)
     assert content(run.out) == files
-    assert len(counted) == 9 + (3 if stage == "ensemble" else 1)
+    lost = {"ensemble": 3, "vote": 1, "packed": 1 if spoil is spoil_truncated else 3}[stage]
+    assert len(counted) == 9 + lost
 
 
 def test_values_that_cannot_be_read_are_never_zeros(at):

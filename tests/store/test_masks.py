@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from wsss.data.index import Item
+from wsss.data.palette import encode_mask
 from wsss.errors import WsssError
 from wsss.stages.segmenter import OwnOr
 from wsss.store.masks import FileOf, MaskFolder
+from wsss.system.packs import write_packs
 
 
 def test_what_goes_in_comes_out(tmp_path):
@@ -69,3 +73,14 @@ def test_a_folder_as_the_target_of_a_training_can_be_sent_to_loader_processes(tm
     assert pickle.loads(pickle.dumps(FileOf(MaskFolder(tmp_path))))(item) == tmp_path / "a" / "b.png"
     own = pickle.loads(pickle.dumps(OwnOr({"x": tmp_path / "x.png"}, FileOf(MaskFolder(tmp_path)))))
     assert own(item) == tmp_path / "a" / "b.png" and own(replace(item, id="x")) == tmp_path / "x.png"
+
+
+def test_the_page_on_formats_reads_packed_masks(tmp_path, monkeypatch):
+    mask = np.array([[0, 1, 255]], np.uint8)
+    write_packs(tmp_path / "masks", [("val-00000.png", encode_mask(mask))], 1)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text("utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page.split("### Packed masks")[1].split("\n### ")[0], re.S)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(block, names)
+    np.testing.assert_array_equal(np.asarray(names["mask"]), mask)

@@ -74,8 +74,8 @@ SCORED = {
 """Folder of scores -> what is scored."""
 AT_THRESHOLDS = ("cams", "saliency")
 """Scores that ``evaluation`` has a say in."""
-SPREADS_WORK = {"shards", "processes", "log", "keep"}
-"""Keys that say how the work is shared out or watched, and not what comes of it."""
+SPREADS_WORK = {"shards", "processes", "log", "keep", "storage"}
+"""Keys that say how the work is shared out, watched or stored, and not what comes of it."""
 
 
 def edges(config: Config, dataset: str = "scenes", seed: int = 0) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from wsss.errors import WsssError
+from wsss.system.packs import AnyFile
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 """Suffixes of image files, in any case."""
@@ -142,7 +143,7 @@ def check_mask(data: bytes) -> np.ndarray:
         raise ValueError(_first_line(error)) from None
 
 
-def read_mask(path: Path | str) -> np.ndarray:
+def read_mask(path: AnyFile | str) -> np.ndarray:
     """Read a mask: 0 background, c + 1 for object class c, 255 ignore.
 
     Returns:
@@ -152,7 +153,7 @@ def read_mask(path: Path | str) -> np.ndarray:
         WsssError: no such file, truncated, or not one 8-bit channel.
     """
     try:
-        return check_mask(Path(path).read_bytes())
+        return check_mask((Path(path) if isinstance(path, str) else path).read_bytes())
     except FileNotFoundError:
         raise WsssError(f"{path}: no such mask; restore it or build the index again") from None
     except (OSError, ValueError) as error:

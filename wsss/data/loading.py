@@ -26,6 +26,7 @@ from wsss.data.transforms import training_view
 from wsss.errors import WsssError
 from wsss.settings import TrainingSettings
 from wsss.system.failures import describe
+from wsss.system.packs import AnyFile
 from wsss.system.workers import obey_the_parent, signals_held
 
 Scaled = tuple[list[Item], list[torch.Tensor]]
@@ -92,7 +93,7 @@ class TrainingViews(Dataset[Batch]):
         classes: Number of object classes C.
         settings: Crop, sizes, augmentation.
         seed: Seed of every draw.
-        mask_of: An item's target: the path of its mask of labels, or strengths 0 to 254, uint8 (H, W), of the image's
+        mask_of: An item's target: the file of its mask of labels, or strengths 0 to 254, uint8 (H, W), of the image's
             size; both become 255 outside the image. None for trainings on tags, which never open one.
         soft_of: An item's soft targets, uint8 (number of its labels + 1, h, w) as in ``Batch.soft``, of the whole image
             at any size; None: there are none.
@@ -107,7 +108,7 @@ class TrainingViews(Dataset[Batch]):
         classes: int,
         settings: TrainingSettings,
         seed: int,
-        mask_of: Callable[[Item], Path | np.ndarray] | None = None,
+        mask_of: Callable[[Item], AnyFile | np.ndarray] | None = None,
         soft_of: Callable[[Item], np.ndarray] | None = None,
     ) -> None:
         self.items, self.classes, self.settings, self.seed, self.mask_of = items, classes, settings, seed, mask_of

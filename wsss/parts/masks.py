@@ -1,6 +1,7 @@
 """Inference stages that write masks: each image appears whole while the stage runs, and the folder when all are there.
 Maps may be kept beside the masks (``wsss.parts.maps``).
 
+The setting ``storage`` says whether each mask is a file of its own or lies in a pack (``wsss.parts.collecting``).
 Beside the masks a journal holds a line per image: its id, the CRC-32 of its file, and what was counted on it. A mask is
 kept if its bytes are those that the journal tells of.
 
@@ -21,6 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsss.data.index import Item
+from wsss.errors import WsssError
+from wsss.parts.collecting import collected
 from wsss.parts.corrections import corrections_of
 from wsss.parts.folder import check_complete, find_parts, log_resumed, open_parts, own_items
 from wsss.parts.maps import Format, Parts, gather
@@ -72,14 +75,15 @@ def write_masks(
     """
     corrections = corrections_of(run)
     folder, promised = open_parts(run)
-    masks = MaskFolder(folder / "masks")
-    masks.path.mkdir(exist_ok=True)
+    masks = collected(run, folder)
     mine = own_items(run, items)
     checksums: dict[str, int] = {}
 
     def look() -> tuple[dict[str, Any], Parts | None]:
         parts = None if form is None else Parts(folder, alone=run.shard is None, tag=str(run.shard or "rest"))
-        whole = whole_masks(masks, mine, read_journal(folder), checksums)
+        known = read_journal(folder)
+        masks.take_stock(known)
+        whole = whole_masks(masks, mine, known, checksums)
         return {id: tally for id, tally in whole.items() if parts is None or id in parts}, parts
 
     found, parts = find_parts(look, lambda seen: len(seen[0]) < len(mine), promised)
@@ -103,10 +107,10 @@ def write_masks(
         return None
     if parts is not None and form is not None:
         gather(run, items, parts, form)
-    _settle(masks, items)
+    masks.take_stock(checksums.items())
     if corrections is not None:
         checksums |= corrections.apply(masks, items, run)
-    replace_folder(masks.path, run.out / "masks")
+    replace_folder(masks.settle(items, run), run.out / "masks")
     run.digests["masks"] = tree_digest({f"{id}.png": crc for id, crc in checksums.items()})
     return [found[item.id] for item in items]
 
@@ -177,7 +181,7 @@ def whole_masks(
     ids = {id for id, _ in known}
 
     def crc(item: Item) -> int | None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, WsssError):
             return zlib.crc32(masks.file(item.id).read_bytes())
         return None
 
@@ -187,11 +191,3 @@ def whole_masks(
     whole = [(id, crc) for id, crc in pairs if crc is not None and (id, crc) in known]
     checksums.update(whole)
     return {id: known[id, crc] for id, crc in whole}
-
-
-def _settle(masks: MaskFolder, items: list[Item]) -> None:
-    """Delete what is no mask of the list: what killed writers left."""
-    wanted = {masks.file(item.id) for item in items}
-    for path in masks.path.rglob("*"):
-        if path not in wanted and not path.is_dir():
-            path.unlink()

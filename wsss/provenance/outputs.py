@@ -1,12 +1,14 @@
 """What an artefact holds: the names of its outputs, and a digest of each.
 
-The digest of a folder covers the relative name and the CRC-32 of every file below it, hidden ones left out; that of
-``index.csv`` leaves out where images and masks lie, for their own digests stand beside the paths. Equal digests mean
-the same content, on whatever machine and whenever it was made.
+The digest of a folder covers the relative name and the CRC-32 of every file below it, hidden ones left out, whether
+each lies there as it is or in a pack (``wsss.system.packs``); that of ``index.csv`` leaves out where images and masks
+lie, for their own digests stand beside the paths. Equal digests mean the same content, on whatever machine and whenever
+it was made.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -14,6 +16,9 @@ import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from wsss.errors import WsssError
+from wsss.system.packs import AnyFile, Packs, is_packed
 
 MANIFEST = "manifest.json"
 RUN = "run.json"
@@ -43,14 +48,21 @@ def outputs_of(stage: str, folder: Path) -> list[str]:
 def digest(path: Path) -> str:
     """Sixteen hex digits for the content of a file or a folder. Raises ``OSError``."""
     if path.is_dir():
+        if is_packed(path):
+            with contextlib.suppress(WsssError):  # damaged packs have the digest of what lies there
+                return tree_digest(_checksums(Packs(path).files()))
         files = [file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")]
-        with ThreadPoolExecutor(READERS) as readers:
-            checksums = readers.map(lambda file: zlib.crc32(file.read_bytes()), files)
-        return tree_digest({file.relative_to(path).as_posix(): crc for file, crc in zip(files, checksums, strict=True)})
+        return tree_digest(_checksums({file.relative_to(path).as_posix(): file for file in files}))
     if path.name == "index.csv":
         return _index_digest(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _checksums(files: Mapping[str, AnyFile]) -> dict[str, int]:
+    """CRC-32 of the bytes of files, by name."""
+    with ThreadPoolExecutor(READERS) as readers:
+        return dict(zip(files, readers.map(lambda file: zlib.crc32(file.read_bytes()), files.values()), strict=True))
 
 
 def tree_digest(checksums: Mapping[str, int]) -> str:

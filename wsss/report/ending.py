@@ -17,6 +17,7 @@ from wsss.report.provenance import Scored, lineage, read_scored
 from wsss.report.verdict import verdict
 from wsss.steps import SCORED
 from wsss.store.artefact import load
+from wsss.store.masks import MaskFolder
 from wsss.text import nice, pairs
 
 SPLIT = {"train": "training", "val": "validation"}
@@ -85,8 +86,8 @@ def _photos(pictures: Path, index: Index, leading: Sequence[Scored]) -> Iterator
         return
     inside = SCORED[leading[0].kind] in ("predictions", "masks")
     for name, row in (("best photo", max(rows, key=_figure)), ("worst photo", min(rows, key=_figure))):
-        mask = leading[0].artefact / "masks" / f"{row['id']}.png"
-        shown = f", mask {nice(mask)}" if inside and mask.is_file() else ""
+        masks = MaskFolder(leading[0].artefact / "masks")
+        shown = f", mask {nice(str(masks.file(row['id'])))}" if inside and row["id"] in masks else ""
         yield name, f"{nice(index.item(row['id']).image)} ({row['class']} {100 * _figure(row):.0f} % IoU){shown}"
 
 

@@ -26,7 +26,7 @@ from wsss.runtime.arguments import read_settings, settings_help
 from wsss.runtime.record import run_record
 from wsss.runtime.run import Run, read_input
 from wsss.runtime.shard import add_flags, locked
-from wsss.settings import WITHOUT_EFFECT, Log
+from wsss.settings import WITHOUT_EFFECT, Log, Storage, StoredMasksSettings
 from wsss.store import kept
 from wsss.store.manifest import read_manifest, write_manifest
 from wsss.system.cores import available_cores
@@ -95,8 +95,15 @@ class Stage:
                 choices=get_args(Log),
                 help="also log the training there (default: the setting 'log')",
             )
+        if self.stores_masks:
+            add("--storage", choices=get_args(Storage), help="how masks are stored (default: the setting 'storage')")
         for flag, options in (extra or {}).items():
             add(flag, **options)
+
+    @property
+    def stores_masks(self) -> bool:
+        """Whether it writes a mask for each image."""
+        return isinstance(self.settings, type) and issubclass(self.settings, StoredMasksSettings)
 
     def main(self, argv: list[str] | None = None, work: Callable[[Run], None] | None = None) -> None:
         """Parse arguments, check inputs, lock the artefact, do the work, and write the manifest (of a share, the
@@ -191,8 +198,8 @@ class Stage:
         if self.settings is None:
             return None
         settings = read_settings(self.settings, args.settings, args.set)
-        log = getattr(args, "log", None)
-        return settings if log is None else settings.model_copy(update={"log": log})
+        given = {name: value for name in ("log", "storage") if (value := getattr(args, name, None)) is not None}
+        return settings.model_copy(update=given)
 
     def _open_inputs(self, args: argparse.Namespace) -> dict[str, Path]:
         folders = {name: getattr(args, name) for name in {**self.inputs, **self.optional}}

@@ -33,6 +33,8 @@ from wsss.settings.base import (
     Settings,
     Split,
     Splits,
+    Storage,
+    StoredMasksSettings,
 )
 from wsss.settings.cams import (
     Cams,
@@ -184,6 +186,8 @@ __all__ = [
     "Softening",
     "Split",
     "Splits",
+    "Storage",
+    "StoredMasksSettings",
     "TextCamsSettings",
     "Threshold",
     "TiledSettings",

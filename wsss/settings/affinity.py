@@ -6,12 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from wsss.settings.base import Count, Fraction, MaskAugment, Neutral, Positive, Precision, Ref, ScatteredSettings
+from wsss.settings.base import (
+    Count,
+    Fraction,
+    MaskAugment,
+    Neutral,
+    Positive,
+    Precision,
+    Ref,
+    ScatteredSettings,
+    StoredMasksSettings,
+)
 from wsss.settings.masks import Crf, CrfSettings
 from wsss.settings.training import TrainingSettings
 
 
-class AffinityLabelSettings(ScatteredSettings):
+class AffinityLabelSettings(StoredMasksSettings, ScatteredSettings):
     """Labels of pixels that are sure: a class, background, or 255."""
 
     policy: Annotated[Literal["fixed", "otsu"], Neutral("fixed")] = "fixed"

@@ -66,11 +66,12 @@ Splits = Annotated[tuple[Split, ...], BeforeValidator(as_list), Field(min_length
 Veto = Annotated[Literal["tags"] | None, Neutral(None)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Log = Literal["tensorboard", "mlflow"]
+Storage = Literal["png", "packed"]
 
 
-WITHOUT_EFFECT = frozenset({"shards", "processes", "log", "keep"})
-"""Fields that say how the work is spread or watched and not what comes out of it: they stand in no canonical string and
-in no manifest, so a change re-runs nothing."""
+WITHOUT_EFFECT = frozenset({"shards", "processes", "log", "keep", "storage"})
+"""Fields that say how the work is spread, watched or stored and not what comes out of it: they stand in no canonical
+string and in no manifest, so a change re-runs nothing."""
 
 
 class Settings(BaseModel):
@@ -115,3 +116,11 @@ class ScatteredSettings(Settings):
     keep: bool = True
     """``false``: the files are deleted once all that reads them is made; the manifest stays, and so what follows is not
     made again. Should something need them later, they are made again first."""
+
+
+class StoredMasksSettings(Settings):
+    """What every stage has that writes a mask for each image."""
+
+    storage: Storage = "png"
+    """``png``: each mask is a file of its own, which any viewer opens; ``packed``: the same files, 1,024 in a ZIP file,
+    where a quota counts files. What a mask is does not depend on it, and a change re-runs nothing that is made."""

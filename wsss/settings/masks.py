@@ -15,6 +15,7 @@ from wsss.settings.base import (
     ScatteredSettings,
     Settings,
     Splits,
+    StoredMasksSettings,
     Veto,
     as_list,
     as_number,
@@ -122,7 +123,7 @@ class IgnoreBand(Settings):
         return self
 
 
-class CorrectableSettings(Settings):
+class CorrectableSettings(StoredMasksSettings):
     """What every source of masks has."""
 
     corrected: Annotated[str | None, Neutral(None)] = None

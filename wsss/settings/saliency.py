@@ -17,6 +17,7 @@ from wsss.settings.base import (
     Scales,
     ScatteredSettings,
     Splits,
+    StoredMasksSettings,
     as_number,
 )
 from wsss.settings.features import FeatureSettings
@@ -33,7 +34,7 @@ class SaliencyMapSettings(InferenceSettings, ScatteredSettings):
     """Which images get maps."""
 
 
-class SaliencyMaskSettings(ScatteredSettings):
+class SaliencyMaskSettings(StoredMasksSettings, ScatteredSettings):
     """From saliency maps to masks of two labels, 0 and 1."""
 
     threshold: Literal["otsu"] | Fraction = 0.2

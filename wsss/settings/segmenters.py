@@ -17,6 +17,7 @@ from wsss.settings.base import (
     Ref,
     ScatteredSettings,
     Splits,
+    StoredMasksSettings,
     as_number,
 )
 from wsss.settings.masks import Crf, InferenceSettings
@@ -35,7 +36,7 @@ def unfit_channels(architecture: str, channels: int | None) -> str | None:
     return None
 
 
-class PredictSettings(InferenceSettings, ScatteredSettings):
+class PredictSettings(InferenceSettings, StoredMasksSettings, ScatteredSettings):
     """How a trained segmentation network is applied."""
 
     combine_flips: Literal["average", "add"] = "average"

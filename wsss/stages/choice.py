@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 from wsss.data.index import Index, Item
@@ -10,11 +9,13 @@ from wsss.errors import WsssError
 from wsss.evaluate.choice import AgreementCounter, Figures, TruthCounter, best, by_agreement, by_masks
 from wsss.evaluate.counting import merged
 from wsss.evaluate.scoring import calibration_ids
+from wsss.parts.collecting import collected
 from wsss.parts.corrections import Corrections, corrections_of
-from wsss.parts.folder import items_of
+from wsss.parts.folder import items_of, open_parts
 from wsss.runtime.run import Run
 from wsss.settings import ChoiceSettings, EvaluationSettings
 from wsss.store.masks import MaskFolder
+from wsss.system.files import replace_folder
 from wsss.system.log import log
 
 
@@ -72,12 +73,10 @@ def make(run: Run) -> None:
 
 def copy(member: MaskFolder, items: list[Item], run: Run, corrections: Corrections | None) -> None:
     """The files of ``items``, corrected, as the masks of the run; the folder appears when all are there."""
-    with run.folder("masks") as scratch:
-        masks = MaskFolder(scratch)
-        for item in items:
-            run.check_stop()
-            target = masks.file(item.id)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(member.file(item.id), target)
-        if corrections is not None:
-            corrections.apply(masks, items, run)
+    masks = collected(run, open_parts(run)[0])
+    for item in items:
+        run.check_stop()
+        masks.put(item.id, member.file(item.id).read_bytes())
+    if corrections is not None:
+        corrections.apply(masks, items, run)
+    replace_folder(masks.settle(items, run), run.out / "masks")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -23,6 +22,7 @@ from wsss.settings import C2amHSettings, SaliencyNetSettings, SaliencySettings, 
 from wsss.store.maps import MapStore
 from wsss.store.masks import FileOf, MaskFolder
 from wsss.system.log import log
+from wsss.system.packs import AnyFile
 from wsss.training.checkpoint import keep_product
 from wsss.training.train import given_classifiers, prepare, tell_weights, train
 
@@ -77,7 +77,7 @@ def untrained(run: Run, settings: TokenCutSettings) -> None:
 
 def _target(
     run: Run, settings: SaliencySettings, items: list[Item]
-) -> Callable[[Item], Path] | Callable[[Item], np.ndarray] | None:
+) -> Callable[[Item], AnyFile] | Callable[[Item], np.ndarray] | None:
     """What the images' targets are: masks of two labels, hints, or nothing."""
     if isinstance(settings, SaliencyNetSettings):
         if "saliency" not in run.inputs:

@@ -28,6 +28,7 @@ from wsss.store.found import recipe_of
 from wsss.store.maps import MapStore
 from wsss.store.masks import FileOf, MaskFolder
 from wsss.system.log import log
+from wsss.system.packs import AnyFile
 from wsss.text import listed
 from wsss.training.checkpoint import keep_product
 from wsss.training.train import check_classes, looked_at, prepare, train
@@ -82,7 +83,7 @@ def make(run: Run) -> None:
     items = index.split("train") if step is None else step.images(index.split("train"))
     soft_of: Callable[[Item], np.ndarray] | None = None
     chances: np.ndarray | None = None
-    mask_of: Callable[[Item], Path | np.ndarray]
+    mask_of: Callable[[Item], AnyFile | np.ndarray]
     if isinstance(settings, SegmentationSettings) and settings.tags:
         items = index.training_items()
         shown = looked_at(run, few_masks(index, settings.gt_masks, run.args.seed), settings.gt_masks)
@@ -154,7 +155,7 @@ def learn_step(
     index: Index,
     step: Step,
     items: list[Item],
-    mask_of: Callable[[Item], Path | np.ndarray],
+    mask_of: Callable[[Item], AnyFile | np.ndarray],
     device: torch.device,
 ) -> None:
     """Train a step of class-incremental learning; the arguments are as in ``make``."""
@@ -196,9 +197,9 @@ class OwnOr:
     can be given it however they are started."""
 
     own: Mapping[str, Path | None]
-    other: Callable[[Item], Path | np.ndarray]
+    other: Callable[[Item], AnyFile | np.ndarray]
 
-    def __call__(self, item: Item) -> Path | np.ndarray:
+    def __call__(self, item: Item) -> AnyFile | np.ndarray:
         return self.own.get(item.id) or self.other(item)
 
 

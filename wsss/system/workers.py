@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from multiprocessing.sharedctypes import Synchronized
 from typing import Any, TypeVar
 
 from wsss.errors import WsssError
@@ -24,6 +25,7 @@ ORDERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 """Signals by which a cluster or a person stops a job."""
 _PR_SET_PDEATHSIG = 1
 _work: Callable[[Any], Any]  # set once in each worker, so that the work is not sent with every item
+_number = 0
 
 
 @contextlib.contextmanager
@@ -68,7 +70,8 @@ def over(
         else:
             # a fork starts at once and shares what is loaded; the work itself must not hold locks
             method = "fork" if sys.platform == "linux" else "spawn"
-            pool = ProcessPoolExecutor(threads, multiprocessing.get_context(method), _start, (work, os.getpid()))
+            context = multiprocessing.get_context(method)
+            pool = ProcessPoolExecutor(threads, context, _start, (work, os.getpid(), context.Value("i", 0)))
             stack.push(partial(_end, pool))
             with signals_held():
                 results = pool.map(_call, items, chunksize=max(1, min(16, len(items) // (4 * threads))))
@@ -96,10 +99,19 @@ def _end(pool: ProcessPoolExecutor, kind: type[BaseException] | None, *_: object
     pool.shutdown(cancel_futures=True)
 
 
-def _start(work: Callable[[Any], Any], parent: int) -> None:
-    global _work
+def worker_number() -> int:
+    """Which of the processes of ``over`` this is, from 1; 0 in any other. No two that one process has at a time have
+    the same, and those of its next list have the same numbers again."""
+    return _number
+
+
+def _start(work: Callable[[Any], Any], parent: int, begun: Synchronized[int]) -> None:
+    global _work, _number
     _work = work
     obey_the_parent(parent)
+    with begun.get_lock():
+        begun.value += 1
+        _number = begun.value
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 

@@ -21,6 +21,7 @@ from wsss.runtime.run import Run
 from wsss.settings import NetworkSettings, Settings
 from wsss.store.weights import load_weights
 from wsss.system.log import log
+from wsss.system.packs import AnyFile
 from wsss.training.engine import Trainer
 
 
@@ -80,7 +81,7 @@ def train(
     items: list[Item],
     classes: int,
     device: torch.device,
-    mask_of: Callable[[Item], Path | np.ndarray] | None = None,
+    mask_of: Callable[[Item], AnyFile | np.ndarray] | None = None,
     chances: np.ndarray | None = None,
     soft_of: Callable[[Item], np.ndarray] | None = None,
     network: NetworkSettings | None = None,

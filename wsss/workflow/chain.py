@@ -94,11 +94,19 @@ class Chain:
 
     def shards(self, job: Job) -> int:
         """Jobs that share the images, as the recipe has it; one more puts their shards together where it is not 1."""
-        if job.rule not in STEPS:
-            return 1
-        recipe, part = self.recipe(job.rule, job.name), STEPS[job.rule].part
-        shards: int = getattr(recipe if part is None else getattr(recipe, part), "shards", 1)
+        shards: int = getattr(self._block(job), "shards", 1)
         return shards
+
+    def storage(self, job: Job) -> str | None:
+        """How a job stores its masks, as the recipe has it; None for one that writes none."""
+        return getattr(self._block(job), "storage", None)
+
+    def _block(self, job: Job) -> Any:
+        """What of a recipe its job reads; None for a job that is not of a recipe."""
+        if job.rule not in STEPS:
+            return None
+        recipe, part = self.recipe(job.rule, job.name), STEPS[job.rule].part
+        return recipe if part is None else getattr(recipe, part)
 
     # --- folders --------------------------------------------------------------------------------------------------
 

@@ -178,11 +178,13 @@ class Rules:
 
     def _program(self, job: Job) -> str:
         """How the stage is called: under torchrun where several processes train together; with ``--log`` where a
-        training is to be watched."""
+        training is to be watched, ``--storage`` where masks are not to be files of their own."""
         stage, training = str(self.root / "stages" / f"{job.rule}.py"), self.chain.training(job)
         processes, log = (1, None) if training is None else (training.processes, training.log)
         together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        storage = self.chain.storage(job)
         words = [*(together if processes > 1 else []), stage, *(["--log", log] if log else [])]
+        words += ["--storage", storage] if storage not in (None, "png") else []
         return shlex.join([sys.executable, *words])
 
     def title(self, wildcards: Any) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from wsss.data.similar_names import similar
 from wsss.data.validate import Collected, Entry, Problem
 from wsss.errors import WsssError
 from wsss.settings import FolderSettings
+from wsss.system.packs import is_packed
 from wsss.text import listed
 
 VERSION = 1
@@ -103,6 +105,9 @@ def _files(folder: Path, what: str, suffixes: tuple[str, ...]) -> dict[str, list
     around them."""
     if not folder.is_dir():
         raise WsssError(f"{folder}: the folder of {what} is not there; fix '{what}' in the settings")
+    if is_packed(folder):
+        unpack = f"wsss export --masks {shlex.quote(str(folder))} --to png --out DIR"
+        raise WsssError(f"{folder}: its {what} are packed; unpack them with {unpack}, and name that folder")
     found: dict[str, list[Path]] = {}
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and not _around(parent, name))

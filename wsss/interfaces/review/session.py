@@ -218,7 +218,7 @@ class Session:
         if len(strange):
             raise ValueError(f"no label has the values {strange.tolist()}")
         with self._lock:
-            before, target = self.files.pop(id, None), self.written.file(id)
+            before, target = self.files.pop(id, None), self.written.path_of(id)
             if (drawn != UNTOUCHED).any():
                 self.written.write(id, drawn)
                 self.files[id] = target
