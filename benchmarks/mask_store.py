@@ -71,9 +71,15 @@ def read_all(folder: Path, images: int) -> None:
 
 def first(folder: Path, images: int) -> dict[str, float]:
     """In a process of its own: milliseconds until the first mask is there, and MiB that were added."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident()
     _, (clock, cpu) = timed(lambda: MaskFolder(folder).read(f"image {images // 2:07d}"))
-    return {"clock": clock, "cpu": cpu, "mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
+    return {"clock": clock, "cpu": cpu, "mib": resident() - before}
+
+
+def resident() -> float:
+    """MiB of memory that this process has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def measured(base: Path, images: int, packed: bool, contents: list[bytes]) -> dict[str, Any]:
