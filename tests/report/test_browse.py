@@ -13,7 +13,9 @@ from PIL import Image
 
 from tests.report.browser import Browser
 from tests.report.test_report import own_ious
-from wsss.report.html.browse import as_script
+from wsss.report.html.browse import as_script, browse
+from wsss.store.masks import MaskFolder
+from wsss.system.packs import write_packs
 
 
 def known(found: SimpleNamespace) -> dict:
@@ -82,3 +84,20 @@ def test_in_a_browser(scored, browser: Browser) -> None:
     )
     assert browser.ask(f"{choose}('name', 'no such image')") == f"0 of {number} images"
     assert browser.said == []
+
+
+def test_packed_masks_are_no_layer_and_the_page_says_so(scored, tmp_path) -> None:
+    items, folders = scored.index.items, {}
+    for kind, name in (("masks", "plain"), ("segmenters", "net")):
+        made = scored.base / "s0" / {"masks": "masks", "segmenters": "predictions"}[kind] / name
+        folders[kind] = SimpleNamespace(recipe=name, splits=("val",), folder=made)
+    packed, masks = tmp_path / "masks", MaskFolder(folders["masks"].folder / "masks")
+    inside = [(f"{item.id}.png", masks.path_of(item.id).read_bytes()) for item in items]
+    write_packs(packed, inside, len(inside))
+    folders["masks"].folder = tmp_path
+    scores = SimpleNamespace(by="", figures={})
+    page = browse("photos", scored.index, folders, scores, scored.base / "report")
+    (line,) = re.findall(r"^const KNOWN = (.*);$", page, re.M)
+    assert [layer["name"] for layer in json.loads(line)["layers"]] == ["prediction net"]
+    assert all(len(image[4]) == 1 for image in json.loads(line)["images"])
+    assert page.count("are packed") == 1 and "The masks of pseudo-label plain are packed" in page

@@ -1,6 +1,7 @@
 """A page with every image of a dataset, beside the report: photos under their masks, loaded as one scrolls.
 
-It holds no picture. It shows the files of the run where they lie, so it is small, and works only there.
+It holds no picture. It shows the files of the run where they lie, so it is small, and works only there. Masks in packs
+(``storage: packed``) are no files that a page can show; it says so.
 """
 
 from __future__ import annotations
@@ -31,12 +32,11 @@ MASKS = ("segmenters", "masks")
 
 def browse(dataset: str, index: Index, sources: Mapping[str, Source], scores: ImageScores, folder: Path) -> str:
     """The page, to be written into ``folder``, from which it finds the files."""
-    layers = [
-        {"name": f"{LAYERS[kind]} {sources[kind].recipe}", "splits": [SPLITS.index(s) for s in sources[kind].splits]}
-        for kind in MASKS
-        if kind in sources
-    ]
-    folders = [MaskFolder(sources[kind].folder / "masks") for kind in MASKS if kind in sources]
+    names = {kind: f"{LAYERS[kind]} {sources[kind].recipe}" for kind in MASKS if kind in sources}
+    folders = {kind: MaskFolder(sources[kind].folder / "masks") for kind in names}
+    packed = [kind for kind, one in folders.items() if one.packs is not None]
+    loose = {kind: one for kind, one in folders.items() if kind not in packed}
+    layers = [{"name": names[kind], "splits": [SPLITS.index(s) for s in sources[kind].splits]} for kind in loose]
     figures = image_figures(scores)
     images = [
         [
@@ -44,7 +44,7 @@ def browse(dataset: str, index: Index, sources: Mapping[str, Source], scores: Im
             SPLITS.index(item.split),
             list(item.labels),
             address(item.image, folder),
-            [address(one.file(item.id), folder) for one in folders],
+            [address(one.path_of(item.id), folder) for one in loose.values()],
             item.width,
             item.height,
             figures.get(item.id),
@@ -60,7 +60,8 @@ def browse(dataset: str, index: Index, sources: Mapping[str, Source], scores: Im
     known["figure"] = {"name": FIGURES.get(scores.by, ""), "unit": UNITS.get(scores.by, " %")} if figures else None
     style, script = ((HERE / "static" / name).read_text("utf-8") for name in ("report.css", "browse.js"))
     return environment().get_template("browse.html.j2").render(
-        dataset=dataset, number=len(images), known=as_script(known), style=Markup(style), script=Markup(script)
+        dataset=dataset, number=len(images), packed=[names[kind] for kind in packed],
+        known=as_script(known), style=Markup(style), script=Markup(script),
     )  # fmt: skip
 
 
