@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from itertools import combinations
 from statistics import mean
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ import pytest
 from wsss.report.effects import effects
 from wsss.report.headline import final
 from wsss.report.html import chain as drawn
+from wsss.report.html.overview import main_figures
 from wsss.report.provenance import read_scored
 from wsss.store.manifest import write_manifest
 
@@ -73,6 +76,28 @@ def test_figures_are_those_of_the_scores(read) -> None:
     row = next(row for row in content["table_of_steps"].rows if row[0] == "pseudo-labels plain")
     assert row[1] == "CAMs plain" and row[3:] == ["validation", f"{points} over plain"]
     assert drawn.chain([], []) is None
+
+
+def test_the_card_of_the_tags_is_of_the_classifier_whose_maps_are_used(scored, tmp_path) -> None:
+    """Not of one that this one learnt from, although its name comes first."""
+    base = tmp_path / "results"
+    shutil.copytree(scored.base, base, symlinks=True)
+    for place in ("classifiers", "scores/classifiers"):
+        shutil.copytree(base / "s0" / place / "plain", base / "s0" / place / "a-teacher")
+    for path, name, at in (
+        (base / "s0/classifiers/plain/manifest.json", "ordinary", "../a-teacher"),
+        (base / "s0/scores/classifiers/a-teacher/manifest.json", "artefact", "../../../classifiers/a-teacher"),
+    ):
+        about = json.loads(path.read_text())
+        about["inputs"][name] = {"path": at, "digest": "0"}
+        path.write_text(json.dumps(about))
+    facts = json.loads((base / "s0/scores/classifiers/a-teacher/scores.json").read_text())
+    (base / "s0/scores/classifiers/a-teacher/scores.json").write_text(json.dumps(facts | {"recipe": "a-teacher"}))
+    every = [read_scored(path.parent) for path in sorted(base.glob("s0/scores/*/*/manifest.json"))]
+    assert {one.recipe for one in every if one.kind == "classifiers"} == {"a-teacher", "plain"}
+    figures = main_figures(scored.index, every, [one for one in every if one.recipe == "net"])
+    (note,) = [note for title, _, note in figures if title == "Tags"]
+    assert note.startswith("mAP of plain,")
 
 
 def test_a_long_name_is_cut_and_told_in_full(tmp_path) -> None:

@@ -27,6 +27,30 @@ def test_no_template_turns_escaping_off() -> None:
     assert render_section("steps", {"explanation": "<&", "steps": Table(["a"], [])}).count("&lt;&amp;") == 1
 
 
+def luminance(colour: list[float]) -> float:
+    """Of WCAG 2, for red, green and blue from 0 to 255."""
+    linear = [v / 255 / 12.92 if v / 255 <= 0.03928 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_figures_in_coloured_cells_can_be_read() -> None:
+    """Contrast of at least 4.5 to 1 (WCAG 2, AA) at every depth of colour, in light and dark."""
+    css = (HERE / "static" / "report.css").read_text(encoding="utf-8")
+    assert not re.search(r"\.heat[^{]*\{[^}]*[{ ;]color:", css)  # the figures have the colour of all text
+    (share,) = set(re.findall(r"var\(--accent\) calc\(([.\d]+) \* var\(--v", css))
+    blocks = [block for block in re.findall(r"\{([^{}]*)\}", css) if "--page:" in block]
+    for block in blocks:
+        found = re.findall(r"--(\w+): #(\w{6})", block)
+        colours = {name: [int(value[k : k + 2], 16) for k in (0, 2, 4)] for name, value in found}
+        for depth in range(101):
+            part = float(share) * depth / 100
+            pairs = zip(colours["surface"], colours["accent"], strict=True)
+            ground = luminance([below + part * (above - below) for below, above in pairs])
+            dark, light = sorted((ground, luminance(colours["text"])))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (depth, block)
+    assert len(blocks) == 3
+
+
 def test_style_and_script_are_whole(scored: SimpleNamespace) -> None:
     css, js = ((HERE / "static" / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     assert not re.search("</(style|script)|https?:|@import|url\\(", css) and "</script" not in js

@@ -94,10 +94,11 @@ def chain(artefact: Path) -> str:
 
 def main_figures(index: Index, scored: Sequence[Scored], leading: Sequence[Scored]) -> list[tuple[str, str, str]]:
     """Title, value and note of the figures that matter most; only those that are known."""
-    before = lineage(leading[0].artefact) if leading else {}
+    before = list(lineage(leading[0].artefact)) if leading else []  # the nearest first
     groups = [("Upper bound", "mIoU when learnt from ground-truth masks", upper_bound(scored))]
     for kind, title, note in (("masks", "Pseudo-labels", "mIoU of {}"), ("classifiers", "Tags", "mAP of {}")):
-        group = next((g for g in recipes(scored, kind).values() if g[0].artefact in before), [])
+        known = [group for group in recipes(scored, kind).values() if group[0].artefact in before]
+        group = min(known, key=lambda group: before.index(group[0].artefact), default=[])
         groups.append((title, note, group))
     groups = [("Final masks", "mIoU of {}", list(leading)), *(g for g in groups if g[2] != list(leading))]
     figures = []
