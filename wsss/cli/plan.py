@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsss.cli.cost_devices import DEVICES
 from wsss.cli.flags import add_configfile
-from wsss.cli.forecast import Forecast, History, Past, dataset_key, images_key, past
+from wsss.cli.forecast import Forecast, History, Past, dataset_key, past
+from wsss.cli.planned_images import TOGETHER, dataset_settings, images_of
 from wsss.errors import WsssError
 from wsss.provenance.versions import ROOT
-from wsss.settings import AuditSettings, ExplanationSettings, ScenesSettings, SearchSettings, Settings
-from wsss.steps import COMPARED, STEPS
+from wsss.steps import STEPS
 from wsss.store.artefact import load
 from wsss.text import count, duration, memory, table, wrapped
 from wsss.workflow.chain import Chain
@@ -41,12 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--history", action="append", type=Path, default=[], metavar="DIR",
         help="another results folder to learn times from; may be given several times",
     )  # fmt: skip
+    parser.add_argument(
+        "--on", choices=(*DEVICES, "cpu"),
+        help="model the whole run on that device from counted operations, in place of earlier runs",
+    )  # fmt: skip
+    parser.add_argument("--gpus", type=int, metavar="N", help="with --on: how many of them")
+    parser.add_argument(
+        "--images", type=int, nargs="+", metavar="N",
+        help="with --on: training images, and validation images, of a dataset that is not here",
+    )  # fmt: skip
 
 
 CORES = 8
 """Cores of a job on a cluster, where nobody says otherwise (``max-threads`` of the profile)."""
-TOGETHER = ("summary", "report", "ablation_table", *COMPARED)
-"""Stages whose work is the number of scores they put together."""
 
 
 @dataclass
@@ -93,6 +100,10 @@ class Asked:
 def plan(args: argparse.Namespace) -> int:
     """Print jobs, images, time and memory. Raises ``WsssError`` where the configuration has problems."""
     chain = Chain.read(args.configfile)
+    if args.on is not None:
+        return modelled(chain, args)
+    if args.gpus is not None or args.images is not None:
+        raise WsssError("--gpus and --images go with --on, the model of a run; 'wsss plan --on h100 --gpus 4'")
     for folder in args.history:
         if not folder.is_dir():
             raise WsssError(f"--history {folder}: no such folder")
@@ -108,6 +119,17 @@ def plan(args: argparse.Namespace) -> int:
     if args.jobs:
         print("\n".join([*_listed(entries), ""]))
     print("\n".join(_totals(entries, asked, judge)))
+    return 0
+
+
+def modelled(chain: Chain, args: argparse.Namespace) -> int:
+    """Print the model of a run on a device. Raises ``WsssError`` where the images cannot be counted."""
+    gpus = 1 if args.gpus is None else args.gpus
+    if gpus < 1 or any(number < 1 for number in args.images or ()) or len(args.images or ()) > 2:
+        raise WsssError("--gpus N and --images TRAIN [VAL] take numbers from 1 on, --images one or two")
+    from wsss.cli.cost import printed  # torch
+
+    print("\n".join(printed(chain, args.on, args.target, gpus, args.images)))
     return 0
 
 
@@ -144,66 +166,6 @@ def measured(folder: str) -> Forecast:
     if run is None:
         return Forecast(basis="done, time not recorded")
     return Forecast(run.seconds, run.mib, run.gpu_mib, "done", run.device)
-
-
-def images_of(chain: Chain, job: Job, settings: Any, history: History) -> int | None:
-    """How many images a job works on (scores, for the tables); None where nothing tells yet."""
-    if job.rule in TOGETHER:
-        return len(chain.inputs(job)) - 1
-    if job.rule == "segmenter" and settings.gt_masks != "all":
-        shown: int = settings.gt_masks
-        return shown
-    splits = dataset_images(chain, job.dataset, history)
-    if splits is None:
-        return None
-    images = sum(splits[split] for split in splits_of(chain, job, settings))
-    some = isinstance(settings, ExplanationSettings | AuditSettings | SearchSettings)
-    return min(images, settings.images or images) if some else images
-
-
-def splits_of(chain: Chain, job: Job, settings: Any) -> tuple[str, ...]:
-    """The splits whose images a job works on."""
-    if job.rule == "index":
-        return ("train", "val")
-    if job.rule == "scores":
-        if job.kind == "classifiers":
-            return ("val",)
-        artefact = chain.at(chain.inputs(job)["artefact"])
-        return splits_of(chain, artefact, chain.settings(artefact))
-    if job.rule in ("explanation", "audit"):
-        return (settings.split,)
-    if job.rule == "saliency_masks":
-        settings = chain.recipe(job.rule, job.of_recipe[1]).maps
-    splits: tuple[str, ...] = getattr(settings, "splits", ("train",))
-    return splits
-
-
-def dataset_settings(chain: Chain, dataset: str) -> dict[str, Any]:
-    """A dataset's settings as plain values."""
-    settings: Settings = chain.config.recipes["datasets"][dataset]
-    return settings.model_dump(mode="json")
-
-
-def dataset_images(chain: Chain, dataset: str, history: History) -> dict[str, int] | None:
-    """Images of each split: as the settings say, as an index of the same dataset counted them, or as its lists and
-    folders hold them; None where nothing tells."""
-    settings = chain.config.recipes["datasets"][dataset]
-    if isinstance(settings, ScenesSettings):
-        return {"train": settings.train, "val": settings.val}
-    counted = history.images.get(images_key(dataset_settings(chain, dataset)))
-    if counted is None:
-        counted = history.images[images_key(dataset_settings(chain, dataset))] = _by_files(settings)
-    return {"train": 0, "val": 0} | counted if counted else None
-
-
-def _by_files(settings: Any) -> dict[str, int]:
-    """Images of each split before there is an index; nothing where lists, table or folders cannot be read."""
-    try:
-        kind = importlib.import_module(f"wsss.data.kinds.{settings.kind}")
-        found: dict[str, int] | None = kind.counted(settings)
-    except WsssError:
-        return {}
-    return found or {}
 
 
 def asked_by_rules() -> dict[str, Asked]:
