@@ -9,14 +9,22 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from snakemake import api, cli, workflow
 from snakemake.settings.enums import Quietness
-from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, WorkflowSettings
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    ExecutionSettings,
+    GroupSettings,
+    OutputSettings,
+    ResourceSettings,
+    WorkflowSettings,
+)
 
 from wsss.provenance.files import corrections_content, file_content, tree_content
 from wsss.provenance.versions import declared
@@ -73,9 +81,11 @@ def dag(
     config: str | None = None,
     targets: frozenset[str] = frozenset(),
     settings: WorkflowSettings | None = None,
+    components: Mapping[str, int] | None = None,
     **resources: Any,
 ) -> Iterator[Any]:
-    """The graph of jobs of a working folder; ``resources``: as on the command line, ``cores=2`` if nothing is given."""
+    """The graph of jobs of a working folder; ``resources``: as on the command line, ``cores=2`` if nothing is given;
+    ``components``: of groups, likewise."""
     with fresh(), api.SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as session:
         opened = session.workflow(
             resource_settings=ResourceSettings(**(resources or {"cores": 2})),
@@ -86,6 +96,8 @@ def dag(
         )
         opened.dag(dag_settings=DAGSettings(targets=set(targets)))
         inside = opened._workflow
+        if components:
+            inside.group_settings, inside.execution_settings = GroupSettings({}, components), ExecutionSettings()
         inside._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)
         inside._build_dag()
         yield inside.dag

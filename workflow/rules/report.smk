@@ -12,6 +12,8 @@ rule scores:
         "logs/{dataset}/s{seed}/scores/{kind}/{name}.log",
     benchmark:
         "logs/{dataset}/s{seed}/scores/{kind}/{name}.tsv"
+    group:
+        stage.group
     conda:
         "../../envs/environment.yml"
     threads: stage.threads

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,9 @@ from wsss.steps import SCORED, STEPS
 from wsss.workflow.chain import OF_DATASET, Chain
 from wsss.workflow.jobs import Job
 from wsss.workflow.resources import GATHER, NEEDS
+
+SCORES = "scores"
+"""The rule and the group of scores, and the name under which stages read them."""
 
 
 class Watcher(Protocol):
@@ -48,6 +52,7 @@ class Rules:
         watch: Told of every job that Snakemake looks at; None: nobody is.
         cores: Cores of a job without a network.
         gpu_cores: Cores of a job with one, or of each of its processes.
+        groups: The groups of jobs that Snakemake was told to put together (``--group-components``).
     """
 
     def __init__(
@@ -58,9 +63,10 @@ class Rules:
         watch: Watcher | None = None,
         cores: int = 8,
         gpu_cores: int = 8,
+        groups: Callable[[], Container[str]] = tuple,
     ) -> None:
         self.chain, self.root, self.ancient, self.watch = chain, Path(root), ancient, watch
-        self.cores, self.gpu_cores = cores, gpu_cores
+        self.cores, self.gpu_cores, self.groups = cores, gpu_cores, groups
 
     def job(self, wildcards: Any) -> Job:
         """The job that Snakemake means."""
@@ -195,6 +201,25 @@ class Rules:
         where = job.dataset if job.seed is None else f"{job.dataset}, seed {job.seed}"
         return f"{' '.join(words)}{part} ({where})"
 
+    def group(self, wildcards: Any) -> str | None:
+        """The group of a job that a cluster may be given together with others; None: it is a job of its own.
+
+        Scores are in one, ``scores``, but for those by which thresholds or weights are chosen: something that is scored
+        again comes of these, and jobs that are one may not wait for each other by way of others."""
+        return self.group_of(self.job(wildcards))
+
+    def group_of(self, job: Job) -> str | None:
+        """``group`` of a job."""
+        grouped = job.rule == SCORES and SCORES in self.groups() and self.chain.folder(job) not in self._choosing
+        return SCORES if grouped else None
+
+    @cached_property
+    def _choosing(self) -> frozenset[str]:
+        """Folders of scores that others than tables read."""
+        jobs = [job for job in self.chain.everything() if job.rule in STEPS]
+        folders = (self.chain.inputs(job).items() for job in jobs)
+        return frozenset(folder for pairs in folders for key, folder in pairs if key.partition(".")[0] == SCORES)
+
     # --- resources ------------------------------------------------------------------------------------------------
 
     def processes(self, job: Job) -> int:
@@ -206,6 +231,8 @@ class Rules:
         """Cores of a job. Snakemake gives no more than there are."""
         job = self.job(wildcards)
         need = NEEDS[job.rule]
+        if self.group_of(job) is not None:
+            return 1  # several side by side
         return self.gpu_cores * self.processes(job) if need.gpu else min(need.cores or self.cores, self.cores)
 
     def gpus(self, wildcards: Any, input: Any) -> int:
