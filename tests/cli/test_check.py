@@ -11,6 +11,11 @@ import yaml
 
 from tests.cli.finished_run import CONFIG
 from tests.cli.photo_folder import PhotoFolder
+from tests.tiny_clip import write_clip
+from wsss.config.loader import load
+from wsss.data.index import Index
+from wsss.interfaces.zero_shot import zero_shot
+from wsss.stages.index import build_index
 
 
 def configure(**dataset: Any) -> None:
@@ -142,3 +147,29 @@ def test_scenes_and_names(pets: PhotoFolder, wsss) -> None:
     assert "has no dataset 'scene'; did you mean 'scenes'?" in wsss("check", "--dataset", "scene")[2]
     Path("config.yaml").unlink()
     assert wsss("check")[0] == 2
+
+
+def test_zero_shot_with_a_random_clip(pets: PhotoFolder, wsss, tmp_path: Path) -> None:
+    """The whole way from the flag to the table: the recipe's own network and words, all photos or some of them."""
+    pytest.importorskip("open_clip", reason="pip install '.[foundation]'")
+    named = write_clip(tmp_path / "clip")
+    configure()
+    raw = yaml.safe_load(Path("config.yaml").read_text())
+    words = {"cat": ["tabby", "cat"], "dog": ["dog"]}
+    raw["cams"] = {"clip": {"source": "text", **named, "method": "naclip", "synonyms": words, "too_near": 1.0}}
+    Path("config.yaml").write_text(yaml.safe_dump(raw))
+    code, said, _ = wsss("check", "--zero-shot", "--threads", "1")
+    assert code == 0 and "on 12 tagged photos, average precision in %" in flat(said)
+    rows = {words[0]: words[1:] for line in said.splitlines() if (words := line.split()) and words[0] in ("cat", "dog")}
+    config = load(raw)
+    build_index(config.recipes["datasets"]["photos"], "photos", tmp_path / "index", 1)
+    index, settings = Index.load(tmp_path / "index"), config.recipes["cams"]["clip"]
+    for one in zero_shot(index.items, index.classes, settings, "cpu", 1):
+        assert rows[one.name][:3] == [str(one.images), f"{100 * one.precision:.0f}", f"{100 * one.chance:.0f}"]
+    assert ("hardly known by this word" in said) == any(int(row[1]) < 50 for row in rows.values())
+    code, said, _ = wsss("check", "--zero-shot", "--images", "5", "--threads", "1")
+    assert code == 0 and "on 5 tagged photos" in said
+    raw["cams"]["clip"]["weights"] = "nowhere.safetensors"
+    Path("config.yaml").write_text(yaml.safe_dump(raw))
+    code, said, error = wsss("check", "--zero-shot", "--threads", "1")
+    assert code != 0 and "nowhere.safetensors" in flat(said + error) and "Traceback" not in error

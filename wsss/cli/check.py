@@ -114,11 +114,11 @@ def _dataset(
             build_index(settings, name, scratch, args.threads)
             report = json.loads((scratch / "report.json").read_text("utf-8"))
             problems, notes, whole = report["problems"], report["notes"], True
-            if asked is not None:
-                print("\n".join(_zero_shot(Index.load(scratch), asked, args)))
         except WsssError:
             problems = json.loads((scratch / "problems.json").read_text("utf-8"))
             notes, whole = collected.notes, False
+        if whole and asked is not None:
+            print("\n".join(_zero_shot(Index.load(scratch), asked, args)))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     print("\n".join([*_problems(problems), *_ending(name, settings, problems, notes, whole), ""]))
