@@ -36,8 +36,7 @@ class TestChoices:
         )
         chosen = choose(many, CPU, TRAINED)
         assert (chosen.crop, chosen.long_side, chosen.batch, chosen.epochs) == (224, (192, 320), 16, 6)
-        assert (chosen.network_epochs, chosen.side) == (8, 320)
-        assert (chosen.saliency, chosen.saliency_net) == ((32, 6), (16, 4))
+        assert (chosen.network_epochs, chosen.saliency, chosen.side) == (8, (32, 6), 320)
         assert (chosen.train, chosen.val) == (1400, 225)
         assert choose(many, CPU, NONE).epochs > 2 * chosen.epochs  # from nothing it takes longer
 
@@ -105,8 +104,8 @@ class TestChoices:
         assert train >= 500 or classifiers["vanilla"].warm_start == "linear"
         assert config.recipes["cams"]["mixed"].members == (names[-1], "features")
         assert config.recipes["saliency"]["c2am-h"].hints == config.recipes["masks"]["salient"].cams == "mixed"
-        salient, net = config.recipes["masks"]["salient"], config.recipes["saliency"]["net"]
-        assert (salient.saliency, salient.saliency_threshold, net.saliency) == ("net", 0.5, "c2am-h")
+        salient = config.recipes["masks"]["salient"]
+        assert (salient.saliency, salient.saliency_threshold) == ("c2am-h", 0.5)
         assert {name: one.masks for name, one in config.recipes["segmenters"].items()} == {"salient": "salient"}
 
     def test_with_weights_the_whole_chain(self, pets: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,9 +56,7 @@ class Choices:
     network_epochs: int
     """Of the segmentation network."""
     saliency: tuple[int, int]
-    """Batch and epochs of C²AM-H."""
-    saliency_net: tuple[int, int]
-    """Batch and epochs of the saliency network."""
+    """Batch and epochs."""
     scales: tuple[float, ...]
     """Of the CAMs."""
     small: bool
@@ -115,7 +113,6 @@ def choose(found: Survey, machine: Machine, weights: Weights, quick: bool = Fals
         batch=batch, epochs=epochs,
         network_epochs=round(4 / 3 * epochs) if trained else epochs,
         saliency=(many, within(-(-220 // (train // many)), 3, 20)),
-        saliency_net=(batch, within(-(-348 // a_epoch), 3, 40)),
         scales=one or (SCALES_OF_SMALL if small else SCALES)[machine.device], small=small,
         saliency_scales=one or SCALES[machine.device],
         network_scales=(1.0,) if quick else one or (0.75, 1.0, 1.25),
