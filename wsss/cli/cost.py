@@ -27,6 +27,7 @@ from wsss.inference.batches import MOST_PIXELS
 from wsss.models.classifier import build_classifier
 from wsss.models.disentangler import build_disentangler
 from wsss.models.edge_network import build_edge_network
+from wsss.models.frozen_features import frozen_features
 from wsss.models.saliency_net import build_saliency_net
 from wsss.models.segmenter import build_segmenter
 from wsss.settings import ScenesSettings, TrainingSettings
@@ -147,6 +148,8 @@ class Model:
         s = _bare(self.chain.recipe("saliency", name))
         if s.objective == "saliency":
             return Pass(f"{s.architecture} {s.backbone}/{s.output_stride}", lambda: build_saliency_net(s), way)
+        if s.objective == "token-cut":  # what its solver takes on the CPU is left out
+            return Pass(f"{s.features} {s.backbone}/{s.output_stride}", lambda: frozen_features(s), way)
         return Pass(f"disentangler {s.backbone}/{s.output_stride}", lambda: build_disentangler(s), way)
 
     def edges(self, name: str, way: Way = "train") -> Pass:
