@@ -70,8 +70,8 @@ def read_results(folder: Path) -> list[Scored]:
 
 
 def read_kept(folder: Path) -> list[Scored]:
-    """Of each result below such a folder, the newest scores that were kept when it was made anew. Raises
-    :class:`WsssError` where none were."""
+    """Of each result below such a folder, the newest scores that were kept when it was made anew; those that there are
+    where it was not. Raises :class:`WsssError` where none were kept."""
     newest: dict[Path, tuple[str, Path]] = {}
     for path in Path(folder).glob(f"s*/scores/*/{KEPT}/[!.]*/{NAME}"):
         about = read_manifest(path.parent)
@@ -79,7 +79,8 @@ def read_kept(folder: Path) -> list[Scored]:
         newest[place] = max(newest.get(place, ("", path)), (str(about.get("made", "")), path.parent))
     if not newest:
         raise WsssError(f"{folder}: no earlier scores were kept here; name another run's folder in place of 'kept'")
-    return [_kept(at, place) for place, (_, at) in sorted(newest.items())]
+    stayed = [one for one in read_results(folder) if one.folder not in newest]
+    return [_kept(at, place) for place, (_, at) in sorted(newest.items())] + stayed
 
 
 def _kept(folder: Path, place: Path) -> Scored:
