@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -148,3 +149,23 @@ def test_objective(tmp_path: Path, commands) -> None:
     before = json.loads((kept / "manifest.json").read_text())
     assert before["declared"] | {"objective quiet": ""} == about["declared"] | {"objective quiet": ""}
     assert before["content"] != about["content"] and (kept / "model.safetensors").is_file()
+
+
+def test_the_notebook(tmp_path: Path, commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every cell runs, and gives outputs of the kinds on record; the last says what the corrections changed."""
+    spec = importlib.util.spec_from_file_location("notebook_runner", ROOT / "docs" / "notebook.py")
+    runner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runner)
+    for name, value in commands(ROOT).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    recorded = runner.read(PAGES / "notebook.ipynb")
+    found = runner.executed(recorded)
+
+    def kinds(notebook: dict) -> list[list[list[str]]]:
+        outputs = [cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        return [[sorted(one.get("data", {one["output_type"]: 0})) for one in each] for each in outputs]
+
+    assert kinds(found) == kinds(recorded) and ["image/png", "text/plain"] in kinds(found)[0]
+    last = "".join(found["cells"][-1]["outputs"][0]["text"])
+    assert "pseudo-labels mixed: corrected null → corrections" in last and "network mixed" in last
