@@ -62,6 +62,7 @@ def test_nothing_in_the_data_ends_the_script() -> None:
     assert json.loads(as_script([name])) == [name]
 
 
+@pytest.mark.slow
 def test_in_a_browser(scored, browser: Browser) -> None:
     page = scored.base / "report" / "images.html"
     for width, dark in ((1400, False), (390, True)):
