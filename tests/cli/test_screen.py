@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -300,7 +301,11 @@ def test_ctrl_c_in_snakemake(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT), VARIABLE: "{}"}
     words = [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "wsss"]
     words += ["--config", f"do={sys.executable} stage.py 2>&1"]
-    with subprocess.Popen(words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+    # what a shell starts in the background ignores SIGINT, and so would all that these tests start
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, process_group=0, preexec_fn=heard
+    ) as process:
         end = time.monotonic() + 60
         while not (tmp_path / "begun").exists():
             assert process.poll() is None and time.monotonic() < end

@@ -121,4 +121,5 @@ def test_the_commands_on_the_page_can_be_read():
         ("coco", "masks.json", False),
         ("cvat", "masks.xml", False),
         ("labelstudio", "tasks.json", False),
+        ("png", "masks", False),
     ]

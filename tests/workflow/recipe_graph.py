@@ -146,6 +146,8 @@ def changed_by(kind: str, name: str | None, path: tuple[str, ...], config: Confi
     if kind == "evaluation":
         kinds = ("cams",) if path == ("threshold",) else AT_THRESHOLDS  # saliency has its own, the recipe's
         changed = {f"{run}/scores/{scores}/{recipe}" for scores in kinds for recipe in config.recipes[scores]}
+        each_its_own = {name for name, made in config.recipes["saliency"].items() if made.refine.threshold == "otsu"}
+        changed |= {f"{run}/scores/saliency/{name}" for name in each_its_own}  # none that all its images share
         if path == ("calibration_images",):
             changed |= {f"{run}/masks/{name}" for name, made in config.recipes["masks"].items() if counts_masks(made)}
         return changed
