@@ -59,16 +59,20 @@ class Browser:
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """The result of a command of the DevTools protocol."""
+        number = self._send(method, **params)
+        while True:
+            answer = self._next()
+            if answer.get("id") == number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self._event(answer)
+
+    def _send(self, method: str, **params: Any) -> int:
         self._number += 1
         message = {"id": self._number, "method": method, "params": params}
         message |= {"sessionId": self._session} if self._session else {}
         os.write(self._write, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._next()
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer
-                return answer["result"]
-            self._event(answer)
+        return self._number
 
     def _next(self) -> dict[str, Any]:
         end = time.monotonic() + WAIT
@@ -82,7 +86,9 @@ class Browser:
 
     def _event(self, event: dict[str, Any]) -> None:
         method, facts = event.get("method"), event.get("params", {})
-        if method == "Runtime.exceptionThrown":
+        if method == "Page.javascriptDialogOpening" and facts["type"] == "beforeunload":
+            self._send("Page.handleJavaScriptDialog", accept=True)  # or the navigation is never answered
+        elif method == "Runtime.exceptionThrown":
             self.said.append(json.dumps(facts["exceptionDetails"]))
         elif method == "Runtime.consoleAPICalled" and facts["type"] in ("error", "assert", "warning"):
             self.said.append(json.dumps(facts["args"]))
