@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from jinja2 import UndefinedError
 
-from wsss.report.html.charts import Bar, Line, heat_map, line_chart, ticks
-from wsss.report.html.render import HERE, environment, numeric_columns, render_section
+from wsss.report.html.charts import Bar, Dots, Line, heat_map, line_chart, ticks
+from wsss.report.html.render import HERE, SCRIPTS, environment, numeric_columns, render_section
 from wsss.report.tables import Table
 from wsss.text import count, duration, listed
 
@@ -52,12 +52,15 @@ def test_figures_in_coloured_cells_can_be_read() -> None:
 
 
 def test_style_and_script_are_whole(scored: SimpleNamespace) -> None:
-    css, js = ((HERE / "static" / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    assert not re.search("</(style|script)|https?:|@import|url\\(", css) and "</script" not in js
+    css = (HERE / "static" / "report.css").read_text(encoding="utf-8")
+    scripts = [(HERE / "static" / name).read_text(encoding="utf-8") for name in SCRIPTS]
+    assert {*SCRIPTS, "browse.js"} == {path.name for path in (HERE / "static").glob("*.js")}
+    assert not re.search("</(style|script)|https?:|@import|url\\(", css)
+    assert not any(re.search("</script|https?:|import|fetch|XMLHttp", js) for js in scripts)
     dark = re.findall(r"\{([^{}]*color-scheme: dark;[^{}]*)\}", css)
     assert len(dark) == 2 and dark[0].split() == dark[1].split()
     page = scored.page.read_text(encoding="utf-8")
-    assert css in page and js in page
+    assert css in page and all(js in page for js in scripts)
     used = {name for names in re.findall(r'<[^>]* class="([^"]*)"', page) for name in names.split()}
     known = set(re.findall(r"\.([a-z][\w-]*)", re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)))
     assert used - known <= {"axis", "base", "d0", "image", "train"}  # marks for the script and for readers
@@ -77,6 +80,10 @@ def test_tables_bars_and_charts_by_hand() -> None:
     assert ticks(0, 0.9, 5) == [0, 0.2, 0.4, 0.6, 0.8, 1.0] and ticks(3, 3, 4)[0] < 3 < ticks(3, 3, 4)[-1]
     chart = line_chart([Line("a", [0, 1, 2], [0.0, float("nan"), 0.5])], "t", "x", "y", percent=True)
     assert chart.lines[0].points == "46.0,238.0 448.0,12.0" and "highest 50 at 2, last 50" in chart.description
+    assert (chart.lines[0].values, chart.lines[0].name, chart.unit) == ("0,0.0 2,50.0", "a", " %")
+    unnamed = line_chart([Line("", [0.25], [1234.56], said="b"), Line("c", [0], [float("nan")])], "t", "x", "y").lines
+    assert [(line.name, line.values) for line in unnamed] == [("b", "0.25,1235"), ("c", "")]
+    assert Dots("a", [("val", "seen:", [0.5, 0.25]), ("train", "not:", [1])], "").said == "seen: 50.0, 25.0; not: 100.0"
     assert f'points="{chart.lines[0].points}"' in environment().get_template("charts.html.j2").module.line_chart(chart)
     assert line_chart([Line("a", [0], [float("nan")])], "t", "x", "y") is None
     ((_, cells),) = heat_map(["a"], "bcde", [[None, float("nan"), 0.001, 0.75]], "t", low=0.5).rows

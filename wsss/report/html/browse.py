@@ -21,7 +21,7 @@ from wsss.report.effects import WORDS
 from wsss.report.headline import Source
 from wsss.report.html.gallery import LAYERS
 from wsss.report.html.picture_section import FIGURES, UNITS
-from wsss.report.html.render import HERE, environment
+from wsss.report.html.render import environment, static
 from wsss.report.image_scores import ImageScores
 from wsss.store.masks import MaskFolder
 
@@ -58,10 +58,9 @@ def browse(dataset: str, index: Index, sources: Mapping[str, Source], scores: Im
         "images": images,
     }
     known["figure"] = {"name": FIGURES.get(scores.by, ""), "unit": UNITS.get(scores.by, " %")} if figures else None
-    style, script = ((HERE / "static" / name).read_text("utf-8") for name in ("report.css", "browse.js"))
     return environment().get_template("browse.html.j2").render(
         dataset=dataset, number=len(images), packed=[names[kind] for kind in packed],
-        known=as_script(known), style=Markup(style), script=Markup(script),
+        known=as_script(known), style=static("report.css"), script=static("common.js", "browse.js"),
     )  # fmt: skip
 
 

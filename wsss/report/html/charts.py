@@ -25,7 +25,8 @@ class Mark:
 @dataclass(frozen=True)
 class Line:
     """A line of a chart, in the units of its axes. ``series`` chooses colour and dashes; ``thin`` for what matters
-    less; without a name it has no entry in the legend. Values of ``ys`` that are NaN are left out."""
+    less; without a name it has no entry in the legend, and ``said`` names it where a point says its value. Values of
+    ``ys`` that are NaN are left out."""
 
     name: str
     xs: Sequence[float]
@@ -33,6 +34,7 @@ class Line:
     series: int = 0
     marks: Sequence[Mark] = ()
     thin: bool = False
+    said: str = ""
 
     @property
     def points(self) -> list[tuple[float, float]]:
@@ -55,9 +57,11 @@ class Line:
 
 @dataclass(frozen=True)
 class DrawnLine:
-    """A line in the units of the picture: ``points`` as SVG writes them."""
+    """A line in the units of the picture: ``points`` as SVG writes them, and their ``values``, as they are said."""
 
     points: str
+    values: str
+    name: str
     style: str
     series: int
     marks: list[Mark]
@@ -65,7 +69,7 @@ class DrawnLine:
 
 @dataclass(frozen=True)
 class Chart:
-    """A line chart, drawn in user units: at phone width a letter of 13 still measures 10 pixels.
+    """A line chart, drawn in user units. On a phone one is 0.7 pixels, and the style sheet enlarges the letters.
 
     Attributes:
         title, x, y: What it shows, and the names of its axes.
@@ -74,6 +78,7 @@ class Chart:
         columns: Texts of the horizontal axis, and how far to the right each stands.
         lines: In the order in which they are drawn.
         legend: Names and classes of lines.
+        unit: Behind a value of the vertical axis.
     """
 
     title: str
@@ -84,6 +89,7 @@ class Chart:
     columns: list[tuple[str, float]]
     lines: list[DrawnLine]
     legend: list[tuple[str, str]]
+    unit: str = ""
 
     width: ClassVar[int] = 460
     height: ClassVar[int] = 280
@@ -117,6 +123,8 @@ def line_chart(
     drawn = [
         DrawnLine(
             " ".join(f"{across(a)},{down(factor * b)}" for a, b in line.points),
+            " ".join(f"{a:.4g},{factor * b:.{'1f' if percent else '4g'}}" for a, b in line.points),
+            line.said or line.name,
             line.style,
             line.series % SERIES,
             [replace(mark, x=across(mark.x), y=down(factor * mark.y)) for mark in line.marks],
@@ -133,6 +141,7 @@ def line_chart(
         columns=[(f"{value:g}", across(value)) for value in columns],
         lines=drawn,
         legend=[(line.name, line.style) for line in lines if line.name],
+        unit=" %" if percent else "",
     )
 
 
@@ -154,6 +163,11 @@ class Dots:
     name: str
     groups: Sequence[tuple[str, str, Sequence[float]]]
     text: str
+
+    @property
+    def said(self) -> str:
+        """The values in words."""
+        return "; ".join(f"{words} {', '.join(f'{100 * v:.1f}' for v in values)}" for _, words, values in self.groups)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from wsss.report.tables import Table
 Content = dict[str, Any]
 """What the template of a section shows, by the names of its variables."""
 HERE = Path(__file__).resolve().parent
+SCRIPTS = ("common.js", "report.js", "viewer.js", "tables.js", "charts.js")
+"""Of the report, in their order."""
 NUMBER = re.compile(r"–|[+\N{MINUS SIGN}-]?[\d,.]+( ± [\d.]+)?( ?%)?")
 
 
@@ -53,7 +55,13 @@ def render_section(name: str, content: Content) -> Markup:
 
 def render_page(dataset: str, sections: Mapping[str, Content | None]) -> str:
     """The whole page with those sections that have content, in the order given."""
-    static = {name: Markup((HERE / "static" / f"report.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
     written = {name: render_section(name, content) for name, content in sections.items() if content is not None}
     page = environment().get_template("page.html.j2")
-    return page.render(dataset=dataset, sections=written, version=__version__, style=static["css"], script=static["js"])
+    return page.render(
+        dataset=dataset, sections=written, version=__version__, style=static("report.css"), script=static(*SCRIPTS)
+    )
+
+
+def static(*names: str) -> Markup:
+    """Files of ``static/``, one after the other, as a page includes them."""
+    return Markup("\n".join((HERE / "static" / name).read_text(encoding="utf-8") for name in names))

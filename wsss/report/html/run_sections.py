@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,27 +50,29 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def training(scored: Sequence[Scored]) -> Content | None:
     """``charts``: losses of every training over its epochs; ``number`` of them, in words."""
-    runs: dict[tuple[str, str], list[list[dict[str, Any]]]] = {}
-    for folder in manifests(scored):
+    runs: dict[tuple[str, str], dict[Any, list[dict[str, Any]]]] = {}
+    for folder, manifest in manifests(scored).items():
         if folder.parent.name in TRAINED and (records := read_metrics(folder / "metrics.jsonl")):
-            runs.setdefault((folder.parent.name, folder.name), []).append(records)
+            runs.setdefault((folder.parent.name, folder.name), {})[manifest.get("seed")] = records
     charts = [chart for (kind, name), seeds in runs.items() if (chart := _losses(f"{TRAINED[kind]} {name}", seeds))]
     return {"number": count(len(charts), "training"), "charts": charts} if charts else None
 
 
-def _losses(title: str, seeds: Sequence[Sequence[dict[str, Any]]]) -> Chart | None:
+def _losses(title: str, seeds: Mapping[Any, Sequence[dict[str, Any]]]) -> Chart | None:
     """The loss of each seed, and its terms in the first seed."""
-    lines = [_line("" if k else "loss", records, "loss", 0, thin=k > 0) for k, records in enumerate(seeds)]
-    terms = list(dict.fromkeys(key for record in seeds[0] for key in record if key not in NO_LOSS))
-    lines += [
-        _line(term.replace("_", " "), seeds[0], term, k, thin=True) for k, term in enumerate(terms[:MOST_TERMS], 1)
+    lines = [
+        _line("" if k else "loss", records, "loss", 0, thin=k > 0, said=f"loss, seed {seed}")
+        for k, (seed, records) in enumerate(seeds.items())
     ]
+    first = next(iter(seeds.values()))
+    terms = list(dict.fromkeys(key for record in first for key in record if key not in NO_LOSS))
+    lines += [_line(term.replace("_", " "), first, term, k, thin=True) for k, term in enumerate(terms[:MOST_TERMS], 1)]
     return line_chart(lines, title, "epoch", "loss and its terms")
 
 
-def _line(name: str, records: Sequence[dict[str, Any]], key: str, series: int, thin: bool) -> Line:
+def _line(name: str, records: Sequence[dict[str, Any]], key: str, series: int, thin: bool, said: str = "") -> Line:
     known = [r for r in records if isinstance(r.get(key), int | float) and math.isfinite(r[key])]
-    return Line(name, [r["epoch"] for r in known], [r[key] for r in known], series, thin=thin)
+    return Line(name, [r["epoch"] for r in known], [r[key] for r in known], series, thin=thin, said=said)
 
 
 def time_and_memory(index: Index, scored: Sequence[Scored]) -> Content | None:

@@ -118,7 +118,7 @@ def _curve(name: str, series: int, one: Scored, split: str) -> Line:
         if name and policy in SHAPES and p.get("miou") is not None
     ]
     ys = [np.nan if value is None else value for value in curve["miou"]]
-    return Line(name, curve["threshold"], ys, series, marks, thin=not name)
+    return Line(name, curve["threshold"], ys, series, marks, thin=not name, said=f"{one.recipe}, seed {one.seed}")
 
 
 def classes(index: Index, scored: Sequence[Scored], leading: Sequence[Scored], split: str) -> Content | None:

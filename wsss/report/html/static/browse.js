@@ -4,11 +4,6 @@
   const STEP = 60;
   const [ID, SPLIT, TAGS, PHOTO, MASKS, WIDTH, HEIGHT, FIGURE] = [0, 1, 2, 3, 4, 5, 6, 7];
   const of = id => document.getElementById(id);
-  const create = (name, properties = {}, ...children) => {
-    const element = Object.assign(document.createElement(name), properties);
-    element.append(...children);
-    return element;
-  };
   const choices = (id, options) => of(id).append(...options.map(([value, text]) => new Option(text, value)));
 
   const ANY = 'any';
