@@ -41,14 +41,19 @@ FILES = {
     "summary": ["summary.md", "summary.csv", "panels/a.png"],
     "report": ["pictures.csv", "../report.html"],
 }
-TABLES = {"index.csv": "id,height,width\na,10,20\n", "classes.txt": "cat\n"}
+TABLES = {
+    "index.csv": "id,height,width\na,10,20\n",
+    "classes.txt": "cat\n",
+    "scores.json": '{"kind": "", "recipe": "{}", "classes": ["cat"], "splits": {"val": {"images": 1}}}',
+}
+"""Contents that are read; {} stands for the identity."""
 
 
 def write(folder, stage, identity):
     """What a stage leaves in its folder. Scores hang on what is scored, not on settings."""
     for name in FILES[stage]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(TABLES.get(name, f"{name} {identity}\n"))
+        (folder / name).write_text(TABLES.get(name, f"{name} {{}}\n").replace("{}", identity))
 
 
 def work(run):

@@ -1,4 +1,4 @@
-"""``wsss diff``: what differs between two artefacts and all that they were made from."""
+"""``wsss diff``: what differs between two artefacts what they were made from, and their scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from wsss.store.artefact import Artefact, find, load
 from wsss.text import duration, memory, nice, wrapped
 from wsss.workflow.values import ABSENT, counted, differences, literal, own
 
-ABOUT = "Compare two artefacts and all that they were made from. Exit code 0: no difference, 1: some."
+ABOUT = """\
+Compare two artefacts and all that they were made from, and say which of their scores moved. Exit code 0: no difference
+in what they were made from and with, 1: some."""
+EXAMPLES = """\
+examples:
+  wsss diff results/photos/s0/masks/plain results/photos/s0/masks/walk
+  wsss diff results-before/photos results/photos           the scores of all results of two runs"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +35,8 @@ DIFFERENT = 1
 
 def diff(args: argparse.Namespace) -> int:
     """Print what differs between ``args.a`` and ``args.b``; returns 1 if anything does. Raises ``WsssError``."""
+    from wsss.report.moves import moved
+
     a, b = find(args.a), find(args.b)
     if a.folder == b.folder:
         print(f"A and B are the same artefact: {a.title}")
@@ -38,7 +46,7 @@ def diff(args: argparse.Namespace) -> int:
     print(f"A  {a.title}\nB  {b.title}")
     if not found.different:
         print("No difference: settings, seeds, inputs, versions, devices, code and your files are the same.")
-    for line in (*found.lines, *found.notes):
+    for line in (*found.lines, *found.notes, *moved(a, b)):
         print(line)
     return DIFFERENT if found.different else 0
 
