@@ -15,7 +15,10 @@ from tests.cli.finished_run import ROOT
 from wsss.cli import main, parser
 from wsss.cli.colours import coloured, paint
 
-COMMANDS = ("init", "check", "fetch", "run", "predict", "explain", "export", "review", "show", "diff", "plan")
+COMMANDS = (
+    *("init", "check", "fetch", "run", "predict", "explain", "export", "review", "show", "diff", "plan"),
+    "completion",
+)
 SLOW = ("torch", "numpy", "pydantic", "yaml", "snakemake", "PIL", "tqdm", "h5py")
 
 

@@ -39,6 +39,7 @@ Segmentation masks from image tags: from a folder of photos and a table of tags 
     wsss report results/photos --against results-before/photos
                                          two runs side by side: what changed, mIoU before and now
     wsss plan                            jobs, images, time and memory before a run
+    wsss completion bash                 completion of commands and flags in bash, zsh or fish
 
 wsss COMMAND --help says more, with examples."""
 CODES = """\
@@ -61,6 +62,7 @@ COMMANDS = {
     "diff": "what differs between two artefacts",
     "report": "two runs side by side: what changed, and the scores",
     "plan": "jobs, images, expected time and memory of a configuration",
+    "completion": "a script that completes all this in bash, zsh or fish",
 }
 """Name of a command -> what it does, in a line."""
 FAILED = 2
@@ -68,11 +70,20 @@ STOPPED = 130
 """After Ctrl-C."""
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """argparse forgets the indent of commands when it looks for the longest name, and breaks the line after that."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        for command in self._iter_indented_subactions(action):
+            length = len(self._format_action_invocation(command)) + self._current_indent
+            self._action_max_length = max(self._action_max_length, length)
+
+
 def parser(commands: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """The parser of the program, with the flags of these commands; of others it knows the names."""
-    raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
-        prog="wsss", description=ABOUT, epilog=CODES, formatter_class=raw, usage="wsss COMMAND ..."
+        prog="wsss", description=ABOUT, epilog=CODES, formatter_class=_Help, usage="wsss COMMAND ..."
     )
     top.add_argument("--version", action="version", version=f"wsss {__version__}")
     group = top.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands", prog="wsss")
@@ -80,7 +91,7 @@ def parser(commands: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser
         more: dict[str, Any] = {}
         if name == "run":  # no abbreviations: --config is a flag of Snakemake
             more = {"allow_abbrev": False, "usage": "wsss run [--configfile FILE] [TARGET] [flags of Snakemake]"}
-        command = group.add_parser(name, help=help, formatter_class=raw, **more)
+        command = group.add_parser(name, help=help, formatter_class=_Help, **more)
         if name in commands:
             module = importlib.import_module(f"wsss.cli.{name}")
             command.description = getattr(module, "ABOUT", f"{help[0].upper()}{help[1:]}.")
