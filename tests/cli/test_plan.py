@@ -47,7 +47,7 @@ def test_nothing_known(results, wsss) -> None:
     assert row(said, "classifier") == [
         *("classifier", "4", "0", "24", "unknown", "unknown", "16000 MB, 12 h, 1 GPU", "no earlier run of this stage"),
     ]
-    assert "To do: 29 jobs.\nHow long 29 jobs will take is unknown" in said
+    assert "To do: 29 jobs.\nHow long 29 jobs will take is unknown" in said and "'wsss plan --on cpu' models" in said
 
 
 def test_earlier_runs_are_scaled(results, wsss) -> None:

@@ -245,7 +245,8 @@ def _totals(entries: list[PlannedJob], asked: dict[str, Asked], judge: Staleness
         if unknown:
             yield (
                 f"How long {count(unknown, 'job')} will take is unknown: no earlier run to go by (--history names "
-                "other results, such as those of a first try)."
+                "other results, such as those of a first try). 'wsss plan --on cpu' models the run on this machine's "
+                "cores, from counted operations."
             )
         devices = sorted({one.forecast.device for one in todo if one.forecast.device})
         if devices:
