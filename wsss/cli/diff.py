@@ -26,7 +26,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``wsss diff``."""
     parser.add_argument("a", type=Path, metavar="A", help="an artefact's folder, or anything inside it")
-    parser.add_argument("b", type=Path, metavar="B", help="likewise")
+    parser.add_argument("b", type=Path, metavar="B", help="the other, in the same way")
     parser.add_argument("--all", action="store_true", help="also what was found on the way, and time and memory")
 
 

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scales", type=float, nargs="+", metavar="X", help="sizes at which each photo is seen, 1: "
                          "its own (default: as the network's recipe has it)")  # fmt: skip
     parser.add_argument(
-        "--crf", metavar="NAME", help="dense CRF: none, labels, labels-1, deeplab, psa (default: likewise)"
+        "--crf", metavar="NAME", help="dense CRF: none, labels, labels-1, deeplab, psa (default: the recipe's)"
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu or cuda")
     parser.add_argument("--threads", type=positive, metavar="N", help="cores it may use (default: all)")
