@@ -12,11 +12,12 @@ from PIL import Image
 from torch.utils.data._utils import signal_handling
 
 import wsss.data.loading
+from tests.data.views import training_view
 from wsss.data.index import Item
-from wsss.data.loading import ScaledBatches, TrainingViews, inference_loader, training_loader
-from wsss.data.sampling import Order
+from wsss.data.loading import ScaledBatches, TrainingViews, collate, inference_loader, training_loader
+from wsss.data.sampling import VIEW, Order
 from wsss.errors import WsssError
-from wsss.settings import VanillaSettings
+from wsss.settings import SegmentationSettings, VanillaSettings
 
 SETTINGS = VanillaSettings(crop=32, long_side=(32, 32), augment=())
 
@@ -90,3 +91,34 @@ def test_memory_is_page_locked_for_a_gpu_alone(item, kind, monkeypatch):
         inference_loader(ScaledBatches([[item]], (1.0,), 64), 0, device),
     ):
         assert loader.pin_memory == (kind == "cuda")
+
+
+def test_bytes_become_on_the_device_what_numpy_makes_of_them(tmp_path):
+    """Views with canvas, hole, mask and soft targets, to the bit; images channels last, as convolutions want them."""
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 3, (30, 50), np.uint8)
+    Image.fromarray(rng.integers(0, 256, (30, 50, 3), np.uint8)).save(tmp_path / "i.png")
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    item = Item("i", "train", tmp_path / "i.png", tmp_path / "m.png", 30, 50, (0, 1), True)
+    settings = SegmentationSettings(supervision="masks", crop=64, long_side=(40, 90), augment=("grey", "cutout"))
+    shares = rng.integers(0, 256, (3, 8, 12), np.uint8)
+    views = TrainingViews([item], 2, settings, 7, lambda _: tmp_path / "m.png", lambda _: shares)
+    visits = [(epoch, 0) for epoch in range(12)]
+    batch = collate([views[visit] for visit in visits])
+    assert batch.pixels.dtype == batch.mask.dtype == torch.uint8
+    there = batch.to(torch.device("cpu"))
+    assert there.images.is_contiguous(memory_format=torch.channels_last) and there.masks.dtype == torch.int64
+    blank = []
+    for number, (epoch, position) in enumerate(visits):
+        stream = np.random.default_rng((7, epoch, position, VIEW))
+        stream.random()
+        image, labels, soft = training_view(
+            np.asarray(Image.open(item.image)), mask, stream, crop=64, long_side=(40, 90),
+            augment=settings.augment, soft_targets=shares,
+        )  # fmt: skip
+        assert torch.equal(there.images[number].view(torch.int32), torch.from_numpy(image).view(torch.int32))
+        assert np.array_equal(there.masks[number], labels) and np.array_equal(there.soft[number], soft)
+        blank.append(float((image == 0).all(0).mean()))
+        assert ((there.masks[number] == 255) == (there.images[number] == 0).all(0)).all()
+    assert min(blank) < max(blank) and 0 < np.mean(blank) < 1
+    assert torch.equal(batch.images, there.images) and torch.equal(batch.targets, there.masks)

@@ -10,8 +10,9 @@ from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 from torchvision.transforms.v2 import functional as F
 
+from tests.data.views import training_view
 from wsss.data.strong_augmentations import blur, cutout_region, grey, jitter, strong_jitter
-from wsss.data.transforms import colour_jitter, crop_together, normalise, resize_long_side, training_view
+from wsss.data.transforms import colour_jitter, crop_together, normalise, resize_long_side
 from wsss.settings import AffinitySettings, C2amSettings, SaliencyNetSettings, SegmenterSettings, VanillaSettings
 
 STRONG = ("cutout", "blur", "grey", "strong-jitter")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.views import training_view
 from wsss.data.transforms import (
     _POOL,
     MEAN,
@@ -15,7 +16,6 @@ from wsss.data.transforms import (
     normalise,
     randaugment,
     resize_long_side,
-    training_view,
 )
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.data.views import training_view
 from tests.engine.process_group import together
-from wsss.data.loading import Batch, collate
-from wsss.data.transforms import resize_long_side, training_view
+from wsss.data.loading import Batch, ByteBatch, collate
+from wsss.data.transforms import resize_long_side
 from wsss.losses.base import TrainingStep
 from wsss.losses.soft_targets import channels_of, soft_target_loss
 from wsss.objectives.segmentation import Segmentation, segmentation_loss
@@ -78,7 +79,8 @@ def test_layers_are_resized_one_by_one():
 def test_views_of_several_numbers_of_tags_make_a_batch():
     def view(layers):
         soft = torch.full((layers, 4, 4), 9, dtype=torch.uint8)
-        return Batch(torch.zeros(3, 4, 4), torch.zeros(3), torch.tensor(0.0), torch.zeros(4, 4).long(), soft)
+        mask = torch.zeros(4, 4, dtype=torch.uint8)
+        return ByteBatch(torch.zeros(4, 4, 4, dtype=torch.uint8), torch.zeros(3), torch.tensor(0.0), mask, soft)
 
     batch = collate([view(2), view(3), view(1)])
     assert batch.soft.shape == (3, 3, 4, 4) and batch.soft.dtype == torch.uint8

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from wsss.data.images import read_image, read_mask
 from wsss.data.index import Item
+from wsss.data.normalising import normalised_views
 from wsss.data.sampling import VIEW, Order, Visit
 from wsss.data.transforms import training_view
 from wsss.errors import WsssError
@@ -40,10 +41,10 @@ PATIENCE = 900.0
 
 @dataclass
 class Batch:
-    """A micro-batch.
+    """A micro-batch on its device.
 
     Attributes:
-        images: float32 (B, 3, S, S), normalised.
+        images: float32 (B, 3, S, S), normalised; 0 (the mean colour) where no image is.
         labels: float32 (B, C) in {0, 1}.
         draws: float32 (B,) in [0, 1): one uniform number per image, for objectives that choose at random.
         masks: int64 (B, S, S), 255 = ignore; None for trainings on tags. Labels, or strengths 0 to 254.
@@ -57,10 +58,10 @@ class Batch:
     draws: torch.Tensor
     masks: torch.Tensor | None = None
     soft: torch.Tensor | None = None
-    host: Batch | None = None
+    host: ByteBatch | None = None
 
     @property
-    def on_host(self) -> Batch:
+    def on_host(self) -> Batch | ByteBatch:
         """The batch on the CPU: what decides how much is computed is read here, and the host need not wait for a
         GPU."""
         return self if self.host is None else self.host
@@ -68,24 +69,65 @@ class Batch:
     @property
     def targets(self) -> torch.Tensor:
         """``masks``, for trainings that cannot do without. Raises ``ValueError`` where there are none."""
-        if self.masks is None:
-            raise ValueError("this batch has no masks: its training is one on tags")
-        return self.masks
+        return _there(self.masks)
 
-    def pin_memory(self) -> Batch:
+
+@dataclass
+class ByteBatch:
+    """A micro-batch, or one view without the first axis, as it goes from a loader to a device: 4 bytes a pixel where
+    numbers take 12, and 1 of a mask where they take 8. What it is there: ``to``; here, ``images`` and ``masks`` are it.
+
+    Attributes:
+        pixels: uint8 (B, S, S, 4), as ``wsss.data.transforms.training_view`` gives views.
+        labels, draws, soft: As in ``Batch``.
+        mask: uint8 (B, S, S) or None: ``Batch.masks`` in bytes.
+    """
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+    draws: torch.Tensor
+    mask: torch.Tensor | None = None
+    soft: torch.Tensor | None = None
+
+    @property
+    def images(self) -> torch.Tensor:
+        """``Batch.images`` of these bytes."""
+        return normalised_views(self.pixels)
+
+    @property
+    def masks(self) -> torch.Tensor | None:
+        """``Batch.masks`` of these bytes."""
+        return None if self.mask is None else self.mask.long()
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """``Batch.targets``."""
+        return _there(self.masks)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> ByteBatch:
+        tensors = (self.pixels, self.labels, self.draws, self.mask, self.soft)
+        pixels, labels, draws, mask, soft = (None if t is None else change(t) for t in tensors)
+        assert pixels is not None and labels is not None and draws is not None
+        return ByteBatch(pixels, labels, draws, mask, soft)
+
+    def pin_memory(self) -> ByteBatch:
         """The batch in page-locked memory, from where copies to a GPU overlap with its work; the loader calls this."""
-        masks, soft = (None if t is None else t.pin_memory() for t in (self.masks, self.soft))
-        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.draws.pin_memory(), masks, soft)
+        return self._each(torch.Tensor.pin_memory)
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on ``device``, images in channels-last layout."""
-        images = self.images.to(device, non_blocking=True, memory_format=torch.channels_last)
-        labels, draws = (t.to(device, non_blocking=True) for t in (self.labels, self.draws))
-        masks, soft = (None if t is None else t.to(device, non_blocking=True) for t in (self.masks, self.soft))
-        return Batch(images, labels, draws, masks, soft, self.on_host if device.type == "cuda" else None)
+        """The batch on ``device``, normalised there, images in channels-last layout."""
+        there = self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        host = self if device.type == "cuda" else None
+        return Batch(there.images, there.labels, there.draws, there.masks, there.soft, host)
 
 
-class TrainingViews(Dataset[Batch]):
+def _there(masks: torch.Tensor | None) -> torch.Tensor:
+    if masks is None:
+        raise ValueError("this batch has no masks: its training is one on tags")
+    return masks
+
+
+class TrainingViews(Dataset[ByteBatch]):
     """Random views of items; see ``wsss.data.transforms.training_view``.
 
     Args:
@@ -117,7 +159,7 @@ class TrainingViews(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, visit: Visit) -> Batch:
+    def __getitem__(self, visit: Visit) -> ByteBatch:
         epoch, position = visit
         item = self.items[position]
         rng = np.random.default_rng((self.seed, epoch, position, VIEW))
@@ -132,7 +174,7 @@ class TrainingViews(Dataset[Batch]):
                 f"{'target' if soft else target} of {item.id!r}: it is {given.shape[0]} x {given.shape[1]}, the image "
                 f"{item.image} is {picture.shape[0]} x {picture.shape[1]}; make the one from the other again"
             )
-        image, mask, shares = training_view(
+        view, mask, shares = training_view(
             picture,
             given,
             rng,
@@ -145,21 +187,18 @@ class TrainingViews(Dataset[Batch]):
         )
         labels = torch.zeros(self.classes)
         labels[list(item.labels)] = 1
-        masks = None if mask is None else torch.from_numpy(mask).long()
         drawn = torch.tensor(draw, dtype=torch.float32)
-        return Batch(
-            torch.from_numpy(image), labels, drawn, masks, None if shares is None else torch.from_numpy(shares)
-        )
+        of_mask, of_shares = (None if array is None else torch.from_numpy(array) for array in (mask, shares))
+        return ByteBatch(torch.from_numpy(view), labels, drawn, of_mask, of_shares)
 
 
-def collate(views: list[Batch]) -> Batch:
+def collate(views: list[ByteBatch]) -> ByteBatch:
     """Stack views into a batch; soft targets get layers of 0 up to the most that one has."""
-    masks = None if views[0].masks is None else torch.stack([v.targets for v in views])
-    images, labels, draws = (torch.stack([getattr(v, k) for v in views]) for k in ("images", "labels", "draws"))
-    layers = [v.soft for v in views if v.soft is not None]
+    masks, layers = ([t for v in views if (t := getattr(v, k)) is not None] for k in ("mask", "soft"))
+    pixels, labels, draws = (torch.stack([getattr(v, k) for v in views]) for k in ("pixels", "labels", "draws"))
     most = max(map(len, layers), default=0)
     soft = torch.stack([F.pad(one, (0, 0, 0, 0, 0, most - len(one))) for one in layers]) if layers else None
-    return Batch(images, labels, draws, masks, soft)
+    return ByteBatch(pixels, labels, draws, torch.stack(masks) if masks else None, soft)
 
 
 def _begin_worker(_: int) -> None:
@@ -196,7 +235,9 @@ class _Loader(DataLoader[Any]):
             return super().__iter__()
 
 
-def training_loader(views: TrainingViews, order: Order, workers: int, device: torch.device = CPU) -> DataLoader[Batch]:
+def training_loader(
+    views: TrainingViews, order: Order, workers: int, device: torch.device = CPU
+) -> DataLoader[ByteBatch]:
     """One loader for a whole training, so that its processes start once. For a GPU its batches are page-locked."""
     return _Loader(
         views,

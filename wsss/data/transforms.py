@@ -88,11 +88,11 @@ def randaugment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 def crop_together(
     image: np.ndarray, mask: np.ndarray | None, layers: np.ndarray | None, side: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """A random square of a normalised image (3, H, W), of its mask (H, W) and of further layers (M, H, W).
+    """A random square of an image (C, H, W), of its mask (H, W) and of further layers (M, H, W).
 
-    Where the image is smaller than the square it lies at a random place in a canvas of 0 (the mean colour); the mask's
-    canvas is 255 (ignore), that of layers 0. Returns float32 (3, side, side), uint8 (side, side) or None, and uint8
-    (M, side, side) or None.
+    Where the image is smaller than the square it lies at a random place in a canvas of 0; the mask's canvas is 255
+    (ignore), that of layers 0. Returns (C, side, side), of the image's type and order of axes in memory, uint8
+    (side, side) or None, and uint8 (M, side, side) or None.
     """
     source, place = [], []
     for length in image.shape[1:]:
@@ -103,7 +103,7 @@ def crop_together(
         place.append(slice(0, n) if free > 0 else slice(start, start + n))
 
     def cropped(array: np.ndarray, fill: int) -> np.ndarray:
-        canvas = np.full((*array.shape[:-2], side, side), fill, array.dtype)
+        canvas = np.full_like(array, fill, shape=(*array.shape[:-2], side, side))
         canvas[..., place[0], place[1]] = array[..., source[0], source[1]]
         return canvas
 
@@ -133,15 +133,16 @@ def training_view(
         long_side: Range of the longer side after the random resize, in pixels, both ends included.
         augment: Any of ``colour-jitter``, ``strong-jitter``, ``grey``, ``blur``, ``randaugment`` (which moves pixels,
             so not together with a mask) and ``cutout``; they are applied in this order, in whatever order they are
-            listed. What is cut out is 0 (the mean colour) in the image and 255 in the mask.
+            listed. What is cut out is 0 in the view and 255 in the mask.
         resize: ``long-side`` keeps the aspect, ``square`` does not.
         soft: The mask holds strengths 0 to 254 in place of labels: it is resized bilinearly, not to the nearest.
         soft_targets: uint8 (M, h, w) or None: maps of any size of the whole image (``wsss.refine.soft_targets``); they
             are resized bilinearly and follow its geometry.
 
     Returns:
-        float32 (3, S, S), normalised; uint8 (S, S) or None; uint8 (M, S, S) or None, which are all 0 where no image is:
-        around it, and where it is cut out. The draws are the same with and without targets.
+        uint8 (S, S, 4), RGB and whether a pixel is of the image (255) or not (0: around it, and where it is cut out);
+        uint8 (S, S) or None; uint8 (M, S, S) or None, which are all 0 where no image is. The draws are the same with
+        and without targets.
 
     Raises:
         ValueError: ``randaugment`` together with a mask.
@@ -164,16 +165,15 @@ def training_view(
             picture = recolour(picture, rng)
     if "randaugment" in augment:
         picture = randaugment(picture, rng)
-    view, labels, shares = crop_together(
-        normalise(np.asarray(picture)), None if target is None else np.asarray(target), layers, crop, rng
-    )
+    pixels = np.asarray(picture.convert("RGBA")).transpose(2, 0, 1)
+    view, labels, shares = crop_together(pixels, None if target is None else np.asarray(target), layers, crop, rng)
     if "cutout" in augment and (region := cutout_region(crop, crop, rng)) is not None:
-        view[:, *region] = 0
+        view[3, *region] = 0
         if labels is not None:
             labels[region] = IGNORE
         if shares is not None:
             shares[:, *region] = 0
-    return view, labels, shares
+    return view.transpose(1, 2, 0), labels, shares
 
 
 def resized_layers(layers: np.ndarray, size: tuple[int, int]) -> np.ndarray:

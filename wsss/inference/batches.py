@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from wsss.compute.devices import download, loader_workers, upload
+from wsss.compute.devices import autocast_type, download, loader_workers
 from wsss.data.buckets import Buckets, buckets
 from wsss.data.index import Item
 from wsss.data.loading import ScaledBatches, inference_loader, scaled_size
-from wsss.data.transforms import MEAN, STD
+from wsss.data.normalising import normalised
 from wsss.settings import InferenceSettings
 from wsss.system.progress import Progress
 
@@ -101,12 +101,13 @@ def _batches_of_outputs(
 ) -> Iterator[list[Outputs]]:
     """``outputs_of``, the images that went through the network together at once."""
     wanted = {item.id for item in items}
+    kind = autocast_type(settings.precision, device)
     with Progress(len(items), what=what) as progress:
         for batch, views in views_of(items, settings, device, threads, among):
             found = []
             for view in views:
                 images = torch.cat([view, view.flip(-1)]) if settings.flip else view
-                with torch.autocast(device.type, torch.float16, enabled=settings.precision == "fp16"):
+                with torch.autocast(device.type, kind, enabled=kind != torch.float32):
                     images = images.contiguous(memory_format=torch.channels_last)
                     found.append(function(images, batch) if named else function(images))
             own = [
@@ -141,9 +142,8 @@ def views_of(
     loader = inference_loader(
         ScaledBatches(batches, settings.scales, settings.max_side), loader_workers(threads, device), device
     )
-    scale, offset = (upload(torch.from_numpy(v), device)[:, None, None] for v in (1 / (255 * STD), 255 * MEAN))
     for batch, views in loader:
-        yield batch, [view.to(device, non_blocking=True).float().sub_(offset).mul_(scale) for view in views]
+        yield batch, [normalised(view.to(device, non_blocking=True)) for view in views]
 
 
 def batches_of(bucket: list[Item], settings: InferenceSettings, device: torch.device) -> list[list[Item]]:

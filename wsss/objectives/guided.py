@@ -69,12 +69,12 @@ def class_subset(batch: Batch, absent: int | None) -> ClassSubset:
     if absent is None:
         everything = torch.arange(number, device=device).expand(size, number)
         return ClassSubset(everything, torch.ones_like(everything, dtype=torch.bool))
-    batch = batch.on_host  # so that every kind of device draws the same, and nobody waits for the number of classes
+    host = batch.on_host  # so that every kind of device draws the same, and nobody waits for the number of classes
     seen = torch.zeros(size, IGNORE + 1, dtype=torch.bool)
-    seen.scatter_(1, batch.targets.flatten(1), True)
-    there = seen[:, 1:number] | (batch.labels > 0)
+    seen.scatter_(1, host.targets.flatten(1), True)
+    there = seen[:, 1:number] | (host.labels > 0)
     rows = []
-    for draw in batch.draws.tolist():
+    for draw in host.draws.tolist():
         rows.append(torch.rand(number - 1, generator=torch.Generator().manual_seed(int(draw * 2**24))))
     turn = torch.stack(rows).masked_fill(there, 2).argsort(1).argsort(1)
     chosen = F.pad(there | (turn < absent), (1, 0), value=True)

@@ -32,9 +32,10 @@ class InferenceSettings(Settings):
     """Also see the mirrored image."""
     max_side: Annotated[int, Field(ge=32)] = 1024
     """Longest side in pixels at scale 1; larger images are reduced to it before the network sees them."""
-    precision: Literal["fp32", "fp16"] = "fp32"
-    """``fp32`` (convolutions in TF32 on a GPU that has it), or ``fp16`` by autocast, for GPUs: maps then differ by up
-    to 2 % of their maximum, on average by 0.1 %."""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """``fp32`` (convolutions in TF32 on a GPU that has it); or by autocast, at half the bytes, ``fp16``: maps differ by
+    up to 2 % of their maximum, on average by 0.1 %, or ``bf16``, eight times as coarse and without fp16's limit of
+    65,504. A change makes results anew: they differ."""
 
 
 CRF_PRESETS: dict[str, dict[str, Any]] = {
