@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Container, Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from wsss.data.index import Item
@@ -61,9 +62,14 @@ class SpooledMasks(MaskFolder):
         self._begin = next(name for k in range(10**6) if (name := f"{tag}-{k:05d}") not in before)
         self._found: dict[str, PackedFile] = {}
         self._writer: tuple[int, Any] | None = None
+        self._turn = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_writer": None}
+        return {key: value for key, value in self.__dict__.items() if key != "_turn"} | {"_writer": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._turn = Lock()
 
     def take_stock(self, known: Container[tuple[str, int]]) -> None:
         """Look which of these masks, by id and CRC-32, are there."""
@@ -79,9 +85,9 @@ class SpooledMasks(MaskFolder):
 
     def put(self, id: str, content: bytes) -> int:
         """Append a mask; returns its CRC-32. It is whole when this returns, and the space is given back where it does
-        not. Raises ``WsssError`` as a folder of masks does, ``DiskFull`` where there is no room."""
+        not. Threads take turns. Raises ``WsssError`` as a folder of masks does, ``DiskFull`` where there is no room."""
         self.path_of(id)
-        with writing(self.folder / self._begin):
+        with self._turn, writing(self.folder / self._begin):
             if self._writer is None or self._writer[0] != os.getpid():
                 path = self.folder / f"{self._begin}-{worker_number():03d}{SPOOL}"
                 self._writer = (os.getpid(), path.open("ab", buffering=0))

@@ -14,8 +14,9 @@ from __future__ import annotations
 import contextlib
 import json
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,8 +32,9 @@ from wsss.provenance.outputs import tree_digest
 from wsss.runtime.run import Run
 from wsss.store.masks import MaskFolder
 from wsss.system.exit import Stoppable
+from wsss.system.failures import DiskFull
 from wsss.system.files import replace_folder
-from wsss.system.workers import over
+from wsss.system.workers import fail_with, over
 
 READERS = 16
 """Threads that wait for the file system."""
@@ -121,16 +123,22 @@ def finished(
     wait: bool,
     threads: int,
     run: Stoppable,
+    beside: bool = False,
 ) -> Iterator[Written]:
     """Yield ``finish(pair)`` for each image and its probabilities (channels, H, W), in order.
 
     With ``wait``, for work that is worth processes (a dense CRF), up to ``WAITING`` bytes of probabilities wait for
-    each other and are finished in ``threads`` processes; otherwise each is finished here, at once.
+    each other and are finished in ``threads`` processes; otherwise each is finished here, at once. With ``beside``, for
+    work that holds no lock of Python's while a GPU makes the next ones, each is finished in one of ``threads`` threads,
+    and up to so many bytes wait for that.
 
     Raises:
         Interrupted: A signal asked ``run`` to stop; what is made stays.
         WsssError: ``finish`` failed; names the images.
     """
+    if wait and beside:
+        yield from _finished_beside(pairs, finish, threads, run)
+        return
     waiting: list[tuple[Item, np.ndarray]] = []
 
     def all_of_them() -> Iterator[Written]:
@@ -147,6 +155,42 @@ def finished(
                 waiting = []
         run.check_stop()
     yield from all_of_them()
+
+
+def _finished_beside(
+    pairs: Iterable[tuple[Item, np.ndarray]],
+    finish: Callable[[tuple[Item, np.ndarray]], Written],
+    threads: int,
+    run: Stoppable,
+) -> Iterator[Written]:
+    waiting: deque[tuple[str, int, Future[Written]]] = deque()
+    failures: list[tuple[str, str]] = []
+    tried, held = 0, 0
+    with ThreadPoolExecutor(threads, "masks") as pool:
+
+        def ready(least: int) -> Iterator[Written]:
+            """Those at the front that are finished, and others until no more than ``least`` bytes wait."""
+            nonlocal held
+            while waiting and (held > least or waiting[0][2].done()):
+                id, size, future = waiting.popleft()
+                held -= size
+                try:
+                    yield future.result()
+                except DiskFull:  # nor is there room for the others
+                    raise
+                except WsssError as error:
+                    failures.append((id, str(error)))
+
+        try:
+            for pair in pairs:
+                waiting.append((pair[0].id, pair[1].nbytes, pool.submit(finish, pair)))
+                tried, held = tried + 1, held + pair[1].nbytes
+                yield from ready(WAITING)
+                run.check_stop()
+            yield from ready(-1)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    fail_with(failures, tried, "masks")
 
 
 def read_journal(folder: Path) -> dict[tuple[str, int], Any]:

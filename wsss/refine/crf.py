@@ -122,6 +122,11 @@ def prepare(settings: CrfSettings | None) -> dict[str, str]:
     return {"crf_backend": DenseCRF(np.zeros((1, 1, 3), np.uint8), settings).backend}
 
 
+def holds_no_lock(settings: CrfSettings | None) -> bool:
+    """Whether there is a CRF, and threads of one process can compute it at the same time."""
+    return settings is not None and usual_backend() == "native"
+
+
 def refine_scores(
     image: np.ndarray, scores: np.ndarray, settings: CrfSettings, keep_above: float | None = None
 ) -> np.ndarray:

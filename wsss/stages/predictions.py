@@ -16,7 +16,7 @@ from wsss.inference.segmentation import pixel_probabilities
 from wsss.models.segmenter import load_segmenter
 from wsss.parts.folder import items_of
 from wsss.parts.masks import Written, finished, write_masks
-from wsss.refine.crf import prepare, refine_scores
+from wsss.refine.crf import holds_no_lock, prepare, refine_scores
 from wsss.runtime.run import Run
 from wsss.settings import PredictSettings
 from wsss.store.masks import MaskFolder
@@ -57,13 +57,14 @@ def predicted(
     run: Stoppable,
 ) -> Iterator[Written]:
     """Write the predicted masks of ``items`` into ``masks``. With a CRF, some probabilities wait for each other and for
-    it. The first arguments are those of ``pixel_probabilities``.
+    it, or, of a network on a GPU, are refined beside it. The first arguments are those of ``pixel_probabilities``.
 
     Raises:
         Interrupted: A signal asked ``run`` to stop; what is made stays.
     """
     pairs = pixel_probabilities(network, items, settings, device, threads, among)
-    yield from finished(pairs, FinishPrediction(settings, masks), settings.crf is not None, threads, run)
+    beside = device.type == "cuda" and holds_no_lock(settings.crf)
+    yield from finished(pairs, FinishPrediction(settings, masks), settings.crf is not None, threads, run, beside)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from wsss.models.segmenter import load_segmenter
 from wsss.parts.folder import items_of
 from wsss.parts.maps import Format
 from wsss.parts.masks import Written, finished, write_masks
-from wsss.refine.crf import prepare
+from wsss.refine.crf import holds_no_lock, prepare
 from wsss.refine.self_training import corrected_mask, labels_of, restrict
 from wsss.refine.soft_targets import LEVELS, STRIDE, on_grid
 from wsss.runtime.run import Run
@@ -83,15 +83,17 @@ def corrected(
     finish: CorrectedWriter,
     run: Stoppable,
 ) -> Iterator[Written]:
-    """Write the masks of tagged ``items``. With a CRF, some probabilities wait for each other and for it. The first
-    arguments are those of ``mean_probabilities``.
+    """Write the masks of tagged ``items``. With a CRF, some probabilities wait for each other and for it, or, of
+    networks on a GPU, are refined beside them. The first arguments are those of ``mean_probabilities``.
 
     Raises:
         Interrupted: A signal asked ``run`` to stop; what is made stays.
     """
     found = mean_probabilities(networks, items, finish.settings, device, threads, among)
     pairs = ((item, restrict(probabilities, item.labels)) for item, probabilities in found)
-    yield from finished(pairs, finish, finish.settings.crf is not None, threads, run)
+    crf = finish.settings.crf
+    beside = device.type == "cuda" and holds_no_lock(crf)
+    yield from finished(pairs, finish, crf is not None, threads, run, beside)
 
 
 def make(run: Run) -> None:

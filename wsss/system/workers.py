@@ -85,10 +85,15 @@ def over(
                     failures.append((id_of(item), error))
         except BrokenProcessPool:
             raise WsssError(f"{name}: a worker process was killed (out of memory?); use fewer threads") from None
+    fail_with(failures, len(items), name)
+
+
+def fail_with(failures: Sequence[tuple[str, str]], tried: int, name: str) -> None:
+    """Raise ``WsssError`` with the ids and the errors of those that failed, if any."""
     if failures:
         shown = "\n".join(f"  {id}: {error}" for id, error in failures[:20])
         more = f"\n  ... and {len(failures) - 20} more" if len(failures) > 20 else ""
-        raise WsssError(f"{name}: {len(failures)} of {len(items)} failed:\n{shown}{more}")
+        raise WsssError(f"{name}: {len(failures)} of {tried} failed:\n{shown}{more}")
 
 
 def _end(pool: ProcessPoolExecutor, kind: type[BaseException] | None, *_: object) -> None:
