@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 import time
 
 import pytest
@@ -10,6 +12,7 @@ from torch import nn
 
 from tests.engine.tiny_training import trainer
 from wsss.compute.devices import autocast_type, cpu_flags
+from wsss.system.failures import DiskFull
 from wsss.training.engine import CHECKPOINT_SECONDS, kernels_for_training
 from wsss.training.precision import Precision
 
@@ -93,5 +96,30 @@ def test_large_checkpoints_come_less_often(tiny_index, make_run):
     it = trainer(tiny_index, make_run(None, {}))
     it.saved = time.monotonic() - 1.5 * CHECKPOINT_SECONDS
     for seconds, due in ((0.0, True), (2.0, True), (4.0, False)):
-        it.cost = seconds
+        it.checkpoint.cost = seconds
         assert it._must() == (False, due)
+
+
+def test_a_checkpoint_is_written_beside_the_training(tiny_index, make_run, monkeypatch):
+    """What it holds is what there was when it was begun; what goes wrong in the thread is raised where it is waited
+    for, and leaves the one before."""
+    checkpoint = trainer(tiny_index, make_run(None, {})).checkpoint
+    go, plain, weights = threading.Event(), torch.save, torch.zeros(3)
+    monkeypatch.setattr(torch, "save", lambda *given: (go.wait(60), plain(*given)))
+    checkpoint.begin_save({"step": 1, "networks": {"a": {"w": weights}}})
+    weights += 1
+    assert not checkpoint.path.exists(), "nobody waits for the disk"
+    go.set()
+    checkpoint.settle()
+    state = checkpoint.load(CPU)
+    assert state["step"] == 1 and not state["networks"]["a"]["w"].any() and checkpoint.cost > 0
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    checkpoint.begin_save({"step": 2})
+    with pytest.raises(DiskFull):
+        checkpoint.settle()
+    checkpoint.settle()
+    assert checkpoint.load(CPU)["step"] == 1

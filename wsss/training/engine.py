@@ -23,7 +23,7 @@ from torch import nn
 from wsss.compute.batch_norm import synchronise
 from wsss.compute.collectives import all_reduce_max, average_or_broadcast, ranks
 from wsss.compute.devices import loader_workers, tune_for
-from wsss.data.loading import Batch, TrainingViews, training_loader
+from wsss.data.loading import ByteBatch, TrainingViews, training_loader
 from wsss.data.sampling import Order
 from wsss.errors import WsssError
 from wsss.losses.base import TrainingStep
@@ -103,7 +103,6 @@ class Trainer:
         self.records = Records(metrics, device, self.per_epoch, settings.accumulate, writes=self.rank == 0)
         self.step = 0
         self.seconds_before, self.started, self.waited = 0.0, time.monotonic(), 0.0
-        self.cost = 0.0
 
     def train(self) -> nn.Module:
         """Train to the end, from the checkpoint where there is one, and return the objective's product in eval mode.
@@ -135,9 +134,11 @@ class Trainer:
                 if stop or late:
                     self._save()
                 if stop:
+                    self.checkpoint.settle()
                     all_reduce_max([0.0], device)  # none leaves before the first one has saved
                     raise Interrupted(run.stop)
             self._save()
+            self.checkpoint.settle()
         self.average.finish()
         run.record(
             processes=self.ranks,
@@ -148,7 +149,7 @@ class Trainer:
         vars(product).pop("forward", None)  # compiled for one size of images
         return product
 
-    def _timed(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+    def _timed(self, loader: Iterable[ByteBatch]) -> Iterator[ByteBatch]:
         """The batches of a loader, and how long they are waited for."""
         batches = iter(loader)
         while True:
@@ -211,7 +212,7 @@ class Trainer:
 
     def _must(self) -> tuple[bool, bool]:
         """Whether to stop, and whether a checkpoint is due: the same answer in all processes."""
-        late = time.monotonic() - self.saved > CHECKPOINT_SECONDS * max(1.0, self.cost / CHECKPOINT_COST)
+        late = time.monotonic() - self.saved > CHECKPOINT_SECONDS * max(1.0, self.checkpoint.cost / CHECKPOINT_COST)
         stop, late = map(bool, all_reduce_max([self.run.stop is not None, late], self.device))
         if stop and self.run.stop is None:
             self.run.stop = "a signal to another process"
@@ -226,10 +227,11 @@ class Trainer:
 
     def _save(self) -> None:
         self._check_finite()
-        self.saved = began = time.monotonic()
+        self.saved = time.monotonic()
         if self.rank != 0:
             return
-        self.checkpoint.save(
+        save = self.checkpoint.begin_save if self.device.type == "cuda" else self.checkpoint.save
+        save(
             {
                 "step": self.step,
                 "seconds": self._seconds(),
@@ -243,7 +245,6 @@ class Trainer:
             }
         )
         self.saved = time.monotonic()
-        self.cost = self.saved - began
 
     def _resume(self) -> None:
         state = self.checkpoint.load(self.device)
