@@ -8,14 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.engine.process_group import STAGES, World, free_port, wait_for, world
+from tests.engine.process_group import CONTEXT, SECONDS, STAGES, World, free_port, wait_for, world
 from wsss.errors import WsssError
 from wsss.settings import VanillaSettings
 from wsss.store.manifest import read_manifest
+from wsss.system import rendezvous
 from wsss.system.launch import World as Place
 from wsss.system.launch import first_host, world_of
 from wsss.system.rendezvous import joined
@@ -209,6 +211,34 @@ def test_under_torchrun(tiny_index, undisturbed, tmp_path):
     done = subprocess.run(torchrun, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert same(out, undisturbed)
+
+
+def wait_without_a_word(rank: int, port: int, stops: int | None) -> None:
+    """As in a step on GPUs: no connection breaks and no exception reaches the place where a process waits."""
+    rendezvous.SILENCE, rendezvous.GRACE = 3, 0.5
+    with joined(Place(rank, 3, rank, 3, port=port), lambda: "gloo"):
+        if rank == stops:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(60 if stops is not None else 6)
+
+
+@pytest.mark.parametrize("stops", [1, 2, None])
+def test_a_process_that_shows_no_sign_of_life_ends_all(stops):
+    """The one before it notices, the others hear of it; with signs of life all go on for as long as they like."""
+    port = free_port()
+    processes = [CONTEXT.Process(target=wait_without_a_word, args=(rank, port, stops)) for rank in range(3)]
+    try:
+        for process in processes:
+            process.start()
+        for rank, process in enumerate(processes):
+            if rank != stops:
+                process.join(SECONDS)
+        codes = [process.exitcode for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+    assert codes == [None if rank == stops else 0 if stops is None else 75 for rank in range(3)]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,10 @@ MEETING = 300.0
 PATIENCE = 900.0
 """Seconds that a process waits for the others' numbers in a step: a checkpoint may be written meanwhile, or images come
 from a slow disk."""
+
+SILENCE = 120
+"""Seconds, of those in which this process itself was at work, after which another one counts as gone that has shown no
+sign of life. A thread shows it, whatever the process waits for; NCCL would notice after ``PATIENCE``."""
 
 GRACE = 5.0
 """Seconds that a process has to end by itself when another one has failed."""
@@ -155,13 +160,30 @@ class _Meeting:
             raise Lost from error
         return verdict
 
+    def alive(self, store: Any) -> int:
+        """Show a sign of life, and count those of the next process. Each watches one other, so that what they ask the
+        first one's machine grows with their number and not with its square."""
+        store.add(f"alive {self.world.rank}", 1)
+        signs: int = store.add(f"alive {self.next}", 0)
+        return signs
+
+    @property
+    def next(self) -> int:
+        """The process that this one watches."""
+        return (self.world.rank + 1) % self.world.size
+
+    def lost(self, store: Any) -> None:
+        """Say that the process that this one watches is gone, so that all end and the run is tried again."""
+        store.compare_set(self.name, "", json.dumps([self.next, TRY_AGAIN]))
+
     @staticmethod
     def leave(store: Any) -> None:
         store.add("left", 1)
 
 
 class _Watch:
-    """Ends a process that waits for one that has failed. On a GPU it may wait in a place where no exception reaches."""
+    """Ends a process that waits for one that has failed, or that is gone without a word. On a GPU it may wait in a
+    place where no exception reaches."""
 
     def __init__(self, world: World, meeting: _Meeting) -> None:
         self.world, self.meeting, self.over = world, meeting, threading.Event()
@@ -176,7 +198,16 @@ class _Watch:
         verdict: tuple[int | None, int] | None = None
         try:
             store = self.meeting.client()
+            heard, silent = 0, 0
             while not self.over.wait(1.0) and verdict is None:
+                signs = self.meeting.alive(store)
+                heard, silent = signs, 0 if signs != heard else silent + 1
+                if silent == SILENCE:
+                    gone = replace(self.world, rank=self.meeting.next)
+                    log.error(
+                        "%s has shown no sign of life for %d s: all end, and the stage is tried again", gone, silent
+                    )
+                    self.meeting.lost(store)
                 verdict = self.meeting.ended(store)
         except RuntimeError:
             verdict = None, TRY_AGAIN
