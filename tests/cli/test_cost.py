@@ -187,3 +187,29 @@ def test_published_devices_have_rates_in_order():
 def test_an_unknown_device_is_refused(wsss):
     with pytest.raises(SystemExit):
         wsss("plan", "--on", "abacus")
+
+
+def test_a_price_is_of_the_hours(results, wsss):
+    vanilla = {**TINY["classifiers"]["vanilla"], "epochs": 4_000_000}
+    one_network = {"classifiers": {"vanilla": vanilla}, "segmenters": {}, "cams": {"p-noc": {"classifier": "vanilla"}}}
+    results.configure({**TINY, **one_network})
+    code, said, _ = wsss("plan", "--on", "h100", "--gpus", "2", "--price-per-hour", "200")
+    assert code == 0 and re.search("^stage .* peak GiB +cost +limited by$", said, re.M)
+    row = re.search(r"^classifier vanilla +([\d.]+) +- +[\d.]+ +([\d.]+) +[a-zA-Z ]+$", said, re.M)
+    hours, cost = map(float, row.groups())
+    assert hours > 0.1 and cost == pytest.approx(200 * hours, abs=1.0)
+    told = re.search(r"At 200 an hour of a GPU: ([\d.]+) for the networks' hours, ([\d.]+)\s+where each", said)
+    busy, paid = map(float, told.groups())
+    on_two = float(re.search(r"to end, on 2 ([\d.]+)", said)[1])
+    assert cost <= busy < 1.1 * cost and paid == pytest.approx(2 * 200 * on_two, rel=0.2)
+    assert "cost" not in wsss("plan", "--on", "h100")[1]
+    for given, why in (("--on h100 --price-per-hour -1", "price is a number"), ("--price-per-hour 1", "go with --on")):
+        code, _, said = wsss("plan", *given.split())
+        assert code == 2 and why in said
+
+
+def test_main_memory_of_labels(results):
+    """At least what the dense CRF's own text says of one image on each core, and no figure of the GPU's."""
+    chain = results.configure(TINY)
+    found = model_on("h100", chain).cost(Job("masks", "scenes", "0", "p-noc"))
+    assert not found.gpu and 0.5 < found.peak < 0.5 + 8 * 512**2 * (200 + 34 * 16) / 2**30

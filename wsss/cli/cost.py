@@ -48,6 +48,9 @@ VIEW, RECOLOURED, SCALED = 0.0064, 0.0125, 0.004
 CRF_BUILD, CRF_ITERATION, LABELS = 0.027, 0.003, 0.01
 """Seconds of a core for an image of ``USUAL_PIXELS``: the lattice, an iteration with three labels, and writing labels
 without a dense CRF."""
+CRF_BYTES = (200, 30)
+"""Bytes of main memory that a dense CRF takes for a pixel, and more for each of up to 16 labels, at most: see
+``wsss.refine.crf_backends.Native``."""
 OVERHEAD = {"cuda": 1.5, "cpu": 0.5}
 """GiB that libraries and the workspaces of convolutions take besides what is counted."""
 PUBLISHED = {
@@ -74,7 +77,7 @@ class Pass:
 class Cost:
     """What a job takes: hours of its device and GiB of its memory, what limits it, and of whom it has to wait.
 
-    ``hours`` is None where the model has nothing to say of a stage.
+    ``hours`` is None where the model has nothing to say of a stage. Without ``gpu`` both are of the CPU.
     """
 
     job: Job
@@ -200,6 +203,7 @@ class Model:
             found.gpu = False
             found.hours = images * self._labels(job, settings) / self.device.cores / 3600
             found.limit = "CRF" if getattr(settings, "crf", None) else "CPU"
+            found.peak = self._main_memory(job, settings)
         else:
             found.gpu = False
         return found
@@ -236,7 +240,7 @@ class Model:
         reduced = min(1.0, s.max_side**2 / own)  # about: the longer side decides
         scales, views = getattr(s, "scales", (1.0,)), 2 if s.flip else 1
         share = views * sum(scale**2 for scale in scales) * own * reduced / SIDE**2
-        half = getattr(s, "precision", "fp32") == "fp16"
+        half = getattr(s, "precision", "fp32") != "fp32"
         limits = [self.seconds(counts, half) for counts in each]
         arithmetic, memory = (share * sum(values) for values in zip(*limits, strict=True))
         network = (arithmetic + memory) / EFFICIENCY["inference"]
@@ -268,6 +272,14 @@ class Model:
         problems = {"affinity_labels": 2.0, "predictions": 2.7, "segmenter_masks": 2.7}.get(job.rule, 1.0)
         seconds: float = CRF_BUILD + CRF_ITERATION * crf.iterations * problems
         return seconds * self.pixels(job.dataset) / USUAL_PIXELS
+
+    def _main_memory(self, job: Job, s: Any) -> float:
+        """GiB of main memory for the labels of an image on each core."""
+        own = self.pixels(job.dataset)
+        a_pixel, a_label = CRF_BYTES if getattr(s, "crf", None) else (0, 0)
+        labels = 2 if job.rule == "saliency_masks" else min(16, self.classes(job.dataset) + 1)
+        scores = 4 * labels  # what is read: float32 of each class
+        return self.device.cores * own * (a_pixel + a_label * labels + scores) / GIB + OVERHEAD["cpu"]
 
 
 def without_data(build: Networks) -> nn.Module:
@@ -341,8 +353,18 @@ def makespan(costs: Sequence[Cost], gpus: int) -> float:
     return max(ends.values(), default=0.0)
 
 
-def printed(chain: Chain, name: str, target: str, gpus: int, given: Sequence[int] | None) -> Iterator[str]:
+def printed(
+    chain: Chain, name: str, target: str, gpus: int, given: Sequence[int] | None, price: float | None = None
+) -> Iterator[str]:
     """The lines of ``wsss plan --on``.
+
+    Args:
+        chain: The configuration.
+        name: Of the device, as ``--on`` has it.
+        target: What is to be made.
+        gpus: How many there are.
+        given: As for ``tell_images``.
+        price: Of an hour of one of them, in any currency; None: costs are left out.
 
     Raises:
         WsssError: Nothing tells how many images a dataset has.
@@ -361,29 +383,33 @@ def printed(chain: Chain, name: str, target: str, gpus: int, given: Sequence[int
         first, hours = every[0], sum(one.hours or 0.0 for one in every)
         peak = max((one.peak for one in every if one.peak is not None), default=None)
         label = f"{first.job.rule} {first.job.name}"
-        if peak is not None and peak > device.memory:
+        if first.gpu and peak is not None and peak > device.memory:
             large.append(f"{label} ({peak:.0f} GiB)")
         own = f"{hours:.2f}" if hours >= 0.005 else "<0.01"
         lines.append(
             [label, own if first.gpu else "-", "-" if first.gpu else own, "-" if peak is None else f"{peak:.1f}",
-             first.limit]
+             *([f"{hours * price:.2f}" if first.gpu else "-"] if price is not None else []), first.limit]
         )  # fmt: skip
     noun = "CPU" if name == "cpu" else "GPU"
     yield f"{chain.title} on {device.name}: a model, from counted operations; no {noun} has checked it yet."
     for text in told:
         yield from wrapped(text, "", "  ")
     yield ""
-    yield from table(
-        ["stage", "network hours" if name == "cpu" else "GPU hours", "CPU hours", "peak GiB", "limited by"],
-        lines,
-        right=(1, 2, 3),
-    )
+    head = ["stage", "network hours" if name == "cpu" else "GPU hours", "CPU hours", "peak GiB"]
+    costly = ["cost"] if price is not None else []
+    yield from table([*head, *costly, "limited by"], lines, right=(1, 2, 3, 4) if costly else (1, 2, 3))
     yield ""
     busy = sum(one.hours or 0.0 for one in costs if one.gpu)
     alone = makespan(costs, 1)
     yield f"Networks: {busy:.1f} hours of {noun}. On one {noun} {alone:.1f} hours from beginning to end" + (
         f", on {gpus} {makespan(costs, gpus):.1f} (each training on one of them)." if gpus > 1 else "."
     )
+    if price is not None:
+        paid = gpus * (makespan(costs, gpus) if gpus > 1 else alone)
+        yield from wrapped(
+            f"At {price:g} an hour of a {noun}: {busy * price:.2f} for the networks' hours, {paid * price:.2f} where "
+            f"{'each' if gpus > 1 else 'it'} is paid from beginning to end.", "", "  ",
+        )  # fmt: skip
     if large:
         yield from wrapped(
             f"More than {device.memory:.0f} GiB: {', '.join(large)}. Lower 'batch_size' and raise 'accumulate', or "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", type=int, nargs="+", metavar="N",
         help="with --on: training images, and validation images, of a dataset that is not here",
     )  # fmt: skip
+    parser.add_argument(
+        "--price-per-hour", type=float, metavar="P", help="with --on: of one of them, in any currency, for the cost"
+    )
 
 
 CORES = 8
@@ -102,8 +106,10 @@ def plan(args: argparse.Namespace) -> int:
     chain = Chain.read(args.configfile)
     if args.on is not None:
         return modelled(chain, args)
-    if args.gpus is not None or args.images is not None:
-        raise WsssError("--gpus and --images go with --on, the model of a run; 'wsss plan --on h100 --gpus 4'")
+    if args.gpus is not None or args.images is not None or args.price_per_hour is not None:
+        raise WsssError(
+            "--gpus, --images and --price-per-hour go with --on, the model of a run; 'wsss plan --on h100 --gpus 4'"
+        )
     for folder in args.history:
         if not folder.is_dir():
             raise WsssError(f"--history {folder}: no such folder")
@@ -127,9 +133,11 @@ def modelled(chain: Chain, args: argparse.Namespace) -> int:
     gpus = 1 if args.gpus is None else args.gpus
     if gpus < 1 or any(number < 1 for number in args.images or ()) or len(args.images or ()) > 2:
         raise WsssError("--gpus N and --images TRAIN [VAL] take numbers from 1 on, --images one or two")
+    if args.price_per_hour is not None and not 0 <= args.price_per_hour < math.inf:
+        raise WsssError(f"--price-per-hour {args.price_per_hour:g}: a price is a number from 0 on")
     from wsss.cli.cost import printed  # torch
 
-    print("\n".join(printed(chain, args.on, args.target, gpus, args.images)))
+    print("\n".join(printed(chain, args.on, args.target, gpus, args.images, args.price_per_hour)))
     return 0
 
 
