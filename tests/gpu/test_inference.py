@@ -3,6 +3,7 @@ simulated where there is none: the CPU's values, and one wait for a batch."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -45,8 +46,10 @@ from wsss.settings import (
     WalkSettings,
 )
 from wsss.stages.cams import make as write_cams
+from wsss.stages.predictions import FinishPrediction, predicted
 from wsss.store.manifest import write_manifest
 from wsss.store.maps import MapStore, MapWriter, shard_name
+from wsss.store.masks import MaskFolder
 
 pytestmark = pytest.mark.gpu_sim
 
@@ -239,3 +242,73 @@ def test_an_explainer_waits_for_its_rows_alone(name):
     """Which images and classes are asked for is known on the host in the end; no map is read there."""
     _, meter = explained(name, GPU)
     assert sum(meter.waits.values()) <= 8, meter.waits
+
+
+IN_HALF = {
+    "fp16": (torch.float16, 0.02, 1e-3),
+    "bf16": (torch.bfloat16, 0.16, 8e-3),
+}
+"""Type, largest and mean difference to float32, as shares of the largest value: those of the settings' text, and eight
+times as much, for bf16 has three bits less."""
+APPLIED = {
+    "class activation maps": (
+        lambda: Classifier("test_resnet", 2, 8),
+        lambda n, i, d, kind: maps_of(
+            class_activation_maps(n, i, CamsSettings(classifier="x", scales=(0.5, 1.0), precision=kind), d, 1)
+        ),
+    ),
+    "saliency": (
+        lambda: nn.Sequential(nn.Conv2d(3, 1, 5, 4, 2), nn.BatchNorm2d(1)),
+        lambda n, i, d, kind: maps_of(
+            saliency_maps(n, i, SaliencyMapSettings(scales=(1.0,), precision=kind), False, d, 1)
+        ),
+    ),
+    "predictions": (
+        lambda: Segmenter("deeplabv3plus", "test_resnet", 3),
+        lambda n, i, d, kind: of_pixels(
+            pixel_probabilities(n, i, PredictSettings(scales=(1.0,), precision=kind), d, 1)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("precision", IN_HALF)
+@pytest.mark.parametrize("stage", APPLIED)
+def test_half_precision_is_as_close_as_the_settings_say(stage, precision, items):
+    """The network computes in the narrow type, what is read and stored of it stays float32, and nobody waits more."""
+    kind, largest, mean = IN_HALF[precision]
+    build, apply = APPLIED[stage]
+    expected = apply(on(CPU, build), items, CPU, "fp32")
+    network, seen = on(GPU, build), set()
+    next(m for m in network.modules() if isinstance(m, nn.Conv2d)).register_forward_hook(
+        lambda _, given, found: seen.add(found.dtype)
+    )
+    with metered() as meter:
+        found = apply(network, items, GPU, precision)
+    assert seen == {kind} and sum(meter.waits.values()) == 2 and not meter.unpinned
+    scale = max(float(np.abs(values).max()) for values in expected.values())
+    apart = np.concatenate([np.abs(found[key] - values).ravel() for key, values in expected.items()]) / scale
+    assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}
+    assert 0 < apart.max() < largest and apart.mean() < mean
+
+
+def test_the_crf_works_beside_the_network(items, tmp_path, monkeypatch):
+    """In threads of the stage, where on a CPU the two take turns; the masks are those of the CPU."""
+    settings = PredictSettings(scales=(1.0,), crf=CrfSettings(unary="scores", iterations=2))
+    plain, found, names = FinishPrediction.__call__, {}, set()
+
+    def noted(self: FinishPrediction, pair: tuple[Item, np.ndarray]) -> Any:
+        names.add((folder.name, threading.current_thread().name.partition("_")[0]))
+        return plain(self, pair)
+
+    monkeypatch.setattr(FinishPrediction, "__call__", noted)
+    for device in (CPU, GPU):
+        folder = tmp_path / device.type
+        folder.mkdir()
+        masks, run = MaskFolder(folder), SimpleNamespace(check_stop=lambda: None)
+        network = on(device, lambda: Segmenter("deeplabv3plus", "test_resnet", 3))
+        written = list(predicted(network, items, settings, device, 1, buckets(items), masks, run))
+        assert sorted(one.id for one in written) == sorted(item.id for item in items)
+        found[device.type] = np.concatenate([masks.read(item.id).ravel() for item in items])
+    assert names == {("cpu", "MainThread"), ("cuda", "masks")}
+    assert np.mean(found["cpu"] == found["cuda"]) > 0.999

@@ -4,6 +4,7 @@ after it was stopped."""
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,18 +18,22 @@ import pytest
 import torch
 
 from tests.engine.tiny_training import SMALL
+from tests.gpu.simulated.build import ROOT
 from tests.gpu.simulated.device import metered
+from wsss.beyond.continual import Step
 from wsss.data.few_masks import masks_of
 from wsss.data.index import Index, Item
-from wsss.data.loading import Batch, TrainingViews
+from wsss.data.loading import Batch, ByteBatch, TrainingViews
 from wsss.models.classifier import Classifier
 from wsss.objectives import find
+from wsss.objectives.continual import Continual
 from wsss.objectives.tagged_segmentation import TaggedSegmentation
 from wsss.runtime.run import Run
 from wsss.settings import (
     AffinitySettings,
     C2amHSettings,
     C2amSettings,
+    ContinualSettings,
     CoTrainingSettings,
     EarlyLearningSettings,
     EmaTeacherSettings,
@@ -52,8 +57,9 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 SHORT = {**SMALL, "epochs": 1, "augment": ()}
 """Three steps of four images."""
 RECORDS = "wsss/training/records.py"
-WRITING = {RECORDS, "wsss/training/checkpoint.py", "wsss/training/precision.py"}
-"""Where the host may wait: what is written down has to be there. The last one tells a checkpoint of its scales."""
+WRITING = {RECORDS, "wsss/training/precision.py"}
+"""Where the host may wait: what is written down has to be there. The last one tells a checkpoint of its scales, whose
+tensors are copied without a wait for each."""
 
 
 class Case(NamedTuple):
@@ -108,7 +114,16 @@ CASES = {
     "ema-teacher": segment(EmaTeacherSettings, teacher_warmup=0, class_mix=1.0),
     "early-learning": segment(EarlyLearningSettings, correction_start=0.0, sure=0.4, batch_size=2),
     "co-training": segment(CoTrainingSettings, lr=0.001),
+    "continual": Case(
+        ContinualSettings(
+            **SHORT, supervision="masks", architecture="unet", classes=["green"], warm_start="x", distil=1.0
+        ),
+        lambda s, _: Continual(s, 2, Step((1,), (0,)), Continual(s, 2, Step((0,))).networks["segmenter"]),
+        "masks",
+    ),
 }
+WITHOUT_STEPS = {"linear", "token_cut"}
+"""Objectives that the engine does not train."""
 
 
 @pytest.fixture(scope="session")
@@ -177,6 +192,13 @@ def farthest(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) 
     return max(float((found[n] - expected[n]).abs().max() / expected[n].abs().max().clamp(min=1e-3)) for n in floating)
 
 
+def test_every_objective_has_a_case():
+    files = (ROOT / "wsss" / "objectives").glob("*.py")
+    declared = {path.stem for path in files if re.search("^VERSION = ", path.read_text(), re.M)}
+    tried = {getattr(case.settings, "objective", name).replace("-", "_") for name, case in CASES.items()}
+    assert declared - tried == WITHOUT_STEPS | {"tagged_segmentation"}, "the last one is the case 'tags'"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_training_is_that_of_the_cpu(name, tiny_index, ordinary, tmp_path, monkeypatch):
     """With ``deterministic`` torch refuses what is not the same in each run: every objective trains with it.
@@ -184,8 +206,8 @@ def test_a_training_is_that_of_the_cpu(name, tiny_index, ordinary, tmp_path, mon
     In float64: sums come in another order, and what three steps make of float32's rounding differs from one kind of
     processor to the next."""
     make = partial(trainer, CASES[name], tiny_index, ordinary, double=True)
-    moved = Batch.to
-    monkeypatch.setattr(Batch, "to", lambda self, device: doubled(moved(self, device)))
+    moved = ByteBatch.to
+    monkeypatch.setattr(ByteBatch, "to", lambda self, device: doubled(moved(self, device)))
     on_cpu = make(tmp_path / "cpu", CPU)
     expected, losses = weights(on_cpu.train()), losses_of(on_cpu)
     began = torch.backends.cudnn.benchmark

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from wsss.beyond.continual import Step
 from wsss.compute.collectives import batch_mean
+from wsss.compute.devices import upload
 from wsss.data.loading import Batch
 from wsss.data.transforms import IGNORE
 from wsss.errors import WsssError
@@ -47,10 +48,15 @@ def among(scores: torch.Tensor, masks: torch.Tensor, known: Sequence[int]) -> tu
         >>> among(scores, torch.zeros(1, 1, 1).long(), [0])[0].softmax(1).flatten()
         tensor([0.5000, 0.5000])
     """
-    channels = torch.tensor([0, *(c + 1 for c in known)], device=scores.device)
+    channels = _channels(known, scores.device)
     places = torch.full((IGNORE + 1,), IGNORE, device=scores.device)
     places[channels] = torch.arange(len(channels), device=scores.device)
     return scores.index_select(1, channels), places[masks]
+
+
+def _channels(known: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Where logits have the background and these object classes."""
+    return upload(torch.tensor([0, *(c + 1 for c in known)]), device)
 
 
 def own_masks(masks: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -105,7 +111,7 @@ def distillation(
         shown: bool (B, H, W).
         temperature: T.
     """
-    channels = torch.tensor([0, *(c + 1 for c in known)], device=scores.device)
+    channels = _channels(known, scores.device)
     new_log, old_log = (
         F.log_softmax(each.index_select(1, channels).float() / temperature, 1) for each in (scores, old)
     )
@@ -160,7 +166,7 @@ class Continual(Objective):
             with torch.no_grad():
                 old = self.fixed["old"](batch.images)
         if old is not None and s.old_confidence is not None:
-            own = batch.labels[:, list(step.own)].gt(0).any(1)
+            own = batch.labels.index_select(1, upload(torch.tensor(step.own), masks.device)).gt(0).any(1)
             masks = torch.where(own[:, None, None], with_old(masks, old, s.old_confidence), masks)
         logits, masks = among(scores, masks, step.known)
         if batch.soft is None:
