@@ -126,3 +126,14 @@ def test_pictures_are_small_shown_and_made_by_the_code() -> None:
     made = set(re.findall(r'out / "([\w.-]+)"', (ROOT / "docs/pictures.py").read_text("utf-8")))
     assert made == shown == pictures.keys(), "run docs/pictures.py, and show what it makes"
     assert max(pictures.values()) < 150_000 and sum(pictures.values()) < 1_500_000
+
+
+def test_tests_that_are_named_exist() -> None:
+    """The table of what a reading of the GPU paths found: 22 rows, each with a test or the word open."""
+    rows = [line for line in PAGES["gpu.md"].splitlines() if re.match(r"\| \d+ \|", line)]
+    assert [int(row.split("|")[1]) for row in rows] == list(range(1, 23))
+    for row in rows:
+        named = re.findall(r"`([\w/]+\.py)::(\w+)`", row)
+        assert named or "open" in row, row
+        for path, name in named:
+            assert f"def {name}(" in (ROOT / "tests" / path).read_text("utf-8"), row
