@@ -83,6 +83,7 @@ class Staleness:
         self.forced: frozenset[Path] = frozenset()
         self._states: dict[Path, State] = {}
         self._inputs: dict[Path, dict[str, Path]] = {}
+        self._jobs: dict[Path, Job | None] = {}
         self._known: dict[str, str] = {}
         self._loaded: dict[Path, Artefact | str] = {}
 
@@ -103,11 +104,11 @@ class Staleness:
             changing = False
             for folder, given in inputs.items():  # each after those it needs
                 for name, other in given.items():
-                    why = f"input {name}: {nice(other)} {AGAIN}"
-                    unknown = states[other].content is None and states[folder].gone is None
-                    if unknown and why not in found.get(folder, ()):
-                        found.setdefault(folder, []).append(why)
-                        changing = True
+                    if states[other].content is None and states[folder].gone is None:
+                        why = f"input {name}: {nice(other)} {AGAIN}"
+                        if why not in found.get(folder, ()):
+                            found.setdefault(folder, []).append(why)
+                            changing = True
                 if folder in found and found[folder][0] != BACK:
                     needed = {
                         other: [gone]
@@ -154,15 +155,18 @@ class Staleness:
 
     def job(self, folder: Path) -> Job | None:
         """What the configuration makes there; None where it makes nothing."""
-        try:
-            return self.chain.at(folder) if self.chain else None
-        except WsssError:
-            return None
+        if folder not in self._jobs:
+            try:
+                self._jobs[folder] = self.chain.at(folder) if self.chain else None
+            except WsssError:
+                self._jobs[folder] = None
+        return self._jobs[folder]
 
     def state(self, folder: Path) -> State:
         """An artefact as it is and as it is wanted."""
         if folder not in self._states:
-            self._closure([folder])  # what is recorded of contents, first
+            if folder not in self._inputs:
+                self._closure([folder])  # what is recorded of contents, first
             self._states[folder] = self._look(folder)
         return self._states[folder]
 
