@@ -13,9 +13,10 @@ from pycocotools import mask as coco
 
 from wsss.cli import main
 from wsss.data.index import Index, Item, write_index
+from wsss.data.outlines import from_coco_counts
 from wsss.errors import WsssError
 from wsss.interfaces.annotations import read_annotations, write_annotations
-from wsss.interfaces.run_lengths import cvat_rle, from_coco_counts, from_label_studio_rle, label_studio_rle
+from wsss.interfaces.run_lengths import cvat_rle, from_label_studio_rle, label_studio_rle
 from wsss.parts.corrections import corrected
 from wsss.store.manifest import write_manifest
 from wsss.store.masks import MaskFolder

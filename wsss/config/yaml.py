@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class _OnceLoader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if not isinstance(key, Hashable):
+                raise WsssError(f"{node.start_mark.name}: line {line} has a list or a block as a key; write text.")
             if key in seen:
                 lines = f"in lines {seen[key]} and {line}"
                 raise WsssError(
@@ -68,7 +70,7 @@ def read_yaml(path: str | Path) -> Any:
             return yaml.load(file, _OnceLoader)  # noqa: S506 (a safe loader's subclass)
     except OSError as error:
         raise WsssError(f"{path}: cannot be read ({error.strerror}).") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter: not UTF-8, or a date such as 2001-99-99
         raise WsssError(f"{path}: not valid YAML. {error}") from None
     except RecursionError:
         raise WsssError(f"{path}: {TOO_DEEP}") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +17,23 @@ from wsss.system.packs import AnyFile
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 """Suffixes of image files, in any case."""
+LARGEST = 178_956_970
+"""Pixels of an image; Pillow opens no larger one."""
+UNREADABLE = (
+    *(
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        AttributeError,
+        RuntimeError,
+    ),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
+"""What Pillow raises for damaged files: besides its own errors those that its parsers trip over."""
 
 _SWAPS_SIDES = (5, 6, 7, 8)
 """Values of EXIF's tag 274 (orientation) at which width and height change places."""
@@ -74,7 +93,7 @@ def read_image(path: Path | str | BinaryIO) -> np.ndarray:
             return np.array(_rgb(image))
     except FileNotFoundError:
         raise WsssError(f"{path}: no such image; restore it or build the index again") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         reason = _first_line(error)
         raise WsssError(f"{path}: cannot be read as an image ({reason}); copy it again or leave it out") from None
 
@@ -116,7 +135,7 @@ def check_image(data: bytes) -> tuple[int, int]:
                 _eight_bits(np.asarray(image))
             elif image.mode == "LAB":
                 raise ValueError("its colours are CIE L*a*b*; save it as RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise ValueError(_first_line(error)) from None
     return (width, height) if swaps else (height, width)
 
@@ -139,7 +158,7 @@ def check_mask(data: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return _mask(image)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise ValueError(_first_line(error)) from None
 
 

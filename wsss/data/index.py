@@ -69,7 +69,7 @@ class Index:
                 # paths with .. are laid out from where the folder really is, should it be reached through a link
                 base = folder.resolve()
                 items = tuple(_item(row, base, number) for row in rows)
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise WsssError(f"{folder}: not a whole dataset index ({error}); run stages/index.py again") from None
         dropped = tuple((row["split"], row["id"]) for row in report.get("dropped", ()))
         return cls(classes, items, folder, report.get("dataset", folder.parent.name), dropped)

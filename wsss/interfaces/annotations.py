@@ -24,12 +24,13 @@ import numpy as np
 from wsss import __version__
 from wsss.data.index import SHOWN, Index, Item
 from wsss.data.lists import normal
+from wsss.data.outlines import polygons_region, runs_region
 from wsss.data.palette import IGNORE, class_colours
 from wsss.errors import WsssError
 from wsss.interfaces.predict import regions
-from wsss.interfaces.run_lengths import cvat_rle, from_coco_counts, from_label_studio_rle, label_studio_rle
+from wsss.interfaces.run_lengths import cvat_rle, from_label_studio_rle, label_studio_rle
 from wsss.store.masks import MaskFolder
-from wsss.system.files import atomic_path
+from wsss.system.files import atomic_path, parse_json
 from wsss.text import count, nearest
 
 IGNORED = "ignore"
@@ -185,10 +186,10 @@ def read_annotations(path: Path, index: Index) -> dict[str, np.ndarray]:
         WsssError: The file is neither, or something in it does not fit the index. All that does not is told at once.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parse_json(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise WsssError(f"{path}: cannot be read as JSON ({error}); export COCO or Label Studio's JSON") from None
-    if isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
+    if isinstance(content, dict) and all(isinstance(content.get(key), list) for key in COCO):
         found = _from_coco(content)
     elif isinstance(content, list) and all(isinstance(one, dict) and "data" in one for one in content):
         found = _from_label_studio(content)
@@ -198,7 +199,7 @@ def read_annotations(path: Path, index: Index) -> dict[str, np.ndarray]:
     items = {item.id: item for item in index.items}
     masks: dict[str, np.ndarray] = {}
     wrong: list[str] = []
-    for image, size, drawn in found:
+    for image, size, drawn in _whole(path, found):
         try:
             item = _item(image, items)
             shape = (item.height, item.width)
@@ -212,7 +213,7 @@ def read_annotations(path: Path, index: Index) -> dict[str, np.ndarray]:
                     raise ValueError(f"has the class {name!r}, which the dataset lacks{nearest(name, named)}")
                 mask[region(shape)] = named[name]
             masks[item.id] = mask
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except BROKEN as error:
             wrong.append(f"{image}: {error if isinstance(error, ValueError) else f'cannot be read ({error!r})'}")
     if wrong:
         more = [f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
@@ -220,6 +221,18 @@ def read_annotations(path: Path, index: Index) -> dict[str, np.ndarray]:
     return masks
 
 
+def _whole(path: Path, found: Found) -> Found:
+    """The images that a file tells of. Raises ``WsssError`` where it has not the form of its kind."""
+    try:
+        yield from found
+    except BROKEN as error:
+        raise WsssError(f"{path}: is no whole export ({error!r}); export it again") from None
+
+
+BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What comes of JSON that is not as it should be."""
+COCO = ("images", "annotations", "categories")
+"""Lists in COCO's files."""
 Region = Callable[[tuple[int, int]], np.ndarray]
 """Gives a region, bool (H, W), for the shape of its image."""
 Found = Iterator[tuple[str, tuple[int, int] | None, list[tuple[str, Region]]]]
@@ -249,10 +262,8 @@ def _from_coco(content: dict[str, Any]) -> Found:
     def region(segmentation: Any) -> Region:
         def decoded(shape: tuple[int, int]) -> np.ndarray:
             if isinstance(segmentation, list):
-                return _polygons(segmentation, shape)
-            if tuple(segmentation["size"]) != shape:
-                raise ValueError(f"has a region of {segmentation['size']} pixels, the image {shape[0]} x {shape[1]}")
-            return from_coco_counts(segmentation["counts"], shape)
+                return polygons_region(segmentation, shape)
+            return runs_region(segmentation, shape)
 
         return decoded
 
@@ -260,15 +271,6 @@ def _from_coco(content: dict[str, Any]) -> Found:
         drawn = [(names.get(one["category_id"], "?"), region(one["segmentation"])) for one in of.get(image["id"], ())]
         size = (image["height"], image["width"]) if {"height", "width"} <= image.keys() else None
         yield str(image["file_name"]), size, drawn
-
-
-def _polygons(polygons: list[list[float]], shape: tuple[int, int]) -> np.ndarray:
-    from pycocotools import mask as coco
-
-    drawn = np.zeros(shape, bool)
-    for one in coco.frPyObjects(polygons, *shape) if polygons else ():
-        drawn |= coco.decode(one) > 0
-    return drawn
 
 
 def _from_label_studio(tasks: list[dict[str, Any]]) -> Found:

@@ -5,7 +5,6 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from wsss.errors import WsssError
 from wsss.settings import PredictSettings
 from wsss.settings.check import check
 from wsss.store.artefact import Artefact, below_folder, find, load
+from wsss.system.files import parse_json
 from wsss.text import dotted, listed, nice
 
 
@@ -60,8 +60,8 @@ def classes_of(network: Artefact) -> tuple[str, ...]:
     path = network.folder / "model.safetensors"
     try:
         with safe_open(path, framework="numpy") as file:
-            return tuple(json.loads((file.metadata() or {})["wsss"])["classes"])
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+            return tuple(map(str, parse_json((file.metadata() or {})["wsss"])["classes"]))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise WsssError(f"{nice(path)}: cannot be read ({error}); train the network again") from None
 
 

@@ -59,6 +59,8 @@ def from_label_studio_rle(content: list[int], shape: tuple[int, int]) -> np.ndar
     Raises:
         ValueError: The bytes end too early, or tell of another number of pixels.
     """
+    if not all(type(one) is int and 0 <= one < 256 for one in content):
+        raise ValueError("its brush labels are no list of bytes")
     bits = "".join(map("{:08b}".format, content))
     place = 0
 
@@ -87,31 +89,3 @@ def from_label_studio_rle(content: list[int], shape: tuple[int, int]) -> np.ndar
         done = end
     alpha: np.ndarray = values.reshape(*shape, CHANNELS)[..., -1] > 0
     return alpha
-
-
-def from_coco_counts(counts: str | list[int], shape: tuple[int, int]) -> np.ndarray:
-    """The region, bool (H, W), of COCO's run lengths, column by column and first of pixels outside: numbers, or COCO's
-    compressed text, in which numbers come in groups of five bits, from the third on less the number two before.
-
-    Raises:
-        ValueError: The lengths are not those of so many pixels.
-
-    >>> from_coco_counts([1, 3], (2, 2)).astype(int)
-    array([[0, 1],
-           [1, 1]])
-    """
-    lengths: list[int] = [] if isinstance(counts, str) else list(counts)
-    if isinstance(counts, str):
-        number = shift = 0
-        for code in (ord(letter) - 48 for letter in counts):
-            number |= (code & 31) << shift
-            shift += 5
-            if not code & 32:
-                number -= (1 << shift) if code & 16 else 0
-                lengths.append(number + (lengths[-2] if len(lengths) > 2 else 0))
-                number = shift = 0
-    if min(lengths, default=0) < 0 or sum(lengths) != shape[0] * shape[1]:
-        raise ValueError(f"has run lengths of {sum(lengths)} pixels, the image {shape[0]} x {shape[1]}")
-    turns = np.arange(len(lengths)) % 2 == 1
-    region: np.ndarray = np.repeat(turns, lengths).reshape(shape[::-1]).T
-    return region

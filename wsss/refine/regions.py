@@ -15,18 +15,20 @@ classes and files in the order in which they come. This one does not depend on e
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco
 
+from wsss.data.images import UNREADABLE
+from wsss.data.outlines import runs_region
 from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
+from wsss.system.files import parse_json
 
 VERSION = 1
 SUFFIXES = (".json", ".png")
@@ -141,7 +143,7 @@ def read_regions(path: Path, size: tuple[int, int]) -> list[Region]:
 
 def _from_json(path: Path, size: tuple[int, int]) -> list[Region]:
     try:
-        records = json.loads(path.read_text("utf-8"))
+        records = parse_json(path.read_text("utf-8"))
         if not isinstance(records, list):
             raise ValueError("it holds no list")
         found = []
@@ -152,25 +154,16 @@ def _from_json(path: Path, size: tuple[int, int]) -> list[Region]:
                     f"{path}: a region is of an image of {code['size'][0]} x {code['size'][1]} pixels, the image is "
                     f"{size[0]} x {size[1]}"
                 )
-            pixels = np.flatnonzero(coco.decode(_compressed(code)))
-            found.append(Region(pixels, float(record.get("predicted_iou", 0.0))))
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            iou = float(record.get("predicted_iou", 0.0))
+            if not math.isfinite(iou):
+                raise ValueError(f"a region has a predicted_iou of {iou}")
+            found.append(Region(np.flatnonzero(runs_region(code, size)), iou))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         form = (
             "a list of records with 'segmentation' (COCO RLE: 'size', 'counts'), as amg.py --convert-to-rle writes it"
         )
         raise WsssError(f"{path}: cannot be read as regions ({error!r}); wanted is {form}") from None
     return found
-
-
-def _compressed(code: dict[str, Any]) -> dict[str, Any]:
-    """COCO's run-length encoding with ``counts`` as bytes."""
-    height, width = code["size"]
-    if isinstance(code["counts"], list):
-        if sum(code["counts"]) != height * width:
-            raise ValueError("the counts of a region do not add up to its size")
-        packed: dict[str, Any] = coco.frPyObjects(code, height, width)
-        return packed
-    return {"size": [height, width], "counts": code["counts"].encode("ascii")}
 
 
 def _from_png(path: Path, size: tuple[int, int]) -> list[Region]:
@@ -179,7 +172,7 @@ def _from_png(path: Path, size: tuple[int, int]) -> list[Region]:
             if image.mode not in ("P", "L", "I;16", "I;16B", "I"):
                 raise ValueError(f"its colour mode is {image.mode}")
             labels = np.asarray(image).astype(np.int64)
-    except (OSError, ValueError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise WsssError(
             f"{path}: cannot be read as regions ({error}); wanted is a PNG of one channel of 8 or 16 bits, 0 for none"
         ) from None

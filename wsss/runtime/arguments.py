@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from wsss.config.yaml import refuse_bomb
 from wsss.errors import WsssError
 from wsss.settings import Settings, classes_of, default_variant
 from wsss.settings.check import check
@@ -35,7 +36,7 @@ def read_settings(kind: Any, given: str, changes: Sequence[str] = ()) -> Any:
     if key is not None and (usual := default_variant(kind)) is not None:
         values = {key: usual, **values}
     chosen = "" if key is None else values.get(key)
-    if chosen not in classes:
+    if not isinstance(chosen, str) or chosen not in classes:
         wrong = "missing" if chosen is None else f"unknown {key} {chosen!r}{nearest(chosen, classes)}"
         raise WsssError(f"--settings: {key}: {wrong} (allowed: {listed(classes)})")
     settings, problems = check(classes[chosen], values)
@@ -49,14 +50,15 @@ def _mapping(given: str) -> dict[str, Any]:
     if not text.startswith("{"):
         try:
             text = Path(text).read_text(encoding="utf-8")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise WsssError(f"--settings {given}: neither a JSON object nor a readable file") from error
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise WsssError(f"--settings: neither JSON nor YAML: {error}") from error
     if not isinstance(values, dict):
         raise WsssError(f"--settings must be a mapping, not {type(values).__name__}")
+    refuse_bomb(values)
     return values
 
 
@@ -68,7 +70,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
         raise WsssError(f"--set {change}: write KEY=VALUE, as in --set lr=0.1 or --set crf.iterations=5")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise WsssError(f"--set {change}: the value is not YAML: {error}") from error
     for name in above:
         inner = values.setdefault(name, {})

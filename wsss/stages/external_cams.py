@@ -86,7 +86,7 @@ class ExternalMaps:
         number, row = self.where[item.id]
         try:
             record = self.shards[number].record(row)
-        except (OSError, ValueError, IndexError) as error:
+        except WsssError as error:
             raise WsssError(f"row {row} of {self.shards[number].path.name} cannot be read ({error})") from None
         order = np.argsort(record.classes)
         found = record.classes[order].tolist()

@@ -41,6 +41,7 @@ from PIL import Image
 from wsss.data.images import check_mask, read_image
 from wsss.data.transforms import MEAN
 from wsss.errors import WsssError
+from wsss.store.hdf5 import BROKEN, texts, values
 from wsss.system.files import atomic_path
 
 FORMAT = "wsss-exemplars"
@@ -51,6 +52,7 @@ a small crop."""
 Box = tuple[int, int, int, int]
 """Top, left, bottom, right in pixels; the last two lie outside."""
 _PAYLOADS = ("context", "crop", "labels")
+_ENDS = ("tag_end", "context_end", "box_end", "crop_end", "labels_end")
 
 
 def jpeg(pixels: np.ndarray, quality: int) -> bytes:
@@ -170,14 +172,32 @@ class Exemplars:
                 if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
                     raise WsssError(f"{self.path} is no memory of version {VERSION}; make the memory again")
                 self.attributes: dict[str, Any] = dict(file.attrs)
-                self._table = {name: file[name][()] for name in file}
-            self.ids: list[str] = [value.decode("utf-8") for value in self._table["id"]]
-            lengths = {name: len(self._table[name]) for name in (*_PAYLOADS, "box", "tag")}
-            said = {name: int(ends[-1]) if len(ends := self._table[f"{name}_end"]) else 0 for name in lengths}
-        except (OSError, KeyError, ValueError) as error:
+                self.ids = texts(file, "id")
+                names = (*_PAYLOADS, *_ENDS, "tag")
+                self._table = {name: values(file, name, "int", 1) for name in names}
+                self._table |= {name: values(file, name, "int", 2) for name in ("size", "box")}
+        except BROKEN as error:
             raise WsssError(f"{self.path} cannot be read as a memory ({error}); make the memory again") from None
+        lengths = {name: len(self._table[name]) for name in (*_PAYLOADS, "box", "tag")}
+        said = {name: int(ends[-1]) if len(ends := self._table[f"{name}_end"]) else 0 for name in lengths}
         if lengths != said or len(self._table["crop_end"]) != lengths["box"]:
             raise WsssError(f"{self.path} is damaged: it holds {lengths}, its tables say {said}; make the memory again")
+        self._check()
+
+    def _check(self) -> None:
+        """Raise ``WsssError`` where the tables contradict each other."""
+        table, count = self._table, len(self.ids)
+        per_image = [len(table[name]) for name in ("size", "tag_end", "context_end", "box_end", "labels_end")]
+        rising = all((np.diff(table[name], prepend=0) >= 0).all() for name in _ENDS)
+        if per_image != [count] * 5 or len(set(self.ids)) != count or not rising or table["context"].dtype != np.uint8:
+            raise WsssError(f"{self.path} is damaged: its tables contradict each other; make the memory again")
+        if count and (table["size"].shape[1] != 2 or (table["size"] < 1).any()):
+            raise WsssError(f"{self.path} is damaged: it has images without pixels; make the memory again")
+        if len(box := table["box"].astype(np.int64)):
+            sizes = np.repeat(table["size"], np.diff(table["box_end"], prepend=0), axis=0)
+            inside = box.shape[1] == 4 and (box[:, :2] >= 0).all() and (box[:, :2] < box[:, 2:]).all()
+            if not inside or (box[:, 2:] > sizes).any():
+                raise WsssError(f"{self.path} is damaged: it has boxes outside of their images; make the memory again")
 
     @cached_property
     def _rows(self) -> dict[str, int]:

@@ -45,8 +45,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from wsss.data.images import LARGEST
 from wsss.data.index import Item, require
 from wsss.errors import WsssError
+from wsss.store.hdf5 import BROKEN, dataset, texts, values
 from wsss.system.failures import writing
 from wsss.system.files import flush_to_disk
 
@@ -191,9 +193,9 @@ class MapWriter:
 
     def _write_tables(self) -> None:
         count = len(self._ids)
-        texts = {"id": list(self._ids)} | ({"tally": self._tallies} if any(self._tallies) else {})
-        for name, values in texts.items():
-            self._file.create_dataset(name, data=values, shape=(count,), dtype=h5py.string_dtype("utf-8"))
+        names = {"id": list(self._ids)} | ({"tally": self._tallies} if any(self._tallies) else {})
+        for name, each in names.items():
+            self._file.create_dataset(name, data=each, shape=(count,), dtype=h5py.string_dtype("utf-8"))
         for name, (dtype, shape) in {
             "size": ("int32", (count, 2)),
             "shape": ("int32", (count, self._scales, 2)),
@@ -237,43 +239,95 @@ class MapShard:
                 if file.attrs.get("format") != FORMAT or file.attrs.get("version") not in (VERSION, IN_LEVELS):
                     raise WsssError(f"{self.path} is no map shard of version {VERSION}; make the maps again")
                 self.attributes: dict[str, Any] = dict(file.attrs)
-                self.ids: list[str] = [value.decode("utf-8") for value in file["id"][:]]
-                self._size, self._shape = file["size"][:], file["shape"][:]
-                self._classes, self._class_end = file["classes"][:].astype(np.int64), file["class_end"][:]
-                self._data_end = file["data_end"][:]
-                tallies = file["tally"][:] if "tally" in file else [b""] * len(self.ids)
-                self.tallies: list[str] = [value.decode("utf-8") for value in tallies]
-                values = file["data"].shape[0]
-        except (OSError, KeyError) as error:
+                self.ids = texts(file, "id")
+                shapes = {"size": 2, "shape": 3, "classes": 1, "class_end": 1, "data_end": 1}
+                table = {name: values(file, name, "int", ndim).astype(np.int64) for name, ndim in shapes.items()}
+                self._size, self._shape, self._classes, self._class_end, self._data_end = table.values()
+                self.tallies = texts(file, "tally") if "tally" in file else [""] * len(self.ids)
+                self._count = len(dataset(file, "data", "int" if self.attributes.get("levels") else "float", 1))
+            self._check_attributes()
+            tables = (self._size, self._shape, self._class_end, self._data_end, self.tallies)
+            sides = (self._size.shape[1], self._shape.shape[2])
+            if any(len(one) != len(self.ids) for one in tables) or self.ids and sides != (2, 2):
+                raise ValueError("its tables are not of as many images as it has ids")
+        except BROKEN as error:
             raise WsssError(f"{self.path} cannot be read as a map shard ({error}); {AGAIN}") from error
-        if values != (self._data_end[-1] if len(self.ids) else 0):
-            raise WsssError(f"{self.path} is damaged: {values} values, not as many as its table says; {AGAIN}")
+        if self._count != (self._data_end[-1] if len(self.ids) else 0):
+            raise WsssError(f"{self.path} is damaged: {self._count} values, not as many as its table says; {AGAIN}")
+
+    def _check_attributes(self) -> None:
+        """Raise ``ValueError`` where an attribute that is there is not what it should be."""
+        given = self.attributes
+        for key in ("stride", "round_to", "levels"):
+            if key in given and not (np.ndim(given[key]) == 0 and 0 <= int(given[key]) == given[key] < 1 << 16):
+                raise ValueError(f"its attribute {key!r} is {given[key]}")
+        if "round_to" in given and not given["round_to"]:
+            raise ValueError("its attribute 'round_to' is 0")
+        for key in ("flip", "relative", "signed"):
+            if key in given and given[key] not in (0, 1):
+                raise ValueError(f"its attribute {key!r} is {given[key]}")
+        if "scales" in given and not (np.ndim(given["scales"]) == 1 and np.isfinite(given["scales"]).all()):
+            raise ValueError(f"its attribute 'scales' is {given['scales']}")
+
+    def _check_row(self, row: int) -> None:
+        """Raise ``WsssError`` where the tables contradict each other: no image is read past another's values, and none
+        is larger than a photo can be."""
+        first, start = (int(ends[row - 1]) if row else 0 for ends in (self._class_end, self._data_end))
+        last, end = int(self._class_end[row]), int(self._data_end[row])
+        height, width = self._size[row].tolist()
+        cells = [rows * columns for rows, columns in self._shape[row].tolist()]
+        classes = self._classes[first:last].clip(-1).tolist()
+        wrong = {
+            "classes": not 0 <= first <= last <= len(self._classes) or len({*classes}) < len(classes) or -1 in classes,
+            "values": end - start != (last - first) * sum(cells) or not 0 <= start <= end <= self._count,
+            "maps": (self._shape[row] < 0).any(),
+            "size": height < 1 or width < 1 or height * width > LARGEST,
+        }
+        for what in (name for name, is_wrong in wrong.items() if is_wrong):
+            text = f"its tables have the {what} of image {self.ids[row]!r} wrong"
+            raise WsssError(f"{self.path} is damaged: {text}; {AGAIN}")
+
+    def check_scales(self) -> None:
+        """Raise ``WsssError`` where images have maps at more or fewer scales than the attribute ``scales``, or maps
+        without cells."""
+        told = len(self.attributes.get("scales", ()))
+        if self.ids and self._shape.shape[1] != told:
+            raise WsssError(
+                f"{self.path} is damaged: maps at {self._shape.shape[1]} scales, 'scales' has {told}; {AGAIN}"
+            )
+        if (self._shape < (np.diff(self._class_end, prepend=0) > 0)[:, None, None]).any():
+            raise WsssError(f"{self.path} is damaged: some of its maps have no cells; {AGAIN}")
 
     def _open(self) -> h5py.File:
         # A shard never changes after its renaming, so locks would only fail on file systems that have none.
         return h5py.File(self.path, "r", locking=False)
 
     def classes_of(self, row: int) -> np.ndarray:
-        """The classes of the ``row``-th image, int64 (n,), without reading its maps."""
+        """The classes of the ``row``-th image, int64 (n,), without reading its maps. Raises ``WsssError`` where the
+        tables are damaged."""
         first = int(self._class_end[row - 1]) if row else 0
+        self._check_row(row)
         found: np.ndarray = self._classes[first : self._class_end[row]].copy()
         return found
 
     def record(self, row: int) -> MapRecord:
-        """The ``row``-th image."""
-        pid = os.getpid()
-        if pid not in self._handles:
-            self._handles = {pid: self._open()}
-        end = int(self._data_end[row])
-        start = int(self._data_end[row - 1]) if row else 0
+        """The ``row``-th image. Raises ``WsssError`` where the file is damaged."""
         classes = self.classes_of(row)
-        values = self._handles[pid]["data"][start:end]
+        start, end = int(self._data_end[row - 1]) if row else 0, int(self._data_end[row])
+        pid = os.getpid()
+        try:
+            if pid not in self._handles:
+                self._handles = {pid: self._open()}
+            data = self._handles[pid]["data"][start:end]
+        except BROKEN as error:
+            raise WsssError(f"{self.path} cannot be read as a map shard ({error}); {AGAIN}") from error
         if levels := self.attributes.get("levels"):
-            values = values.astype(np.float32) / np.float32(levels)
+            data = data / np.float32(levels)
+        data = data.astype(np.float32, copy=False)
         maps, position = [], 0
         for height, width in self._shape[row].tolist():
             count = len(classes) * height * width
-            maps.append(values[position : position + count].reshape(len(classes), height, width))
+            maps.append(data[position : position + count].reshape(len(classes), height, width))
             position += count
         return MapRecord(self.ids[row], classes, tuple(self._size[row].tolist()), maps)
 
@@ -299,8 +353,12 @@ class MapStore:
             raise WsssError(f"{self.folder} holds no manifest.json: the maps are not whole; run their stage (again)")
         self.shards = [MapShard(path) for path in shard_paths(self.folder)]
         self.attributes: dict[str, Any] = self.shards[0].attributes
+        for key in ("scales", "round_to"):
+            if key not in self.attributes:
+                raise WsssError(f"{self.shards[0].path} lacks the attribute {key!r}; {AGAIN}")
         self._where: dict[str, tuple[int, int]] = {}
         for number, shard in enumerate(self.shards):
+            shard.check_scales()
             for key in ("scales", "flip", "stride", "round_to", "relative", "levels"):
                 first: Any = self.attributes.get(key)
                 other: Any = shard.attributes.get(key)
@@ -364,7 +422,11 @@ class MapStore:
         if id not in self._where:
             raise WsssError(f"{self.folder} has no maps of image {id!r}; add its split to the maps' setting 'splits'")
         number, row = self._where[id]
-        return self.shards[number].record(row)
+        record, least = self.shards[number].record(row), -np.inf if self.attributes.get("signed") else 0
+        if not all(np.isfinite(one).all() and (one >= least).all() for one in record.maps):
+            text = f"image {id!r} has NaN, infinite or negative values"
+            raise WsssError(f"{self.shards[number].path} is damaged: {text}; {AGAIN}")
+        return record
 
     def low(self, id: str) -> np.ndarray:
         """float32 (n, (H-1)//4+1, (W-1)//4+1), see :func:`wsss.store.views.decode_low`."""

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from wsss.data.images import UNREADABLE
 from wsss.data.index import Item, require
 from wsss.data.palette import encode_mask
 from wsss.errors import WsssError
@@ -96,7 +97,7 @@ class MaskFolder:
             raise WsssError(
                 f"{path} is missing: image {id!r} has no mask; run the stage that makes the masks"
             ) from None
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        except UNREADABLE as error:
             reason = "it is no image" if isinstance(error, UnidentifiedImageError) else error
             raise WsssError(
                 f"{path}: the mask of image {id!r} cannot be read ({reason}); make the masks again"

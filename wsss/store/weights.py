@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from wsss.errors import WsssError
-from wsss.system.files import atomic_path, usual_mode
+from wsss.system.files import atomic_path, parse_json, usual_mode
 
 
 def save_weights(path: Path | str, weights: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
@@ -26,9 +26,16 @@ def described(path: Path) -> dict[str, Any]:
     """What was said about weights when they were saved, without reading them."""
     try:
         with safe_open(path, framework="np") as file:
-            about: dict[str, Any] = json.loads((file.metadata() or {}).get("wsss", "{}"))
+            return _about(file)
     except (SafetensorError, ValueError, OSError) as error:
         raise WsssError(f"{path}: not a readable file of weights ({error}); fetch or make it again") from error
+
+
+def _about(file: Any) -> dict[str, Any]:
+    """What was said about weights, from an opened file. Raises ``ValueError``."""
+    about = parse_json((file.metadata() or {}).get("wsss", "{}"))
+    if not isinstance(about, dict):
+        raise ValueError("what its header says of it is no mapping")
     return about
 
 
@@ -47,7 +54,7 @@ def load_weights(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, A
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
-                about = json.loads((file.metadata() or {}).get("wsss", "{}"))
+                about = _about(file)
             return load_file(path), about
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
@@ -57,4 +64,8 @@ def load_weights(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, A
     for key in ("state_dict", "model"):
         if isinstance(weights, dict) and isinstance(weights.get(key), dict):
             weights = weights[key]
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(one, torch.Tensor) for name, one in weights.items()
+    ):
+        raise WsssError(f"{path}: refused, the file holds more than tensors by name; convert it to safetensors")
     return weights, {}

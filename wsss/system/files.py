@@ -99,6 +99,18 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def parse_json(text: str) -> Any:
+    """What a text in JSON says. Raises ``ValueError`` where it is none, lies in itself too deep, or holds characters
+    that no file can be written with."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("lists and mappings lie in each other too deep") from None
+    if "\\ud" in text or "\\uD" in text:  # halves of a pair
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
+
+
 def replace_folder(temporary: Path, final: Path) -> None:
     """Put the finished folder ``temporary`` in the place of ``final``."""
     if final.exists():
@@ -113,7 +125,7 @@ def replace_folder(temporary: Path, final: Path) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The mapping that a JSON file holds; empty where there is no file. Raises ``ValueError`` for anything else."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     if not isinstance(facts, dict):

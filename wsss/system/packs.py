@@ -161,7 +161,7 @@ class Packs:
         try:
             about = read_json(folder / ABOUT)
             known, self._total, count = about.get("format"), int(about["packs"]), int(about["files"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
             raise WsssError(f"{folder / ABOUT}: does not tell of packed files ({error}); {AGAIN}") from None
         if known != FORMAT or about.get("version") != VERSION:
             raise WsssError(f"{folder / ABOUT}: is not of {FORMAT}, version {VERSION}; {AGAIN}")

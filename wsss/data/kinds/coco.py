@@ -9,22 +9,25 @@ and are not trained on.
 
 from __future__ import annotations
 
-import json
+import math
 import multiprocessing
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle
 
+from wsss.data.images import LARGEST
+from wsss.data.lists import normal
+from wsss.data.outlines import polygons_region, runs_region
 from wsss.data.palette import IGNORE, write_mask
 from wsss.data.validate import Collected, Entry, Problem
 from wsss.errors import WsssError
 from wsss.settings import CocoSettings
 from wsss.system.cores import available_cores
+from wsss.system.files import parse_json
 
 VERSION = 1
 INLINE = 256
@@ -75,14 +78,34 @@ def counted(settings: CocoSettings) -> dict[str, int]:
 def _instances(root: Path, part: str) -> tuple[Path, dict[str, Any]]:
     file = root / "annotations" / f"instances_{part}.json"
     try:
-        content = json.loads(file.read_text("utf-8"))
-        for key in ("images", "annotations", "categories"):
-            content[key]
+        content = parse_json(file.read_text("utf-8"))
+        _check(content)
         return file, content
     except FileNotFoundError:
         raise WsssError(f"{file}: is not there; unpack the annotations into {root} or fix 'root' and 'year'") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise WsssError(f"{file}: not a whole COCO instances file ({error}); unpack it again") from None
+
+
+def _check(content: dict[str, Any]) -> None:
+    """Raise whatever comes of it where an instances file has not the form of one; ``ValueError`` says what is wrong."""
+    names = [normal(one["name"]) for one in content["categories"]]
+    if not names or not all(type(one["id"]) is int for one in content["categories"]):
+        raise ValueError("a category has no whole number as its id, or there are none")
+    for image in content["images"]:
+        path = PurePosixPath(image["file_name"])
+        if path.is_absolute() or ".." in path.parts or not path.name or "\0" in image["file_name"]:
+            raise ValueError(f"an image has the file name {image['file_name']!r}")
+        sides = image["height"], image["width"]
+        if not all(type(side) is int and side > 0 for side in sides) or sides[0] * sides[1] > LARGEST:
+            raise ValueError(f"{image['file_name']} has {sides[0]!r} x {sides[1]!r} pixels")
+        hash(image["id"])
+    for thing in content["annotations"]:
+        hash((thing["image_id"], thing["category_id"]))
+        if not isinstance(thing["segmentation"], list | dict):
+            raise ValueError(f"annotation {thing.get('id')} has no outline")
+        if not math.isfinite(thing.get("area", 0)) or thing.get("iscrowd", 0) not in (0, 1):
+            raise ValueError(f"annotation {thing.get('id')} has a strange area, or iscrowd")
 
 
 def _images(root: Path, part: str) -> Path:
@@ -141,15 +164,6 @@ def draw_mask(height: int, width: int, things: list[tuple[int, dict[str, Any]]])
 
 
 def _region(outline: list[Any] | dict[str, Any], height: int, width: int) -> np.ndarray:
-    if isinstance(outline, list):
-        # two points are no area, and pycocotools would take four numbers for a box
-        polygons = [polygon for polygon in outline if len(polygon) >= 6]
-        if not polygons:
-            return np.zeros((height, width), bool)
-        code = rle.merge(rle.frPyObjects(polygons, height, width))
-    elif isinstance(outline["counts"], list):
-        code = rle.frPyObjects(outline, height, width)
-    else:
-        code = outline
-    region: np.ndarray = rle.decode(code).astype(bool)
-    return region
+    # two points are no area, and pycocotools would take four numbers for a box
+    shape = height, width
+    return polygons_region(outline, shape) if isinstance(outline, list) else runs_region(outline, shape)

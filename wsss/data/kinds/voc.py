@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import loadmat
 
+from wsss.data.images import UNREADABLE
 from wsss.data.lists import read_lines
 from wsss.data.palette import decode_colours, write_mask
 from wsss.data.validate import Collected, Entry, Problem
@@ -94,7 +95,7 @@ def _labels(path: Path, id: str, split: str, problems: list[Problem]) -> tuple[s
         return read_objects(path)
     except FileNotFoundError:
         return None
-    except (ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
+    except (ElementTree.ParseError, AttributeError, TypeError, ValueError, LookupError) as error:
         cure = "restore the file from the download"
         problems.append(Problem("unreadable tags", str(path), id, f"not a VOC annotation ({error})", cure, split))
         return ()
@@ -149,7 +150,7 @@ def _mask(
         return own if needed else None
     try:
         mask = read_foreign_mask(path)
-    except (OSError, ValueError, KeyError, WsssError) as error:
+    except (*UNREADABLE, WsssError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         problems.append(Problem("unreadable mask", str(path), id, text, "restore it from the download", split))
         return None
@@ -166,13 +167,19 @@ def read_foreign_mask(path: Path) -> np.ndarray | None:
     ``.mat``: SBD's ``GTcls.Segmentation``. RGB or RGBA PNG: VOC colours, with (224, 224, 192) for 255.
 
     Raises:
-        WsssError, OSError, ValueError, KeyError: it can be read in no way.
+        WsssError, ``UNREADABLE``: it can be read in no way.
     """
     if path.suffix == ".mat":
-        truth = loadmat(path, squeeze_me=True, struct_as_record=False)
+        try:
+            truth = loadmat(path, squeeze_me=True, struct_as_record=False)
+        except Exception as error:  # scipy trips over damage in any way, and asks for the memory that a file declares
+            raise WsssError(f"cannot be read as a .mat file ({error!r})") from None
         if "GTcls" not in truth:
             raise WsssError("holds no GTcls.Segmentation")
-        return np.asarray(truth["GTcls"].Segmentation, np.uint8)
+        mask = np.asarray(truth["GTcls"].Segmentation, np.uint8)
+        if mask.ndim != 2 or not mask.size:
+            raise WsssError(f"GTcls.Segmentation has the shape {mask.shape}")
+        return mask
     with Image.open(path) as image:
         if image.mode not in ("RGB", "RGBA"):
             return None

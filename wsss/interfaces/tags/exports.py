@@ -3,7 +3,6 @@ named after classes."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -16,28 +15,33 @@ from wsss.data.lists import normal, read_lines
 from wsss.errors import WsssError
 from wsss.interfaces.tags.base import Annotations, PhotoIds, gathered
 from wsss.interfaces.tags.tables import names_in
+from wsss.system.files import parse_json
 from wsss.text import nice
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Names of folders, and the part of a dataset that each holds."""
 NAMES_OF_YOLO = ("data.yaml", "dataset.yaml", "obj.names", "classes.txt", "predefined_classes.txt", "_darknet.labels")
 """Files that name the classes of YOLO's numbers."""
-BOX = re.compile(r"\d+(\.0+)?(\s+-?[\d.]+(e-?\d+)?){4,}")
+MOST = 100_000
+"""Classes that a file of names may number."""
+BOX = re.compile(r"\d{1,9}(\.0+)?(\s+-?[\d.]+(e-?\d+)?){4,}")
 """A line of YOLO: the number of a class, then numbers."""
 
 
 def read_json(path: Path, ids: PhotoIds) -> Annotations:
     """COCO's format of annotations, or what Label Studio exports. Raises ``WsssError`` for anything else."""
     try:
-        content = json.loads(path.read_text("utf-8-sig"))
+        content = parse_json(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise WsssError(f"{nice(path)}: cannot be read as JSON ({error}); export it again") from None
     try:
         if isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
+            if not all(isinstance(content[key], list) for key in ("images", "annotations", "categories")):
+                raise TypeError("images, annotations and categories must be lists")
             return _coco(path, content, ids)
         if isinstance(content, list) and content and all(isinstance(one, dict) for one in content):
             return _label_studio(path, content, ids)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise WsssError(
             f"{nice(path)}: is no whole export ({type(error).__name__}: {error}); export it again"
         ) from None
@@ -113,7 +117,7 @@ def read_cvat(path: Path, ids: PhotoIds) -> Annotations:
     project. Raises ``WsssError`` for anything else."""
     try:
         root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: unknown encodings
         raise WsssError(f"{nice(path)}: cannot be read as XML ({error}); export it again") from None
     images = root.findall("image")
     if root.tag != "annotations" or not images:
@@ -160,7 +164,7 @@ def read_yolo(photos: Path, files: dict[str, list[Path]], folder: Path | None = 
                 raise WsssError(
                     f"{nice(path)}: line {number} ({line[:40]!r}) is none of YOLO's: 'CLASS x y width height'"
                 )
-            value = int(float(line.split()[0]))
+            value = int(line.split()[0].partition(".")[0])
             if value >= len(order):
                 raise WsssError(f"{nice(path)}: line {number} has the class {value}, but {nice(source)} names "
                                 f"0 to {len(order) - 1}; add its name there")  # fmt: skip
@@ -177,10 +181,14 @@ def _names_of_yolo(near: list[Path]) -> tuple[tuple[str, ...], Path]:
             return tuple(read_lines(path, "the list of class names")), path
         try:
             names = yaml.safe_load(path.read_text("utf-8"))["names"]
-        except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+            if isinstance(names, dict):
+                if names and max(map(int, names)) >= MOST:
+                    raise ValueError(f"their numbers go beyond {MOST}")
+                names = [names.get(k, f"class {k}") for k in range(max(map(int, names)) + 1)] if names else []
+            if not isinstance(names, list):
+                raise ValueError(f"there is {names!r}")
+        except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError, RecursionError) as error:
             raise WsssError(f"{nice(path)}: names no classes under 'names' ({error})") from None
-        if isinstance(names, dict):
-            names = [names.get(k, f"class {k}") for k in range(max(map(int, names)) + 1)] if names else []
         return tuple(normal(str(one)) for one in names), path
     places = ", ".join(dict.fromkeys(nice(one) for one in near))
     raise WsssError(f"no names of YOLO's classes in {places}; put a file classes.txt there, a name per line, or YOLO's "

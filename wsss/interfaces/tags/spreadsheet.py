@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +16,10 @@ MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 MOST = 1 << 28
 """Bytes of a part of a workbook that are unpacked at most."""
+COLUMNS, CELLS = 16384, 20_000_000
+"""Columns that a sheet of Excel has; cells that are read at most, empty ones before the last of a row among them."""
+BROKEN = (OSError, LookupError, ValueError, ArithmeticError, EOFError, RuntimeError)
+"""What comes of archives that are damaged, encrypted, or packed in ways that this Python does not know."""
 
 
 def read_workbook(path: Path) -> list[list[str]]:
@@ -24,12 +29,19 @@ def read_workbook(path: Path) -> list[list[str]]:
     Raises:
         WsssError: The file is no workbook, or a part of it is not there.
     """
+    left = CELLS
     try:
         with zipfile.ZipFile(path) as archive:
             sheet = _part(archive, _first(archive))
             shared = [_text(one) for one in _part(archive, "xl/sharedStrings.xml")] if _has_strings(archive) else []
-            return [list(_cells(row, shared)) for row in sheet.iter(f"{MAIN}row")]
-    except (zipfile.BadZipFile, KeyError, IndexError, ElementTree.ParseError, ValueError, OSError) as error:
+            rows = []
+            for row in sheet.iter(f"{MAIN}row"):
+                rows.append(list(_cells(row, shared)))
+                left -= len(rows[-1])
+                if left < 0:
+                    raise ValueError(f"its first sheet has more than {CELLS:,} cells")
+            return rows
+    except (zipfile.BadZipFile, zlib.error, ElementTree.ParseError, *BROKEN) as error:
         raise WsssError(f"{nice(path)}: cannot be read as an Excel workbook ({error}); save it as CSV") from None
 
 
@@ -78,12 +90,16 @@ def _column(reference: str, usual: int) -> int:
     number = 0
     for letter in letters[0]:
         number = 26 * number + ord(letter) - ord("A") + 1
+        if number > COLUMNS:
+            raise ValueError(f"the cell {reference[:20]} lies beyond the last column")
     return number - 1
 
 
 def _value(cell: ElementTree.Element, shared: list[str]) -> str:
     kind, value = cell.get("t", "n"), cell.findtext(f"{MAIN}v", "")
     if kind == "s":
+        if not value.isascii() or not value.isdigit():
+            raise ValueError(f"a cell names the text {value[:20]!r}")
         return shared[int(value)]
     if kind == "inlineStr":
         inside = cell.find(f"{MAIN}is")

@@ -103,7 +103,7 @@ def names_in(cell: str, sign: str = SEPARATORS[0]) -> list[str]:
         for read in (json.loads, ast.literal_eval):
             try:
                 return [normal(one) for one in _texts(read(cell)) if one.strip()]
-            except (ValueError, SyntaxError, TypeError):
+            except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # the last: nested too deep
                 continue
     return [normal(one) for one in cell.split(sign) if one.strip()]
 
@@ -111,7 +111,7 @@ def names_in(cell: str, sign: str = SEPARATORS[0]) -> list[str]:
 def _texts(value: Any) -> list[str]:
     """The class names in what a cell of JSON says."""
     if isinstance(value, dict):
-        kinds = [value[key] for key in value if key == "choices" or key.endswith("labels")]
+        kinds = [value[key] for key in value if str(key) == "choices" or str(key).endswith("labels")]
         return [text for kind in kinds for text in _texts(kind)]
     if isinstance(value, (list, tuple, set)):
         return [text for one in value for text in _texts(one)]
