@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +18,7 @@ from tests.engine.process_group import CONTEXT
 from wsss.compute import devices
 from wsss.compute.devices import check_kernels, choose_device, chosen_gpu, device_type
 from wsss.errors import WsssError
-from wsss.system.gpus import claim_gpu, promised
+from wsss.system.gpus import claim_gpu, lock_folder, promised
 from wsss.system.launch import World
 from wsss.workflow.resources import gpu_job_cores
 
@@ -240,3 +242,53 @@ def test_no_folder_for_the_locks(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WsssError, match=r"file: the locks of GPUs cannot be written \(File exists\); set TMPDIR"):
         claim_gpu(named(2), World(), tmp_path / "file")
+
+
+@pytest.fixture
+def common():
+    """A folder that every user can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="wsss-locks-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def _claim_as_nobody(folder: Path, pipe: Any) -> None:
+    os.setuid(65534)
+    os.umask(0o077)
+    _claim(named(2), ALONE, folder, pipe)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may work as another user")
+@pytest.mark.parametrize("first", ["root", "nobody"])
+def test_two_users_take_two_gpus(common, first):
+    """Whoever comes first makes folder and files; those of the other user are locked all the same."""
+    old = os.umask(0o077)
+    try:
+        folder = lock_folder(common)
+    finally:
+        os.umask(old)
+    targets = {"root": (_claim, (named(2), ALONE, folder)), "nobody": (_claim_as_nobody, (folder,))}
+    jobs, pipes, found = [], [], []
+    for user in (first, *({*targets} - {first})):
+        target, args = targets[user]
+        ours, theirs = CONTEXT.Pipe()
+        pipes.append(ours)  # a job ends when nobody holds its pipe
+        jobs.append(CONTEXT.Process(target=target, args=(*args, theirs)))
+        jobs[-1].start()
+        assert ours.poll(60)
+        found.append(ours.recv())
+    for job in jobs:
+        job.kill()
+        job.join()
+    assert found == [0, 1]
+
+
+def test_the_folder_of_locks_is_for_all(tmp_path, caplog):
+    shared = lock_folder(tmp_path)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o1777 and lock_folder(tmp_path) == shared and not caplog.text
+    for other in (shared.rmdir, lambda: shared.symlink_to(tmp_path)), (shared.unlink, lambda: shared.mkdir(0o755)):
+        for step in other:
+            step()
+        assert lock_folder(tmp_path) == tmp_path / f"wsss-gpus-{os.getuid()}"
+        assert "other users' jobs hold are not seen" in caplog.text

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from wsss.errors import WsssError
 from wsss.provenance.outputs import PARTS
+from wsss.runtime.owners import owned
 from wsss.system.log import log
 
 Item = TypeVar("Item")
@@ -69,14 +70,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 @contextlib.contextmanager
 def locked(out: Path, shard: Shard | None = None) -> Iterator[None]:
     """Refuse to run beside another copy of the same work: a whole stage runs alone in its folder, a share beside other
-    shares. Locks die with their process, however that ends.
+    shares. Locks die with their process, however that ends; where the file system's lie, records of owners count
+    (``wsss.runtime.owners``).
 
     Raises ``WsssError`` that names who is at work there."""
     with contextlib.ExitStack() as stack:
-        who = f"process {os.getpid()} on {platform.node()}" + (f", shard {shard}" if shard else "")
-        _hold(stack, out, out / ".lock", who, fcntl.LOCK_EX if shard is None else fcntl.LOCK_SH)
-        if shard is not None:
-            _hold(stack, out, out / PARTS / f".lock-{shard}", who, fcntl.LOCK_EX)
+        what = f"shard {shard}" if shard else ""
+        who = f"process {os.getpid()} on {platform.node()}" + (f", {what}" if what else "")
+        locks = [(out / ".lock", shard is None)] + ([] if shard is None else [(out / PARTS / f".lock-{shard}", True)])
+        for path, alone in locks:
+            _hold(stack, out, path, who, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            stack.enter_context(owned(out, path, alone, what))
         yield
 
 
@@ -106,7 +110,7 @@ def _hold(stack: contextlib.ExitStack, out: Path, path: Path, who: str, how: int
             raise WsssError(
                 f"{out}: another copy of this stage is at work here ({file.read().strip()}); wait for it or stop it"
             ) from None
-        log.warning("%s: this file system has no locks (%s); see to it that nothing else writes here", out, error)
+        log.warning("%s: this file system has no locks (%s); records of owners take their place", out, error)
     file.truncate(0)
     file.write(who)
     file.flush()

@@ -7,9 +7,11 @@ a GPU has another number in each process that sees only some of them (``CUDA_VIS
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Mapping
 from functools import cache
@@ -22,6 +24,8 @@ from wsss.system.log import log
 MOST = 64
 """Processes that may share a GPU."""
 
+OPEN = 0o1777
+"""Mode of the folder of locks: all may write there, and nobody may delete what others wrote."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 DEVICE = "WSSS_DEVICE"
 GIVEN = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "GPU_DEVICE_ORDINAL")
@@ -61,7 +65,7 @@ def claim_gpu(names: tuple[str, ...], world: World, folder: Path | None = None) 
     Args:
         names: The GPUs that this process sees, in their order; what they are called everywhere on this machine.
         world: The processes that work together.
-        folder: Where the locks lie; None: in the system's temporary directory, one folder per user.
+        folder: Where the locks lie; None: see ``lock_folder``, in the system's temporary directory.
 
     Raises:
         WsssError: More processes of a team than GPUs, or the locks cannot be written.
@@ -73,7 +77,7 @@ def claim_gpu(names: tuple[str, ...], world: World, folder: Path | None = None) 
     )
     if 1 < count < world.local_size:
         raise WsssError(too_few)
-    folder = folder or Path(tempfile.gettempdir()) / f"wsss-gpus-{os.getuid()}"
+    folder = folder or lock_folder(Path(tempfile.gettempdir()))
     free = False
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -98,9 +102,30 @@ def claim_gpu(names: tuple[str, ...], world: World, folder: Path | None = None) 
     raise WsssError(f"{MOST} processes use each of the {count} GPUs; wait for some of them")
 
 
+def lock_folder(base: Path) -> Path:
+    """The folder of locks below a directory that all users of a machine share, made by whoever comes first; one of the
+    user's own where somebody put something else in its place."""
+    shared = base / "wsss-gpus"
+    with contextlib.suppress(FileExistsError):
+        shared.mkdir()
+        shared.chmod(OPEN)  # whatever the umask
+    if stat.S_ISDIR(mode := shared.lstat().st_mode) and mode & OPEN == OPEN:
+        return shared
+    own = base / f"wsss-gpus-{os.getuid()}"
+    log.warning("%s is no folder that all may write to; GPUs that other users' jobs hold are not seen", shared)
+    return own
+
+
 def _hold(path: Path) -> int | None:
-    """Lock a file for as long as this process lives; None: another one has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    """Lock a file for as long as this process lives; None: another one has it. Other users may lock it, too."""
+    try:  # not O_CREAT at once: Linux lets nobody create what another user has in a folder that all may write to
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):  # another one was faster
+            made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            os.fchmod(made, 0o644)
+            os.close(made)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
