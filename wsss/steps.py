@@ -51,8 +51,10 @@ STEPS: dict[str, Step] = {
     "segmenter_masks": Step("masks", "masks", ("segmenter",)),
     "regions": Step("masks", "masks", ("regions",)),
     "external_masks": Step("masks", "masks", ("external",)),
-    "segmenter": Step("segmenters", "segmenters", without=frozenset({"predict"})),
-    "predictions": Step("segmenters", "predictions", part="predict", reads=(("segmenter", "segmenters"),), refs=()),
+    "segmenter": Step("segmenters", "segmenters", without=frozenset({"predict", "tags_from"})),
+    "predictions": Step(
+        "segmenters", "predictions", part="predict", reads=(("segmenter", "segmenters"),), refs=("tags_from",)
+    ),
     "explanation": Step("explanations", "explanations"),
     "memory": Step("memories", "memories"),
     "audit": Step("audits", "audits"),

@@ -6,13 +6,30 @@ from pathlib import Path
 
 import torch
 
+from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
 from wsss.settings import PredictSettings
-from wsss.store.manifest import write_manifest
+from wsss.store.manifest import read_manifest, write_manifest
 from wsss.store.weights import save_weights
 
 NETWORK = "results/photos/s0/segmenters/mine"
 CLASSES = ["cat", "dog"]
+
+
+def put_classifier_beside(run: Path) -> Path:
+    """Write a classifier of random weights into the folder of a seed, and let the predictions of ``mine`` ask it;
+    returns its folder."""
+    torch.manual_seed(1)
+    network, folder = Classifier("test_resnet", len(CLASSES), 8).eval(), run / "classifiers/plain"
+    with torch.no_grad():  # as it is made, all photos have much the same tags
+        network.head.weight *= 40
+    about = {"kind": "classifier", "backbone": "test_resnet", "output_stride": 8, "classes": CLASSES}
+    save_weights(folder / "model.safetensors", network.state_dict(), about)
+    made = read_manifest(run / "predictions/mine")
+    made["settings"]["tag_threshold"] = 0.5
+    made["inputs"]["tags_from"] = {"path": "../../classifiers/plain", "digest": ""}
+    write_manifest(run / "predictions/mine", made)
+    return folder
 
 
 def write_network(root: Path) -> Path:

@@ -36,7 +36,7 @@ class TestChoices:
         )
         chosen = choose(many, CPU, TRAINED)
         assert (chosen.crop, chosen.long_side, chosen.batch, chosen.epochs) == (224, (192, 320), 16, 6)
-        assert (chosen.network_epochs, chosen.saliency, chosen.side) == (8, (32, 6), 320)
+        assert (chosen.network_epochs, chosen.saliency, chosen.side) == (4, (32, 6), 320)
         assert (chosen.train, chosen.val) == (1400, 225)
         assert choose(many, CPU, NONE).epochs > 2 * chosen.epochs  # from nothing it takes longer
 
@@ -106,7 +106,10 @@ class TestChoices:
         assert config.recipes["saliency"]["c2am-h"].hints == config.recipes["masks"]["salient"].cams == "mixed"
         salient = config.recipes["masks"]["salient"]
         assert (salient.saliency, salient.saliency_threshold) == ("c2am-h", 0.5)
-        assert {name: one.masks for name, one in config.recipes["segmenters"].items()} == {"salient": "salient"}
+        assert list(config.recipes["segmenters"]) == ["salient"]
+        network = config.recipes["segmenters"]["salient"]
+        assert (network.masks, network.tags_from) == ("salient", "linear")
+        assert (network.optimizer, network.lr, network.head_lr_mult) == ("adamw", 3e-4, 3)
 
     def test_with_weights_the_whole_chain(self, pets: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("wsss.cli.init.choose_weights", lambda *given: TRAINED)

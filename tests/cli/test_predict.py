@@ -15,18 +15,22 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from scipy import ndimage
 
+import wsss as wsss_package
 from tests.cli.photo_folder import PhotoFolder
-from tests.cli.small_network import CLASSES, NETWORK, write_network
+from tests.cli.small_network import CLASSES, NETWORK, put_classifier_beside, write_network
 from wsss.data.images import read_image
 from wsss.data.palette import CLASS_COLOURS, VOC_PALETTE
+from wsss.inference.cams import tag_probabilities
 from wsss.inference.segmentation import pixel_probabilities
 from wsss.interfaces.networks import recipe, segmenter
 from wsss.interfaces.predict import Photo, legend, overlay, regions, run_lengths
+from wsss.models.classifier import load_classifier
 from wsss.models.segmenter import load_segmenter
 from wsss.settings import PredictSettings
 from wsss.stages import predictions
 from wsss.store.artefact import load
 from wsss.store.masks import MaskFolder
+from wsss.store.weights import load_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,53 @@ def test_masks_are_those_of_the_network(new: PhotoFolder, wsss) -> None:
     with Image.open("out/masks/farm/sheep 7.png") as image:
         assert image.mode == "P" and image.size == (40, 56)
         assert np.array_equal(np.array(image.getpalette()).reshape(-1, 3), VOC_PALETTE)
+
+
+class TestWithAClassifier:
+    """A network whose recipe asks a classifier which classes a photo may hold."""
+
+    def test_it_is_asked(self, new: PhotoFolder, wsss) -> None:
+        assert wsss(*GO)[0] == 0
+        alone = files()
+        folder = put_classifier_beside(Path("results/photos/s0"))
+        with pytest.raises(SystemExit):  # its masks were made otherwise
+            wsss(*GO)
+        code, _, error = wsss(*GO, "--force")
+        assert code == 0 and "as results/photos/s0/classifiers/plain finds likely" in error
+        masks, network = MaskFolder("out/masks"), load_segmenter(Path(NETWORK))[0].eval()
+        items, cpu = [photo(id).item for id in IDS], torch.device("cpu")
+        view = PredictSettings(scales=(1.0,), flip=False)
+        tags = tag_probabilities(load_classifier(folder)[0].eval(), items, view, cpu, 1)
+        likely = {
+            item.id: [c for c in range(2) if row[c] >= 0.5 or c == row.argmax()]
+            for item, row in zip(items, tags, strict=True)
+        }
+        assert len({str(found) for found in likely.values()}) > 1, "photos differ in what they may hold"
+        for item, scores in pixel_probabilities(network, items, view, cpu, 1):
+            found = likely[item.id]
+            objects = scores[[1 + c for c in found]]
+            objects = objects * (1 - scores[0]) / objects.sum(0)
+            expected = np.where(objects.max(0) > scores[0], 1 + np.array(found)[objects.argmax(0)], 0)
+            assert (masks.read(item.id) == expected).mean() > 0.999, "folded layers round otherwise"
+        assert any(files()[name] != alone[name] for name in alone if name.startswith("masks/"))
+        door = wsss_package.load(NETWORK, device="cpu", threads=1)
+        assert door.tags_from == folder.absolute()
+        for one in door.predict("photos"):
+            id = one.path.relative_to("photos").with_suffix("").as_posix()
+            assert np.array_equal(one.mask, masks.read(id)), "the Python door does the same"
+
+    def test_it_is_gone(self, new: PhotoFolder, wsss) -> None:
+        (put_classifier_beside(Path("results/photos/s0")) / "model.safetensors").unlink()
+        code, _, error = wsss(*GO)
+        assert code == 2 and "this classifier says which classes" in error and not Path("out").exists()
+
+    def test_it_knows_other_classes(self, new: PhotoFolder, wsss, capsys) -> None:
+        folder = put_classifier_beside(Path("results/photos/s0"))
+        weights, about = load_weights(folder / "model.safetensors")
+        save_weights(folder / "model.safetensors", weights, {**about, "classes": ["dog", "cat"]})
+        with pytest.raises(SystemExit):
+            wsss(*GO)
+        assert "knows the classes dog, cat, but the segmentation network cat, dog" in capsys.readouterr().err
 
 
 def test_regions_are_what_coco_tools_read(new: PhotoFolder, wsss, capsys) -> None:
@@ -154,7 +205,7 @@ def test_stopped_halfway(new: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch
     original = predictions.predicted
 
     def stopped(*given):
-        run = given[-1]
+        run = given[-2]
         for number, written in enumerate(original(*given)):
             if number == 1:
                 if stop == "an error":
@@ -290,8 +341,9 @@ class TestWhatIsNamed:
 
     def test_settings_without_predictions(self, new: PhotoFolder) -> None:
         shutil.rmtree("results/photos/s0/predictions")
-        settings, said = recipe(load(NETWORK))
-        assert settings == PredictSettings() and said.startswith("the defaults")
+        applied = recipe(load(NETWORK))
+        assert applied.settings == PredictSettings() and applied.origin.startswith("the defaults")
+        assert applied.tags_from is None
 
     @pytest.mark.parametrize(("flags", "said"), [
         (("--scales", "9"), "--scales[0]"), (("--scales", "0"), "--scales"), (("--crf", "deeplabb"), "deeplab, psa"),

@@ -257,6 +257,45 @@ def test_predictions_with_and_without_crf(tiny_index, segmenter, make_run):
                 assert np.array_equal(masks.read(item.id), scores.argmax(0))
 
 
+def test_predictions_with_a_classifier_beside_the_network(tiny_index, segmenter, classifier, make_run):
+    """Each image by itself, the classifier asked first; the shards together give the same bytes."""
+    settings = PredictSettings(scales=(1.0,), tag_threshold=0.5)
+    inputs = {"index": tiny_index, "segmenter": segmenter[1], "tags_from": classifier[1]}
+    run = make_run(settings, inputs, "limited")
+    write_predictions(run)
+    items, masks = Index.load(tiny_index).split("val"), MaskFolder(run.out / "masks")
+    view, differ = InferenceSettings(scales=(1.0,)), 0
+    for item, scores in pixel_probabilities(segmenter[0], items, settings, CPU, 1):
+        (tags,) = tag_probabilities(classifier[0], [item], view, CPU, 1)
+        names = [c for c in range(2) if tags[c] >= 0.5 or tags[c] == tags.max()]
+        objects = scores[1:].copy()
+        for c in range(2):
+            if c not in names:
+                objects[c] = 0
+        objects *= (1 - scores[0]) / objects.sum(0)
+        expected = np.where(objects.max(0) > scores[0], 1 + objects.argmax(0), 0)
+        assert (masks.read(item.id) == expected).mean() > 0.999, "folded layers round otherwise"
+        differ += (masks.read(item.id) != scores.argmax(0)).any()
+    assert differ
+    shared = make_run(settings, inputs, "shared")
+    for shared.shard in (*(Shard(number, 3) for number in range(3)), None):
+        write_predictions(shared)
+    there = MaskFolder(shared.out / "masks")
+    for item in items:
+        assert there.path_of(item.id).read_bytes() == masks.path_of(item.id).read_bytes()
+
+
+def test_a_classifier_of_other_classes_is_refused(tiny_index, segmenter, classifier, make_run, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    about = {"backbone": "test_resnet", "output_stride": 8, "classes": ["red", "blue"]}
+    save_weights(other / "model.safetensors", classifier[0].state_dict(), about)
+    write_manifest(other, {})
+    run = make_run(PredictSettings(), {"index": tiny_index, "segmenter": segmenter[1], "tags_from": other})
+    with pytest.raises(WsssError, match="other: knows the classes red, blue, but the segmentation network red, green"):
+        write_predictions(run)
+
+
 @pytest.mark.parametrize("crf, most", [(None, 1), (CrfSettings(unary="scores", iterations=1), 2)])
 def test_few_probabilities_wait_in_memory(tiny_index, segmenter, make_run, monkeypatch, crf, most):
     """Without a CRF a mask is written at once; with one, probabilities wait up to a number of bytes."""

@@ -94,6 +94,13 @@ CASES = [
     labels("saliency", SALIENT, crf=FEW),
     labels("saliency-plain", SALIENT, crf=None, foreground=0.5, background=0.3),
     Case("predictions", "plain", {"scales": [0.5, 1.0]}, {"segmenter": "segmenter"}, within=PREDICTED),
+    Case(
+        "predictions",
+        "tags",
+        {"scales": [1.0], "tag_threshold": 0.5},
+        {"segmenter": "segmenter", "tags_from": "classifier"},
+        within=PREDICTED,
+    ),
     Case("predictions", "heatmaps", {"scales": [1.0]}, {"segmenter": "segmenter.heatmaps"}, within=PREDICTED),
     Case(
         "predictions",

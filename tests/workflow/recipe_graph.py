@@ -52,6 +52,7 @@ READ = {
     ("segmenters", "classifier"): ("segmenters", "classifiers"),
     ("segmenters", "warm_start"): ("segmenters", "segmenters"),
     ("segmenters", "memory"): ("segmenters", "memories"),
+    ("segmenters", "tags_from"): ("predictions", "classifiers"),
     ("memories", "segmenter"): ("memories", "segmenters"),
     ("memories", "previous"): ("memories", "memories"),
     ("memories", "cams"): ("memories", "cams"),

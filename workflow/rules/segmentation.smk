@@ -75,5 +75,6 @@ use rule classifier as predictions with:
         unpack(stage.waits),
         index=stage.reads("index"),
         segmenter=stage.reads("segmenter"),
+        tags_from=stage.reads("tags_from"),
     output:
         stage.artefact("predictions"),

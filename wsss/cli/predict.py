@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from wsss import __version__
 from wsss.cli.colours import paint
 from wsss.cli.flags import positive
 from wsss.errors import WsssError
-from wsss.interfaces.networks import adjusted, classes_of, network_in, recipe
+from wsss.interfaces.networks import Applied, adjusted, classes_of, network_in, recipe
 from wsss.provenance.outputs import digest
 from wsss.settings import PredictSettings
 from wsss.store.artefact import Artefact
@@ -69,31 +70,36 @@ def predict(args: argparse.Namespace) -> int:
     set_verbosity(args)
     begun = time.monotonic()
     network = network_in(args.network)
-    settings, origin = recipe(network)
-    settings = changed(settings, args)
+    applied = recipe(network)
+    applied = replace(applied, settings=changed(applied.settings, args))
+    settings = applied.settings
     if args.device not in DEVICES:
         raise WsssError(f"--device {args.device}: one of {', '.join(DEVICES)}")
     threads = args.threads or available_cores()
     out = Path(args.out)
     photos, root = _photos(args.photos, out, threads, args.skip_unreadable)
     classes = classes_of(network)
+    unread = {"shards", "splits"} if applied.tags_from else {"shards", "splits", "tag_threshold"}
     made_by: dict[str, Any] = {
         "weights": digest(network.folder / "model.safetensors"),
         "classes": list(classes),
-        "settings": settings.model_dump(mode="json", exclude={"shards", "splits"}),
+        "settings": settings.model_dump(mode="json", exclude=unread),
     }
+    if applied.tags_from is not None:
+        made_by["classifier"] = digest(applied.tags_from / "model.safetensors")
     facts = {
         "network": f"{network.title} ({network.settings.get('architecture')} on {network.settings.get('backbone')})",
         "classes": ", ".join(classes),
-        "settings": f"scales {literal(settings.scales)}, crf {literal(made_by['settings']['crf'])} ({origin})",
+        "settings": f"scales {literal(settings.scales)}, crf {literal(made_by['settings']['crf'])} ({applied.origin})",
+        **({"classes in a photo": f"as {nice(applied.tags_from)} finds likely"} if applied.tags_from else {}),
         "photos": f"{len(photos)} in {_said(args.photos)}",
     }
     print("\n".join(pairs(facts)), file=sys.stderr, flush=True)
-    return _work(args, network, photos, root, out, settings, classes, threads, made_by, begun)
+    return _work(args, network, photos, root, out, applied, classes, threads, made_by, begun)
 
 
 def _work(
-    args: argparse.Namespace, network: Artefact, photos: list[Photo], root: Path, out: Path, settings: PredictSettings,
+    args: argparse.Namespace, network: Artefact, photos: list[Photo], root: Path, out: Path, applied: Applied,
     classes: tuple[str, ...], threads: int, made_by: dict[str, Any], begun: float,
 ) -> int:  # fmt: skip
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported, as in a stage
@@ -105,7 +111,7 @@ def _work(
     with orderly("wsss predict", out):
         with locked(out), signals(run):
             open_folder(out, made_by, args.force)
-            kept = write_masks(photos, network.folder, out, settings, args.device, threads, run)
+            kept = write_masks(photos, network.folder, out, applied, args.device, threads, run)
             if kept:
                 print(f"{kept} of {count(len(photos), 'mask')} are made already: kept", file=sys.stderr)
             info = {"description": "masks predicted by wsss", "version": __version__, "network": network.title}

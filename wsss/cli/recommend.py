@@ -111,7 +111,7 @@ def choose(found: Survey, machine: Machine, weights: Weights, quick: bool = Fals
     return Choices(
         quick=quick, weights=weights, side=side, crop=crop, long_side=(max(48, round(0.6 * side / 16) * 16), side),
         batch=batch, epochs=epochs,
-        network_epochs=round(4 / 3 * epochs) if trained else epochs,
+        network_epochs=round(2 / 3 * epochs) if trained else epochs,
         saliency=(many, within(-(-220 // (train // many)), 3, 20)),
         scales=one or (SCALES_OF_SMALL if small else SCALES)[machine.device], small=small,
         saliency_scales=one or SCALES[machine.device],

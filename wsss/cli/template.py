@@ -122,7 +122,11 @@ def _chain(chosen: Choices) -> Iterator[str]:
         yield "    crf: labels"
     yield ""
     yield "segmenters:              # learns from the pseudo-labels, and needs no tags any more"
-    yield f"  {last(chosen)}: {{masks: {last(chosen)}}}"
+    if chosen.trained:
+        tags = "     # 'linear' says which classes a photo may hold"
+        yield f"  {last(chosen)}: {{masks: {last(chosen)}, tags_from: linear}}{tags}"
+    else:
+        yield f"  {last(chosen)}: {{masks: {last(chosen)}}}"
     if chosen.calibration:
         yield "  # supervised: {supervision: masks}     # the upper bound: learns from the ground-truth masks"
 
@@ -210,8 +214,10 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
     yield "  segmenters:"
     yield "    <<: *training"
     if chosen.trained:
-        yield "    lr: 0.01"
-        yield "    momentum: 0.9"
+        yield "    optimizer: adamw"
+        yield "    lr: 3.0e-4"
+        yield "    head_lr_mult: 3"
+        yield "    weight_decay: 0.01"
     else:
         yield "    output_stride: 16"
     yield f"    epochs: {chosen.network_epochs}"

@@ -22,7 +22,12 @@ FINEST = 4
 
 @torch.inference_mode()
 def tag_probabilities(
-    network: nn.Module, items: list[Item], settings: InferenceSettings, device: torch.device, threads: int
+    network: nn.Module,
+    items: list[Item],
+    settings: InferenceSettings,
+    device: torch.device,
+    threads: int,
+    among: Buckets | None = None,
 ) -> np.ndarray:
     """Probability of each class for each image, float32 (N, C): the mean over scales and flips of the sigmoid
     scores."""
@@ -30,7 +35,7 @@ def tag_probabilities(
     def read(_: Item, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         return [torch.stack([logits(each).sigmoid().mean(0) for each in maps]).mean(0)]
 
-    parts = arrays_of(network, read, items, settings, device, threads, "tags")
+    parts = arrays_of(network, read, items, settings, device, threads, "tags", among)
     rows = {item.id: row for item, (row,) in parts}
     return np.stack([rows[item.id] for item in items])
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+    from wsss.inference.tag_limits import TagLimits
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -86,12 +88,15 @@ class Network:
         folder: Where it lies.
         classes: Names of the object classes.
         settings: How it is applied, as its recipe has it: scales, mirror, dense CRF.
+        tags_from: Folder of the classifier that says which classes a photo may hold; None: the network decides alone.
     """
 
     def __init__(self, found: Artefact, device: str = "auto", threads: int | None = None) -> None:
         self.folder = found.folder
         self.classes = classes_of(found)
-        self.settings: PredictSettings = recipe(found)[0]
+        applied = recipe(found)
+        self.settings: PredictSettings = applied.settings
+        self.tags_from: Path | None = applied.tags_from
         self._device, self._threads = device, threads or available_cores()
 
     def __repr__(self) -> str:
@@ -103,6 +108,12 @@ class Network:
         from wsss.models.segmenter import load_segmenter
 
         return for_inference(load_segmenter(self.folder)[0], self._device, self._threads)
+
+    @cached_property
+    def _limits(self) -> TagLimits | None:
+        from wsss.inference.tag_limits import open_limits
+
+        return open_limits(self.tags_from, self.classes, self._device, self._threads)
 
     def predict(self, photos: Any, scales: Sequence[float] | None = None, crf: str | None = None) -> Any:
         """Masks of photos; the same as those of ``wsss predict``, to the last pixel.
@@ -139,10 +150,11 @@ class Network:
             Item(str(k), "val", path, None, picture.shape[0], picture.shape[1], (), False)
             for k, ((path, _), picture) in enumerate(zip(given, pictures, strict=True))
         ]
-        masks = {
-            int(item.id): labels_of(item, scores, settings)
-            for item, scores in pixel_probabilities(network, items, settings, device, self._threads, buckets(items))
-        }
+        among = buckets(items)
+        pairs = pixel_probabilities(network, items, settings, device, self._threads, among)
+        if self._limits is not None:
+            pairs = self._limits(pairs, items, settings, self._threads, among)
+        masks = {int(item.id): labels_of(item, scores, settings) for item, scores in pairs}
         return [
             Prediction(masks[k], self.classes, picture, path if own else None)
             for k, ((path, own), picture) in enumerate(zip(given, pictures, strict=True))

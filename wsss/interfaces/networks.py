@@ -6,6 +6,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.errors import WsssError
@@ -65,18 +66,46 @@ def classes_of(network: Artefact) -> tuple[str, ...]:
         raise WsssError(f"{nice(path)}: cannot be read ({error}); train the network again") from None
 
 
-def recipe(network: Artefact) -> tuple[PredictSettings, str]:
-    """How the recipe of a network applies it, and where that was read; the defaults where it has predicted nothing."""
+@dataclass(frozen=True)
+class Applied:
+    """How a network is applied.
+
+    Attributes:
+        settings: Scales, mirror, dense CRF.
+        tags_from: Folder of the classifier that says which classes a photo may hold; None: the network decides alone.
+        origin: Where that was read, in words.
+    """
+
+    settings: PredictSettings
+    tags_from: Path | None
+    origin: str
+
+
+def recipe(network: Artefact) -> Applied:
+    """How the recipe of a network applies it; the defaults where it has predicted nothing.
+
+    Raises:
+        WsssError: Its recipe names a classifier beside it, and that is gone.
+    """
     folder = network.folder.parent.parent / "predictions" / network.folder.name
     try:
         made = load(folder)
-        if made.inputs.get("segmenter") == network.folder:
-            settings, problems = check(PredictSettings, made.settings)
-            if not problems:
-                return settings, "as its recipe has it"
     except WsssError:
-        pass
-    return PredictSettings(), f"the defaults: {nice(folder)} does not say how its recipe applies it"
+        made = None
+    if made is not None and made.inputs.get("segmenter") == network.folder:
+        settings, problems = check(PredictSettings, made.settings)
+        if not problems:
+            return Applied(settings, _classifier(network, made.inputs.get("tags_from")), "as its recipe has it")
+    return Applied(PredictSettings(), None, f"the defaults: {nice(folder)} does not say how its recipe applies it")
+
+
+def _classifier(network: Artefact, folder: Path | None) -> Path | None:
+    if folder is not None and not (folder / "model.safetensors").is_file():
+        raise WsssError(
+            f"{nice(folder)}: this classifier says which classes {network.title} may find, and its weights are gone; "
+            "bring the folder back beside the network, or train it again"
+        )
+    return folder
 
 
 def adjusted(

@@ -33,8 +33,8 @@ from wsss.data.images import check_image, read_image
 from wsss.data.index import Item
 from wsss.data.palette import CLASS_COLOURS
 from wsss.errors import WsssError
+from wsss.interfaces.networks import Applied
 from wsss.parts.masks import journal_at, read_journal, whole_masks
-from wsss.settings import PredictSettings
 from wsss.store.masks import MaskFolder
 from wsss.system.exit import Stoppable
 from wsss.system.files import atomic_path, write_json
@@ -125,7 +125,7 @@ def _short(value: Any) -> str:
 
 
 def write_masks(
-    photos: list[Photo], network: Path, out: Path, settings: PredictSettings, device: str, threads: int, run: Stoppable
+    photos: list[Photo], network: Path, out: Path, applied: Applied, device: str, threads: int, run: Stoppable
 ) -> int:
     """Write the masks that are missing; returns how many were kept.
 
@@ -143,7 +143,7 @@ def write_masks(
     if items:
         for item in items:
             _overlay_file(out, item.id).unlink(missing_ok=True)
-        produce = _producer(network, settings, device, threads, run)
+        produce = _producer(network, applied, device, threads, run)
         with journal_at(out / JOURNAL) as note:
             for written in produce(items, masks, buckets(items)):
                 note(written._replace(tally=by_id[written.id].crc))
@@ -152,15 +152,20 @@ def write_masks(
 
 
 def _producer(
-    folder: Path, settings: PredictSettings, device: str, threads: int, run: Stoppable
+    folder: Path, applied: Applied, device: str, threads: int, run: Stoppable
 ) -> Callable[[list[Item], MaskFolder, list[list[Item]]], Iterable[Any]]:
     """Opens the network; what comes back writes the masks of images (``wsss.stages.predictions.predicted``)."""
     from wsss.inference.network import for_inference
+    from wsss.inference.tag_limits import open_limits
     from wsss.models.segmenter import load_segmenter
     from wsss.stages.predictions import predicted
 
-    network, where = for_inference(load_segmenter(folder)[0], device, threads)
-    return lambda items, masks, among: predicted(network, items, settings, where, threads, among, masks, run)
+    found, classes = load_segmenter(folder)
+    network, where = for_inference(found, device, threads)
+    limits = open_limits(applied.tags_from, classes, device, threads)
+    return lambda items, masks, among: predicted(
+        network, items, applied.settings, where, threads, among, masks, run, limits
+    )
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,9 @@ class PredictSettings(InferenceSettings, StoredMasksSettings, ScatteredSettings)
     """Dense CRF on the probabilities, as in ``masks``; null: none."""
     splits: Splits = ("val",)
     """Which images are predicted."""
+    tag_threshold: Annotated[Fraction, Neutral(0.2)] = 0.2
+    """With ``tags_from``: a class that the classifier gives a smaller probability is left out of an image, unless it is
+    the most probable one."""
 
 
 class SegmenterSettings(TrainingSettings):
@@ -91,6 +94,10 @@ class SegmenterSettings(TrainingSettings):
     labels and have no gradient; measured without label smoothing. PMM's code has 0.5; null: all pixels count."""
     predict: PredictSettings = PredictSettings()
     """How it is applied; a change here does not train again."""
+    tags_from: Annotated[Annotated[str, Ref("classifiers")] | None, Neutral(None)] = None
+    """A classifier that says which classes an image may hold when the network is applied: the probability of the others
+    goes to those, pixel by pixel. With few images to learn from it knows classes better than the network does. A
+    change here does not train again; null: the network decides alone."""
 
     @model_validator(mode="after")
     def _one_source(self) -> SegmenterSettings:
@@ -260,6 +267,8 @@ class ContinualSettings(SegmenterSettings):
             raise ValueError("'loss_cap' knows no weights; leave it out, or set outside_weight to 1")
         if self.gt_masks != "all":
             raise ValueError("'gt_masks' is for objectives that learn all classes at once; leave it out")
+        if self.tags_from is not None:
+            raise ValueError("'tags_from' is for networks that know all classes, and a step does not; leave it out")
         return self
 
 

@@ -13,6 +13,7 @@ from wsss.data.images import read_image
 from wsss.data.index import Index, Item
 from wsss.inference.network import open_network
 from wsss.inference.segmentation import pixel_probabilities
+from wsss.inference.tag_limits import TagLimits, open_limits
 from wsss.models.segmenter import load_segmenter
 from wsss.parts.folder import items_of
 from wsss.parts.masks import Written, finished, write_masks
@@ -30,18 +31,17 @@ def make(run: Run) -> None:
     """Write the predicted mask of every image of the splits.
 
     Raises:
-        WsssError: The network was trained on other classes than the index has.
+        WsssError: The network, or the classifier beside it, was trained on other classes than the index has.
     """
     index = Index.load(run.inputs["index"])
     items = items_of(run, index)
     run.record(**prepare(run.settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
-        network, device = open_network(
-            run.inputs["segmenter"], load_segmenter, index, run.args.device, run.args.threads
-        )
         threads, among = run.args.threads, buckets(items)
-        return lambda part: predicted(network, part, run.settings, device, threads, among, masks, run)
+        network, device = open_network(run.inputs["segmenter"], load_segmenter, index, run.args.device, threads)
+        limits = open_limits(run.inputs.get("tags_from"), index.classes, run.args.device, threads)
+        return lambda part: predicted(network, part, run.settings, device, threads, among, masks, run, limits)
 
     write_masks(run, items, begin)
 
@@ -55,14 +55,18 @@ def predicted(
     among: Buckets,
     masks: MaskFolder,
     run: Stoppable,
+    limits: TagLimits | None = None,
 ) -> Iterator[Written]:
     """Write the predicted masks of ``items`` into ``masks``. With a CRF, some probabilities wait for each other and for
-    it, or, of a network on a GPU, are refined beside it. The first arguments are those of ``pixel_probabilities``.
+    it, or, of a network on a GPU, are refined beside it. The first arguments are those of ``pixel_probabilities``;
+    ``limits`` says which classes an image may hold.
 
     Raises:
         Interrupted: A signal asked ``run`` to stop; what is made stays.
     """
     pairs = pixel_probabilities(network, items, settings, device, threads, among)
+    if limits is not None:
+        pairs = limits(pairs, items, settings, threads, among)
     beside = device.type == "cuda" and holds_no_lock(settings.crf)
     yield from finished(pairs, FinishPrediction(settings, masks), settings.crf is not None, threads, run, beside)
 

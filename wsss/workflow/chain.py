@@ -182,7 +182,7 @@ class Chain:
         step, run = STEPS[job.rule], self.base(job.dataset, job.seed)
         found = index | {flag: f"{run}/{folder}/{job.name}" for flag, folder in step.reads}
         for key, (kind, target) in self.config.refs(step.kind, str(job.name)).items():
-            if step.refs is None or key in step.refs:
+            if key not in step.without and (step.refs is None or key in step.refs):
                 special = LEARNT_FROM if job.rule == "saliency" else READ_FROM
                 found[key] = f"{run}/{special.get(key, kind)}/{target}"
         return found | self._scores_read(job, run)
