@@ -104,4 +104,4 @@ def test_the_animals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wsss) -> N
     assert [Path(path).name for path in (animals.classes, animals.masks, animals.train)] == [
         "classes.txt", "masks", "train.txt",
     ]  # fmt: skip
-    assert (network.epochs, network.crop, list(config.recipes["classifiers"])) == (8, 224, ["linear"])
+    assert (network.epochs, network.crop, list(config.recipes["classifiers"])) == (4, 224, ["linear"])

@@ -47,7 +47,7 @@ masks:
   theirs: {source: external, path: masks, veto: tags}
 segmenters:
   pseudo: {masks: voted, predict: {crf: deeplab}}
-  other: {masks: plain}
+  other: {masks: plain, tags_from: vanilla, predict: {tag_threshold: 0.3}}
   second: {masks: again}
   taught: {objective: ema-teacher, masks: plain}
   early: {objective: early-learning, masks: plain}
