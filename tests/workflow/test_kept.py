@@ -111,7 +111,9 @@ def test_what_rests_on_a_forced_result_looks_at_it_in_the_same_run(checkout: Che
     told = checkout.snakemake("-R", "classifier")
     assert "results/scenes/s0/cams/plain: up to date, nothing to do" in told, "it came out the same"
     work = checkout.folder / "stages" / "_path.py"
-    work.write_text(work.read_text().replace('f"{name} {identity}\\n"', 'f"{name} {identity} on another GPU\\n"'))
+    text = work.read_text()
+    assert text.count('f"{name} {{}}\\n"') == 1
+    work.write_text(text.replace('f"{name} {{}}\\n"', 'f"{name} {{}} on another GPU\\n"'))
     told = checkout.snakemake("-R", "classifier")
     assert "results/scenes/s0/cams/plain: up to date" not in told and checkout.plan() == set()
     assert "another GPU" in (checkout.folder / RUN / "cams/plain/shard-00000-of-00001.h5").read_text()

@@ -152,10 +152,11 @@ class Parts:
             self._open.pop(next(iter(self._open))).close()
         try:
             return shard.record(row)
-        except (OSError, ValueError) as error:
+        except WsssError as error:
             shard.path.unlink(missing_ok=True)
+            why = error.__cause__ or error
             raise WsssError(
-                f"{shard.path}: the maps of image {id!r} could not be read ({error}), so the part is deleted; run the "
+                f"{shard.path}: the maps of image {id!r} could not be read ({why}), so the part is deleted; run the "
                 "stage again, which makes these images again"
             ) from error
 
