@@ -13,7 +13,7 @@ import pytest
 from tests.fuzz.readers import READERS
 
 pytestmark = pytest.mark.slow
-CASES, SEED = os.environ.get("WSSS_FUZZ_CASES", "200"), os.environ.get("WSSS_FUZZ_SEED", "0")
+CASES, SEED = os.environ.get("WSSS_FUZZ_CASES", "100"), os.environ.get("WSSS_FUZZ_SEED", "0")
 
 
 @pytest.mark.timeout(3600)
