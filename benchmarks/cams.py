@@ -23,7 +23,9 @@ from wsss.models.classifier import Classifier
 from wsss.models.folding import fold_batch_norm
 from wsss.settings import CamsSettings
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapStore, MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
+from wsss.store.maps import MapStore
 from wsss.store.views import decode_full, decode_low
 
 SCALES = (0.5, 1.0, 1.5, 2.0)

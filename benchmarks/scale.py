@@ -27,7 +27,8 @@ from benchmarks.pictures import drawn, probabilities
 from wsss.data.index import Item, write_index
 from wsss.data.palette import write_mask
 from wsss.store.manifest import read_manifest, write_manifest
-from wsss.store.maps import MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
 from wsss.store.masks import MaskFolder
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,7 +4,8 @@ Reads the index and the files that the settings name ({seed} in the path stands 
 working folder). Every image of the splits must be there, with exactly the tagged classes, at its size, values finite
 and not negative; all that is wrong is listed at once. With "veto": "tags" maps of other classes are left out, and tags
 without a map get one of zeros; tags.csv names both. Writes HDF5 shards like stages/cams.py.
-How such a file looks: python -c "import wsss.store.maps; help(wsss.store.maps)"; MapWriter there writes one.
+How such a file looks: python -c "import wsss.store.map_shards; help(wsss.store.map_shards)";
+wsss.store.map_writer writes one.
 
     python stages/external_cams.py --index results/scenes/index --out results/scenes/s0/cams/clip \
         --settings '{"source": "external", "path": "clip/s{seed}", "supervision": "image-text pairs"}'

@@ -10,8 +10,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.cli.finished_run import CONFIG, ROOT
-from wsss.cli.cost import Cost, Model, Pass, makespan, tell_images
+from wsss.cli.cost import Cost, Model, Pass
 from wsss.cli.cost_devices import DEVICES, on
+from wsss.cli.cost_table import makespan, tell_images
 from wsss.cli.counting import Counted, count_pass
 from wsss.cli.forecast import History
 from wsss.workflow.chain import Chain

@@ -89,7 +89,7 @@ def test_the_layout_of_a_shard(tmp_path: Path) -> None:
     import numpy as np
 
     from wsss.parts.maps import IMAGES_A_FILE
-    from wsss.store.maps import MapWriter
+    from wsss.store.map_writer import MapWriter
 
     path = tmp_path / "shard-00000-of-00001.h5"
     with MapWriter(path, scales=(1.0,), flip=True, stride=16, attributes={"relative": 1, "key": "0"}) as writer:

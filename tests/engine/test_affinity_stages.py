@@ -23,7 +23,9 @@ from wsss.stages.affinity import make as train_affinity
 from wsss.stages.affinity_labels import make as write_affinity_labels
 from wsss.stages.walk import make as write_walk
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapStore, MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
+from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import load_weights, save_weights
 from wsss.system.exit import Interrupted

@@ -40,7 +40,9 @@ from wsss.stages.saliency import make as train_saliency
 from wsss.stages.saliency_maps import make as write_saliency_maps
 from wsss.stages.saliency_masks import make as write_saliency_masks
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapStore, MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
+from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.store.weights import load_weights
 from wsss.system.exit import Interrupted

@@ -15,7 +15,8 @@ from wsss.refine.soft_targets import on_grid
 from wsss.settings import SegmentationSettings
 from wsss.stages.segmenter import make as train_segmenter
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
 from wsss.store.masks import MaskFolder
 
 STRONG = ("strong-jitter", "grey", "blur", "cutout")

@@ -15,7 +15,9 @@ from wsss.models.edge_network import EdgeNetwork
 from wsss.refine.random_walk import random_walk
 from wsss.settings import WalkSettings
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapStore, MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
+from wsss.store.maps import MapStore
 
 CPU = torch.device("cpu")
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from wsss.data.index import Index, Item, write_index
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
 from wsss.store.masks import MaskFolder
 
 CLASSES = ("cat", "dog", "red cow")

@@ -15,7 +15,9 @@ from wsss.report.panels import paint_saliency
 from wsss.report.provenance import fetched_weights, find_artefacts, lineage, read_scored, supervision
 from wsss.report.tables import learnt_from
 from wsss.store.manifest import read_manifest, write_manifest
-from wsss.store.maps import MapStore, MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
+from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 
 

@@ -12,7 +12,9 @@ from wsss.evaluate.confusion import confusion, mean_iou
 from wsss.evaluate.scoring import salient, score_maps, score_masks
 from wsss.settings import EvaluationSettings
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapStore, MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
+from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 
 SETTINGS = EvaluationSettings(threshold=0.2, calibration_images=3, thresholds=20)

@@ -14,19 +14,9 @@ import torch
 from safetensors.torch import save_file
 
 from tests.cli.workbook import write_workbook
-from tests.fuzz.readers import (
-    CLASSES,
-    LABELS,
-    SHARD,
-    SIZE,
-    coco_file,
-    good_coco,
-    good_exemplars,
-    good_maps,
-    good_packs,
-    good_voc,
-    items,
-)
+from tests.fuzz.artefacts import good_exemplars, good_maps, good_packs
+from tests.fuzz.datasets import coco_file, good_coco, good_voc
+from tests.fuzz.examples import CLASSES, LABELS, SHARD, SIZE, items
 from wsss.config.yaml import read_yaml
 from wsss.data.index import Index
 from wsss.data.kinds import coco, voc

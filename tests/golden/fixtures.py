@@ -30,7 +30,7 @@ from wsss.data.index import Index, Item
 from wsss.data.kinds.voc import CLASSES
 from wsss.data.palette import VOC_PALETTE, write_mask
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapWriter
+from wsss.store.map_writer import MapWriter
 
 ELSEWHERE = Path("elsewhere")
 FINE = 1 << 20

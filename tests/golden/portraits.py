@@ -36,7 +36,7 @@ from tests.golden.figures import (
 )
 from wsss.provenance.identity import FACTS
 from wsss.runtime.run import Run
-from wsss.store.maps import MapShard, shard_paths
+from wsss.store.map_shards import MapShard, shard_paths
 from wsss.store.masks import MaskFolder
 
 MANIFEST = {*FACTS, "identity", "content", "outputs", "agreement"}

@@ -16,6 +16,9 @@ import torch
 
 from tests.engine.conftest import tiny_index  # noqa: F401  # a fixture
 from tests.gpu.simulated.build import ON, ROOT, environment, why_not
+from wsss.models.classifier import Classifier
+from wsss.store.manifest import write_manifest
+from wsss.store.weights import save_weights
 
 REPORTS = "WSSS_GPU_REPORTS"
 """In that process: the file that takes the reports of its tests."""
@@ -79,3 +82,14 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         data: dict[str, Any] = report._to_json()
         with Path(os.environ[REPORTS]).open("a") as file:
             file.write(json.dumps({**data, "$report_type": "TestReport"}, default=str) + "\n")
+
+
+@pytest.fixture(scope="session")
+def ordinary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artefact of a small classifier of random weights, that of P-NOC and the like."""
+    folder = tmp_path_factory.mktemp("ordinary")
+    torch.manual_seed(0)
+    about = {"backbone": "test_resnet", "output_stride": 16, "classes": ["red", "green"]}
+    save_weights(folder / "model.safetensors", Classifier("test_resnet", 2, 16).state_dict(), about)
+    write_manifest(folder, {})
+    return folder

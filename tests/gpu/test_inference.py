@@ -48,7 +48,9 @@ from wsss.settings import (
 from wsss.stages.cams import make as write_cams
 from wsss.stages.predictions import FinishPrediction, predicted
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapStore, MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
+from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 
 pytestmark = pytest.mark.gpu_sim

@@ -17,10 +17,7 @@ import torch.distributed as dist
 from tests.engine import process_group
 from tests.gpu.test_trainings import classify, doubled, farthest, trainer, weights
 from wsss.data.loading import ByteBatch
-from wsss.models.classifier import Classifier
 from wsss.settings import PNocSettings
-from wsss.store.manifest import write_manifest
-from wsss.store.weights import save_weights
 from wsss.training.engine import Trainer
 
 pytestmark = pytest.mark.gpu_sim
@@ -87,16 +84,6 @@ def apart(found: dict[str, Any], other: dict[str, Any]) -> float:
     """The largest relative difference of any weight or statistic of any network."""
     pairs = ((found["weights"][n], other["weights"][n]) for n in other["weights"])
     return max(farthest(*({k: torch.from_numpy(v) for k, v in one.items()} for one in pair)) for pair in pairs)
-
-
-@pytest.fixture(scope="module")
-def ordinary(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("ordinary")
-    torch.manual_seed(0)
-    about = {"backbone": "test_resnet", "output_stride": 16, "classes": ["red", "green"]}
-    save_weights(folder / "model.safetensors", Classifier("test_resnet", 2, 16).state_dict(), about)
-    write_manifest(folder, {})
-    return folder
 
 
 @pytest.fixture

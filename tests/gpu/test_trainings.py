@@ -24,7 +24,6 @@ from wsss.beyond.continual import Step
 from wsss.data.few_masks import masks_of
 from wsss.data.index import Index, Item
 from wsss.data.loading import Batch, ByteBatch, TrainingViews
-from wsss.models.classifier import Classifier
 from wsss.objectives import find
 from wsss.objectives.continual import Continual
 from wsss.objectives.tagged_segmentation import TaggedSegmentation
@@ -46,8 +45,6 @@ from wsss.settings import (
     SegmentationSettings,
     VanillaSettings,
 )
-from wsss.store.manifest import write_manifest
-from wsss.store.weights import save_weights
 from wsss.system.exit import Interrupted
 from wsss.training.engine import Trainer
 
@@ -124,16 +121,6 @@ CASES = {
 }
 WITHOUT_STEPS = {"linear", "token_cut"}
 """Objectives that the engine does not train."""
-
-
-@pytest.fixture(scope="session")
-def ordinary(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ordinary")
-    torch.manual_seed(0)
-    about = {"backbone": "test_resnet", "output_stride": 16, "classes": ["red", "green"]}
-    save_weights(folder / "model.safetensors", Classifier("test_resnet", 2, 16).state_dict(), about)
-    write_manifest(folder, {})
-    return folder
 
 
 def targets_of(kind: str, items: list[Item]) -> Any:

@@ -19,7 +19,8 @@ from wsss.interfaces.review.server import ReviewServer
 from wsss.interfaces.review.session import Session, masks_to_review
 from wsss.store.artefact import load
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
 from wsss.store.masks import MaskFolder
 from wsss.system.files import write_json
 

@@ -10,7 +10,7 @@ import pytest
 
 from wsss.errors import WsssError
 from wsss.parts.maps import Parts
-from wsss.store.maps import MapWriter
+from wsss.store.map_writer import MapWriter
 
 
 def test_parts_of_networks_with_different_strides(tmp_path: Path) -> None:

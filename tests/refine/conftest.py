@@ -14,7 +14,8 @@ from tests.refine.shared import SETTINGS
 from wsss.data.index import Index, Item, write_index
 from wsss.runtime.run import Run
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
 from wsss.store.masks import MaskFolder
 from wsss.system.files import write_json
 

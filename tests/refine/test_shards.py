@@ -11,7 +11,7 @@ from wsss.errors import WsssError
 from wsss.parts import maps
 from wsss.runtime.shard import Shard
 from wsss.stages.ensemble import make as write_ensemble
-from wsss.store.maps import shard_name
+from wsss.store.map_shards import shard_name
 from wsss.system import packs
 
 

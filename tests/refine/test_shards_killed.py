@@ -18,7 +18,7 @@ from wsss.errors import WsssError
 from wsss.parts import maps
 from wsss.runtime.shard import Shard
 from wsss.stages.ensemble import make as write_ensemble
-from wsss.store.maps import MapShard
+from wsss.store.map_shards import MapShard
 from wsss.store.masks import MaskFolder
 from wsss.system.exit import Interrupted
 from wsss.system.packs import record

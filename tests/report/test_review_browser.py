@@ -19,7 +19,7 @@ from wsss.data.index import Item, write_index
 from wsss.interfaces.review.server import ReviewServer
 from wsss.interfaces.review.session import Session
 from wsss.store.artefact import load
-from wsss.store.maps import MapWriter
+from wsss.store.map_writer import MapWriter
 from wsss.store.masks import MaskFolder
 from wsss.system.files import write_json
 

@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 
 from wsss.errors import WsssError
-from wsss.store.maps import MapShard, MapStore, MapWriter, shard_name
+from wsss.store.map_shards import MapShard, shard_name
+from wsss.store.map_writer import MapWriter
+from wsss.store.maps import MapStore
 from wsss.store.views import decode_full, decode_low
 
 SCALES = (0.5, 1.0, 2.0)

@@ -11,7 +11,9 @@ import pytest
 from wsss.data.index import Item
 from wsss.errors import WsssError
 from wsss.store.manifest import write_manifest
-from wsss.store.maps import MapShard, MapStore, MapWriter, shard_paths
+from wsss.store.map_shards import MapShard, shard_paths
+from wsss.store.map_writer import MapWriter
+from wsss.store.maps import MapStore
 from wsss.store.weights import load_weights
 
 

@@ -17,7 +17,8 @@ from wsss.provenance import outputs
 from wsss.settings import WITHOUT_EFFECT
 from wsss.steps import STEPS
 from wsss.store.manifest import read_manifest, write_manifest
-from wsss.store.maps import MapWriter, shard_name
+from wsss.store.map_shards import shard_name
+from wsss.store.map_writer import MapWriter
 from wsss.system.packs import is_packed
 
 WRITERS = {

@@ -135,7 +135,7 @@ def modelled(chain: Chain, args: argparse.Namespace) -> int:
         raise WsssError("--gpus N and --images TRAIN [VAL] take numbers from 1 on, --images one or two")
     if args.price_per_hour is not None and not 0 <= args.price_per_hour < math.inf:
         raise WsssError(f"--price-per-hour {args.price_per_hour:g}: a price is a number from 0 on")
-    from wsss.cli.cost import printed  # torch
+    from wsss.cli.cost_table import printed  # torch
 
     print("\n".join(printed(chain, args.on, args.target, gpus, args.images, args.price_per_hour)))
     return 0

@@ -26,7 +26,7 @@ from wsss.explain.seeds import CELL, SeedMaker, explainer_of, tagged, tried
 from wsss.explain.subject import Subject, subject_of
 from wsss.explain.targets import Classes
 from wsss.settings import ExplanationSettings
-from wsss.store.maps import Maps
+from wsss.store.map_shards import Maps
 from wsss.text import listed
 from wsss.text import nearest as near
 

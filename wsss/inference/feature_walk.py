@@ -22,7 +22,8 @@ from wsss.refine.feature_walk import (
     walk_among_all,
 )
 from wsss.settings import FeatureWalkSettings, InferenceSettings
-from wsss.store.maps import Maps, MapStore
+from wsss.store.map_shards import Maps
+from wsss.store.maps import MapStore
 
 
 @torch.inference_mode()

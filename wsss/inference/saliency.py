@@ -16,7 +16,7 @@ from wsss.inference.batches import arrays_of
 from wsss.models.disentangler import Disentangler
 from wsss.models.saliency_net import FINE_STRIDE
 from wsss.settings import InferenceSettings, SaliencyMapSettings
-from wsss.store.maps import Maps
+from wsss.store.map_shards import Maps
 
 SIGN_IMAGES = 64
 """Training images that decide which side of a disentangler is the foreground."""

@@ -23,7 +23,7 @@ from wsss.models.clip_tower import ClipTower, after_attention, attended
 from wsss.models.patch_features import PatchFeatures
 from wsss.refine.attention_affinity import attention_affinity, scaled, spread
 from wsss.settings import TextCamsSettings
-from wsss.store.maps import Maps
+from wsss.store.map_shards import Maps
 from wsss.system.progress import Progress
 
 VERSION = 1

@@ -16,7 +16,8 @@ from wsss.inference.batches import outputs_of
 from wsss.models.edge_network import STRIDE, EdgeNetwork
 from wsss.refine.random_walk import random_walk
 from wsss.settings import InferenceSettings, WalkSettings
-from wsss.store.maps import Maps, MapStore
+from wsss.store.map_shards import Maps
+from wsss.store.maps import MapStore
 from wsss.store.views import EPSILON
 
 TOGETHER = 16

@@ -20,7 +20,8 @@ from wsss.data.index import Item
 from wsss.errors import WsssError
 from wsss.parts.folder import check_complete, find_parts, log_resumed, open_parts, own_items
 from wsss.runtime.run import Run
-from wsss.store.maps import MapRecord, Maps, MapShard, MapWriter, shard_name
+from wsss.store.map_shards import MapRecord, Maps, MapShard, shard_name
+from wsss.store.map_writer import MapWriter
 from wsss.system.exit import Interrupted
 from wsss.system.log import log
 

@@ -134,7 +134,7 @@ class EnsembleSettings(ScatteredSettings):
 
 
 class ExternalCamsSettings(ScatteredSettings):
-    """Maps made elsewhere (a CLIP or DINO seed, say) in the format of ``wsss.store.maps``."""
+    """Maps made elsewhere (a CLIP or DINO seed, say) in the format of ``wsss.store.map_shards``."""
 
     source: Literal["external"] = "external"
     path: str

@@ -18,7 +18,7 @@ from wsss.parts.maps import Format, write_maps
 from wsss.runtime.run import Run
 from wsss.settings import CamsSettings
 from wsss.settings.explaining import SEEDS
-from wsss.store.maps import Maps
+from wsss.store.map_shards import Maps
 
 
 def make(run: Run) -> None:

@@ -18,7 +18,8 @@ from wsss.refine.ensembles import READ_AT, combine, reduced
 from wsss.refine.pseudo_masks import pseudo_mask
 from wsss.runtime.run import Run
 from wsss.settings import EnsembleSettings
-from wsss.store.maps import Maps, MapStore
+from wsss.store.map_shards import Maps
+from wsss.store.maps import MapStore
 from wsss.store.views import LOW_STRIDE
 from wsss.system.workers import over
 

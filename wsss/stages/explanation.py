@@ -1,7 +1,7 @@
 """The stage ``explanation``: explain images of a split, keep the raw maps, and measure what they are worth.
 
 What is explained is a classifier or a segmentation network. Writes, beside the shards of raw signed maps
-(``wsss.store.maps``, attribute ``signed``):
+(``wsss.store.map_shards``, attribute ``signed``):
 
 - ``metrics.json``: ``summary`` under both policies for images with one class (``wsss.explain.metrics``), ``seeds``
   (of classifiers: mean IoU of the maps of the tags, threshold from a few masks of the training split), ``curves``;
@@ -41,7 +41,7 @@ from wsss.parts.maps import Format, write_maps
 from wsss.report.overlays import ExplanationRow, draw_explanations
 from wsss.runtime.run import Run
 from wsss.settings import ExplanationSettings, InferenceSettings
-from wsss.store.maps import Maps, MapShard, shard_paths
+from wsss.store.map_shards import Maps, MapShard, shard_paths
 from wsss.system.files import atomic_path, write_json
 from wsss.system.progress import Progress
 

@@ -16,7 +16,7 @@ from wsss.parts.maps import Format, write_maps
 from wsss.refine.tags import COLUMNS, Judged, rows, totals
 from wsss.runtime.run import Run
 from wsss.settings import ExternalCamsSettings, ExternalMasksSettings
-from wsss.store.maps import MapRecord, Maps, MapShard, shard_paths
+from wsss.store.map_shards import MapRecord, Maps, MapShard, shard_paths
 from wsss.system.files import write_rows
 from wsss.system.log import log
 from wsss.system.workers import over
@@ -44,7 +44,9 @@ def external_shards(path: Path) -> list[MapShard]:
         paths = [path] if path.is_file() else []
     if not paths:
         state = "holds no *.h5" if path.is_dir() else "does not exist"
-        raise WsssError(f"{path} {state}; 'path' is a folder of map shards or one HDF5 file (see wsss.store.maps)")
+        raise WsssError(
+            f"{path} {state}; 'path' is a folder of map shards or one HDF5 file (see wsss.store.map_shards)"
+        )
     shards = [MapShard(one) for one in paths]
     problems: list[str] = []
     where: dict[str, str] = {}

@@ -19,7 +19,8 @@ from wsss.parts.maps import Format, write_maps
 from wsss.refine.random_walk import usual_backend
 from wsss.runtime.run import Run
 from wsss.settings import FeatureWalkSettings
-from wsss.store.maps import Maps, MapStore
+from wsss.store.map_shards import Maps
+from wsss.store.maps import MapStore
 from wsss.training.train import given_classifiers
 
 

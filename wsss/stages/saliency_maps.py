@@ -14,7 +14,7 @@ from wsss.parts.folder import items_of
 from wsss.parts.maps import Format, write_maps
 from wsss.runtime.run import Run
 from wsss.settings import SaliencyMapSettings
-from wsss.store.maps import Maps
+from wsss.store.map_shards import Maps
 
 
 def make(run: Run) -> None:

@@ -19,7 +19,7 @@ from wsss.parts.maps import Format, write_maps
 from wsss.provenance.outputs import PARTS
 from wsss.runtime.run import Run
 from wsss.settings import TextCamsSettings
-from wsss.store.maps import Maps
+from wsss.store.map_shards import Maps
 from wsss.system.files import read_json, write_json
 from wsss.system.log import log
 from wsss.text import count, listed

@@ -15,7 +15,8 @@ from wsss.parts.maps import Format, write_maps
 from wsss.refine.random_walk import usual_backend
 from wsss.runtime.run import Run
 from wsss.settings import WalkSettings
-from wsss.store.maps import Maps, MapStore
+from wsss.store.map_shards import Maps
+from wsss.store.maps import MapStore
 
 
 def make(run: Run) -> None:
