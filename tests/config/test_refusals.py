@@ -374,6 +374,12 @@ REFUSED_RECIPES = [
         "normalise: softmax reads a guided classifier's own maps, and the explainer is 'grad-cam'; leave one of them",
     ),
     ("classifiers", {"objective": "vanilla", "kur_alpha": 2.0}, "kur_alpha has no effect without head: kur"),
+    ("classifiers", {"objective": "vanilla", "features": "centred"}, "features: centred needs a centre"),
+    (
+        "classifiers",
+        {"objective": "vanilla", "features": "centred", "warm_start": "v"},
+        "features: 'centred', but it starts from classifiers.v, whose features are 'plain'; give both the same",
+    ),
     (
         "classifiers",
         {"objective": "puzzle", "crop": 48, "tiles": 2},

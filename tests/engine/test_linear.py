@@ -13,6 +13,7 @@ from wsss.data.index import Index
 from wsss.errors import WsssError
 from wsss.inference.features import pooled_features
 from wsss.models.backbone import feature_maps
+from wsss.models.centred_features import centred
 from wsss.models.classifier import Classifier, load_classifier, logits
 from wsss.objectives import find, find_learner
 from wsss.objectives.linear import Linear
@@ -85,6 +86,27 @@ def test_the_head_is_the_minimum_on_the_images_as_they_are(tiny_index, make_run)
     scale = math.sqrt((features**2).sum(1).mean())
     residual = 1 / (1 + np.exp(-features @ weights.T)) - labels
     slope = residual.T @ features / scale / len(items) + 1e-2 * weights * scale
+    assert np.abs(slope).max() < 1e-4
+
+
+def test_centred_features_and_their_minimum(tiny_index, make_run):
+    """What is kept says of the images as they are what the minimum of the formula says."""
+    run = make_run(settings(features="centred", flip=False), {"index": tiny_index})
+    train_classifier(run)
+    write_manifest(run.out, run.facts)
+    network = load_classifier(run.out)[0].eval()
+    items = Index.load(tiny_index).training_items()
+    with torch.inference_mode():
+        features = torch.cat([feature_maps(network.backbone, seen(i.image, 1.0)).mean((2, 3)) for i in items]).numpy()
+        given = torch.cat([logits(network(seen(item.image, 1.0))) for item in items]).double().numpy()
+    rows, centre = centred(features)
+    np.testing.assert_allclose(network.centring.centre.numpy(), centre, atol=1e-5)
+    labels = np.array([[float(c in item.labels) for c in range(2)] for item in items])
+    weights = np.column_stack([network.head.weight[:, :, 0, 0].detach(), network.head.bias.detach()]).astype(float)
+    rows = np.column_stack([rows, np.ones(len(rows))])
+    np.testing.assert_allclose(given, rows @ weights.T, atol=1e-3)
+    residual = 1 / (1 + np.exp(-rows @ weights.T)) - labels
+    slope = residual.T @ rows / math.sqrt(2) / len(items) + 1e-2 * weights * math.sqrt(2)
     assert np.abs(slope).max() < 1e-4
 
 

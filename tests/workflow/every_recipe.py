@@ -17,6 +17,7 @@ classifiers:
   p-noc: {objective: p-noc, ordinary: vanilla}
   guided: {objective: guided}
   linear: {objective: linear, warm_start: puzzle}
+  centred: {objective: linear, features: centred}
   heated: {objective: guided}
 cams:
   plain: {classifier: vanilla}

@@ -37,6 +37,10 @@ TOGETHER: dict[str, list[Raw]] = {
     "ExplanationSettings.at": [{"region": "pixel", "at": [0.5, 0.5]}],
     "ExplanationSettings.classes": [{"classes": ["cat"]}],
     "GuidedSettings.guidance_layer": [{"guidance_layer": "input", "batch_norm": "fixed"}],
+    "ClassifierSettings.features": [
+        {"objective": "vanilla", "features": "centred", "warm_start": "centred"},
+    ],
+    "LinearSettings.features": [{"features": "centred", "warm_start": None}],
     "ClassifierSettings.kur_alpha": [{"head": "kur", "kur_alpha": 2.0}],
 }
 """Class and key -> what to put into the block, where no other value fits without another key's."""

@@ -141,7 +141,8 @@ def _seeds(chosen: Choices) -> str:
 def _classifiers(chosen: Choices) -> Iterator[str]:
     yield "classifiers:"
     if chosen.trained:
-        yield f"  linear: {{objective: linear, size: {chosen.side}}}     # one layer on the frozen backbone: seconds"
+        recipe = f"{{objective: linear, features: centred, size: {chosen.side}}}"
+        yield f"  linear: {recipe}     # one layer on the frozen backbone: seconds"
         if chosen.quick or not chosen.few:
             return
     else:
@@ -153,6 +154,7 @@ def _classifiers(chosen: Choices) -> Iterator[str]:
     yield "  vanilla:               # the whole backbone, trained on from the linear layer: gently, for photos are few"
     yield "    objective: vanilla"
     yield "    warm_start: linear"
+    yield "    features: centred      # as it has them: divided by their norm, less the mean of all photos"
     yield f"    epochs: {within(chosen.epochs // 4, 2, 10)}"
     yield "    lr: 0.01"
     yield "    batch_norm: fixed      # its statistics are ImageNet's; a few photos would spoil them"

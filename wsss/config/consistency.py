@@ -40,6 +40,7 @@ def inconsistencies(recipes: Recipes, datasets: tuple[str, ...]) -> Iterator[Pro
             yield from unguided(recipes, kind, name, settings)
             yield from untaught(recipes, kind, name, settings)
             yield from unlearnt(recipes, kind, name, settings)
+            yield from unlike(recipes, kind, name, settings)
             for path, value, _, remedy in looks_at_masks(kind, name, settings):
                 for d in blind:
                     yield (
@@ -124,6 +125,19 @@ def unlearnt(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iter
         of = step.warm_start
     if again := [one for one in settings.classes or () if one in before]:
         yield (kind, name, "classes"), f"{listed(again)} was learnt in a step before; name new classes"
+
+
+def unlike(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
+    """Classifiers that start from another's weights and see features in another way."""
+    if kind != "classifiers" or (start := recipes[kind].get(getattr(settings, "warm_start", None))) is None:
+        return
+    mine, theirs = getattr(settings, "features", "plain"), getattr(start, "features", "plain")
+    if mine != theirs:
+        yield (
+            (kind, name, "features"),
+            f"{mine!r}, but it starts from classifiers.{settings.warm_start}, whose features are {theirs!r}; give both "
+            "the same",
+        )
 
 
 def uncovered(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:

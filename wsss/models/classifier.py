@@ -11,6 +11,7 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import Trainable, channels_of, create_backbone, feature_maps, load_pretrained
+from wsss.models.centred_features import CentredFeatures
 from wsss.models.heatmaps import LAST, heatmaps
 from wsss.models.kernel_usage import KernelUsageHead
 from wsss.settings import Classifier as AnySettings
@@ -20,7 +21,8 @@ from wsss.store.weights import load_weights, save_weights
 
 
 class Classifier(Trainable):
-    """Backbone and a 1x1 head without bias: an ordinary one, or one with kernel usage regularisation.
+    """Backbone and a 1x1 head: an ordinary one, or one with kernel usage regularisation; on the features as they are
+    and without bias, or on centred ones and with it.
 
     The forward pass returns the raw class activation maps (B, C, h, w), unbounded and not rectified; their mean over
     the grid is the logit, since pooling and a 1x1 convolution commute.
@@ -29,6 +31,7 @@ class Classifier(Trainable):
         heatmap_scale: The classifier is a guided one: it has one more row, for the background, and its heatmaps times
             this factor are logits of pixels. None: it has none.
         guidance_layer: Where its heatmaps are taken (``wsss.models.heatmaps``); None: that was not written down.
+        features: ``centred``: the head sees them as ``wsss.models.centred_features`` describes.
     """
 
     def __init__(
@@ -41,15 +44,20 @@ class Classifier(Trainable):
         kur_alpha: float | None = None,
         heatmap_scale: float | None = None,
         guidance_layer: str | None = LAST,
+        features: Literal["plain", "centred"] = "plain",
     ) -> None:
         super().__init__()
         self.backbone = create_backbone(backbone, output_stride, pretrained)
         channels = channels_of(self.backbone)
+        self.centring = CentredFeatures(channels) if features == "centred" else None
+        bias = self.centring is not None
         if head == "kur":
-            self.head: nn.Conv2d = KernelUsageHead(channels, classes, kur_alpha)
+            self.head: nn.Conv2d = KernelUsageHead(channels, classes, kur_alpha, bias)
         else:
-            self.head = nn.Conv2d(channels, classes, 1, bias=False)
+            self.head = nn.Conv2d(channels, classes, 1, bias=bias)
         nn.init.kaiming_normal_(self.head.weight)
+        if self.head.bias is not None:
+            nn.init.zeros_(self.head.bias)
         self.background: nn.Conv2d | None = None
         self.heatmap_scale, self.guidance_layer = heatmap_scale, guidance_layer
         if heatmap_scale is not None:
@@ -59,13 +67,18 @@ class Classifier(Trainable):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Maps (B, C, ceil(H / stride), ceil(W / stride)) of normalised images (B, 3, H, W)."""
-        maps: torch.Tensor = self.head(feature_maps(self.backbone, images))
+        maps: torch.Tensor = self.head(self.seen(images))
         return maps
+
+    def seen(self, images: torch.Tensor) -> torch.Tensor:
+        """What the head sees of normalised images: (B, D, h, w)."""
+        maps = feature_maps(self.backbone, images)
+        return maps if self.centring is None else self.centring(maps)
 
     def with_background(self, images: torch.Tensor) -> torch.Tensor:
         """Maps (B, C + 1, h, w) of a guided classifier, the background's first."""
         assert self.background is not None  # who calls this knows what it has
-        features = feature_maps(self.backbone, images)
+        features = self.seen(images)
         return torch.cat([self.background(features), self.head(features)], 1)
 
     def pixel_logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -114,7 +127,7 @@ def build_classifier(settings: AnySettings, classes: int, warm_start: Path | Non
         scale, layer = settings.heatmap_scale, settings.guidance_layer
     network = Classifier(
         settings.backbone, classes, settings.output_stride, pretrained, settings.head, settings.kur_alpha,
-        scale, layer,
+        scale, layer, settings.features,
     )  # fmt: skip
     if warm_start is not None:
         return _fill(network, warm_start)
@@ -133,6 +146,8 @@ def save_classifier(folder: Path, network: nn.Module, settings: AnySettings, cla
     }
     if settings.head == "kur":
         about |= {"head": "kur", "kur_alpha": float(settings.kur_alpha or len(classes))}
+    if settings.features != "plain":
+        about["features"] = settings.features
     if isinstance(settings, GuidedSettings):
         about["heatmap_scale"] = settings.heatmap_scale
         if settings.guidance_layer != LAST:
@@ -155,6 +170,7 @@ def described(about: dict[str, Any]) -> Classifier:
     return Classifier(
         about["backbone"], len(about["classes"]), about["output_stride"], False, about.get("head", "linear"),
         about.get("kur_alpha"), about.get("heatmap_scale"), about.get("guidance_layer", LAST),
+        about.get("features", "plain"),
     )  # fmt: skip
 
 
@@ -180,6 +196,12 @@ def _fill(network: Classifier, folder: Path) -> Classifier:
     if heads[0] != heads[1]:
         named = ["head: linear" if alpha is None else f"head: kur, kur_alpha: {alpha:g}" for alpha in heads]
         raise WsssError(f"{folder}: its weights are for '{named[0]}', this recipe has '{named[1]}'; give both the same")
+    kinds = [about.get("features", "plain"), "plain" if network.centring is None else "centred"]
+    if kinds[0] != kinds[1]:
+        raise WsssError(
+            f"{folder}: its weights are for 'features: {kinds[0]}', this recipe has 'features: {kinds[1]}'; give both "
+            "the same"
+        )
     if network.background is None:
         weights.pop("background.weight", None)
     else:

@@ -6,7 +6,8 @@ features f; with the backbone frozen these are computed once. The weights are th
     sum over c of (mean over i of l(w_c . f_i / s, y_ic) + lambda/2 |w_c|^2),    s^2 = mean over i of |f_i|^2
 
 with l the binary cross entropy; they are found by L-BFGS (Liu and Nocedal 1989) in double precision. There is one
-minimum, so nothing depends on a start, an order or a seed. Like the head of a classifier, this layer has no bias.
+minimum, so nothing depends on a start, an order or a seed. With plain features the layer has no bias, like the head of
+other classifiers. With centred ones (``wsss.models.centred_features``) it has one: the weight of a feature that is 1.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from wsss.data.index import Item
 from wsss.errors import WsssError
 from wsss.inference.features import pooled_features
 from wsss.losses.classification import positive_weights
+from wsss.models.centred_features import centred
 from wsss.models.classifier import Classifier, build_classifier
 from wsss.models.folding import fold_batch_norm
 from wsss.objectives.base import Fitted
@@ -64,11 +66,17 @@ class Linear(Fitted):
             row[list(item.labels)] = 1
         views = features.shape[1]
         positive = None if self.weights is None else self.weights.double().numpy()
-        found, losses = fit_linear(
-            features.reshape(len(items) * views, -1), labels.repeat(views, axis=0), s.penalty, positive, heed
-        )
+        rows, width = features.reshape(len(items) * views, -1), features.shape[-1]
+        head, centring = self.network.head, self.network.centring
+        if centring is not None:
+            rows, centre = centred(rows)
+            rows = np.pad(rows, ((0, 0), (0, 1)), constant_values=1)
+            centring.centre.copy_(torch.from_numpy(centre))
+        found, losses = fit_linear(rows, labels.repeat(views, axis=0), s.penalty, positive, heed)
         with torch.no_grad():
-            self.network.head.weight.copy_(torch.from_numpy(found)[:, :, None, None])
+            head.weight.copy_(torch.from_numpy(found[:, :width, None, None]))
+            if head.bias is not None:
+                head.bias.copy_(torch.from_numpy(found[:, width]))
         return self.network.to(device).eval(), losses
 
 

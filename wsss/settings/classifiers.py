@@ -37,6 +37,8 @@ class ClassifierSettings(TrainingSettings):
     sampling: Literal["uniform", "balanced"] = "uniform"
     """``uniform``: every image once an epoch; ``balanced``: as many draws, each of a class first and then of one of its
     images, so that rare classes are seen as often as common ones."""
+    features: Annotated[Literal["plain", "centred"], Neutral("plain")] = "plain"
+    """``centred``: as the classifier of ``warm_start`` has it, which knows the centre."""
     positive_weight: Literal["balanced"] | Positive | None = None
     """Weight of the positive half of the classification loss; ``balanced``: of each class, its images without over its
     images with (within 1/100 and 100); null: 1."""
@@ -50,6 +52,15 @@ class ClassifierSettings(TrainingSettings):
     def _alpha_has_a_head(self) -> ClassifierSettings:
         if self.kur_alpha is not None and self.head != "kur":
             raise ValueError("kur_alpha has no effect without head: kur; set the head, or leave kur_alpha out")
+        return self
+
+    @model_validator(mode="after")
+    def _centre_is_known(self) -> ClassifierSettings:
+        if self.features == "centred" and self.warm_start is None:
+            raise ValueError(
+                "features: centred needs a centre, which the objective linear finds; name such a classifier as "
+                "warm_start, or take features: plain"
+            )
         return self
 
 
@@ -73,6 +84,10 @@ class LinearSettings(NetworkSettings):
     """Learn from the mirrored images, too."""
     penalty: Positive = 1e-3
     """lambda of the penalty lambda/2 |w|^2 of a class, for features scaled to a mean squared norm of 1."""
+    features: Annotated[Literal["plain", "centred"], Neutral("plain")] = "plain"
+    """What the layer sees. ``plain``: the backbone's features, without a bias. ``centred``: divided by the norm of
+    their mean over an image, less the mean of the training images, and divided by that norm again, with a bias (as
+    SimpleShot, Wang et al. 2019): the fewer the photos, the more it gains."""
     positive_weight: Literal["balanced"] | Positive | None = None
     """As for other objectives."""
 
