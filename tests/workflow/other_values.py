@@ -37,9 +37,7 @@ TOGETHER: dict[str, list[Raw]] = {
     "ExplanationSettings.at": [{"region": "pixel", "at": [0.5, 0.5]}],
     "ExplanationSettings.classes": [{"classes": ["cat"]}],
     "GuidedSettings.guidance_layer": [{"guidance_layer": "input", "batch_norm": "fixed"}],
-    "ClassifierSettings.features": [
-        {"objective": "vanilla", "features": "centred", "warm_start": "centred"},
-    ],
+    "ClassifierSettings.features": [{"features": "centred", "warm_start": "centred"}],
     "LinearSettings.features": [{"features": "centred", "warm_start": None}],
     "ClassifierSettings.kur_alpha": [{"head": "kur", "kur_alpha": 2.0}],
 }

@@ -129,14 +129,14 @@ def unlearnt(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iter
 
 def unlike(recipes: Recipes, kind: str, name: str, settings: Settings) -> Iterator[Problem]:
     """Classifiers that start from another's weights and see features in another way."""
-    if kind != "classifiers" or (start := recipes[kind].get(getattr(settings, "warm_start", None))) is None:
+    of: str | None = getattr(settings, "warm_start", None)
+    if kind != "classifiers" or of is None or of not in recipes[kind]:
         return
-    mine, theirs = getattr(settings, "features", "plain"), getattr(start, "features", "plain")
+    mine, theirs = getattr(settings, "features", "plain"), getattr(recipes[kind][of], "features", "plain")
     if mine != theirs:
         yield (
             (kind, name, "features"),
-            f"{mine!r}, but it starts from classifiers.{settings.warm_start}, whose features are {theirs!r}; give both "
-            "the same",
+            f"{mine!r}, but it starts from classifiers.{of}, whose features are {theirs!r}; give both the same",
         )
 
 
