@@ -83,6 +83,7 @@ CASES = [
         "p-noc", inputs=JUDGE, erase_class="balanced", adversary={"start": 0.5, "end": 1.0, "ramp_fraction": 1.0}
     ),
     Case("classifier", "linear", LINEAR, WARM),
+    Case("classifier", "linear-centred", {**LINEAR, "warm_start": None, "features": "centred"}, {}),
     classifier("guided", gt_masks=4),
     classifier("guided", "guided-input", **INPUT),
     training("saliency", "c2am", WARM, objective="c2am", **C2AM_LONG),
