@@ -9,7 +9,7 @@ import _path  # noqa: F401
 
 from wsss.runtime.program import Stage
 
-VERSION = 5
+VERSION = 6
 stage = Stage(
     __doc__,
     inputs={"index": "dataset index"},

@@ -12,6 +12,7 @@ from importlib import import_module
 import pytest
 
 from tests.cli.finished_run import ROOT
+from wsss.cli import COMMANDS as EVERY
 from wsss.cli import main, parser
 from wsss.cli.colours import coloured, paint
 
@@ -28,7 +29,19 @@ def test_help_names_every_command(capsys) -> None:
     said = capsys.readouterr().out
     assert ended.value.code == 0 and "exit codes" in said and "NO_COLOR" in said
     for name in COMMANDS:
-        assert f"\n    {name} " in said and f"wsss {name}" in said
+        assert said.count(f"\n    {name} ") == 1, name
+    listed = [line.split()[0] for line in said.splitlines() if line.startswith("    ")]
+    assert listed == list(EVERY) and listed[:5] == ["init", "check", "plan", "run", "predict"]
+
+
+def test_help_fits_on_a_screen(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The overview and the help of the first command that a newcomer gives; no line is broken at 120 columns."""
+    monkeypatch.setenv("COLUMNS", "100")
+    for words in (["--help"], ["init", "--help"]):
+        with pytest.raises(SystemExit):
+            main(words)
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) <= 44 and max(map(len, lines)) <= 120, words
 
 
 @pytest.mark.parametrize("name", COMMANDS)

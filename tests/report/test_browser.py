@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -70,6 +72,9 @@ def test_layers_and_themes_answer(scored, browser) -> None:
     assert browser.ask("document.getElementById('viewer').open") is True
     chosen = "[...document.querySelectorAll('#viewer select')].map(s => s.value)"
     assert browser.ask(chosen) == ["image", "segmenters"]
+    links = browser.ask("[...document.querySelectorAll('#viewer a')].map(a => [a.textContent, a.href])")
+    assert [name for name, _ in links] == ["image", "prediction"]
+    assert all(Path(unquote(urlsplit(link).path)).is_file() for _, link in links)
     title = browser.ask("document.querySelector('#viewer h3').textContent")
     browser.ask("document.querySelector('#viewer .after').click()")
     assert browser.ask("document.querySelector('#viewer h3').textContent") != title

@@ -29,7 +29,8 @@ def test_means_over_seeds_by_network(tmp_path: Path) -> None:
     rows += [row("cam", "ado", "1"), row("minmax", "ad", "")]
     rows += [row("<b>", "deletion_black", "0.251", segmenter="walk"), row("<b>", "deletion_black_random", "0.4")]
     rows.append(row("<b>", "inside", "60.5", segmenter="walk"))
-    content = explanations(written(tmp_path / "explanations", rows))
+    (tmp_path / "explanations.md").touch()
+    content = explanations(written(tmp_path / "explanations", rows), tmp_path)
     assert content is not None
     tables = {title: (table.heads, table.rows) for title, table in content["networks"]}
     heads, cells = tables["Classifier plain"]
@@ -40,11 +41,13 @@ def test_means_over_seeds_by_network(tmp_path: Path) -> None:
     assert cells == [["<b>", "an explainer", "60.5", "25.1"]]
     text = render_section("explanations", content)
     assert "&lt;b&gt;" in text and 'src="data:image/png;base64,UE5H"' in text
+    for link in ("explanations.md", "explanations/pictures"):
+        assert f'<a href="{link}">' in text and (tmp_path / link).exists()
     page = render_page("scenes", {"explanations": content})
     assert '<a href="#explanations">Explanations</a>' in page
 
 
 def test_what_is_not_made_is_not_shown(tmp_path: Path) -> None:
-    assert explanations(tmp_path) is None
+    assert explanations(tmp_path, tmp_path) is None
     (written(tmp_path / "explanations", [row("cam", "ad", "1")]) / "manifest.json").unlink()
-    assert explanations(tmp_path / "explanations") is None
+    assert explanations(tmp_path / "explanations", tmp_path) is None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import mean, stdev
 from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from PIL import Image
 from wsss.data.palette import class_colours
 from wsss.evaluate.confusion import mean_iou
 from wsss.report import headline, image_scores
-from wsss.report.html import gallery
+from wsss.report.html import gallery, picture_section, score_sections
 from wsss.report.provenance import read_scored
 
 
@@ -160,14 +162,61 @@ def test_every_name_is_escaped(stage, tmp_path: Path) -> None:
 
 
 def test_the_page_needs_nothing_beside_it(scored, page) -> None:
-    links = [
-        attrs.get(key) for _, attrs in page.elements for key in ("src", "href", "srcset", "data") if attrs.get(key)
-    ]
-    assert links and all(link.startswith(("data:image/", "#")) for link in links)
+    loaded = [attrs.get(key) for _, attrs in page.elements for key in ("src", "srcset", "data") if attrs.get(key)]
+    assert loaded and all(link.startswith("data:image/") for link in loaded)
+    assert {name for name, attrs in page.elements if "href" in attrs} == {"a"}
     assert "@import" not in scored.page.read_text() and scored.page.stat().st_size < 8e6
     assert not {"link", "iframe", "object", "base"} & {name for name, _ in page.elements}
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
-    assert len(ids) == len(set(ids)) and {a["href"][1:] for a in page.all("a")} <= set(ids)
+    within = {a["href"][1:] for a in page.all("a") if a["href"].startswith("#")}
+    assert len(ids) == len(set(ids)) and within <= set(ids)
+
+
+def test_links_lead_to_the_files_of_the_run(scored, page) -> None:
+    """Relative ones, so that a folder of results may be moved; each to what it names."""
+    links = [a["href"] for a in page.all("a") if not a["href"].startswith("#")]
+    buttons = [b for b in page.all("button") if "data-layer" in b]
+    for link in [*links, *(b["data-file"] for b in buttons if "data-file" in b)]:
+        assert not urlsplit(link).scheme and not link.startswith("/"), link
+        assert (scored.base / unquote(link)).exists(), link
+    layers = {(b["data-layer"], unquote(b.get("data-file", ""))) for b in buttons}
+    assert "s0/predictions/net/masks" in links and "report/images.html" in links
+    for kind in ("classifiers/plain", "cams/plain", "masks/plain", "segmenters/net", "predictions/net"):
+        assert f"s0/{kind}/manifest.json" in links, kind
+    assert [f"s{seed}/classifiers/plain/metrics.jsonl" in links for seed in scored.seeds] == [True, True]
+    assert {layer for layer, file in layers if not file} == {"cams", "error"}
+    with open(scored.base / "report" / "pictures.csv", newline="", encoding="utf-8") as file:
+        shown = {row["id"] for row in csv.DictReader(file)}
+    folders = {"masks": "s0/masks/plain/masks", "segmenters": "s0/predictions/net/masks"}
+    for layer, folder in folders.items():
+        assert {file for name, file in layers if name == layer} == {f"{folder}/{id}.png" for id in shown}
+    images = {(scored.base / file).resolve() for name, file in layers if name == "image"}
+    assert images == {scored.index.item(id).image.resolve() for id in shown}
+
+
+def test_headings_can_be_linked_to(page) -> None:
+    anchors = [a["href"][1:] for a in page.all("a") if a.get("class") == "anchor"]
+    assert len(anchors) == len(set(anchors)) == len(page.all("h2")) + len(page.all("h3"))
+    assert {"overview", "scores", "scores-cams", "uneven-1"} <= set(anchors)
+
+
+def test_threshold_curves_stand_on_the_same_axes(scored) -> None:
+    charts = score_sections.thresholds([read_scored(folder) for folder in scored.scores])["charts"]
+    assert len(charts) == 2 and len({(*chart.rows, *chart.columns) for chart in charts}) == 1
+
+
+def test_figures_of_a_class_in_words(scored, tmp_path: Path) -> None:
+    assert picture_section.span("iou", 0.612, 0.4) == "IoU 61.2 to 40.0"
+    assert picture_section.span("probability", 0.99, 0.101) == "probability 99.0 to 10.1 %"
+    assert picture_section.span("share", 0.25, 0.2501) == "share of the image 25.0 %"
+    assert picture_section.span("none", 0.0, 0.0) == ""
+    item = scored.index.split("val")[0]
+    for by, best, said in (("iou", 0.0, "not found"), ("iou", 0.2, "best"), ("share", 0.0, "largest")):
+        cards = [gallery.Card(0, 0, best, item, {}, {"image": "data:image/png;base64,"})]
+        found = picture_section.pictures(
+            scored.index, gallery.Gallery(cards, by, [], 96), {}, "val", {}, "", tmp_path / "report"
+        )["classes"][0]
+        assert found["cards"][0]["rank"] == said and ("not found" in found["range"]) == (said == "not found")
 
 
 def test_everything_has_words(page) -> None:
@@ -181,10 +230,16 @@ def test_everything_has_words(page) -> None:
 
 
 def test_the_same_results_give_the_same_page(scored, stage, tmp_path: Path) -> None:
-    stage.report(scored, tmp_path / "again")
-    assert (tmp_path / "again.html").read_bytes() == scored.page.read_bytes()
-    assert (tmp_path / "again" / "pictures.csv").read_bytes() == (scored.base / "report" / "pictures.csv").read_bytes()
-    assert {path.name for path in (tmp_path / "again").iterdir()} <= {
+    """In the same place: links are relative to it."""
+    first, folder = tmp_path / "first", scored.base / "report"
+    shutil.move(folder, first)
+    page = scored.page.read_bytes()
+    scored.page.unlink()
+    stage.report(scored)
+    assert scored.page.read_bytes() == page
+    for name in ("pictures.csv", "images.html"):
+        assert (folder / name).read_bytes() == (first / name).read_bytes()
+    assert {path.name for path in folder.iterdir()} <= {
         "manifest.json",
         ".manifest.json",
         "run.json",

@@ -81,6 +81,11 @@ def test_tables_bars_and_charts_by_hand() -> None:
     chart = line_chart([Line("a", [0, 1, 2], [0.0, float("nan"), 0.5])], "t", "x", "y", percent=True)
     assert chart.lines[0].points == "46.0,238.0 448.0,12.0" and "highest 50 at 2, last 50" in chart.description
     assert (chart.lines[0].values, chart.lines[0].name, chart.unit) == ("0,0.0 2,50.0", "a", " %")
+    higher = Line("", [-1, 2], [0.0, 0.9])
+    beside = line_chart([Line("a", [0, 1], [0.0, 0.5])], "t", "x", "y", percent=True, beside=[higher])
+    alone = line_chart([higher], "t", "x", "y", percent=True)
+    assert (beside.rows, beside.columns) == (alone.rows, alone.columns) and beside.rows != chart.rows
+    assert len(beside.lines) == 1 and line_chart([], "t", "x", "y", beside=[higher]) is None
     unnamed = line_chart([Line("", [0.25], [1234.56], said="b"), Line("c", [0], [float("nan")])], "t", "x", "y").lines
     assert [(line.name, line.values) for line in unnamed] == [("b", "0.25,1235"), ("c", "")]
     assert Dots("a", [("val", "seen:", [0.5, 0.25]), ("train", "not:", [1])], "").said == "seen: 50.0, 25.0; not: 100.0"

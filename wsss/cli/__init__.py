@@ -18,52 +18,39 @@ from wsss import __version__
 from wsss.cli.colours import paint
 from wsss.errors import WsssError
 
-ABOUT = """\
-Segmentation masks from image tags: from a folder of photos and a table of tags to a trained network.
-
-    wsss init photos                     look at a folder of photos, write config.yaml for it
-    wsss check                           everything that is wrong with photos and tags
-    wsss fetch                           weights that the configuration names (CLIP), for stages without a network
-    wsss run                             train, make masks, score: whatever is missing or out of date
-    wsss predict results/photos/s0/segmenters/salient other-photos --out masks
-                                         masks of photos that have no tags
-    wsss explain results/photos/s0/classifiers/p-noc photo.jpg
-                                         where in a photo a trained network sees a class
-    wsss export results/photos/s0/segmenters/salient --to onnx --out salient.onnx
-                                         a trained network for other software
-    wsss review results/photos           look at the pseudo-labels, correct the worst by hand
-    wsss accept | adopt | clean          keep results as they are, take some in, tidy up
-    wsss show results/photos/s0/masks/walk
-                                         how it was made, whether it is stale, how to make it again
-    wsss diff A B                        what differs between two artefacts, all the way up
-    wsss report results/photos --against results-before/photos
-                                         two runs side by side: what changed, mIoU before and now
-    wsss plan                            jobs, images, time and memory before a run
-    wsss completion bash                 completion of commands and flags in bash, zsh or fish
-
-wsss COMMAND --help says more, with examples."""
+ABOUT = "Segmentation masks from image tags: from a folder of photos and a table of tags to a trained network."
 CODES = """\
 exit codes: 0 done; 1 a difference (diff), or the run failed (run: as Snakemake); 2 an error that you can fix, told
 in a sentence; 75 stopped by a signal, the same command resumes; 130 stopped by Ctrl-C.
 Colours and progress bars show on a terminal only; NO_COLOR=1 turns colours off. Bars and complaints go to stderr."""
-COMMANDS = {
-    "init": "look at a folder of photos, write a configuration for it",
-    "check": "everything that is wrong with photos and tags",
-    "fetch": "weights that a configuration names, for stages without a network",
-    "run": "make what is missing or out of date",
-    "accept": "take finished results as they are",
-    "adopt": "take in an artefact made elsewhere",
-    "clean": "delete what is of no use any more",
-    "review": "look at pseudo-labels in a browser, correct them by hand",
-    "predict": "masks of other photos by a trained network",
-    "explain": "where in a photo a trained network sees a class",
-    "export": "a trained network as a file for other software",
-    "show": "how an artefact was made, whether it is stale, how to make it again",
-    "diff": "what differs between two artefacts",
-    "report": "two runs side by side: what changed, and the scores",
-    "plan": "jobs, images, expected time and memory of a configuration",
-    "completion": "a script that completes all this in bash, zsh or fish",
+GROUPS = {
+    "From photos to masks, in this order:": {
+        "init": "look at a folder of photos, write config.yaml for it (init photos --quick: a first try)",
+        "check": "everything that is wrong with photos and tags",
+        "plan": "jobs, images, expected time and memory",
+        "run": "train, make masks, score: whatever is missing or out of date",
+        "predict": "masks of other photos, which need no tags, by a trained network",
+    },
+    "Look at results, correct them:": {
+        "review": "look at pseudo-labels in a browser, the most doubtful first, and correct them by hand",
+        "explain": "where in a photo a trained network sees a class",
+        "show": "how a result was made, whether it is stale, how to make it again",
+        "diff": "what differs between two results, all the way up",
+        "report": "two runs side by side: what changed, mIoU before and now",
+    },
+    "Keep results, tidy up:": {
+        "accept": "take finished results as they are",
+        "adopt": "take in a result made elsewhere",
+        "clean": "delete what is of no use any more",
+    },
+    "Besides:": {
+        "fetch": "weights that a configuration names, for stages without a network",
+        "export": "a trained network, or masks, as files for other software",
+        "completion": "a script that completes all this in bash, zsh or fish",
+    },
 }
+"""Heading -> commands, and what each does, in a line; those that a newcomer needs come first."""
+COMMANDS = {name: help for commands in GROUPS.values() for name, help in commands.items()}
 """Name of a command -> what it does, in a line."""
 FAILED = 2
 STOPPED = 130
@@ -71,22 +58,29 @@ STOPPED = 130
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """argparse forgets the indent of commands when it looks for the longest name, and breaks the line after that."""
+    """A line for a flag and what it does, where argparse would take two."""
 
-    def add_argument(self, action: argparse.Action) -> None:
-        super().add_argument(action)
-        for command in self._iter_indented_subactions(action):
-            length = len(self._format_action_invocation(command)) + self._current_indent
-            self._action_max_length = max(self._action_max_length, length)
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+
+def overview() -> str:
+    """What the program does, and its commands by groups."""
+    lines = [ABOUT]
+    for heading, commands in GROUPS.items():
+        lines += ["", heading, *(f"    {name:<12}{help}" for name, help in commands.items())]
+    return "\n".join([*lines, "", "wsss COMMAND --help says more, with examples."])
 
 
 def parser(commands: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """The parser of the program, with the flags of these commands; of others it knows the names."""
     top = argparse.ArgumentParser(
-        prog="wsss", description=ABOUT, epilog=CODES, formatter_class=_Help, usage="wsss COMMAND ..."
+        prog="wsss", description=overview(), epilog=CODES, formatter_class=_Help, usage="wsss COMMAND ..."
     )
     top.add_argument("--version", action="version", version=f"wsss {__version__}")
-    group = top.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands", prog="wsss")
+    group = top.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog="wsss", help=argparse.SUPPRESS
+    )  # overview() lists them
     for name, help in COMMANDS.items():
         more: dict[str, Any] = {}
         if name == "run":  # no abbreviations: --config is a flag of Snakemake

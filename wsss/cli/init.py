@@ -26,17 +26,12 @@ from wsss.system.files import atomic_path
 from wsss.text import count, nice, pairs, table, wrapped
 
 ABOUT = """\
-Look at a folder of photos and the table of their tags, say what was found, and write a configuration that fits:
-sizes by the photos, lengths of trainings by their number, networks by this machine and the weights that can be had.
+Look at a folder of photos and the table of their tags, say what was found, and write a configuration that fits photos,
+machine, and the weights that can be had.
 
-Tags (found beside or in the folder, or given with --labels) may be a table: CSV with any separator and column names, or
-an Excel workbook; one column of class names, or one column per class. Or an export of COCO, YOLO, Label Studio (JSON)
-or CVAT (XML); or the folders that photos lie in (photos/cat/1.jpg). What a run cannot read as it is becomes a clean
-table tags.csv beside the configuration: id,labels, a line per photo, the id is its path below the folder without the
-suffix, labels are joined by ';' (farm/sheep 7,sheep;dog).
-
-Found beside the photos, too: masks/ID.png (scores read them, and 20 choose a threshold), classes.txt or labelmap.txt
-(the order of mask values), train.txt and val.txt (ids, a line each)."""
+Tags, beside the photos or given with --labels: a table (CSV of any kind, Excel), an export of COCO, YOLO, Label Studio
+or CVAT, or folders named after classes. Also read if there: masks/ID.png, classes.txt or labelmap.txt (order of the
+mask values), train.txt and val.txt. The simplest table is tags.csv: id,labels, then a line per photo: 7,sheep;dog"""
 EXAMPLES = """\
 examples:
   wsss init photos                                   photos/ and tags.csv, into config.yaml
@@ -49,31 +44,24 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``wsss init``."""
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder with the photos, folders in it included")
-    parser.add_argument(
-        "--labels", type=Path, metavar="FILE", help="table of tags, export, or folder (default: what is in or beside "
-        "PHOTOS)"
-    )  # fmt: skip
-    parser.add_argument("--columns", type=names_of_columns, metavar="PHOTO,LABELS", help="columns of the table: that "
-                      "of photos, then that of class names, or those of one class each (default: found)")  # fmt: skip
-    parser.add_argument("--similar-names", choices=("ask", "merge", "keep"), default="ask", help="class names "
-                      "that differ in case, blanks or hyphens: ask (default), make them one, or keep them")  # fmt: skip
-    parser.add_argument("--masks", type=Path, metavar="DIR", help="ground-truth masks ID.png, to score with (default: "
-                      "PHOTOS/../masks, if it has masks of these photos)")  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="a first try: one frozen backbone, minutes on a laptop")
     parser.add_argument("--out", type=Path, default=Path("config.yaml"), metavar="FILE",
-                      help="file to write (default: config.yaml)")  # fmt: skip
+                        help="file to write (default: config.yaml)")  # fmt: skip
     parser.add_argument("--force", action="store_true", help="write over it")
-    parser.add_argument("--quick", action="store_true", help="a first try: small pictures, one classifier, few epochs")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="ImageNet weights of a timm model, safetensors or "
-                      "pth (default: a file named after its model in a folder 'weights' here or near the photos; else "
-                      "the hub's; else none)")  # fmt: skip
-    parser.add_argument(
-        "--backbone", metavar="NAME", help="timm model (default: what suits the machine and the weights)"
-    )
-    parser.add_argument(
-        "--name", metavar="NAME", help="of the dataset (default: the folder's): results go to results/NAME"
-    )
-    parser.add_argument("--broken", choices=("fail", "drop"), default="fail",
-                      help="what a run does about broken photos: stop (default), or leave them out")  # fmt: skip
+    tags = parser.add_argument_group("tags and masks that lie elsewhere, or are to be read otherwise")
+    tags.add_argument("--labels", type=Path, metavar="FILE", help="table, export or folder of tags")
+    tags.add_argument("--columns", type=names_of_columns, metavar="PHOTO,LABELS",
+                      help="columns of the table: photos, then class names (or one column per class)")  # fmt: skip
+    tags.add_argument("--similar-names", choices=("ask", "merge", "keep"), default="ask",
+                      help="names that differ in case, blanks or hyphens alone (default: ask)")  # fmt: skip
+    tags.add_argument("--masks", type=Path, metavar="DIR", help="ground-truth masks ID.png, to score with")
+    says = parser.add_argument_group("what the configuration says")
+    says.add_argument("--weights", type=Path, metavar="FILE", help="ImageNet weights of a timm model (default: from a "
+                      "folder 'weights' near the photos, else the hub's, else those of a package)")  # fmt: skip
+    says.add_argument("--backbone", metavar="NAME", help="timm model (default: what suits machine and weights)")
+    says.add_argument("--name", metavar="NAME", help="results go to results/NAME (default: the folder's name)")
+    says.add_argument("--broken", choices=("fail", "drop"), default="fail",
+                      help="broken photos stop a run (default), or are left out")  # fmt: skip
 
 
 SHOWN = 5

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from wsss.data.index import Index
 from wsss.errors import WsssError
-from wsss.report.html.browse import NAME
 from wsss.report.html.gallery import rank_name
+from wsss.report.html.links import NAME
 from wsss.report.html.page import COLUMNS, build
 from wsss.report.provenance import read_scored
 from wsss.runtime.run import Run

@@ -7,11 +7,9 @@ It holds no picture. It shows the files of the run where they lie, so it is smal
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from markupsafe import Markup
@@ -20,12 +18,12 @@ from wsss.data.index import SPLITS, Index
 from wsss.report.effects import WORDS
 from wsss.report.headline import Source
 from wsss.report.html.gallery import LAYERS
+from wsss.report.html.links import address
 from wsss.report.html.picture_section import FIGURES, UNITS
 from wsss.report.html.render import environment, static
 from wsss.report.image_scores import ImageScores
 from wsss.store.masks import MaskFolder
 
-NAME = "images.html"
 MASKS = ("segmenters", "masks")
 """Kinds of layers that are masks, the last of the chain first."""
 
@@ -72,11 +70,6 @@ def image_figures(scores: ImageScores) -> dict[str, float]:
             for value, id in values:
                 found.setdefault(id, []).append(value)
     return {id: round(100 * float(np.mean(values)), 1) for id, values in found.items()}
-
-
-def address(path: Path, folder: Path) -> str:
-    """A file as a link from a page in ``folder``."""
-    return quote(Path(os.path.relpath(path, folder)).as_posix())
 
 
 def as_script(value: Any) -> Markup:

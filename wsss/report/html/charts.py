@@ -100,14 +100,21 @@ class Chart:
 
 
 def line_chart(
-    lines: Sequence[Line], title: str, x: str, y: str, percent: bool = False, zero: bool = True
+    lines: Sequence[Line],
+    title: str,
+    x: str,
+    y: str,
+    percent: bool = False,
+    zero: bool = True,
+    beside: Sequence[Line] = (),
 ) -> Chart | None:
     """A chart; None where no line has a point. ``percent``: values are fractions and shown times 100; ``zero``: the
-    vertical axis begins at 0."""
+    vertical axis begins at 0; ``beside``: lines of charts that this one is compared with, which its axes reach over,
+    too."""
     factor = 100.0 if percent else 1.0
-    points = [point for line in lines for point in line.points]
-    if not points:
+    if not any(line.points for line in lines):
         return None
+    points = [point for line in (*lines, *beside) for point in line.points]
     xs, ys = [a for a, _ in points], [factor * b for _, b in points]
     columns = ticks(min(xs), max(xs), 5)
     rows = ticks(min(0.0, *ys) if zero else min(ys), max(ys), 5)

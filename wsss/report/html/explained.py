@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from wsss.report.html.links import existing
 from wsss.report.html.render import Content
 from wsss.report.tables import Table
 
@@ -26,10 +27,12 @@ AREAS = {"deletion": "↓", "insertion": "↑"}
 Row = dict[str, str]
 
 
-def explanations(folder: Path) -> Content | None:
-    """``networks``: title and table of every network that was explained; ``pictures``: PNGs as data URIs.
+def explanations(folder: Path, home: Path) -> Content | None:
+    """``networks``: title and table of every network that was explained; ``pictures``: PNGs as data URIs;
+    ``files_beside``: links to the page with all tables and to the folder of pictures.
 
-    ``folder``: of the stage ``explanations``; None where it is not whole. Means over detections and over seeds.
+    ``folder``: of the stage ``explanations``; None where it is not whole. ``home``: the folder of the page. Means over
+    detections and over seeds.
     """
     if not (folder / "manifest.json").is_file():
         return None
@@ -42,7 +45,8 @@ def explanations(folder: Path) -> Content | None:
         networks.setdefault((kind, pixels or row["classifier"]), []).append(row)
     tables = [(f"{kind} {name}", _table(of)) for (kind, name), of in networks.items()]
     pictures = [_picture(path) for path in sorted((folder / "pictures").glob("*.png"))[:1]]
-    return {"networks": tables, "pictures": pictures} if tables else None
+    named = [("explanations.md", folder.parent / "explanations.md"), ("pictures", folder / "pictures")]
+    return {"networks": tables, "pictures": pictures, "files_beside": existing(named, home)} if tables else None
 
 
 def _table(rows: list[Row]) -> Table:

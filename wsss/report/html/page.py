@@ -17,6 +17,7 @@ from wsss.report.html.browse import browse
 from wsss.report.html.chain import chain
 from wsss.report.html.explained import explanations
 from wsss.report.html.gallery import Gallery, gallery
+from wsss.report.html.links import result_files
 from wsss.report.html.overview import overview
 from wsss.report.html.picture_section import pictures
 from wsss.report.html.render import render_page
@@ -29,7 +30,8 @@ COLUMNS = ("class", "rank", "id", "split", "ordered_by", "figure")
 def build(
     dataset: str, index: Index, scored: Sequence[Scored], folder: Path, threads: int = 1
 ) -> tuple[str, Gallery, str, str]:
-    """The page, its pictures, the split they are of, and the page of all images, which is to lie in ``folder``.
+    """The page, which is to lie beside ``folder``, its pictures, the split they are of, and the page of all images,
+    which is to lie in it.
 
     Explanations are shown if they are made by now: the report does not wait for them, since they have a target of their
     own."""
@@ -44,10 +46,11 @@ def build(
     compared, names = image_scores.comparable(scored, split, seed)
     count, rows = image_scores.agreement(index, items, compared, names, threads) if len(compared) > 1 else (0, [])
     name = f"{score_sections.KINDS[leading[0].kind]} {leading[0].recipe}" if leading else ""
+    home, base = folder.parent, index.folder.parent
     sections = {
-        "overview": overview(dataset, index, scored, leading),
+        "overview": overview(dataset, index, scored, leading) | {"files_beside": result_files(leading, folder)},
         "chain": chain(scored, leading),
-        "pictures": pictures(index, shown, layers, split, probabilities, classifier),
+        "pictures": pictures(index, shown, layers, split, probabilities, classifier, folder),
         "scores": score_sections.stages(scored),
         "steps": score_sections.steps(scored),
         "thresholds": score_sections.thresholds(scored),
@@ -56,11 +59,11 @@ def build(
         "tags": tags(index, classifier, probabilities),
         "uneven": score_sections.uneven(index, scored, leading, split),
         "agreement": score_sections.agreement(scored, names, rows, count, split),
-        "explanations": explanations(index.folder.parent / "explanations"),
+        "explanations": explanations(base / "explanations", home),
         "dataset": score_sections.dataset(index, _index_report(index)),
-        "training": run_sections.training(scored),
+        "training": run_sections.training(scored, home),
         "costs": run_sections.time_and_memory(index, scored),
-        "provenance": run_sections.provenance(index, scored),
+        "provenance": run_sections.provenance(index, scored, home),
     }
     return render_page(dataset, sections), shown, split, browse(dataset, index, layers, scores, folder)
 

@@ -10,12 +10,14 @@ from typing import Any
 
 from wsss.data.index import Index
 from wsss.report.html.charts import Bar, Chart, Line, line_chart
+from wsss.report.html.links import Link, address, files_of
 from wsss.report.html.render import Content
 from wsss.report.provenance import Scored, lineage
 from wsss.report.tables import ORDER, Table, cost_table, costs
 from wsss.store.manifest import read_manifest
 from wsss.text import count, duration
 
+METRICS = "metrics.jsonl"
 NO_LOSS = ("step", "epoch", "lr", "loss")
 TRAINED = {
     "classifiers": "Classifier",
@@ -48,13 +50,23 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def training(scored: Sequence[Scored]) -> Content | None:
-    """``charts``: losses of every training over its epochs; ``number`` of them, in words."""
+def training(scored: Sequence[Scored], home: Path) -> Content | None:
+    """``charts``: losses of every training over its epochs, each with links to its figures; ``number`` of them, in
+    words. ``home``: the folder of the page."""
     runs: dict[tuple[str, str], dict[Any, list[dict[str, Any]]]] = {}
+    files: dict[tuple[str, str], list[Link]] = {}
     for folder, manifest in manifests(scored).items():
-        if folder.parent.name in TRAINED and (records := read_metrics(folder / "metrics.jsonl")):
-            runs.setdefault((folder.parent.name, folder.name), {})[manifest.get("seed")] = records
-    charts = [chart for (kind, name), seeds in runs.items() if (chart := _losses(f"{TRAINED[kind]} {name}", seeds))]
+        key = folder.parent.name, folder.name
+        if key[0] in TRAINED and (records := read_metrics(folder / METRICS)):
+            runs.setdefault(key, {})[manifest.get("seed")] = records
+            files.setdefault(key, []).append(
+                (f"{METRICS}, seed {manifest.get('seed')}", address(folder / METRICS, home))
+            )
+    charts = [
+        (chart, files[kind, name])
+        for (kind, name), seeds in runs.items()
+        if (chart := _losses(f"{TRAINED[kind]} {name}", seeds))
+    ]
     return {"number": count(len(charts), "training"), "charts": charts} if charts else None
 
 
@@ -92,12 +104,13 @@ def time_and_memory(index: Index, scored: Sequence[Scored]) -> Content | None:
     }
 
 
-def provenance(index: Index, scored: Sequence[Scored]) -> Content:
-    """A table of facts about the whole ``run``; settings and facts of every artefact of the first ``seed``, by their
-    ``kinds``."""
+def provenance(index: Index, scored: Sequence[Scored], home: Path) -> Content:
+    """A table of facts about the whole ``run``; settings, facts and files of every artefact of the first ``seed``, by
+    their ``kinds``. ``home``: the folder of the page."""
     first = min((one.seed for one in scored), default=0)
     own = {folder: m for folder, m in manifests(scored).items() if m.get("seed", first) == first}
-    every = {index.folder.resolve(): read_manifest(index.folder), **own}
+    here = index.folder.resolve()
+    every = {here: read_manifest(index.folder), **own}
     versions = [", ".join(f"{k} {v}" for k, v in m["versions"].items()) for m in every.values() if m.get("versions")]
     dates = sorted(m["made"] for m in every.values() if m.get("made"))
     facts = {
@@ -108,8 +121,9 @@ def provenance(index: Index, scored: Sequence[Scored]) -> Content:
     }
     kinds: dict[str, list[Content]] = {}
     for folder, manifest in every.items():
-        kind = "index" if folder == index.folder.resolve() else folder.parent.name
-        kinds.setdefault(kind, []).append({"name": folder.name, **_tables(manifest)})
+        kind = "index" if folder == here else folder.parent.name
+        files = files_of(folder, here.parent, home)
+        kinds.setdefault(kind, []).append({"name": folder.name, "files": files, **_tables(manifest)})
     return {
         "seed": first,
         "run": Table(["", ""], [[name, text] for name, text in facts.items() if text]),

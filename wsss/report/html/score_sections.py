@@ -55,6 +55,7 @@ def stages(scored: Sequence[Scored]) -> Content | None:
             groups.append((f"{title.partition(':')[0]}, {'mAP' if kind == 'classifiers' else 'mIoU'} in %", rows))
         kinds.append(
             {
+                "name": kind,
                 "title": title,
                 "dots": [dots for name, group in by_recipe.items() if (dots := _dots(name, group))],
                 "all": scores_table(kind, of_kind),
@@ -94,15 +95,18 @@ def steps(scored: Sequence[Scored]) -> Content | None:
 
 
 def thresholds(scored: Sequence[Scored]) -> Content | None:
-    """``charts``: mIoU of maps at every threshold."""
-    charts = []
+    """``charts``: mIoU of maps at every threshold, on the same axes."""
+    drawn: dict[str, list[Line]] = {}
     for kind, title in (("cams", "Class activation maps"), ("saliency", "Saliency maps")):
         for split in reversed(SPLITS):
-            lines = []
+            lines = drawn.setdefault(f"{title}, {WORDS[split]} images", [])
             for series, ((_, name), group) in enumerate(recipes(scored, kind).items()):
                 curved = [one for one in group if "curve" in one.content["splits"].get(split, {})]
                 lines += [_curve(name if k == 0 else "", series, one, split) for k, one in enumerate(curved)]
-            charts.append(line_chart(lines, f"{title}, {WORDS[split]} images", "threshold", "mIoU, %", percent=True))
+    every = [line for lines in drawn.values() for line in lines]
+    charts = [
+        line_chart(lines, title, "threshold", "mIoU, %", percent=True, beside=every) for title, lines in drawn.items()
+    ]
     return {"charts": [chart for chart in charts if chart]} if any(charts) else None
 
 

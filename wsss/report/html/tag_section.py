@@ -41,7 +41,7 @@ def tags(index: Index, classifier: str, probabilities: Mapping[str, np.ndarray])
     ]
     ideal = Line("as it should be", [0.0, 1.0], [0.0, 1.0], 6, thin=True)
     charts = [
-        line_chart(lines, "Precision against recall", "recall", "precision, %", percent=True),
+        line_chart(lines, "Precision against recall", "recall", "precision, %", percent=True, beside=[ideal]),
         line_chart(
             [Line(classifier, middle.tolist(), share.tolist(), 0, marks), ideal],
             "Reliability", "mean probability of a bin", "share with the tag, %", percent=True,

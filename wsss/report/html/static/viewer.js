@@ -120,8 +120,13 @@
     if (name) sides = [name === 'image' ? layerOf(card, 'truth').dataset.layer : 'image', name];
     views = frame(card);
     pointers.clear();
+    const files = create('p', { className: 'note' });
     const draw = () => {
       const { src, alt } = card.querySelector('.base');
+      const known = [...new Set(sides)].map(side => layerOf(card, side)).filter(layer => layer.dataset.file);
+      const links = known.map(layer => create('a', { href: layer.dataset.file, target: '_blank', rel: 'noopener',
+                                                     textContent: layer.lastElementChild.textContent }));
+      files.replaceChildren(...(links.length ? ['Files: '] : []), ...links.flatMap((a, k) => k ? [', ', a] : [a]));
       views.replaceChildren(create('img', { src, alt }), picture(layerOf(card, sides[0]), 'a'),
         picture(layerOf(card, sides[1]), 'b'));
     };
@@ -141,7 +146,7 @@
         create('span', { className: 'together' },
           button('Previous', () => step(-1, 'before'), { className: 'before' }),
           button('Next', () => step(1, 'after'), { className: 'after' }))),
-      create('p', { className: 'note', textContent: KEYS }));
+      files, create('p', { className: 'note', textContent: KEYS }));
     whole();
     if (!viewer.open) viewer.showModal();
     if (!viewer.contains(document.activeElement)) viewer.focus(); // what had it is gone, and keys want to arrive
