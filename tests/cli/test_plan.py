@@ -12,7 +12,7 @@ import yaml
 
 from tests.cli.finished_run import CONFIG, ROOT, changed
 from tests.cli.photo_folder import PhotoFolder
-from wsss.cli.forecast import STARTUP, History, Past, pixels, scaled
+from wsss.cli.forecast import MODELLED_HERE, STARTUP, History, Past, pixels, scaled
 from wsss.cli.plan import Asked, asked_by_rules
 from wsss.steps import STEPS
 from wsss.store.kept import set_aside
@@ -20,6 +20,8 @@ from wsss.text import duration, memory
 from wsss.workflow.chain import Chain
 from wsss.workflow.jobs import Job
 from wsss.workflow.staleness import BACK
+
+SMALL = {kind: {"backbone": "resnet10t", "crop": 64} for kind in ("classifiers", "segmenters")}
 
 
 def row(said: str, stage: str) -> list[str]:
@@ -41,13 +43,50 @@ def test_all_done(results, wsss) -> None:
 
 
 def test_nothing_known(results, wsss) -> None:
-    results.configure({**CONFIG, "results": "new", "seeds": [0, 1]})
+    results.configure({**CONFIG, "results": "new", "seeds": [0, 1], "defaults": SMALL})
     said = wsss("plan")[1]
     assert "new/scenes (config.yaml): 0 of 29 jobs done" in said
-    assert row(said, "classifier") == [
-        *("classifier", "4", "0", "24", "unknown", "unknown", "16000 MB, 12 h, 1 GPU", "no earlier run of this stage"),
-    ]
-    assert "To do: 29 jobs.\nHow long 29 jobs will take is unknown" in said and "'wsss plan --on cpu' models" in said
+    assert row(said, "scores")[4:6] == ["unknown", "unknown"]
+    assert row(said, "scores")[-1] == "no earlier run of this stage"
+    assert "How long 15 jobs will take is unknown" in said and "at least" in said
+
+
+def test_what_nobody_ran_is_modelled_on_a_cpu(results, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model of ``--on cpu`` and a start, for stages that it knows; nothing where networks run on a GPU, and nothing
+    beside an earlier run."""
+    from wsss.cli.cost import Model
+    from wsss.cli.cost_devices import on
+
+    chain = results.configure({**CONFIG, "results": "new", "defaults": SMALL})
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    said = wsss("plan")[1]
+    model = Model(chain, on("cpu"), History([]), lambda text: None)
+    for rule in ("classifier", "cams", "masks"):
+        hours = [model.cost(job).hours for job in chain.wanted("all") if job.rule == rule]
+        times = [duration(STARTUP + 3600 * one) for one in (min(hours), max(hours))]
+        assert row(said, rule)[4] == (times[0] if times[0] == times[1] else " to ".join(times)), rule
+        assert row(said, rule)[-1] == MODELLED_HERE
+    assert "no run has checked them" in " ".join(said.split()) and "'wsss plan --on cpu'" not in said
+    known = wsss("plan", "--history", "results")[1]
+    assert MODELLED_HERE not in known
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    said = wsss("plan")[1]
+    assert row(said, "classifier")[4] == "unknown" and "'wsss plan --on cpu' models" in said
+
+
+def test_classes_in_a_file_are_no_number(results, wsss, tmp_path: Path) -> None:
+    """``classes`` of photos names a file; the model of a configuration as ``wsss init`` writes it."""
+    pets = PhotoFolder(tmp_path, 8)
+    (tmp_path / "classes.txt").write_text("\n".join(sorted({name for names in pets.tags.values() for name in names})))
+    dataset = {"kind": "folder", "images": "photos", "labels": "tags.csv", "classes": "classes.txt"}
+    config = {**CONFIG, "dataset": "photos", "datasets": {"photos": dataset}}
+    config["masks"] = {"p-noc": {"cams": "p-noc", "threshold": {"policy": "fixed"}}}
+    config["classifiers"] = CONFIG["classifiers"] | {"linear": {"objective": "linear", "size": 96}}
+    config["defaults"] = SMALL
+    config["cams"] = CONFIG["cams"] | {"linear": {"classifier": "linear"}}
+    results.configure(config)
+    code, said, _ = wsss("plan", "--on", "cpu")
+    assert code == 0 and "classifier linear " in said and "cams linear " in said
 
 
 def test_earlier_runs_are_scaled(results, wsss) -> None:
@@ -223,7 +262,7 @@ def test_old_manifests_do_no_harm(results, wsss) -> None:
         about = json.loads(file.read_text())
         file.write_text(json.dumps({key: about[key] for key in ("stage", "settings", "seed", "inputs", "made")}))
     said = wsss("plan", "--jobs")[1]
-    assert row(said, "cams")[1:3] == ["2", "0"] and row(said, "cams")[4:6] == ["unknown", "unknown"]
+    assert row(said, "cams")[1:3] == ["2", "0"] and row(said, "cams")[-1] == MODELLED_HERE
     assert (
         " ".join(said.split()).count("; made before results had an identity: 'wsss accept' takes it over as it is") == 2
     )

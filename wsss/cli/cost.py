@@ -29,7 +29,7 @@ from wsss.models.edge_network import build_edge_network
 from wsss.models.frozen_features import frozen_features
 from wsss.models.saliency_net import build_saliency_net
 from wsss.models.segmenter import build_segmenter
-from wsss.settings import ScenesSettings, TrainingSettings
+from wsss.settings import LinearSettings, ScenesSettings, TrainingSettings
 from wsss.workflow.chain import Chain
 from wsss.workflow.jobs import Job
 
@@ -115,7 +115,8 @@ class Model:
     def classes(self, dataset: str) -> int:
         """Classes of a dataset; a guess where only its files would tell, which hardly matters for the cost."""
         settings = self.chain.config.recipes["datasets"][dataset]
-        return CLASSES.get(settings.kind, getattr(settings, "classes", 20))
+        named = getattr(settings, "classes", None)  # a number of scenes, a file or names of photos
+        return CLASSES.get(settings.kind, named if isinstance(named, int) else 20)
 
     def pixels(self, dataset: str) -> float:
         """Pixels of an image."""
@@ -190,6 +191,8 @@ class Model:
         if isinstance(settings, TrainingSettings) and job.rule in ("classifier", "saliency", "affinity", "segmenter"):
             if getattr(settings, "supervision", None) != "classifier":
                 self._training(found, job, settings, images)
+        elif isinstance(settings, LinearSettings):  # its fit is nothing beside the features
+            self._inference(found, job, settings, images)
         elif job.rule in ("cams", "saliency_maps", "predictions", "segmenter_masks", "walk"):
             self._inference(found, job, settings, images)
         elif job.rule in ("saliency_masks", "affinity_labels", "masks"):
@@ -230,7 +233,8 @@ class Model:
     def _inference(self, found: Cost, job: Job, s: Any, images: int) -> None:
         each = [self.counted(one, SIDE) for one in self._applied(job, s)]
         own = self.pixels(job.dataset)
-        reduced = min(1.0, s.max_side**2 / own)  # about: the longer side decides
+        longest = s.size if isinstance(s, LinearSettings) else s.max_side
+        reduced = min(1.0, longest**2 / own)  # about: the longer side decides
         scales, views = getattr(s, "scales", (1.0,)), 2 if s.flip else 1
         share = views * sum(scale**2 for scale in scales) * own * reduced / SIDE**2
         half = getattr(s, "precision", "fp32") != "fp32"
@@ -248,6 +252,8 @@ class Model:
 
     def _applied(self, job: Job, s: Any) -> list[Pass]:
         """The networks that a stage applies."""
+        if job.rule == "classifier":
+            return [self.classifier(str(job.name), job.dataset, "forward")]
         if job.rule == "cams":
             return [self.classifier(s.classifier, job.dataset, "forward")]
         if job.rule == "walk":

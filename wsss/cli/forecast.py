@@ -35,6 +35,10 @@ SAME_IMAGES = SCALED | {"broken", "val_share", "split_seed", "score"}
 """Settings of a dataset that say which of its images are used."""
 
 
+MODELLED_HERE = "model of this CPU"
+"""What a forecast is known from where no run is: ``wsss.cli.modelled``."""
+
+
 @dataclass(frozen=True)
 class Past:
     """One earlier run; ``task``: its stage, with the kind of scores; ``dataset``: see ``dataset_key``, ``index``: the

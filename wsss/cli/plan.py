@@ -12,7 +12,7 @@ from typing import Any
 
 from wsss.cli.cost_devices import DEVICES
 from wsss.cli.flags import add_configfile
-from wsss.cli.forecast import Forecast, History, Past, dataset_key, past
+from wsss.cli.forecast import MODELLED_HERE, Forecast, History, Past, dataset_key, past
 from wsss.cli.planned_images import TOGETHER, dataset_settings, images_of
 from wsss.errors import WsssError
 from wsss.provenance.versions import ROOT
@@ -56,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+MODELLED = frozenset(
+    "classifier cams saliency saliency_maps saliency_masks affinity affinity_labels walk masks segmenter "
+    "segmenter_masks predictions".split()
+)
+"""Rules that the model of ``--on`` has something to say of."""
 CORES = 8
 """Cores of a job on a cluster, where nobody says otherwise (``max-threads`` of the profile)."""
 
@@ -116,6 +121,8 @@ def plan(args: argparse.Namespace) -> int:
     history = History([Path(chain.config.results), *args.history], args.device)
     judge = Staleness(chain, checkout())
     entries = list(planned(chain, judge, history, args.target))
+    if args.device is None:
+        add_modelled(chain, history, entries)
     asked = asked_by_rules()
     for dataset in chain.config.dataset:
         mine = [one for one in entries if one.job.dataset == dataset]
@@ -163,6 +170,18 @@ def planned(chain: Chain, judge: Staleness, history: History, target: str) -> It
         else:
             forecast = measured(folder)
         yield PlannedJob(job, folder, reasons, images, forecast, list(chain.inputs(job).values()), chain.shards(job))
+
+
+def add_modelled(chain: Chain, history: History, entries: Sequence[PlannedJob]) -> None:
+    """Give jobs that no earlier run tells the time of what the model expects, where it can."""
+    open_ = [one for one in entries if not one.done and one.forecast.seconds is None and one.images is not None]
+    asked = [one.job for one in open_ if one.job.rule in MODELLED]
+    if asked:
+        from wsss.cli.modelled import on_this_machine  # torch
+
+        told = on_this_machine(chain, asked, history)
+        for one in open_:
+            one.forecast = told.get(one.folder, one.forecast)
 
 
 def measured(folder: str) -> Forecast:
@@ -243,6 +262,7 @@ def _totals(entries: list[PlannedJob], asked: dict[str, Asked], judge: Staleness
     else:
         known = [one.forecast.seconds for one in todo if one.forecast.seconds is not None]
         unknown = len(todo) - len(known)
+        modelled_here = any(one.forecast.basis == MODELLED_HERE for one in todo)
         least = "at least " if unknown else ""
         yield f"To do: {count(len(todo), 'job')}" + (
             f", {least}{duration(sum(known))} one after another, {least}{duration(longest(entries))} with room for all "
@@ -251,12 +271,21 @@ def _totals(entries: list[PlannedJob], asked: dict[str, Asked], judge: Staleness
             else "."
         )
         if unknown:
+            hint = (
+                ""
+                if modelled_here
+                else (" 'wsss plan --on cpu' models the run on this machine's cores, from counted operations.")
+            )
             yield (
                 f"How long {count(unknown, 'job')} will take is unknown: no earlier run to go by (--history names "
-                "other results, such as those of a first try). 'wsss plan --on cpu' models the run on this machine's "
-                "cores, from counted operations."
+                f"other results, such as those of a first try).{hint}"
             )
         devices = sorted({one.forecast.device for one in todo if one.forecast.device})
+        if modelled_here:
+            yield from wrapped(
+                "Times of the model are counted from the networks' operations, for a machine with nothing else to do; "
+                "no run has checked them. After the first run the table goes by that.", "", "  ",
+            )  # fmt: skip
         if devices:
             yield f"Times are those of: {'; '.join(devices)}. An estimate, not a promise: leave room in a time limit."
         yield from _too_little(todo, asked)
@@ -279,7 +308,7 @@ def longest(entries: list[PlannedJob]) -> float:
 
 def _too_little(todo: list[PlannedJob], asked: dict[str, Asked]) -> Iterator[str]:
     """Rules that ask for less than their jobs are expected to take."""
-    for rule, every in _by_stage(todo).items():
+    for rule, every in _by_stage([one for one in todo if one.forecast.basis != MODELLED_HERE]).items():
         limits = asked.get(rule, Asked())
         seconds = max((one.seconds for one in every if one.seconds is not None), default=0.0)
         mib = max((one.forecast.mib for one in every if one.forecast.mib is not None), default=0.0)
