@@ -387,6 +387,8 @@ REFUSED_RECIPES = [
     ),
     ("classifiers", {"objective": "vanilla", "ema": 0.9, "average_last": 2}, "ema and average_last are two ways"),
     ("classifiers", {"objective": "vanilla", "processes": 3}, "batch_size (16) must be a multiple of processes (3)"),
+    ("classifiers", {"objective": "vanilla", "processes": 4, "nodes": 3}, "(4) must be a multiple of nodes (3)"),
+    ("classifiers", {"objective": "vanilla", "stage_to": "tmp"}, "stage_to (tmp) must be a full path, or begin with"),
     ("classifiers", {"objective": "vanilla", "average_last": 99}, "average_last (99) must not exceed epochs (15)"),
     ("classifiers", {"objective": "vanilla", 3: 4}, "the key 3 is not text; put it in quotes"),
     ("masks", {"cams": "c", "threshold": {"per_class": True}}, "per_class thresholds are chosen on masks"),

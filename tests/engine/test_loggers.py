@@ -165,14 +165,17 @@ def test_a_package_that_is_missing_is_named_before_anything_is_trained(tiny_inde
     assert not (run.out / "state").exists()
 
 
-def test_the_workflow_hands_the_setting_on_by_a_flag_that_no_parameter_holds(tiny_index, tmp_path):
-    recipe = {"objective": "vanilla", "log": "tensorboard"}
+def test_the_workflow_hands_settings_on_by_flags_that_no_parameter_holds(tiny_index, tmp_path):
+    recipe = {"objective": "vanilla", "log": "tensorboard", "stage_to": "$TMPDIR"}
     config = {"dataset": "scenes", "datasets": {"scenes": {"kind": "scenes"}}, "classifiers": {"a": recipe}}
     wildcards = SimpleNamespace(name="a", dataset="scenes", seed="0", folder="classifiers")
     given = SimpleNamespace(index=["results/scenes/index/manifest.json"], get=lambda key, default: default)
     said = Rules(Chain(load(config)), ROOT).command(wildcards, given, ["out/manifest.json"], 1)
-    assert "/classifier.py --log tensorboard --index " in said and '"log"' not in said
+    assert "/classifier.py --log tensorboard --stage-to '$TMPDIR' --index " in said
+    assert '"log"' not in said and '"stage_to"' not in said
     stage = Stage("", settings=Classifier, inputs={"index": ""}, distributed=True)
     given = ["--out", str(tmp_path), "--index", str(tiny_index), "--settings", '{"objective": "vanilla"}']
     for flags, log in (([], None), (["--log", "mlflow"], "mlflow")):
         assert stage._read_settings(stage.parser.parse_args(given + flags)).log == log
+    read = stage._read_settings(stage.parser.parse_args([*given, "--stage-to", "$TMPDIR"]))
+    assert (read.stage_to, read.log) == ("$TMPDIR", None)

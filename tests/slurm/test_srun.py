@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -104,3 +105,41 @@ def test_an_inference_stage_names_the_cure_and_one_task_is_one_process(cluster: 
     done = subprocess.run(batch, input=script, env=cluster, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, (tmp_path / "log").read_text()
     assert (tmp_path / "index" / "manifest.json").exists()
+
+
+WORKFLOW = """
+dataset: scenes
+datasets: {scenes: {kind: scenes, train: 12, val: 4, size: 64, classes: 3}}
+classifiers: {spread: {objective: vanilla, processes: 2, nodes: 2}}
+defaults:
+  classifiers:
+    {backbone: test_resnet, pretrained: false, crop: 64, long_side: [56, 72], batch_size: 4, epochs: 2, lr: 0.001,
+     precision: fp32}
+"""
+
+
+@pytest.mark.timeout(1200)
+def test_a_recipe_over_two_nodes_on_a_site_that_wants_gres(cluster: dict[str, str], tmp_path: Path) -> None:  # noqa: F811
+    """Snakemake submits one job, whose command has srun start a process on each node; nobody does anything by hand."""
+    (tmp_path / "config.yaml").write_text(WORKFLOW)
+    profile = ROOT / "workflow" / "profiles" / "slurm"
+    site = ["--default-resources", "gres=gpu", "mem_mb=2000", "runtime=60"]
+    quick = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10", "--max-threads", "1"]
+    command = ["-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--profile", str(profile), "--retries", "0", *quick]
+    done = subprocess.run(
+        [sys.executable, *command, "all_classifiers", *site],
+        cwd=tmp_path,
+        env={**cluster, "MASTER_ADDR": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        timeout=1000,
+    )
+    out = tmp_path / "results" / "scenes" / "s0" / "classifiers" / "spread"
+    log = tmp_path / "logs" / "scenes" / "s0" / "classifiers" / "spread.log"
+    assert done.returncode == 0, done.stdout + done.stderr + (log.read_text() if log.exists() else "")
+    assert "by 2 processes" in log.read_text()
+    told = json.loads((out / "run.json").read_text())
+    assert (told["processes"], told["threads"]) == (2, 1)
+    job = re.findall(r"SLURM jobid '?(\d+)", done.stdout + done.stderr)[-1]
+    known = subprocess.run(["scontrol", "show", "job", job], env=cluster, capture_output=True, text=True).stdout
+    assert "NumNodes=2" in known and re.search(r"TresPerNode=\S*gpu:1", known), known

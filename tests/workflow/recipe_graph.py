@@ -75,7 +75,7 @@ SCORED = {
 """Folder of scores -> what is scored."""
 AT_THRESHOLDS = ("cams", "saliency")
 """Scores that ``evaluation`` has a say in."""
-SPREADS_WORK = {"shards", "processes", "log", "keep", "storage"}
+SPREADS_WORK = {"shards", "processes", "nodes", "stage_to", "log", "keep", "storage"}
 """Keys that say how the work is shared out, watched or stored, and not what comes of it."""
 
 

@@ -15,6 +15,8 @@ rule index:
     threads: stage.threads
     resources:
         gpu=stage.gpus,
+        gpu_model=stage.gpu_model,
+        gres=stage.gres,
         mem_mb=stage.memory,
         runtime=stage.minutes,
     params:

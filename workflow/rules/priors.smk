@@ -21,7 +21,10 @@ rule classifier:
     threads: stage.threads
     resources:
         gpu=stage.gpus,
-        nodes=1,  # the processes of a training speak to each other inside one node
+        gpu_model=stage.gpu_model,
+        gres=stage.gres,
+        nodes=stage.nodes,
+        mpi=stage.mpi,
         mem_mb=stage.memory,
         runtime=stage.minutes,
     params:

@@ -19,6 +19,8 @@ rule scores:
     threads: stage.threads
     resources:
         gpu=stage.gpus,
+        gpu_model=stage.gpu_model,
+        gres=stage.gres,
         mem_mb=stage.memory,
         runtime=stage.minutes,
     params:
@@ -54,6 +56,8 @@ rule summary:
     threads: stage.threads
     resources:
         gpu=stage.gpus,
+        gpu_model=stage.gpu_model,
+        gres=stage.gres,
         mem_mb=stage.memory,
         runtime=stage.minutes,
     params:

@@ -18,6 +18,8 @@ for whole in stage.scattered():
         threads: stage.threads
         resources:
             gpu=stage.gpus,
+            gpu_model=stage.gpu_model,
+            gres=stage.gres,
             mem_mb=stage.memory,
             runtime=stage.minutes,
         params:

@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from wsss.data.copies import Copies
 from wsss.data.images import read_image, read_mask
 from wsss.data.index import Item
 from wsss.data.normalising import normalised_views
@@ -139,6 +140,7 @@ class TrainingViews(Dataset[ByteBatch]):
             size; both become 255 outside the image. None for trainings on tags, which never open one.
         soft_of: An item's soft targets, uint8 (number of its labels + 1, h, w) as in ``Batch.soft``, of the whole image
             at any size; None: there are none.
+        copies: Copies of the images on a disk of this machine; None: they are read where they lie.
 
     Raises:
         WsssError: (when a view is asked for) an image or a mask cannot be read, or they differ in size.
@@ -152,9 +154,10 @@ class TrainingViews(Dataset[ByteBatch]):
         seed: int,
         mask_of: Callable[[Item], AnyFile | np.ndarray] | None = None,
         soft_of: Callable[[Item], np.ndarray] | None = None,
+        copies: Copies | None = None,
     ) -> None:
         self.items, self.classes, self.settings, self.seed, self.mask_of = items, classes, settings, seed, mask_of
-        self.soft_of = soft_of
+        self.soft_of, self.copies = soft_of, copies
 
     def __len__(self) -> int:
         return len(self.items)
@@ -167,7 +170,7 @@ class TrainingViews(Dataset[ByteBatch]):
         target = None if self.mask_of is None else self.mask_of(item)
         soft = isinstance(target, np.ndarray)
         s = self.settings
-        picture = read_image(item.image)
+        picture = read_image(item.image if self.copies is None else self.copies.of(item))
         given = target if target is None or isinstance(target, np.ndarray) else read_mask(target)
         if given is not None and given.shape != picture.shape[:2]:
             raise WsssError(

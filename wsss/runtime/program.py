@@ -95,6 +95,8 @@ class Stage:
                 choices=get_args(Log),
                 help="also log the training there (default: the setting 'log')",
             )
+            where = "disk of this machine for copies of the images (default: the setting 'stage_to')"
+            add("--stage-to", metavar="DIR", help=where)
         if self.stores_masks:
             add("--storage", choices=get_args(Storage), help="how masks are stored (default: the setting 'storage')")
         for flag, options in (extra or {}).items():
@@ -198,7 +200,9 @@ class Stage:
         if self.settings is None:
             return None
         settings = read_settings(self.settings, args.settings, args.set)
-        given = {name: value for name in ("log", "storage") if (value := getattr(args, name, None)) is not None}
+        given = {
+            name: value for name in ("log", "stage_to", "storage") if (value := getattr(args, name, None)) is not None
+        }
         return settings.model_copy(update=given)
 
     def _open_inputs(self, args: argparse.Namespace) -> dict[str, Path]:

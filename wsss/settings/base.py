@@ -69,7 +69,7 @@ Log = Literal["tensorboard", "mlflow"]
 Storage = Literal["png", "packed"]
 
 
-WITHOUT_EFFECT = frozenset({"shards", "processes", "log", "keep", "storage"})
+WITHOUT_EFFECT = frozenset({"shards", "processes", "nodes", "stage_to", "log", "keep", "storage"})
 """Fields that say how the work is spread, watched or stored and not what comes out of it: they stand in no canonical
 string and in no manifest, so a change re-runs nothing."""
 

@@ -41,3 +41,6 @@ class WorkstationSettings(Settings):
 
     gpus: Annotated[int, Field(ge=0)] = 1
     """GPU jobs that may run at once when Snakemake runs jobs here."""
+    container: Annotated[str, Field(min_length=1)] | None = None
+    """Image in which jobs run with ``--sdm apptainer``, here or on a cluster: a file of Apptainer's, or an address that
+    it understands; null: jobs run in the environment that Snakemake runs in."""

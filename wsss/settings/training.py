@@ -82,8 +82,15 @@ class TrainingSettings(NetworkSettings):
     of it, which is faster, but then the result depends on their number; ``fixed``: running statistics are used and not
     updated, scale and offset are not trained."""
     processes: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Processes on one machine that the workflow starts to share each micro-batch, on a GPU each. But for rounding,
-    dropout and ``batch_norm: per-process`` the result does not depend on it, and a change re-runs nothing."""
+    """Processes that the workflow starts to share each micro-batch, on a GPU each. But for rounding, dropout and
+    ``batch_norm: per-process`` the result does not depend on it, and a change re-runs nothing."""
+    nodes: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Nodes of a cluster with SLURM that the processes are spread over, as many on each; on one machine all run there.
+    A change re-runs nothing."""
+    stage_to: str | None = None
+    """Directory on a disk of the machine that trains, for copies of the images, which are then read from the disk that
+    all nodes share only once: ``$TMPDIR``, or a path. Where the variable is not set, where the disk is full, images are
+    read where they lie. A change re-runs nothing."""
     precision: Precision = "auto"
     """Autocast type. ``auto``: bf16 where the device computes it natively, else fp16 on a GPU and fp32 on a CPU."""
     deterministic: Annotated[bool, Neutral(False)] = False
@@ -114,6 +121,10 @@ class TrainingSettings(NetworkSettings):
             raise ValueError("ema and average_last are two ways to average weights; set one of them")
         if self.batch_size % self.processes:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of processes ({self.processes})")
+        if self.processes % self.nodes:
+            raise ValueError(f"processes ({self.processes}) must be a multiple of nodes ({self.nodes})")
+        if self.stage_to is not None and self.stage_to[:1] not in ("/", "~", "$"):
+            raise ValueError(f"stage_to ({self.stage_to}) must be a full path, or begin with a variable like $TMPDIR")
         if (self.average_last or 1) > self.epochs:
             raise ValueError(f"average_last ({self.average_last}) must not exceed epochs ({self.epochs})")
         return self

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from wsss.compute.devices import choose_device, prepare_cpu
+from wsss.data.copies import Copies
 from wsss.data.index import Item
 from wsss.data.loading import TrainingViews
 from wsss.errors import WsssError
@@ -95,7 +96,8 @@ def train(
 
     A checkpoint is resumed only if it is of the artefact that is to be made: of the same identity, that is.
     """
-    views = TrainingViews(items, classes, run.settings, run.args.seed, mask_of, soft_of)
+    copies = Copies.below(run.settings.stage_to)
+    views = TrainingViews(items, classes, run.settings, run.args.seed, mask_of, soft_of, copies)
     trainer = Trainer(objective, views, run.settings, run, device, chances)
     if run.world.rank == 0:
         if (network or run.settings).pretrained is True and "warm_start" not in run.inputs:

@@ -308,9 +308,10 @@ class Chain:
         return [Job(rule, dataset) for dataset in self.config.dataset for rule in rules]
 
     def most_processes(self) -> int:
-        """Processes of the training that is spread over the most."""
+        """Processes on a node of the training that has the most there."""
         recipes = (one for kind in self.config.recipes.values() for one in kind.values())
-        return max((getattr(one, "processes", 1) for one in recipes), default=1)
+        trainings = (one for one in recipes if isinstance(one, TrainingSettings))
+        return max((one.processes // one.nodes for one in trainings), default=1)
 
     def everything(self) -> list[Job]:
         """Every job of every target that the configuration has, each after those it needs."""

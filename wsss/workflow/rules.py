@@ -21,6 +21,7 @@ from wsss.steps import SCORED, STEPS
 from wsss.workflow.chain import OF_DATASET, Chain
 from wsss.workflow.jobs import Job
 from wsss.workflow.resources import GATHER, NEEDS
+from wsss.workflow.site import Site
 
 SCORES = "scores"
 """The rule and the group of scores, and the name under which stages read them."""
@@ -53,6 +54,8 @@ class Rules:
         cores: Cores of a job without a network.
         gpu_cores: Cores of a job with one, or of each of its processes.
         groups: The groups of jobs that Snakemake was told to put together (``--group-components``).
+        site: How GPUs are asked for; None: as on one machine.
+        python: What runs the stages' programs.
     """
 
     def __init__(
@@ -64,9 +67,12 @@ class Rules:
         cores: int = 8,
         gpu_cores: int = 8,
         groups: Callable[[], Container[str]] = tuple,
+        site: Site | None = None,
+        python: str = sys.executable,
     ) -> None:
         self.chain, self.root, self.ancient, self.watch = chain, Path(root), ancient, watch
-        self.cores, self.gpu_cores, self.groups = cores, gpu_cores, groups
+        self.cores, self.gpu_cores, self.groups, self.site = cores, gpu_cores, groups, site or Site()
+        self.python = python
 
     def job(self, wildcards: Any) -> Job:
         """The job that Snakemake means."""
@@ -165,12 +171,12 @@ class Rules:
     # --- the command ----------------------------------------------------------------------------------------------
 
     def command(self, wildcards: Any, input: Any, output: Any, threads: int) -> str:
-        """The whole command of a job: this Python, the stage's program wherever the checkout lies, its flags."""
+        """The whole command of a job: Python, the stage's program wherever the checkout lies, its flags."""
         job, shard, out = self.job(wildcards), shard_of(wildcards), Path(output[0]).parent
         out = out if shard is None else out.parent
         index = f"{self.chain.base(job.dataset)}/index/manifest.json"
         prefix = str(input.index[0]).removesuffix(index) if job.rule != "index" else ""
-        words = [self._program(job), self.chain.flags(job, prefix)]
+        words = [self._program(job, threads), self.chain.flags(job, prefix)]
         if shard is not None:
             words.append(f"--shard {shard.number}/{shard.total}")
         elif total := len(input.get("parts", ())):
@@ -182,16 +188,26 @@ class Rules:
         state = out / "state" if job.rule in STEPS else out
         return " ".join([*words, shlex.join(["--threads", str(threads), "--out", str(out), "--state", str(state)])])
 
-    def _program(self, job: Job) -> str:
-        """How the stage is called: under torchrun where several processes train together; with ``--log`` where a
-        training is to be watched, ``--storage`` where masks are not to be files of their own."""
+    def _program(self, job: Job, threads: int) -> str:
+        """How the stage is called: under torchrun where several processes train together, under srun where they do so
+        on several nodes of a cluster; with ``--log`` where a training is to be watched, ``--stage-to`` where it
+        is to copy its images, ``--storage`` where masks are not to be files of their own."""
         stage, training = str(self.root / "stages" / f"{job.rule}.py"), self.chain.training(job)
-        processes, log = (1, None) if training is None else (training.processes, training.log)
-        together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        processes = 1 if training is None else training.processes
+        nodes, launcher, together = self.spread_over(job), [], []
+        if nodes > 1:
+            each = processes // nodes
+            launcher = ["srun", f"--nodes={nodes}", f"--ntasks={processes}", f"--ntasks-per-node={each}"]
+            launcher += [f"--cpus-per-task={max(1, threads // each)}", "--kill-on-bad-exit=1"]
+        elif processes > 1:
+            together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         storage = self.chain.storage(job)
-        words = [*(together if processes > 1 else []), stage, *(["--log", log] if log else [])]
+        words = [*launcher, self.python, *together, stage]
+        if training is not None:
+            words += ["--log", training.log] if training.log else []
+            words += ["--stage-to", training.stage_to] if training.stage_to else []
         words += ["--storage", storage] if storage not in (None, "png") else []
-        return shlex.join([sys.executable, *words])
+        return shlex.join(words)
 
     def title(self, wildcards: Any) -> str:
         """What a job is, for people."""
@@ -222,26 +238,54 @@ class Rules:
 
     # --- resources ------------------------------------------------------------------------------------------------
 
-    def processes(self, job: Job) -> int:
-        """Over how many processes a job is spread. Each of a training's has a GPU."""
+    def spread_over(self, job: Job) -> int:
+        """Over how many nodes a job is spread; one machine is one, whatever a recipe says."""
         training = self.chain.training(job)
-        return 1 if training is None else training.processes
+        return training.nodes if training is not None and self.site.cluster else 1
+
+    def processes(self, job: Job) -> int:
+        """How many processes of a job share a node. Each of a training's has a GPU."""
+        training = self.chain.training(job)
+        return 1 if training is None else training.processes // self.spread_over(job)
 
     def threads(self, wildcards: Any) -> int:
-        """Cores of a job. Snakemake gives no more than there are."""
+        """Cores of a job on each node. Snakemake gives no more than there are."""
         job = self.job(wildcards)
         need = NEEDS[job.rule]
         if self.group_of(job) is not None:
             return 1  # several side by side
         return self.gpu_cores * self.processes(job) if need.gpu else min(need.cores or self.cores, self.cores)
 
-    def gpus(self, wildcards: Any, input: Any) -> int:
-        """GPUs of a job with a network; putting shards together takes none."""
+    def nodes(self, wildcards: Any) -> int:
+        """Nodes of a job."""
+        return self.spread_over(self.job(wildcards))
+
+    def mpi(self, wildcards: Any) -> int | None:
+        """Marks a job whose command calls srun itself: inside the job the executor then starts no task around it. It is
+        0, so that the executor does not count tasks where it submits, which it can neither for one a node nor beside
+        GPUs: a job is given cores and GPUs by the node."""
+        return 0 if self.nodes(wildcards) > 1 else None
+
+    def _wanted(self, wildcards: Any, input: Any) -> tuple[int, int]:
+        """GPUs of a job on each node, and its nodes; putting shards together takes no GPU."""
         job = self.job(wildcards)
-        return self.processes(job) if NEEDS[job.rule].gpu and not input.get("parts") else 0
+        gpus = self.processes(job) if NEEDS[job.rule].gpu and not input.get("parts") else 0
+        return gpus, self.spread_over(job)
+
+    def gpus(self, wildcards: Any, input: Any) -> int:
+        """GPUs of a job with a network, where they are asked for by their number."""
+        return self.site.gpus_of(*self._wanted(wildcards, input))
+
+    def gpu_model(self, wildcards: Any, input: Any) -> str | None:
+        """The model of these GPUs, where the site names one."""
+        return self.site.model_of(*self._wanted(wildcards, input))
+
+    def gres(self, wildcards: Any, input: Any) -> str | None:
+        """GPUs of a job on each node, where they are asked for by ``--gres``."""
+        return self.site.gres_of(*self._wanted(wildcards, input))
 
     def memory(self, wildcards: Any, input: Any, attempt: int, threads: int) -> int:
-        """Megabytes; putting shards together takes little."""
+        """Megabytes on each node; putting shards together takes little."""
         job = self.job(wildcards)
         need = GATHER if input.get("parts") else NEEDS[job.rule]
         return need.memory(attempt, threads, self.processes(job))
