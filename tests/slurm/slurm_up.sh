@@ -58,7 +58,8 @@ SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$lab/munge/socket
+# A job that goes back into the queue starts again once its credentials have run out.
+AuthInfo=socket=$lab/munge/socket,cred_expire=20
 CredType=cred/munge
 SlurmctldPort=$port
 SlurmctldPidFile=$lab/run/slurmctld.pid
@@ -81,8 +82,12 @@ GresTypes=gpu
 ReturnToService=2
 KillWait=30
 SchedulerParameters=bf_interval=2,batch_sched_delay=0
+# Who is in urgent takes what others have: their jobs go back into the queue.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=cpu Nodes=ALL Default=YES MaxTime=2-00:00:00 State=UP
 PartitionName=gpu Nodes=ALL MaxTime=2-00:00:00 State=UP
+PartitionName=urgent Nodes=ALL MaxTime=2-00:00:00 PriorityTier=2 State=UP
 END
 for ((i = 0; i < gpus; i++)); do mknod "$lab/dev/gpu$i" c 1 3 2>/dev/null || touch "$lab/dev/gpu$i"; done
 for ((n = 0; n < count; n++)); do

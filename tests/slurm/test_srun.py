@@ -110,36 +110,86 @@ def test_an_inference_stage_names_the_cure_and_one_task_is_one_process(cluster: 
 WORKFLOW = """
 dataset: scenes
 datasets: {scenes: {kind: scenes, train: 12, val: 4, size: 64, classes: 3}}
-classifiers: {spread: {objective: vanilla, processes: 2, nodes: 2}}
+classifiers: {spread: {objective: vanilla, processes: 2, nodes: 2, epochs: 2}, long: {objective: vanilla, epochs: 90}}
 defaults:
   classifiers:
-    {backbone: test_resnet, pretrained: false, crop: 64, long_side: [56, 72], batch_size: 4, epochs: 2, lr: 0.001,
-     precision: fp32}
+    {backbone: test_resnet, pretrained: false, crop: 64, long_side: [56, 72], batch_size: 4, lr: 0.001, precision: fp32}
 """
+
+
+class Workflow:
+    """A run of the workflow with the profile for SLURM, on a site that wants ``--gres``, without retries."""
+
+    def __init__(self, folder: Path, cluster: dict[str, str]) -> None:  # noqa: F811
+        self.folder, self.cluster = folder, cluster
+        (folder / "config.yaml").write_text(WORKFLOW)
+
+    def start(self, classifier: str) -> subprocess.Popen[str]:
+        profile = ROOT / "workflow" / "profiles" / "slurm"
+        site = ["--default-resources", "gres=gpu", "mem_mb=2000", "runtime=60"]
+        quick = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10", "--max-threads", "1"]
+        quick += ["--retries", "0"]
+        command = [
+            "-m",
+            "snakemake",
+            "-s",
+            str(ROOT / "Snakefile"),
+            "--profile",
+            str(profile),
+            "--retries",
+            "0",
+            *quick,
+        ]
+        return subprocess.Popen(
+            [sys.executable, *command, str((self.out(classifier) / "manifest.json").relative_to(self.folder)), *site],
+            cwd=self.folder,
+            env={**self.cluster, "MASTER_ADDR": "127.0.0.1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def out(self, classifier: str) -> Path:
+        return self.folder / "results" / "scenes" / "s0" / "classifiers" / classifier
+
+    def log(self, classifier: str) -> str:
+        path = self.folder / "logs" / "scenes" / "s0" / "classifiers" / f"{classifier}.log"
+        return path.read_text() if path.exists() else "no log"
+
+    def about(self, job: str) -> str:
+        """What SLURM knows of a job."""
+        command = ["scontrol", "show", "job", job]
+        return subprocess.run(command, env=self.cluster, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.timeout(1200)
 def test_a_recipe_over_two_nodes_on_a_site_that_wants_gres(cluster: dict[str, str], tmp_path: Path) -> None:  # noqa: F811
     """Snakemake submits one job, whose command has srun start a process on each node; nobody does anything by hand."""
-    (tmp_path / "config.yaml").write_text(WORKFLOW)
-    profile = ROOT / "workflow" / "profiles" / "slurm"
-    site = ["--default-resources", "gres=gpu", "mem_mb=2000", "runtime=60"]
-    quick = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10", "--max-threads", "1"]
-    command = ["-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--profile", str(profile), "--retries", "0", *quick]
-    done = subprocess.run(
-        [sys.executable, *command, "all_classifiers", *site],
-        cwd=tmp_path,
-        env={**cluster, "MASTER_ADDR": "127.0.0.1"},
-        capture_output=True,
-        text=True,
-        timeout=1000,
-    )
-    out = tmp_path / "results" / "scenes" / "s0" / "classifiers" / "spread"
-    log = tmp_path / "logs" / "scenes" / "s0" / "classifiers" / "spread.log"
-    assert done.returncode == 0, done.stdout + done.stderr + (log.read_text() if log.exists() else "")
-    assert "by 2 processes" in log.read_text()
-    told = json.loads((out / "run.json").read_text())
+    workflow = Workflow(tmp_path, cluster)
+    run = workflow.start("spread")
+    said, _ = run.communicate(timeout=1000)
+    assert run.returncode == 0, said + workflow.log("spread")
+    assert "by 2 processes" in workflow.log("spread")
+    told = json.loads((workflow.out("spread") / "run.json").read_text())
     assert (told["processes"], told["threads"]) == (2, 1)
-    job = re.findall(r"SLURM jobid '?(\d+)", done.stdout + done.stderr)[-1]
-    known = subprocess.run(["scontrol", "show", "job", job], env=cluster, capture_output=True, text=True).stdout
+    known = workflow.about(re.findall(r"SLURM jobid '?(\d+)", said)[-1])
     assert "NumNodes=2" in known and re.search(r"TresPerNode=\S*gpu:1", known), known
+
+
+@pytest.mark.timeout(1200)
+def test_a_training_that_makes_way_for_others_goes_on_by_itself(cluster: dict[str, str], tmp_path: Path) -> None:  # noqa: F811
+    """Preempted, it goes back into the queue under its own number; Snakemake waits for it and submits nothing."""
+    workflow = Workflow(tmp_path, cluster)
+    run = workflow.start("long")
+    deadline = time.monotonic() + 600
+    while steps(workflow.out("long")) == 0:
+        assert run.poll() is None and time.monotonic() < deadline, workflow.log("long")
+        time.sleep(0.02)
+    urgent = ["sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "sleep 1"]
+    subprocess.run(urgent, env=cluster, check=True, capture_output=True, timeout=60)
+    said, _ = run.communicate(timeout=1000)
+    assert run.returncode == 0, said + workflow.log("long")
+    numbers = re.findall(r"SLURM jobid '?(\d+)", said)
+    assert len(set(numbers)) == 2, said  # index and classifier
+    assert "Restarts=1" in workflow.about(numbers[-1])
+    assert re.search(r"resuming at step \d+", workflow.log("long")), workflow.log("long")

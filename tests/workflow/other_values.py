@@ -13,6 +13,8 @@ from wsss.settings.fields import block, hints, marks, options, reference
 
 Raw = dict[str, Any]
 TOGETHER: dict[str, list[Raw]] = {
+    "TrainingSettings.nodes": [{"processes": 2, "nodes": 2}],
+    "TrainingSettings.stage_to": [{"stage_to": "$TMPDIR"}],
     "SegmenterSettings.supervision": [{"supervision": "masks", "masks": None}],
     "SegmentationSettings.classifier": [{"supervision": "classifier", "classifier": "guided", "masks": None}],
     "SegmentationSettings.tags": [{"supervision": "masks", "masks": None, "tags": 0.5}],
