@@ -29,6 +29,14 @@ SAID = "what ran on SLURM"
 """Name of what tests tell at the end of the output (the fixture ``tell``)."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Read no file for ``-m slow`` that has no slow test: that takes each process half a minute."""
+    if config.option.markexpr != "slow" or collection_path.suffix != ".py":
+        return None
+    named = collection_path.relative_to(ROOT).as_posix().startswith(SLOW)
+    return None if named or "mark.slow" in collection_path.read_text("utf-8") else True
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:

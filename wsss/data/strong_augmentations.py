@@ -15,7 +15,6 @@ import math
 
 import numpy as np
 from PIL import Image, ImageFilter
-from torchvision.transforms.v2 import functional as F
 
 JITTER_P, GREY_P, BLUR_P, CUTOUT_P = 0.8, 0.2, 0.5, 0.5
 """How often each of them is applied."""
@@ -30,6 +29,8 @@ ASPECT = 1 / 0.3
 def jitter(image: Image.Image, rng: np.random.Generator, spread: float, hue: float) -> Image.Image:
     """Brightness, contrast and saturation times a factor in [1 - spread, 1 + spread) each, hue moved by up to ``hue``
     of the circle, in random order."""
+    from torchvision.transforms.v2 import functional as F  # not with the file: most programs augment nothing
+
     factors = rng.uniform(1 - spread, 1 + spread, 3)
     turn = rng.uniform(-hue, hue)
     steps = (

@@ -78,7 +78,12 @@ class Settings(BaseModel):
     """Base of all settings: strict, frozen, no unknown keys."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, validate_default=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        defer_build=True,  # a program reads one or two of a hundred classes
     )
 
     @classmethod
