@@ -44,6 +44,9 @@ def test_shipped_configurations_are_valid(path: Path) -> None:
         {"datasets": {"a b": {"kind": "scenes"}}},
         {"defaults": {"classifiers": {"epocs": 3}}},
         {"workstation": {"gpus": -1}},
+        {"cams": {"a": {"classifier": "b", "splits": []}}},
+        {"masks": {"a": {"source": "vote", "members": ["b"]}}},
+        {"memories": {"a": {"classes": [1]}}},
     ],
 )
 def test_editors_see_mistakes(raw: dict) -> None:
@@ -56,6 +59,9 @@ def test_editors_see_mistakes(raw: dict) -> None:
         {"classifiers": {"a": {"objective": "vanilla", "lr": "1e-4", "augment": "randaugment"}}},
         {"masks": {"a": {"cams": "b", "crf": "deeplab", "splits": "train"}, "b": {"crf": {"preset": "psa"}}}},
         {"segmenters": {"a": None}, "seeds": [0, 1], "dataset": ["a", "b"]},
+        {"explanations": {"a": {"segmenter": "b", "classes": "cat"}, "b": {"segmenter": "b", "classes": ["cat"]}}},
+        {"memories": {"a": {"classes": "cat"}}, "audits": {"a": {"layers": "backbone.layer4"}}},
+        {"segmenters": {"a": {"objective": "continual", "classes": "cat"}}},
     ],
 )
 def test_editors_take_what_the_loader_takes(raw: dict) -> None:

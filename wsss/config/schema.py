@@ -29,7 +29,8 @@ _MEANING = {
 
 
 def _loosen(node: Any) -> Any:
-    """Say what the validators also take: one name for a list of names, ``1e-4`` as text, presets of the CRF."""
+    """Say what the validators also take: one name for a list of names, ``1e-4`` as text, presets of the CRF. Where a
+    validator stands before a list, pydantic writes its length as that of a text."""
     if isinstance(node, list):
         return [_loosen(n) for n in node]
     if not isinstance(node, dict):
@@ -37,6 +38,8 @@ def _loosen(node: Any) -> Any:
     node = {k: _loosen(v) for k, v in node.items() if k not in ("required", "title", "discriminator")}
     if node.get("type") == "number":
         return {**node, "type": ["number", "string"], "pattern": r"^[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?$"}
+    if node.get("type") == "array" and "minLength" in node:
+        node["minItems"] = node.pop("minLength")
     if node.get("type") == "array" and "enum" in node.get("items", {}):
         meaning = {k: node.pop(k) for k in ("description", "default") if k in node}
         return {"anyOf": [node["items"], node], **meaning}

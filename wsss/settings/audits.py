@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from wsss.settings.base import (
     Count,
     Fraction,
+    Names,
     NonNegative,
     Number,
     Positive,
@@ -17,7 +18,6 @@ from wsss.settings.base import (
     ScatteredSettings,
     Settings,
     Split,
-    as_list,
 )
 from wsss.settings.explaining import explainer_options
 
@@ -68,7 +68,7 @@ class AuditSettings(ScatteredSettings):
     seg-grad-cam, seg-hires-grad-cam; for both gradient, gradient-x-input, smooth-grad."""
     explainer_options: dict[str, Any] = {}
     """Options of the explainer by name, as in ``{n: 8}`` for smooth-grad."""
-    layers: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
+    layers: Names = ()
     """Layers whose maps are averaged, for methods that look at one (a robust variant); empty: the usual one."""
     smooth_beta: Positive | None = None
     """Explain with ReLUs as softplus of this beta, before and after the attack (a robust variant: 5); null: with the

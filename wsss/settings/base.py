@@ -32,6 +32,10 @@ def as_list(value: Any) -> Any:
     return (value,) if isinstance(value, str) else as_tuple(value)
 
 
+Names = Annotated[tuple[str, ...], BeforeValidator(as_list, json_schema_input_type=str | tuple[str, ...])]
+"""A list of names, or one."""
+
+
 @dataclass(frozen=True)
 class Ref:
     """Marks a field that holds the name of another recipe; ``kind`` is the block that the name must stand in."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from wsss.settings.base import Count, Fraction, Neutral, Ref, ScatteredSettings, Settings, Split, as_list
+from wsss.settings.base import Count, Fraction, Names, Neutral, Ref, ScatteredSettings, Settings, Split, as_list
 
 METHODS = Path(__file__).resolve().parents[1] / "explain" / "methods"
 """One file per explainer."""
@@ -164,9 +164,7 @@ class ExplanationSettings(ExplainedSettings, ScatteredSettings):
     ``image``: all."""
     at: Annotated[tuple[Fraction, ...], BeforeValidator(as_list), Neutral(())] = ()
     """The place of ``region: pixel`` (y, x) or ``box`` (top, left, bottom, right), as shares of height and width."""
-    classes: Annotated[
-        Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)] | None, Neutral(None)
-    ] = None
+    classes: Annotated[Annotated[Names, Field(min_length=1)] | None, Neutral(None)] = None
     """Of a segmentation network: names of the classes to explain in every image; null: those predicted there (within
     the place of ``pixel`` and ``box``; with ``given``, those of the ground truth)."""
     policy: Literal["gt", "pred", "gt_and_pred", "gt_or_pred"] = "pred"

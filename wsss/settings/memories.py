@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from wsss.settings.base import Fraction, Positive, Ref, as_list
+from wsss.settings.base import Fraction, Names, Positive, Ref
 from wsss.settings.explaining import USUAL_OF_REGIONS, ExplainedSettings
 
 Quality = Annotated[int, Field(ge=1, le=95)]
-ClassNames = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
+ClassNames = Annotated[Names, Field(min_length=1)]
 BY_EXPLANATION = ("salient", "crop")
 """Methods that store what an explanation points at."""
 BOXED = ("salient", "crop", "random-box", "true-box")
