@@ -6,6 +6,9 @@ import numpy as np
 
 from wsss.data.palette import IGNORE
 
+LOST = 0.25
+"""Share of the pixels that members have of a class on average, below which a vote has as good as lost the class."""
+
 
 def majority(masks: np.ndarray) -> np.ndarray:
     """The label that most members give; 255 where two or more labels lead, or all members abstain.

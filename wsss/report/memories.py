@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wsss.report.overlays import CELL, DPI
+from wsss.report.overlays import draw_rows
 from wsss.report.panels import paint_mask
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -27,31 +30,19 @@ class ExemplarRow:
 
 def draw_exemplars(rows: Sequence[ExemplarRow], path: Path) -> None:
     """Write a PNG with a row for each exemplar: image with boxes, decompressed image, labels on it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    heights = [CELL * min(1.6, max(0.4, row.image.shape[0] / row.image.shape[1])) + 0.25 for row in rows] or [0.5]
-    figure = Figure(figsize=(CELL * 3, sum(heights) + 0.1), dpi=DPI)
-    FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(
-        max(1, len(rows)), 3, height_ratios=heights, wspace=0.03, hspace=0.16, left=0.005, right=0.995,
-        bottom=0.005, top=1 - 0.3 / (sum(heights) + 0.1),
-    )  # fmt: skip
-    for number, row in enumerate(rows):
-        cells = [
-            (row.label, row.image),
-            ("replayed", row.restored),
-            ("labels", paint_mask(row.restored, row.labels)),
-        ]
-        for column, (title, picture) in enumerate(cells):
-            axes = figure.add_subplot(grid[number, column])
-            axes.axis("off")
-            axes.set_title(title, fontsize=7, pad=2)
-            axes.imshow(picture)
-            for top, left, bottom, right in row.boxes if column < 2 else ():
-                place = (left - 0.5, top - 0.5)
-                axes.add_patch(Rectangle(place, right - left, bottom - top, fill=False, edgecolor="orange"))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(path, format="png", metadata={"Software": None})
+    def boxes(axes: Axes, row: int, column: int) -> None:
+        for top, left, bottom, right in rows[row].boxes if column < 2 else ():
+            place = (left - 0.5, top - 0.5)
+            axes.add_patch(Rectangle(place, right - left, bottom - top, fill=False, edgecolor="orange"))
+
+    draw_rows(
+        [
+            [(row.label, row.image), ("replayed", row.restored), ("labels", paint_mask(row.restored, row.labels))]
+            for row in rows
+        ],
+        path,
+        across=3,
+        over=boxes,
+    )

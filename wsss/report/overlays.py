@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from wsss.data.images import read_image, read_mask
 from wsss.data.index import Item
 from wsss.explain import postprocess
 from wsss.report.panels import paint_mask
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CELL = 1.9  # inches
 DPI = 110
@@ -45,38 +49,63 @@ def overlay(image: np.ndarray, raw: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def draw_explanations(rows: Sequence[ExplanationRow], path: Path) -> None:
-    """Write a PNG: a row for each image, with the truth where there is one, and its maps. Titles stand above each map,
-    since images differ in their classes."""
+Cell = tuple[str, np.ndarray | None]
+"""A title, and an image uint8 (H, W, 3) below it; None: nothing to show, which is said."""
+
+
+def draw_rows(
+    rows: Sequence[Sequence[Cell]],
+    path: Path,
+    across: int,
+    over: Callable[[Axes, int, int], None] = lambda axes, row, column: None,
+) -> None:
+    """Write a PNG: pictures in rows, each under its title.
+
+    Args:
+        rows: At most ``across`` cells each; the first is an image, whose shape its row has.
+        path: Of the file.
+        across: Columns.
+        over: Draws more over a picture, given its axes, row and column.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    across = 2 + max((len(row.maps) for row in rows), default=0)
-    heights = [CELL * min(1.6, max(0.4, row.item.height / row.item.width)) + 0.25 for row in rows] or [0.5]
+    shapes = [picture.shape for ((_, picture), *_) in rows if picture is not None]
+    heights = [CELL * min(1.6, max(0.4, shape[0] / shape[1])) + 0.25 for shape in shapes] or [0.5]
     figure = Figure(figsize=(CELL * across, sum(heights) + 0.1), dpi=DPI)
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
         max(1, len(rows)), across, height_ratios=heights, wspace=0.03, hspace=0.16, left=0.005, right=0.995,
         bottom=0.005, top=1 - 0.3 / (sum(heights) + 0.1),
     )  # fmt: skip
-    for number, row in enumerate(rows):
-        image = read_image(row.item.image)
-        truth = None if row.item.mask is None else paint_mask(image, read_mask(row.item.mask))
-        cells: list[tuple[str, np.ndarray | None]] = [(row.label or row.item.id, image), ("truth", truth)]
-        cells += [(title, None if raw is None else overlay(image, raw)) for title, raw in row.maps.items()]
+    for number, cells in enumerate(rows):
         for column in range(across):
             axes = figure.add_subplot(grid[number, column])
             axes.axis("off")
-            if column < len(cells):
-                title, picture = cells[column]
-                axes.set_title(title, fontsize=7, pad=2)
-                if picture is not None:
-                    axes.imshow(picture)
-                else:
-                    axes.text(0.5, 0.5, "none", fontsize=7, ha="center", va="center", transform=axes.transAxes)
+            if column >= len(cells):
+                continue
+            title, picture = cells[column]
+            axes.set_title(title, fontsize=7, pad=2)
+            if picture is None:
+                axes.text(0.5, 0.5, "none", fontsize=7, ha="center", va="center", transform=axes.transAxes)
+                continue
+            axes.imshow(picture)
+            over(axes, number, column)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def draw_explanations(rows: Sequence[ExplanationRow], path: Path) -> None:
+    """Write a PNG: a row for each image, with the truth where there is one, and its maps. Titles stand above each map,
+    since images differ in their classes."""
+    shown: list[list[Cell]] = []
+    for row in rows:
+        image = read_image(row.item.image)
+        truth = None if row.item.mask is None else paint_mask(image, read_mask(row.item.mask))
+        maps = [(title, None if raw is None else overlay(image, raw)) for title, raw in row.maps.items()]
+        shown.append([(row.label or row.item.id, image), ("truth", truth), *maps])
+    draw_rows(shown, path, 2 + max((len(row.maps) for row in rows), default=0))
 
 
 def side_by_side(image: np.ndarray, maps: dict[str, np.ndarray], path: Path) -> None:

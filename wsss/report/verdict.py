@@ -12,6 +12,7 @@ from statistics import mean
 from typing import Any, Literal
 
 from wsss.data.index import SPLITS, Index
+from wsss.refine.votes import LOST
 from wsss.report.effects import WORDS
 from wsss.report.headline import figure, recipes, scores_of, upper_bound
 from wsss.report.paths import paths
@@ -32,8 +33,6 @@ EMPTY = 0.7
 """Share of the tags without a pixel, or of the objects' pixels missed, from which masks are empty."""
 FULL = 0.8
 """Coverage, the share of an image that a tagged class takes, from which masks show everything and so nothing."""
-LOST = 0.25
-"""Share of a class's pixels that a vote keeps, below which the class is as good as lost."""
 FEW = 10
 """Photos of a class below which a classifier has little to learn from."""
 

@@ -13,16 +13,13 @@ from wsss.errors import WsssError
 from wsss.evaluate.agreement import FILE, Agreement, count_pairs
 from wsss.parts.folder import items_of
 from wsss.parts.masks import Written, write_masks
-from wsss.refine.votes import RULES
+from wsss.refine.votes import LOST, RULES
 from wsss.runtime.run import Run
 from wsss.settings import VoteSettings
 from wsss.store.masks import MaskFolder
 from wsss.system.log import log
 from wsss.system.workers import over
 from wsss.text import listed
-
-LOST = 0.25
-"""Share of the pixels that members have of a class on average, below which the class is as good as lost."""
 
 
 @dataclass(frozen=True)
