@@ -96,7 +96,7 @@ def test_the_card_of_the_tags_is_of_the_classifier_whose_maps_are_used(scored, t
     every = [read_scored(path.parent) for path in sorted(base.glob("s0/scores/*/*/manifest.json"))]
     assert {one.recipe for one in every if one.kind == "classifiers"} == {"a-teacher", "plain"}
     figures = main_figures(scored.index, every, [one for one in every if one.recipe == "net"])
-    (note,) = [note for title, _, note in figures if title == "Tags"]
+    (note,) = [note for title, _, note in figures if title == "Image classification"]
     assert note.startswith("mAP of plain,")
 
 

@@ -267,7 +267,7 @@ def test_without_masks_it_says_what_cannot_be_scored(unscored) -> None:
         tagged = {item.id for item in unscored.index.split("val") if c in item.labels}
         every = sorted(((float(row[2 + c]), row[0]) for row in table[1:] if row[0] in tagged), reverse=True)
         shown = [row for row in rows if row["class"] == name]
-        assert (shown[0]["id"], shown[0]["rank"], shown[0]["ordered_by"]) == (every[0][1], "surest", "probability")
+        assert [shown[0][key] for key in ("id", "rank", "ordered_by")] == [every[0][1], "most confident", "probability"]
         assert shown[-1]["id"] == every[-1][1]
 
 

@@ -28,7 +28,7 @@ SAMPLE = 200
 MOST_COMPARED = 16
 SCORED_BY = {
     "iou": ("best", "median", "worst"),
-    "probability": ("surest", "median", "least sure"),
+    "probability": ("most confident", "median", "least confident"),
     "share": ("largest", "median", "smallest"),
     "none": ("first", "middle", "last"),
 }

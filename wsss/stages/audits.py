@@ -16,10 +16,9 @@ from typing import Any
 from wsss.data.index import Index
 from wsss.errors import WsssError
 from wsss.report.markdown import markdown
+from wsss.report.table_files import write_tables
 from wsss.runtime.run import Run
 from wsss.store.manifest import read_manifest
-from wsss.system.files import write_rows, write_text
-from wsss.system.log import log
 
 COLUMNS = ("dataset", "recipe", "network", "explainer", "goal", "seed", "eps", "condition", "metric", "value")
 INTRODUCTION = """\
@@ -84,10 +83,8 @@ def make(run: Run) -> None:
     index = Index.load(run.inputs["index"])
     dataset = run.args.dataset or index.name
     found = [read_audited(folder) for folder in run.several("audits")]
-    write_rows(run.out / "audits.csv", COLUMNS, [row for one in found for row in long_form(dataset, one)])
-    write_text(run.out / "audits.md", page(dataset, found))
-    log.info(f"{run.out / 'audits.md'}: {len(found)} audits")
-    run.note(audits=len(found))
+    rows = [row for one in found for row in long_form(dataset, one)]
+    write_tables(run, "audits", COLUMNS, rows, page(dataset, found), audits=len(found))
 
 
 def long_form(dataset: str, one: Audited) -> list[tuple[Any, ...]]:

@@ -23,11 +23,10 @@ from wsss.errors import WsssError
 from wsss.evaluate.boundaries import boundary_iou, count_boundaries
 from wsss.evaluate.confusion import class_scores, confusion, plain
 from wsss.report.learning import BACKGROUND, Learnt, Memory, figures, page
+from wsss.report.table_files import write_tables
 from wsss.runtime.run import Run
 from wsss.store.manifest import read_manifest
 from wsss.store.masks import MaskFolder
-from wsss.system.files import write_rows, write_text
-from wsss.system.log import log
 from wsss.system.progress import Progress
 
 COLUMNS = ("dataset", "recipe", "after", "memory", "seed", "metric", "value")
@@ -56,10 +55,9 @@ def make(run: Run) -> None:
             steps[one.recipe, one.seed] = known
             found.append(measured(one, known, masks, index))
             progress.advance()
-    write_rows(run.out / "continual.csv", COLUMNS, [row for one in found for row in long_form(dataset, one, found)])
-    write_text(run.out / "continual.md", page(dataset, found, memories))
-    log.info(f"{run.out / 'continual.md'}: {len(found)} networks, {len(memories)} memories")
-    run.note(networks=len(found), memories=len(memories))
+    rows = [row for one in found for row in long_form(dataset, one, found)]
+    told = page(dataset, found, memories)
+    write_tables(run, "continual", COLUMNS, rows, told, networks=len(found), memories=len(memories))
 
 
 def read_step(folder: Path) -> Learnt:

@@ -19,12 +19,11 @@ from wsss.data.index import Index
 from wsss.errors import WsssError
 from wsss.report.markdown import markdown
 from wsss.report.overlays import ExplanationRow, draw_explanations
+from wsss.report.table_files import write_tables
 from wsss.runtime.run import Run
 from wsss.settings.explaining import Fill
 from wsss.store.manifest import read_manifest
 from wsss.store.maps import MapStore
-from wsss.system.files import atomic_path, write_rows
-from wsss.system.log import log
 
 COLUMNS = ("dataset", "recipe", "classifier", "explainer", "seed", "others", "mean", "metric", "value", "segmenter")
 PICTURED = 6
@@ -135,13 +134,11 @@ def make(run: Run) -> None:
     index = Index.load(run.inputs["index"])
     dataset = run.args.dataset or index.name
     found = [read_explained(folder) for folder in run.several("explanations")]
-    write_rows(run.out / "explanations.csv", COLUMNS, [row for one in found for row in long_form(dataset, one)])
     with run.folder("pictures") as folder:
         names = draw(index, found, folder)
-    with atomic_path(run.out / "explanations.md") as path:
-        path.write_text(page(dataset, found, names), encoding="utf-8")
-    log.info(f"{run.out / 'explanations.md'}: {len(found)} explanations, {len(names)} pictures")
-    run.note(explanations=len(found), pictures=len(names))
+    rows = [row for one in found for row in long_form(dataset, one)]
+    told = page(dataset, found, names)
+    write_tables(run, "explanations", COLUMNS, rows, told, explanations=len(found), pictures=len(names))
 
 
 def long_form(dataset: str, one: Explained) -> list[tuple[Any, ...]]:

@@ -19,12 +19,11 @@ from wsss.errors import WsssError
 from wsss.evaluate.ranking import bootstrap, kendall
 from wsss.report.markdown import markdown
 from wsss.report.provenance import read_scored
+from wsss.report.table_files import write_tables
 from wsss.runtime.run import Run
 from wsss.settings import FITNESS
 from wsss.store.found import position_of, read_found
 from wsss.store.manifest import read_manifest
-from wsss.system.files import write_rows, write_text
-from wsss.system.log import log
 from wsss.text import duration, listed
 
 COLUMNS = ("dataset", "search", "seed", "subject", "metric", "value")
@@ -95,10 +94,8 @@ def make(run: Run) -> None:
     scores = {(one.recipe, one.seed): miou_of(one.content) for one in map(read_scored, run.several("scores"))}
     networks = [(folder, read_manifest(folder)) for folder in run.several("segmenters")]
     pairs = [(search, trained_by(search, networks, scores)) for search in searches]
-    write_rows(run.out / "searches.csv", COLUMNS, [row for pair in pairs for row in long_form(dataset, *pair)])
-    write_text(run.out / "searches.md", page(dataset, pairs))
-    log.info(f"{run.out / 'searches.md'}: {len(searches)} searches")
-    run.note(searches=len(searches))
+    rows = [row for pair in pairs for row in long_form(dataset, *pair)]
+    write_tables(run, "searches", COLUMNS, rows, page(dataset, pairs), searches=len(searches))
 
 
 def miou_of(content: dict[str, Any]) -> float | None:

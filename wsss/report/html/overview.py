@@ -96,7 +96,8 @@ def main_figures(index: Index, scored: Sequence[Scored], leading: Sequence[Score
     """Title, value and note of the figures that matter most; only those that are known."""
     before = list(lineage(leading[0].artefact)) if leading else []  # the nearest first
     groups = [("Upper bound", "mIoU when learnt from ground-truth masks", upper_bound(scored))]
-    for kind, title, note in (("masks", "Pseudo-labels", "mIoU of {}"), ("classifiers", "Tags", "mAP of {}")):
+    parts = (("masks", "Pseudo-labels", "mIoU of {}"), ("classifiers", "Image classification", "mAP of {}"))
+    for kind, title, note in parts:
         known = [group for group in recipes(scored, kind).values() if group[0].artefact in before]
         group = min(known, key=lambda group: before.index(group[0].artefact), default=[])
         groups.append((title, note, group))

@@ -91,7 +91,7 @@ def _known(values: Sequence[float | None]) -> list[float]:
 def steps(scored: Sequence[Scored]) -> Content | None:
     """What each step brought."""
     table = effects_table([*effects(scored), *paths(scored)])
-    return {"explanation": EFFECTS, "steps": table} if table else None
+    return {"explanation": EFFECTS.replace("*", ""), "steps": table} if table else None
 
 
 def thresholds(scored: Sequence[Scored]) -> Content | None:

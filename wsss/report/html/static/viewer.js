@@ -139,7 +139,7 @@
       views,
       create('div', { className: 'row' }, selector(card, 0, 'Left ', draw), selector(card, 1, 'Right ', draw),
         create('label', { className: 'wide' }, 'Dividing line', divider),
-        create('label', { className: 'wide' }, 'Strength', opacity),
+        create('label', { className: 'wide' }, 'Opacity', opacity),
         create('span', { className: 'together' },
           button('Zoom in', () => zoomTo(zoom * STEP)), button('Zoom out', () => zoomTo(zoom / STEP)),
           button('Whole', whole)),
