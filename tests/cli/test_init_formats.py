@@ -389,6 +389,7 @@ class TestNamesOfPhotos:
 
 
 def test_signs_between_names() -> None:
+    assert joining(["a, b", "a, c", "b, c"]) == "," and joining(["a, b", "c, d", "a"]) == ";"
     assert joining(["a/b", "a", "b"]) == "/" and joining(["a/b", "a"]) == ";" and joining(["a;b", "a|b"]) == ";"
     assert names_in(" a ; b;;") == ["a", "b"] and names_in("['a', 'b c']") == ["a", "b c"]
     assert names_in('{"choices": ["a"]}') == ["a"] and names_in('[{"rectanglelabels": ["b"], "x": 1}]') == ["b"]

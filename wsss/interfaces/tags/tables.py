@@ -10,6 +10,7 @@ import ast
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -86,12 +87,20 @@ def separator_of(table: Path) -> str:
 
 def joining(cells: Iterable[str]) -> str:
     """The sign that joins class names: the usual one, unless no cell has it and another one splits cells into words
-    that stand alone in others."""
+    that stand alone in others, or beside other words.
+
+    Examples:
+        >>> joining(["cat", "dog", "cat, person", "dog, person"])  # nobody is alone, but in two companies
+        ','
+        >>> joining(["cat", "tabby, tabby cat"])  # the name of one class
+        ';'
+    """
     cells = {cell.strip() for cell in cells}
     if not any(SEPARATORS[0] in cell for cell in cells):
         for sign in SEPARATORS[1:]:
-            joined = [cell for cell in cells if sign in cell]
-            if joined and all(part.strip() in cells for cell in joined for part in cell.split(sign)):
+            joined = [{part.strip() for part in cell.split(sign)} for cell in cells if sign in cell]
+            often = Counter(part for parts in joined for part in parts)
+            if joined and all(part in cells or number > 1 for part, number in often.items()):
                 return sign
     return SEPARATORS[0]
 
