@@ -38,9 +38,13 @@ def leave() -> None:
             del sys.modules[name]
 
 
-def disable(function: Any = None, recursive: bool = True, **_: Any) -> Any:
-    """torch's own way to except a function from compilation without the compiler: it is imported at the first call."""
-    return _disable_dynamo(function, recursive)
+def disable(function: Any = None, recursive: bool = True, **options: Any) -> Any:
+    """torch's own way to except a function from compilation without the compiler: it is imported at the first call.
+    That call asks here once more, with other options, and is given the compiler's answer."""
+    if set(options) <= {"reason"}:
+        return _disable_dynamo(function, recursive)
+    leave()
+    return importlib.import_module(COMPILER).disable(function, recursive, **options)
 
 
 def is_compile_supported(device_type: str) -> bool:
