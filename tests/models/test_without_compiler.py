@@ -60,6 +60,7 @@ for package in sys.argv[2:]:
 PACKAGES = {
     "only_utils": "from torch._dynamo.utils import counters as found\n",
     "the_package": "from torch._dynamo import utils\nfound = utils.counters\n",
+    "calling": "excepted(2)\nimport torch._dynamo.utils as utils\nfound = utils.counters\n",
     "afterwards": "def __getattr__(name):\n    import torch._dynamo.utils as utils\n    return utils.counters\n",
 }
 """Packages that want more of the compiler than timm and torchvision do: a name, and the text of the module."""
