@@ -82,3 +82,19 @@ def test_the_compiler_is_whole_when_it_is_wanted(tmp_path: Path) -> None:
     for name, text in PACKAGES.items():
         (tmp_path / f"{name}.py").write_text(excepted + text)
     assert said(WANTED, str(tmp_path), *PACKAGES) == ""
+
+
+def test_another_torch_imports_as_ever() -> None:
+    """One without the function that stands in: nothing does, and nothing fails."""
+    text = """
+def imports(_):
+    import torch._compile
+    del torch._compile._disable_dynamo
+    from wsss.models import without_compiler
+    assert without_compiler._disable_dynamo is None
+    from wsss.models.classifier import Classifier
+    assert not isinstance(sys.modules.get("torch._dynamo"), without_compiler.StandIn)
+
+alone(imports, "another torch")
+"""
+    assert said(text) == ""

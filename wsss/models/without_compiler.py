@@ -14,7 +14,10 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from torch._compile import _disable_dynamo
+try:
+    from torch._compile import _disable_dynamo
+except ImportError:  # a torch that has no such function: the compiler comes with every import, as ever
+    _disable_dynamo = None  # type: ignore[assignment]
 
 COMPILER = "torch._dynamo"
 UTILS = f"{COMPILER}.utils"
@@ -53,7 +56,7 @@ def is_compile_supported(device_type: str) -> bool:
 
 def import_packages(*names: str) -> None:
     """Import packages as ever, but the compiler only where they want more of it than these two functions."""
-    if COMPILER in sys.modules:
+    if COMPILER in sys.modules or _disable_dynamo is None:
         return
     offered: dict[str, Callable[..., Any]] = {COMPILER: disable, UTILS: is_compile_supported}
     for name, function in offered.items():
