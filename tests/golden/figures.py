@@ -91,7 +91,7 @@ def number(cell: Any) -> Number:
 
 
 def leaves(name: str, content: Mapping[str, Any]) -> Values:
-    """The numbers of nested values, those of one mapping or list together, and the rest as a text."""
+    """The numbers of nested values, those of one mapping, row or list together, and the rest as a text."""
     found: Values = {}
     rest: dict[str, Any] = {}
 
@@ -104,6 +104,9 @@ def leaves(name: str, content: Mapping[str, Any]) -> Values:
                 found[f"{place} {key}"] = few([None if each is None else short(each) for each in flat])
             elif isinstance(one, dict) and one:
                 walk(f"{place} {key}", one)
+            elif isinstance(one, list) and has_fractions(one) and all(isinstance(each, dict) for each in one):
+                for row, each in enumerate(one):  # a digest would hang on the processor's last bits
+                    walk(f"{place} {key} {row}", each)
             elif is_number(one):
                 numbers[key] = None if one is None else short(one)
             else:
@@ -122,6 +125,13 @@ def flattened(values: list[Any]) -> Iterator[Any]:
             yield from flattened(one)
         else:
             yield one
+
+
+def has_fractions(value: Any) -> bool:
+    """Whether there is one anywhere in nested values."""
+    if isinstance(value, dict | list):
+        return any(map(has_fractions, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float)
 
 
 def is_number(value: Any) -> bool:

@@ -51,6 +51,7 @@ def disable(function: Any = None, recursive: bool = True, **options: Any) -> Any
 
 
 def is_compile_supported(device_type: str) -> bool:
+    """What the compiler says of a device; it is imported for that."""
     return bool(importlib.import_module(UTILS).is_compile_supported(device_type))
 
 
