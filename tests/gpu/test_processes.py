@@ -6,18 +6,19 @@ order."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 import torch.distributed as dist
 
 from tests.engine import process_group
-from tests.gpu.test_trainings import classify, doubled, farthest, trainer, weights
+from tests.gpu.test_trainings import classify, doubled, farthest, segment, trainer, weights
 from wsss.data.loading import ByteBatch
-from wsss.settings import PNocSettings
+from wsss.settings import PNocSettings, SegmentationSettings
 from wsss.training.engine import Trainer
 
 pytestmark = pytest.mark.gpu_sim
@@ -31,32 +32,41 @@ CASES = {
         classify(PNocSettings, erase_class="least-chosen", adversary_batch_norm="normal"),
         {"batch_size": 8, "epochs": 2, "erasing_max": "batch", "adversary_max": "batch", **UNEVEN},
     ),
+    "segmentation": (segment(SegmentationSettings, loss_cap=0.5), {"batch_size": 8, "epochs": 2, **UNEVEN}),
 }
 
 
-def train(rank: int, name: str, index: Path, ordinary: Path, folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
-    """What one of the processes ends with: how far all weights moved, the weights themselves by network (as lists), and
-    for each micro-step how many numbers it told the others."""
+class Runs(NamedTuple):
+    """What one process ends with that trains alone, and what each of two that train together."""
+
+    alone: dict[str, Any]
+    first: dict[str, Any]
+    second: dict[str, Any]
+
+
+def train(rank: int, name: str, index: Path, ordinary: Path, folder: Path) -> dict[str, Any]:
+    """What one of the processes ends with: how far all weights moved, the weights themselves by network, how many of
+    them each trains, and for each micro-step how many numbers each message to the others had."""
     gpu = torch.device("cuda", rank % torch.cuda.device_count())
     torch.cuda.set_device(gpu)
-    moved, step, told = ByteBatch.to, Trainer._micro_step, []
+    told: list[list[int]] = []
+    moved, step = ByteBatch.to, Trainer._micro_step
     originals = {kind: getattr(dist, kind) for kind in ("all_reduce", "all_gather", "broadcast")}
 
     def counted(kind: str) -> Callable[..., Any]:
         def send(*given: Any, **options: Any) -> Any:
             tensor = given[1] if kind == "all_gather" else given[0]
             if told:
-                told[-1] += tensor.numel()
+                told[-1].append(tensor.numel())
             return originals[kind](*given, **options)
 
         return send
 
     def counting(self: Trainer, batch: Any) -> None:
-        told.append(0)
+        told.append([])
         step(self, batch)
 
-    case, usual = CASES[name]
-    settings = {**usual, **changes}
+    case, settings = CASES[name]
     try:
         ByteBatch.to = lambda self, device: doubled(moved(self, device))
         Trainer._micro_step = counting
@@ -75,7 +85,7 @@ def train(rank: int, name: str, index: Path, ordinary: Path, folder: Path, chang
         "weights": {n: {key: value.numpy() for key, value in one.items()} for n, one in after.items()},
         "moved": min(farthest(after[n], before[n]) for n in after),
         "told": told,
-        "trained": sum(sizes),
+        "trained": sizes,
         "steps": it.steps,
     }
 
@@ -86,23 +96,29 @@ def apart(found: dict[str, Any], other: dict[str, Any]) -> float:
     return max(farthest(*({k: torch.from_numpy(v) for k, v in one.items()} for one in pair)) for pair in pairs)
 
 
-@pytest.fixture
-def by_two(tiny_index, ordinary, tmp_path, monkeypatch) -> Callable[..., list[dict[str, Any]]]:
-    monkeypatch.setattr(process_group, "SECONDS", 500)
-
-    def run(name: str, **changes: Any) -> list[dict[str, Any]]:
-        folder = tmp_path / "".join(map(str, ("two", *changes.values())))
-        return process_group.together(2, train, name, tiny_index, ordinary, folder, changes)
-
-    return run
+@pytest.fixture(scope="module", params=CASES)
+def runs(request, tiny_index, ordinary, tmp_path_factory) -> Runs:
+    folder, name = tmp_path_factory.mktemp("processes"), request.param
+    alone = train(0, name, tiny_index, ordinary, folder / "one")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(process_group, "SECONDS", 500)
+        return Runs(alone, *process_group.together(2, train, name, tiny_index, ordinary, folder / "two"))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_two_processes_train_like_one(name, by_two, tiny_index, ordinary, tmp_path):
+def test_two_processes_train_like_one(runs):
     """Batch normalisation sees both halves by torch's kernels for that; gradients, losses over all labelled pixels and
     maxima of the batch are those of the whole. Images that are left over count for neither."""
-    alone = train(0, name, tiny_index, ordinary, tmp_path / "one", {})
-    first, second = by_two(name)
+    alone, first, second = runs
     assert first["steps"] == alone["steps"] == 1 and alone["moved"] > 100 * CLOSE
     assert apart(first, second) == 0 and apart(first, alone) < CLOSE
-    assert set(alone["told"]) == {0} and len(alone["told"]) == len(first["told"])
+
+
+def test_gradients_are_told_once_an_optimiser_step(runs):
+    """The first of two micro-batches whose gradients are summed tells none: only losses, maxima and the statistics of
+    batch normalisation, in short messages. In the second each network's gradients are one message."""
+    gradients = Counter(runs.first["trained"])
+    assert runs.alone["told"] == [[], []]
+    for process in (runs.first, runs.second):
+        gathering, stepping = process["told"]
+        assert gathering and max(gathering) < min(gradients) / 100
+        assert Counter(size for size in stepping if size >= min(gradients)) == gradients
