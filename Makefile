@@ -1,4 +1,4 @@
-# make run    set up (once), then run config.yaml on all cores;  make run ARGS="--configfile my.yaml -n"
+# make run    set up (once), then wsss run: config.yaml, on all cores;  make run ARGS="--configfile my.yaml -n"
 # make run CPU=1  without GPU libraries, 2 GB in place of 7; the first time, or after make clean-env (as make env CPU=1)
 # make test   set up (once), then check style and run the tests, in two processes;  make test JOBS=4
 # make test-slow  the tests that take minutes: a cluster, kills, a browser, tutorials, a run of every stage
@@ -26,7 +26,7 @@ export PATH := $(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 run: $(BUILT)
-	snakemake --cores all --rerun-incomplete $(ARGS)
+	wsss run --yes --short $(ARGS)
 
 test: lint
 	$(PYTEST) -m "not slow" $(ARGS)

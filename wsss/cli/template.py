@@ -223,7 +223,8 @@ def _defaults(found: Survey, chosen: Choices) -> Iterator[str]:
     else:
         yield "    output_stride: 16"
     yield f"    epochs: {chosen.network_epochs}"
-    yield f"    predict: {{scales: {scalar(chosen.network_scales)}, max_side: {chosen.side}, crf: deeplab}}"
+    sure = ", tag_threshold: 0.4" if chosen.trained and chosen.few else ""
+    yield f"    predict: {{scales: {scalar(chosen.network_scales)}, max_side: {chosen.side}, crf: deeplab{sure}}}"
     yield ""
     calibration = f", calibration_images: {chosen.calibration}" if chosen.calibration else ""
     yield f"evaluation: {{threshold: {THRESHOLD}{calibration}}}     # the fixed threshold that maps are shown at"
