@@ -105,7 +105,7 @@ class TestChoices:
         assert config.recipes["cams"]["mixed"].members == (names[-1], "features")
         assert config.recipes["saliency"]["c2am-h"].hints == config.recipes["masks"]["salient"].cams == "mixed"
         salient = config.recipes["masks"]["salient"]
-        assert (salient.saliency, salient.saliency_threshold) == ("c2am-h", 0.5)
+        assert (salient.saliency, salient.saliency_threshold) == ("c2am-h", "agreement")
         assert list(config.recipes["segmenters"]) == ["salient"]
         network = config.recipes["segmenters"]["salient"]
         assert (network.masks, network.tags_from) == ("salient", "linear")

@@ -83,6 +83,7 @@ CASES = [
     masks("scores-crf", A, crf="psa"),
     masks("saliency", {**A, **SALIENT}, saliency="by-hand"),
     masks("saliency-crf", {**A, **SALIENT}, saliency="by-hand", crf="labels-1"),
+    masks("saliency-agreement", {**A, **SALIENT}, saliency="by-hand", saliency_threshold="agreement", crf=FEW),
     masks("ignore", A, ignore={"foreground": 0.5, "background": 0.2}, crf=FEW),
     Case("saliency_masks", "crf", {"threshold": 0.3, "crf": FEW}, {"maps": "saliency"}),
     Case("saliency_masks", "plain", {"threshold": 0.3, "crf": None}, {"maps": "saliency"}),

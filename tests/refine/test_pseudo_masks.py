@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from wsss.data.index import write_index
 from wsss.errors import WsssError
+from wsss.refine.agreeing import agreeing_threshold, salient_counts
 from wsss.refine.crf import refine_scores
 from wsss.refine.pseudo_masks import banded_mask, best_labels, object_or_not, pseudo_mask
+from wsss.runtime.shard import Shard
 from wsss.settings import AffinityLabelSettings, CrfSettings, IgnoreBand, MasksSettings, Threshold
 from wsss.stages.affinity_labels import make as write_affinity_labels
 from wsss.stages.masks import chosen_threshold
@@ -206,6 +211,39 @@ def test_saliency_alone_in_the_stage(index_and_maps, make_run):
         np.testing.assert_array_equal(masks.read(item.id), expected)
         seen |= set(np.unique(expected).tolist())
     assert len(seen) > 2
+
+
+def test_saliency_that_agrees_with_the_maps(index_and_maps, make_run):
+    """One threshold for all images, from the training images, whichever get masks; every shard finds the same."""
+    index, cams, saliency = index_and_maps
+    maps, salient = MapStore(cams), MapStore(saliency)
+    tagged = [item for item in index.split("train") if item.labels]
+    value = agreeing_threshold(salient_counts(salient.full(i.id)[0], maps.full(i.id)) for i in tagged)
+    inputs = {"index": index.folder, "cams": cams, "saliency": saliency}
+    expected = MasksSettings(cams="x", saliency="s", saliency_threshold=value, crf=None)
+    write_pseudo_masks(plain := make_run("masks", expected, inputs, "plain"))
+    for splits in (("train", "val"), ("val",)):
+        settings = MasksSettings(cams="x", saliency="s", saliency_threshold="agreement", crf=None, splits=splits)
+        run = make_run("masks", settings, inputs, f"agreed-{len(splits)}")
+        for run.shard in (Shard(0, 2), Shard(1, 2), None):
+            write_pseudo_masks(run)
+        assert run.facts["threshold"] == {
+            "policy": "saliency above", "value": value, "agrees_with": "maps", "images_looked_at": len(tagged)
+        }  # fmt: skip
+        for item in (item for split in splits for item in index.split(split)):
+            masks = (MaskFolder(one.out / "masks").read(item.id) for one in (plain, run))
+            np.testing.assert_array_equal(*masks)
+
+
+def test_no_training_image_to_agree_on(index_and_maps, make_run, tmp_path):
+    index, cams, saliency = index_and_maps
+    shutil.copytree(index.folder, tmp_path / "untagged")
+    items = [replace(item, labels=() if item.split == "train" else item.labels) for item in index.items]
+    write_index(tmp_path / "untagged", index.classes, items)
+    settings = MasksSettings(cams="x", saliency="s", saliency_threshold="agreement", crf=None)
+    inputs = {"index": tmp_path / "untagged", "cams": cams, "saliency": saliency}
+    with pytest.raises(WsssError, match="'agreement' is chosen on tagged training images, and there is none"):
+        write_pseudo_masks(make_run("masks", settings, inputs))
 
 
 def test_saliency_that_does_not_fit(index_and_maps, make_run, make_maps, tmp_path):

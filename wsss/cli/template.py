@@ -118,7 +118,7 @@ def _chain(chosen: Choices) -> Iterator[str]:
         yield "  salient:               # saliency says where objects are, the maps which class they have"
         yield f"    cams: {seeds}"
         yield "    saliency: c2am-h"
-        yield "    saliency_threshold: 0.5"
+        yield "    saliency_threshold: agreement     # with the maps, on most pixels; looks at no mask"
         yield "    crf: labels"
     yield ""
     yield "segmenters:              # learns from the pseudo-labels, and needs no tags any more"

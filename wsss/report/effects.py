@@ -141,7 +141,8 @@ def threshold_of(masks: Scored) -> float | None:
         value = (manifest.get("settings") or {}).get("threshold")
         return None if value == "otsu" else value
     facts = manifest.get("threshold") or {}
-    return None if "per_class" in facts else facts.get("value")
+    of_saliency = facts.get("policy") == "saliency above"  # and no threshold of the maps
+    return None if "per_class" in facts or of_saliency else facts.get("value")
 
 
 def at(content: dict[str, Any], threshold: float | None) -> float | None:

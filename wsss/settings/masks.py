@@ -140,9 +140,10 @@ class MasksSettings(CorrectableSettings, ScatteredSettings):
     """The maps they are made from."""
     saliency: Annotated[str, Ref("saliency")] | None = None
     """Saliency whose complement, 1 - s, is the background score in place of the constant threshold; null: none."""
-    saliency_threshold: Annotated[Fraction | None, Neutral(None)] = None
+    saliency_threshold: Annotated[Fraction | Literal["agreement"] | None, Neutral(None)] = None
     """Saliency alone says where objects are: a pixel above this is one, of the class whose map is strongest there;
-    null: a map must exceed 1 - s."""
+    ``agreement``: above the threshold at which it agrees with the maps of the training images on most pixels, which
+    looks at no mask; null: a map must exceed 1 - s."""
     threshold: Threshold = Threshold()
     """Where an object ends; without effect beside ``saliency`` or ``ignore``, so that ``defaults`` may hold one."""
     ignore: IgnoreBand | None = None

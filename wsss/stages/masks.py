@@ -16,6 +16,7 @@ from wsss.data.palette import IGNORE
 from wsss.errors import WsssError
 from wsss.parts.folder import items_of
 from wsss.parts.masks import Written, write_masks
+from wsss.refine.agreeing import agreeing_threshold, salient_counts
 from wsss.refine.crf import prepare
 from wsss.refine.pseudo_masks import Background, banded_mask, object_or_not, pseudo_mask
 from wsss.refine.thresholds import described, otsu_of_each
@@ -24,6 +25,9 @@ from wsss.settings import CrfSettings, IgnoreBand, MasksSettings, Threshold
 from wsss.store.maps import MapStore
 from wsss.store.masks import MaskFolder
 from wsss.system.workers import over
+
+COMPARED = 300
+"""Training images on which a threshold of saliency is chosen, at most."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,28 @@ def chosen_threshold(
     return np.array(list(each.values()), np.float32), {**facts, "per_class": each}
 
 
+def agreed(index: Index, store: MapStore, saliency: MapStore, threads: int) -> tuple[float, dict[str, Any]]:
+    """The threshold of saliency that agrees best with the maps of tagged training images, at most ``COMPARED`` of them
+    at even distances, and for the manifest how it was chosen.
+
+    Raises :class:`WsssError` where an image has no maps or saliency, or no training image has a tag.
+    """
+    tagged = [item for item in index.split("train") if item.labels]
+    items = tagged[:: -(-len(tagged) // COMPARED)] if tagged else []
+    if not items:
+        raise WsssError(
+            "saliency_threshold 'agreement' is chosen on tagged training images, and there is none; give a number"
+        )
+    for each in (store, saliency):
+        each.require(items)
+
+    def compared(item: Item) -> np.ndarray:
+        return salient_counts(saliency.saliency_of(item), store.full_of(item))
+
+    value = agreeing_threshold(over(items, compared, threads, "threshold of saliency", lambda item: item.id))
+    return value, {"policy": "saliency above", "value": value, "agrees_with": "maps", "images_looked_at": len(items)}
+
+
 def make(run: Run) -> None:
     """Write the mask of every image of the splits. The folder appears when all are there.
 
@@ -119,16 +145,19 @@ def make(run: Run) -> None:
     store = MapStore(run.inputs["cams"])
     items = items_of(run, index)
     store.require(items)
-    saliency, band = None, settings.ignore
+    saliency, salient, band = None, None, settings.ignore
     background: Background | None = 0.0
     facts: dict[str, Any]
     if settings.saliency is not None:
         if "saliency" not in run.inputs:
             raise WsssError(f"the settings name the saliency {settings.saliency!r}: give its maps with --saliency DIR")
         saliency, facts = MapStore(run.inputs["saliency"]), {"policy": "1 - saliency"}
-        if settings.saliency_threshold is not None:
-            facts = {"policy": "saliency above", "value": settings.saliency_threshold}
         saliency.require(item for item in items if item.labels)
+        if settings.saliency_threshold == "agreement":
+            salient, facts = agreed(index, store, saliency, run.args.threads)
+        elif settings.saliency_threshold is not None:
+            salient = settings.saliency_threshold
+            facts = {"policy": "saliency above", "value": salient}
     elif band is not None:
         facts = {"policy": "ignore band", "foreground": band.foreground, "background": band.background}
     elif settings.threshold.policy == "otsu":
@@ -139,7 +168,7 @@ def make(run: Run) -> None:
         run.record(**prepare(settings.crf))
 
     def begin(masks: MaskFolder) -> Callable[[list[Item]], Iterator[Written]]:
-        work = PseudoMaskWriter(store, masks, background, settings.crf, band, saliency, settings.saliency_threshold)
+        work = PseudoMaskWriter(store, masks, background, settings.crf, band, saliency, salient)
         return lambda part: over(part, work, run.args.threads, "masks", lambda item: item.id)
 
     tallies = write_masks(run, items, begin)
