@@ -87,17 +87,15 @@ def _seen(tower: ClipTower, pixels: torch.Tensor, settings: TextCamsSettings) ->
     """What the image tower sees: sides stretched to the next multiple of the patch, colours normalised."""
     pixels = _at_short_side(pixels, settings)
     height, width = (-(-side // tower.patch) * tower.patch for side in pixels.shape[-2:])
-    mean, std = (torch.tensor(v, device=pixels.device)[:, None, None] for v in (tower.mean, tower.std))
+    mean, std = tower.colours
     return (resized(pixels, (height, width)) / 255 - mean) / std
 
 
 def _rows(words: Words, labels: Sequence[int]) -> tuple[torch.Tensor, list[int]]:
-    """Vectors of the tags' words and of all background words, (n, d), and which tag (by its place; the background's is
-    their number) each belongs to."""
-    of_tags = [(row, place) for place, label in enumerate(labels) for row in words.of_class[label]]
-    chosen = [row for row, _ in of_tags] + list(words.background)
-    owners = [place for _, place in of_tags] + [len(labels)] * len(words.background)
-    return words.vectors[chosen], owners
+    """Vectors of the tags' words, tag by tag, and of all background words, (n, d), and how many each tag has."""
+    each = [words.of_class[label] for label in labels]
+    chosen = [row for rows in each for row in rows] + list(words.background)
+    return words.vectors[chosen], [len(rows) for rows in each]
 
 
 @torch.no_grad()
@@ -200,11 +198,10 @@ def dense_maps(
     if settings.method == "sclip":
         out = after_attention(last, patches[0], out)
     vectors = F.normalize(tower.project(out), dim=-1)
-    texts, owners = _rows(words, labels)
+    texts, counts = _rows(words, labels)
     probabilities = (settings.temperature * vectors @ texts.T).softmax(-1)
-    places = torch.tensor(owners, device=texts.device)
-    each = [probabilities[:, places == place].amax(1) for place in range(len(labels))]
-    return torch.stack(each).view(-1, *grid)
+    each = torch.split(probabilities[:, : sum(counts)], counts, dim=1)
+    return torch.stack([of_tag.amax(1) for of_tag in each]).view(-1, *grid)
 
 
 Grid = tuple[int, ...]
@@ -237,7 +234,7 @@ def _sclip(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid, sigma:
 
 def _naclip(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, grid: Grid, sigma: float) -> torch.Tensor:
     """w = softmax(k k^T / sqrt(d) + g), g_ij = exp(-|p_i - p_j|^2 / (2 sigma^2)), places p in patches."""
-    return _weighted(_alike_self(k) + nearness(grid, sigma).to(k), v)
+    return _weighted(_alike_self(k) + nearness(grid, sigma, k.device), v)
 
 
 WEIGHTS: dict[str, Callable[..., torch.Tensor]] = {
@@ -249,8 +246,8 @@ WEIGHTS: dict[str, Callable[..., torch.Tensor]] = {
 """Dense method -> w v of q, k, v (heads, N, d), the grid of the N patches, and sigma."""
 
 
-def nearness(grid: Grid, sigma: float) -> torch.Tensor:
-    """g of ``naclip``: float32 (N, N), 1 on the diagonal.
+def nearness(grid: Grid, sigma: float, device: torch.device | None = None) -> torch.Tensor:
+    """g of ``naclip``: float32 (N, N), 1 on the diagonal, on a device (None: the CPU).
 
     Examples:
         >>> nearness((1, 3), sigma=1.0)  # exp(-1/2), exp(-4/2)
@@ -258,7 +255,7 @@ def nearness(grid: Grid, sigma: float) -> torch.Tensor:
                 [0.6065, 1.0000, 0.6065],
                 [0.1353, 0.6065, 1.0000]])
     """
-    rows, columns = (torch.arange(side, dtype=torch.float32) for side in grid)
+    rows, columns = (torch.arange(side, dtype=torch.float32, device=device) for side in grid)
     down, across = (((a[:, None] - a) ** 2) for a in (rows, columns))
     squared = down[:, None, :, None] + across[None, :, None, :]
     count = len(rows) * len(columns)

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,6 +154,12 @@ class ClipTower:
         """The blocks of the image tower."""
         blocks: Sequence[Any] = self.visual.transformer.resblocks
         return blocks
+
+    @cached_property
+    def colours(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """``mean`` and ``std`` where the towers are, float32 (3, 1, 1) each."""
+        mean, std = torch.tensor([self.mean, self.std], device=self.visual.proj.device)[..., None, None]
+        return mean, std
 
     @property
     def scale(self) -> torch.Tensor:

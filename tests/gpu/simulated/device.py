@@ -48,7 +48,7 @@ NOT_CALLED = (
     | frozenset(
         "convolution convolution_backward mm addmm bmm baddbmm mv addmv dot vdot _addmm_activation repeat_interleave "
         "sort argsort topk kthvalue median histc searchsorted embedding_dense_backward linalg_inv_ex linalg_solve_ex "
-        "_linalg_svd _fft_r2c _fft_c2r _fft_c2c _linalg_eigh".split()
+        "_linalg_svd _fft_r2c _fft_c2r _fft_c2c _linalg_eigh _native_multi_head_attention".split()
     )
 )
 """Operations whose CUDA part needs results of kernels, or a library that finds no GPU: the CPU's stands for them."""
