@@ -222,8 +222,9 @@ class SegmenterMasksSettings(CorrectableSettings, InferenceSettings, ScatteredSe
     prior: Annotated[str, Ref("masks")] | None = None
     """The masks that are corrected, usually those that the networks learnt from; null: none, and then
     ``prior_weight`` counts as 0, and ``ignore`` and ``guard`` have no effect."""
-    prior_weight: Fraction = 0.5
-    """Share of the prior in the mixture with the networks' probabilities: 0 the networks alone, 1 the prior alone."""
+    prior_weight: Fraction = 0.2
+    """Share of the prior in the mixture with the networks' probabilities: 0 the networks alone, 1 the prior alone. From
+    0.5 on next to nothing overrules the prior."""
     crf: Crf | None = CrfSettings(**_crf("deeplab"))
     """Dense CRF on the mixture, as in the masks of CAMs; null: its most probable label."""
     ignore: Literal["agreement"] | None = "agreement"
