@@ -110,6 +110,7 @@ class TestChoices:
         network = config.recipes["segmenters"]["salient"]
         assert (network.masks, network.tags_from) == ("salient", "linear")
         assert (network.optimizer, network.lr, network.head_lr_mult) == ("adamw", 3e-4, 3)
+        assert network.predict.tag_threshold == (0.4 if train < 500 else 0.2)
 
     def test_with_weights_the_whole_chain(self, pets: PhotoFolder, wsss, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("wsss.cli.init.choose_weights", lambda *given: TRAINED)

@@ -67,6 +67,8 @@ def test_masks_stand_beside_the_maps_at_their_threshold(run: Run) -> None:
     run.masks("other", 0.5, "cams/plain", facts=at(0.25), crf=None)  # not on the curve
     run.masks("each", 0.5, "cams/plain", facts={"threshold": {"value": 0.3, "per_class": {"cat": 0.2}}})
     run.masks("salient", 0.5, "cams/plain", "masks/raw", facts={}, saliency="x", crf={"iterations": 10})
+    of_saliency = {"threshold": {"policy": "saliency above", "value": 0.3}}  # no place on the curve of the maps
+    run.masks("alone", 0.5, "cams/plain", "masks/raw", facts=of_saliency, saliency="x", crf={"iterations": 10})
     assert said(effects(run.scored)) == [
         ("dense CRF", "plain", "crf", "val", 0.4, 0.45, "helps"),
         ("dense CRF", "plain", "high", "val", 0.35, 0.34, "hurts"),
@@ -74,6 +76,7 @@ def test_masks_stand_beside_the_maps_at_their_threshold(run: Run) -> None:
         ("threshold", "plain", "other", "val", 0.41, 0.5, "helps"),
         ("threshold", "plain", "each", "val", 0.41, 0.5, "helps"),
         ("saliency and dense CRF", "plain", "salient", "val", 0.41, 0.5, "helps"),
+        ("saliency and dense CRF", "plain", "alone", "val", 0.41, 0.5, "helps"),
     ]
 
 
