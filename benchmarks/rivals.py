@@ -11,8 +11,8 @@ alone. With z the raw maps at scales 1 and 1.5 with mirrors, all classes of an i
     centred         argmax of z less its mean over the image
     rivals T        argmax of the stored maps times p / max p, p the softmax over the tags of z / T
 
-Where objects end is no matter here: what background is taken for an object does not count. This measures a lever that
-the chain does not have yet.
+Where objects end is no matter here: what background is taken for an object does not count. ``rivals: T`` of a recipe of
+CAMs does the same with its own maps, at each scale.
 """
 
 from __future__ import annotations

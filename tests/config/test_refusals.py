@@ -373,6 +373,12 @@ REFUSED_RECIPES = [
         {"classifier": "v", "normalise": "softmax", "explainer": "grad-cam"},
         "normalise: softmax reads a guided classifier's own maps, and the explainer is 'grad-cam'; leave one of them",
     ),
+    (
+        "cams",
+        {"classifier": "v", "rivals": 2, "explainer": "grad-cam"},
+        "leave it out, or leave out explainer: grad-cam",
+    ),
+    ("cams", {"classifier": "v", "rivals": 2, "normalise": "softmax"}, "leave it out, or leave out normalise: softmax"),
     ("classifiers", {"objective": "vanilla", "kur_alpha": 2.0}, "kur_alpha has no effect without head: kur"),
     ("classifiers", {"objective": "vanilla", "features": "centred"}, "features: centred needs a centre"),
     (

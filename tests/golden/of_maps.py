@@ -58,6 +58,7 @@ CASES = [
     elsewhere("a"),
     elsewhere("b"),
     cams("cam", "classifier", scales=[0.5, 1.0], flip=True),
+    cams("rivals", "classifier", scales=[0.5, 1.0], flip=True, rivals=2.0),
     cams("softmax", "classifier.guided", normalise="softmax"),
     *(explained(name) for name in explainers() if name != "cam"),
     Case(

@@ -49,6 +49,19 @@ def rectified(views: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     return activation[0] + activation[1].flip(-1) if len(activation) == 2 else activation[0]
 
 
+def rivalling(views: torch.Tensor, classes: torch.Tensor, temperature: float) -> torch.Tensor:
+    """``rectified``, but each cell of A counts by how much of it the class has among the n: with p the softmax over
+    them of A / temperature, ReLU(A) p / max p, the maximum over the cells of a map. One class alone has what
+    ``rectified`` gives it. That classes of an image compete for its cells is this project's own.
+
+    ``views``, ``classes`` and the result: as for ``rectified``.
+    """
+    chosen = views[:, classes].float()
+    share = (chosen / temperature).softmax(1)
+    activation = F.relu(chosen) * share / share.amax((-2, -1), keepdim=True)
+    return activation[0] + activation[1].flip(-1) if len(activation) == 2 else activation[0]
+
+
 def contested(views: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     """Probabilities float32 (n, h, w) of n classes in a softmax with each other and the background, of the mean of the
     logits of an image and its mirror: a guided classifier's maps read as they were trained.
@@ -76,7 +89,7 @@ def class_activation_maps(
     Args:
         function: Gives maps (B, C, h, w): a classifier in evaluation mode, or an explainer; or what ``read`` reads.
         items, settings, device, threads, among, named: As for ``outputs_of``.
-        read: ``rectified`` or ``contested``.
+        read: ``rectified``, ``rivalling`` with its temperature, or ``contested``.
 
     Yields:
         The item, its classes int64 (n,), and for each scale float32 (n, h_s, w_s).

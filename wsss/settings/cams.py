@@ -28,11 +28,19 @@ class CamsSettings(InferenceSettings, ExplainedSettings, ScatteredSettings):
     """``class``: each map of an image is divided by its own maximum, a tag vouches for its class; ``softmax``: the maps
     of a guided classifier as the logits that they were trained as, in a softmax with each other and the background's.
     The natural threshold is then 0.5."""
+    rivals: Annotated[Positive | None, Neutral(None)] = None
+    """The tags of an image compete for its cells: each map is multiplied by the softmax of the tags' raw maps over
+    this temperature, divided by its maximum; 2, say. An image with one tag stays as it is. null: they do not."""
     splits: Splits = ("train", "val")
     """Which images get maps."""
 
     @model_validator(mode="after")
     def _of_cam(self) -> CamsSettings:
+        if self.rivals is not None and (self.normalise == "softmax" or self.explainer != "cam"):
+            raise ValueError(
+                "'rivals' is for the maps of explainer cam, each divided by its own maximum; leave it out, or leave "
+                f"out {'normalise: softmax' if self.normalise == 'softmax' else f'explainer: {self.explainer}'}"
+            )
         if self.normalise == "softmax" and self.explainer != "cam":
             raise ValueError(
                 f"normalise: softmax reads a guided classifier's own maps, and the explainer is {self.explainer!r}; "

@@ -10,7 +10,7 @@ import torch
 
 from wsss.data.buckets import buckets
 from wsss.data.index import Index, Item
-from wsss.inference.cams import class_activation_maps, contested, network_stride, rectified, stored_logits
+from wsss.inference.cams import class_activation_maps, contested, network_stride, rectified, rivalling, stored_logits
 from wsss.inference.network import open_network
 from wsss.models.classifier import load_classifier
 from wsss.parts.folder import items_of
@@ -38,6 +38,8 @@ def make(run: Run) -> None:
         )
         function: Callable[..., torch.Tensor] = partial(stored_logits, network) if softmax else network
         stride, read = network_stride(network, function), contested if softmax else rectified
+        if settings.rivals is not None:
+            read = partial(rivalling, temperature=settings.rivals)
         if named:
             stride, function = import_module(SEEDS).maps_by(network, settings, len(index.classes), run.args.seed)
 
