@@ -91,6 +91,15 @@ class Settings(BaseModel):
     )
 
     @classmethod
+    def model_rebuild(cls, *, _parent_namespace_depth: int = 2, **options: Any) -> bool | None:
+        """As pydantic has it. A Ctrl-C waits until the class is built: within pydantic it would end as an error of the
+        class."""
+        from wsss.system.workers import signals_held
+
+        with signals_held():
+            return super().model_rebuild(_parent_namespace_depth=_parent_namespace_depth + 1, **options)
+
+    @classmethod
     def read(cls, values: dict[str, Any]) -> Any:
         """Build from plain YAML or JSON values. Raises ``pydantic.ValidationError``."""
         return cls.model_validate_json(json.dumps(values, default=str), strict=True)
