@@ -401,6 +401,7 @@ REFUSED_RECIPES = [
     ("masks", {"cams": "c", "ignore": TURNED}, "background (0.4) must not exceed foreground (0.1)"),
     ("masks", {"cams": "c", "saliency": "s", "ignore": BAND}, "with 'saliency' the background score is 1 - saliency"),
     ("masks", {"cams": "c", "saliency_threshold": 0.5}, "saliency_threshold needs 'saliency'"),
+    ("masks", {"cams": "c", "saliency": "s", "saliency_threshold": "agrement"}, "; did you mean 'agreement'"),
     (
         "masks",
         {"cams": "c", "saliency": "s", "saliency_threshold": 0.5, "crf": "psa"},

@@ -53,11 +53,13 @@ def _sentence(error: Any, cls: type[Settings], values: dict[str, Any]) -> tuple[
         if (now := RENAMED.get(str(path[-1]))) in allowed:
             return path, f"this key is called {now!r} now"
         return path, f"unknown key{nearest(path[-1], allowed)} (allowed: {listed(allowed)})"
-    if error["type"] == "value_error":
+    kinds = [] if annotation is None else [marks(option)[0] for option in options(annotation)]
+    choices = [str(value) for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
+    word = float in kinds and isinstance(given, str) and choices  # a number or one of these, and it is no number
+    if error["type"] == "value_error" and not word:
         return path, str(error["ctx"]["error"])
     if annotation is None:
         return path, f"{shown(given)} is not allowed here"
-    choices = [str(v) for o in options(annotation) for v in get_args(marks(o)[0]) if get_origin(marks(o)[0]) is Literal]
     hint = nearest(given, choices) if isinstance(given, str) else ""
     if given is False and any(marks(o)[0] is type(None) for o in options(annotation)):
         hint = "; write null to switch it off"
